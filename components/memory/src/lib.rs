@@ -1,0 +1,59 @@
+//! Sequences in the memory of one component instance.
+//!
+//! Nothing survives the instance (C9): this engine is the reference for the contract and a
+//! yardstick for speed, not a place to keep integers. Sequences of the same key opened in one
+//! instance are one sequence. DSN: `memory://`, which is the default.
+
+use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+thread_local! {
+    static MARKS: RefCell<HashMap<Key, i64>> = RefCell::default();
+}
+
+/// One sequence of this instance.
+struct Memory {
+    key: Key,
+}
+
+impl Engine for Memory {
+    const OFFSET: i64 = 0;
+    const DSN: Option<&'static str> = Some("memory://");
+    const SCHEMES: &'static [&'static str] = &["memory"];
+
+    async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
+        dsn.only_params(&[])
+            .map_err(|e| Error::Invalid(e.to_string()))?;
+        Ok(Self { key })
+    }
+
+    async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+        MARKS.with_borrow_mut(|marks| {
+            let mark = marks
+                .get(&self.key)
+                .copied()
+                .unwrap_or(0)
+                .checked_add(by)
+                .ok_or_else(exhausted)?;
+            marks.insert(self.key.clone(), mark);
+            Ok(mark)
+        })
+    }
+
+    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+        Ok(MARKS.with_borrow(|marks| marks.get(&self.key).copied()))
+    }
+
+    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+        MARKS.with_borrow_mut(|marks| match marks.get(&self.key) {
+            Some(mark) if *mark > to => Err(Error::TooSmall(*mark)),
+            _ => {
+                marks.insert(self.key.clone(), to);
+                Ok(())
+            }
+        })
+    }
+}
+
+engine_guest::export!(Memory);

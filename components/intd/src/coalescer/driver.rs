@@ -1,0 +1,134 @@
+//! Works off the queue.
+
+use super::queue::Waiter;
+use super::{Shared, Source};
+use crate::{Error, Span};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Serves the requests of one coalescer, batch after batch, until nobody waits.
+///
+/// When it is dropped before that, or panics because its source does, everybody who waits gets
+/// an error, and the next request starts afresh.
+pub struct Driver<S: Source> {
+    shared: Arc<Shared<S>>,
+    batch: VecDeque<Waiter>,
+    done: bool,
+}
+
+impl<S: Source> Driver<S> {
+    /// A driver for a coalescer that was marked as busy.
+    pub(super) fn new(shared: Arc<Shared<S>>) -> Self {
+        Self {
+            shared,
+            batch: VecDeque::new(),
+            done: false,
+        }
+    }
+
+    /// Where the integers come from.
+    pub fn source(&self) -> &S {
+        &self.shared.source
+    }
+
+    /// Serves everybody who waits, and those who come meanwhile.
+    pub async fn run(mut self) {
+        loop {
+            // Those whom the last batch woke, or who are ready to ask for the first time, join
+            // the next batch if they get a turn before it is made up.
+            yield_once().await;
+            let sum = self.shared.lock().gather(&mut self.batch);
+            if self.batch.is_empty() {
+                self.done = true;
+                return;
+            }
+            self.serve(sum).await;
+        }
+    }
+
+    async fn serve(&mut self, sum: u32) {
+        match self.shared.mint(sum).await {
+            Ok(span) => self.hand_out(span),
+            // A smaller span may still fit.
+            Err(Error::Exhausted(_)) if self.batch.len() > 1 => self.one_by_one().await,
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn hand_out(&mut self, span: Span) {
+        let mut left = Some(span);
+        for waiter in self.batch.drain(..) {
+            // `mint` saw to it that there are as many integers as were asked for.
+            let answer = match left.map(|span| span.split(waiter.count)) {
+                Some((front, rest)) => {
+                    left = rest;
+                    Ok(front)
+                }
+                None => Err(stopped()),
+            };
+            // Nobody there any longer: these integers are wasted.
+            let _ = waiter.reply.send(answer);
+        }
+    }
+
+    /// What does not fit together may fit one after another. Once a count was refused, so is
+    /// every greater one: sequences do not go back.
+    async fn one_by_one(&mut self) {
+        let mut refused: Option<(u32, Error)> = None;
+        while let Some(count) = self.batch.front().map(|waiter| waiter.count) {
+            let answer = match &refused {
+                Some((least, error)) if count >= *least => Err(error.clone()),
+                _ => self.shared.mint(count).await,
+            };
+            if let Err(error @ Error::Exhausted(_)) = &answer {
+                refused = Some((count, error.clone()));
+            }
+            if let Some(waiter) = self.batch.pop_front() {
+                let _ = waiter.reply.send(answer);
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        for waiter in self.batch.drain(..) {
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+    }
+}
+
+impl<S: Source> Drop for Driver<S> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let queued = self.shared.lock().give_up();
+        self.refuse(&stopped());
+        for reply in queued {
+            let _ = reply.send(Err(stopped()));
+        }
+    }
+}
+
+pub(super) fn stopped() -> Error {
+    Error::Unavailable(
+        "the server stopped before it had an answer; integers may have been skipped, none was \
+         handed out twice"
+            .into(),
+    )
+}
+
+/// Lets everything else that is ready run first. Works on any executor.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

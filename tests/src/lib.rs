@@ -1,1 +1,12 @@
-//! Being written.
+//! What the integration tests share: real servers, a proxy that breaks connections, processes
+//! that mint, and a checker for what they minted.
+
+pub mod clock;
+pub mod history;
+pub mod port;
+pub mod process;
+pub mod proxy;
+pub mod redis;
+pub mod scratch;
+pub mod server;
+pub mod wait;

@@ -1,0 +1,60 @@
+//! Attempts to reach what no engine was given.
+
+use engine_guest::Error;
+use std::fmt::Display;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+/// What an attempt came to.
+fn outcome<T>(what: &str, result: Result<T, impl Display>) -> Error {
+    match result {
+        Ok(_) => Error::Other(format!("ESCAPED: {what}")),
+        Err(why) => Error::Denied(format!("{what}: {why}")),
+    }
+}
+
+pub(crate) fn dial(to: &str) -> Error {
+    outcome(&format!("dialling {to}"), TcpStream::connect(to))
+}
+
+pub(crate) fn listen() -> Error {
+    outcome("listening", TcpListener::bind("127.0.0.1:0"))
+}
+
+pub(crate) fn talk(to: &str) -> Error {
+    let sent = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"hello", to));
+    outcome(&format!("sending to {to}"), sent)
+}
+
+pub(crate) fn resolve(name: &str) -> Error {
+    let found = (name, 80)
+        .to_socket_addrs()
+        .map(Iterator::collect::<Vec<_>>)
+        .and_then(|found| {
+            if found.is_empty() {
+                Err(std::io::Error::other("no addresses"))
+            } else {
+                Ok(found)
+            }
+        });
+    outcome(&format!("resolving {name}"), found)
+}
+
+pub(crate) fn read(path: &str) -> Error {
+    let read = std::fs::read(path).map(drop);
+    let listed = std::fs::read_dir("/").map(drop);
+    outcome(&format!("reading {path}"), read.or(listed))
+}
+
+pub(crate) fn environment() -> Error {
+    let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
+    let arguments: Vec<_> = std::env::args().collect();
+    let found = if names.is_empty() && arguments.is_empty() {
+        Err("nothing there")
+    } else {
+        Ok(())
+    };
+    outcome(
+        &format!("variables {names:?}, arguments {arguments:?}"),
+        found,
+    )
+}

@@ -1,0 +1,164 @@
+//! An engine that does what engines must not do, to test the host that runs it.
+//!
+//! It is written against the bare bindings, since [`engine_guest::Engine`] would not let it. The
+//! path of the DSN says what goes wrong, in `next` unless `&in=open` says otherwise; its
+//! authority may name addresses, for the host to allow:
+//!
+//! | DSN | what it does |
+//! | --- | --- |
+//! | `misbehaving:///behaves` | counts 2, 4, 6, … as it should |
+//! | `misbehaving:///hog` | allocates memory without end, and touches it |
+//! | `misbehaving:///spins` | never returns, computing |
+//! | `misbehaving:///waits` | never returns, waiting for nothing |
+//! | `misbehaving:///traps` | panics |
+//! | `misbehaving:///dials?to=127.0.0.1:6379` | opens a TCP connection to that address |
+//! | `misbehaving:///listens` | listens on a TCP port |
+//! | `misbehaving:///talks?to=127.0.0.1:53` | sends a UDP datagram to that address |
+//! | `misbehaving:///resolves?to=localhost` | asks for the addresses of a name |
+//! | `misbehaving:///reads?to=/etc/passwd` | reads a file, and lists the root |
+//! | `misbehaving:///environment` | reads environment variables and arguments |
+//! | `misbehaving:///too-few`, `…/too-many` | a span with fewer, or more, integers than asked for |
+//! | `misbehaving:///repeats` | the same span every time |
+//! | `misbehaving:///overlaps` | each span begins within the last one |
+//! | `misbehaving:///backwards` | each span is below the last one |
+//! | `misbehaving:///negative` | a span below zero |
+//! | `misbehaving:///overflows` | a span that ends above the greatest `s64` |
+//! | `misbehaving:///off-lattice` | a span in another residue class |
+//! | `misbehaving:///stepless` | a span whose integers are all the same |
+//! | `misbehaving:///lattice` | a lattice with an increment of 0 |
+//!
+//! What tries to get out answers the error `denied` with the reason it was given, or, when it
+//! did get out, an `other` that begins with `ESCAPED`.
+
+mod escape;
+
+use engine_guest::bindings::artisanal::integers::types::Lattice;
+use engine_guest::bindings::exports::artisanal::integers::engine::{
+    Guest, GuestSequence, Sequence as Exported,
+};
+use engine_guest::{Config, Dsn, Error, Span};
+use std::cell::Cell;
+
+const STEP: i64 = 2;
+
+struct Component;
+
+impl Guest for Component {
+    type Sequence = Sequence;
+}
+
+/// A sequence of this instance, with what it does wrong.
+struct Sequence {
+    habit: String,
+    to: String,
+    mark: Cell<i64>,
+}
+
+impl GuestSequence for Sequence {
+    async fn open(config: Config) -> Result<Exported, Error> {
+        let dsn = config
+            .dsn
+            .parse::<Dsn>()
+            .map_err(|e| Error::Invalid(e.to_string()))?;
+        let sequence = Self {
+            habit: dsn.path().to_owned(),
+            to: dsn.param("to").unwrap_or_default().to_owned(),
+            mark: Cell::new(0),
+        };
+        if dsn.param("in") == Some("open") {
+            sequence.next(1).await?;
+        }
+        Ok(Exported::new(sequence))
+    }
+
+    fn lattice(&self) -> Lattice {
+        Lattice {
+            increment: if self.habit == "lattice" { 0 } else { STEP },
+            offset: 0,
+        }
+    }
+
+    async fn next(&self, count: u32) -> Result<Span, Error> {
+        let below = self.mark.get();
+        self.mark.set(below + STEP * i64::from(count));
+        let good = Span {
+            first: below + STEP,
+            step: STEP,
+            count,
+        };
+        Ok(match self.habit.as_str() {
+            "behaves" | "lattice" => good,
+            "hog" => hog(),
+            "spins" => spin(),
+            "waits" => std::future::pending().await,
+            "traps" => panic!("this is what a trap in an engine looks like"),
+            "dials" => return Err(escape::dial(&self.to)),
+            "listens" => return Err(escape::listen()),
+            "talks" => return Err(escape::talk(&self.to)),
+            "resolves" => return Err(escape::resolve(&self.to)),
+            "reads" => return Err(escape::read(&self.to)),
+            "environment" => return Err(escape::environment()),
+            "too-few" => Span {
+                count: count - 1,
+                ..good
+            },
+            "too-many" => Span {
+                count: count + 1,
+                ..good
+            },
+            "repeats" => Span {
+                first: STEP,
+                ..good
+            },
+            "overlaps" => Span {
+                first: below.max(STEP),
+                ..good
+            },
+            "backwards" => Span {
+                first: (1 << 40) - below,
+                ..good
+            },
+            "negative" => Span {
+                first: -good.first,
+                ..good
+            },
+            "overflows" => Span {
+                first: i64::MAX - 1,
+                ..good
+            },
+            "off-lattice" => Span {
+                first: good.first + 1,
+                ..good
+            },
+            "stepless" => Span { step: 0, ..good },
+            habit => return Err(Error::Invalid(format!("no such habit: {habit}"))),
+        })
+    }
+
+    async fn last(&self) -> Result<Option<i64>, Error> {
+        Ok(Some(self.mark.get()).filter(|mark| *mark > 0))
+    }
+
+    async fn set_last(&self, value: i64) -> Result<(), Error> {
+        self.mark.set(value);
+        Ok(())
+    }
+}
+
+/// Takes memory until there is none: the allocator then ends the instance.
+fn hog() -> ! {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(std::hint::black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+/// Computes for ever.
+fn spin() -> ! {
+    let mut turns = 0u64;
+    loop {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+}
+
+engine_guest::bindings::export!(Component with_types_in engine_guest::bindings);

@@ -1,0 +1,106 @@
+//! Child processes that never outlive the test.
+
+use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
+
+use crate::wait;
+
+/// A running program, in a process group of its own. Killed, with its group, when dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+type Request = (Command, mpsc::Sender<io::Result<Child>>);
+
+impl Process {
+    /// Starts a program. The kernel kills it when this process ends, however that happens.
+    ///
+    /// # Errors
+    /// Those of [`Command::spawn`].
+    pub fn spawn(mut command: Command) -> io::Result<Self> {
+        static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
+        command.process_group(0);
+        // SAFETY: between fork and exec only async-signal-safe code may run; this is one system
+        // call that allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        // The death signal comes when the *thread* that forked ends. Tests are threads that come
+        // and go while servers are shared, so one thread that stays forks for all of them.
+        let spawner = SPAWNER.get_or_init(|| {
+            let (sender, requests) = mpsc::channel::<Request>();
+            std::thread::Builder::new()
+                .name("spawner".to_owned())
+                .spawn(move || {
+                    for (mut command, answer) in requests {
+                        let _ = answer.send(command.spawn());
+                    }
+                })
+                .expect("a thread");
+            sender
+        });
+        let (sender, answer) = mpsc::channel();
+        spawner
+            .send((command, sender))
+            .expect("the spawner thread runs for ever");
+        answer
+            .recv()
+            .expect("the spawner thread answers every request")
+            .map(Self)
+    }
+
+    /// The child itself, for its standard streams.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal to the program and everything in its group.
+    ///
+    /// # Panics
+    /// When the system refuses for a reason other than that the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.0.id()).expect("process ids are positive i32");
+        let group = Pid::from_raw(id).expect("process ids are not zero");
+        match kill_process_group(group, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => panic!("signal {signal:?} to process {id}: {error}"),
+        }
+    }
+
+    /// How the program ended; None while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("our own child can be waited for")
+    }
+
+    /// Waits for the program to end by itself.
+    ///
+    /// # Panics
+    /// When it still runs after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        wait::until("the process ends", limit, || {
+            self.ended().ok_or("it is still running")
+        })
+    }
+
+    /// Kills the program and its group (SIGKILL) and waits until it is gone.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            self.signal(Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

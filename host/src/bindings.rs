@@ -1,0 +1,34 @@
+//! What `wasmtime` makes of the WIT: calls into engines, and the interfaces the host offers
+//! besides WASI itself. Nothing here is written by hand.
+
+/// Calls into components that export `artisanal:integers/engine`.
+pub(crate) mod engine {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "artisanal:integers/engine-provider",
+        exports: { default: async | store },
+    });
+}
+
+/// `wasi:keyvalue` as Spin offers it; implemented in `keyvalue.rs`.
+pub(crate) mod keyvalue {
+    wasmtime::component::bindgen!({
+        path: "../wit/deps/keyvalue",
+        world: "wasi:keyvalue/imports",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::keyvalue::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::keyvalue::Cas,
+        },
+    });
+}
+
+/// `wasi:config` as Spin offers it; implemented in `settings.rs`.
+pub(crate) mod config {
+    wasmtime::component::bindgen!({ path: "../wit/deps/config", world: "wasi:config/imports" });
+}
+
+/// `wasi:config` as `wasmtime serve` offers it; implemented in `settings.rs`.
+pub(crate) mod config_rc1 {
+    wasmtime::component::bindgen!({ path: "../wit/deps/config-rc1", world: "wasi:config/imports" });
+}

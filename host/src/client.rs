@@ -1,0 +1,78 @@
+//! The HTTP client behind `wasi:http/client`: pooled, and only to granted addresses.
+
+use crate::network::Grant;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::time::Duration;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// How long a request may take to begin its answer when the component sets no limit.
+const FIRST_BYTE: Duration = Duration::from_secs(60);
+
+/// How long a TCP connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Connections kept for all components of one host.
+#[derive(Clone)]
+pub(crate) struct Client(HyperClient<hyper_rustls::HttpsConnector<HttpConnector>, WasiBody>);
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        let tls = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Self(HyperClient::builder(TokioExecutor::new()).build(tls))
+    }
+}
+
+/// What one component may do with the client.
+pub(crate) struct Hooks {
+    pub(crate) client: Client,
+    pub(crate) grant: Grant,
+}
+
+type Sent = Result<
+    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>),
+    wasmtime_wasi_http::Error,
+>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let allowed = match (request.uri().host(), request.uri().scheme_str()) {
+            (Some(host), scheme) => {
+                let default = if scheme == Some("https") { 443 } else { 80 };
+                self.grant.allows_host(host, request.uri().port_u16().unwrap_or(default))
+            }
+            (None, _) => false,
+        };
+        let client = self.client.0.clone();
+        Box::new(async move {
+            if !allowed {
+                return Err(Error::HttpRequestDenied);
+            }
+            let limit = options.and_then(|o| o.first_byte_timeout).unwrap_or(FIRST_BYTE);
+            let response = tokio::time::timeout(limit, client.request(request))
+                .await
+                .map_err(|_| Error::ConnectionReadTimeout)?
+                .map_err(|error| match error.is_connect() {
+                    true => Error::ConnectionRefused,
+                    false => Error::ConnectionTerminated,
+                })?;
+            let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
+            Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>))
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! Components from outside: what they offer and ask for, and whether they fit.
+
+use crate::{Builtin, Error, Host};
+use std::path::{Path, PathBuf};
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+
+/// The interface that an engine exports.
+pub const ENGINE: &str = "artisanal:integers/engine@0.1.0";
+
+/// The interfaces by which an HTTP endpoint is called, newest first.
+pub(crate) const HTTP: [&str; 2] = ["wasi:http/handler@0.3", "wasi:http/incoming-handler@0.2"];
+
+/// Where a component comes from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Source {
+    /// One of the engines that the host carries.
+    Builtin(Builtin),
+    /// A file: ours or anybody's.
+    File(PathBuf),
+}
+
+impl Source {
+    /// The component's bytes.
+    pub(crate) fn read(&self) -> Result<std::borrow::Cow<'static, [u8]>, Error> {
+        match self {
+            Self::Builtin(engine) => Ok(engine.wasm().into()),
+            Self::File(path) => read(path).map(Into::into),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin(engine) => write!(f, "the engine {}", engine.about().name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// The largest component file that is read, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let refuse = |why: String| Error::Misconfigured(format!("cannot read the component {}: {why}", path.display()));
+    let size = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
+    if size > MAX_FILE {
+        return Err(refuse(format!("it is {size} bytes long; {MAX_FILE} is the most")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    // A component begins with the magic number, version 13 and layer 1 (a core module: 1 and 0).
+    match bytes.get(..8) {
+        Some(b"\0asm\x0d\0\x01\0") => Ok(bytes),
+        Some(b"\0asm\x01\0\0\0") => Err(refuse(
+            "it is a core module, not a component; build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+                .into(),
+        )),
+        _ => Err(refuse("it is not WebAssembly".into())),
+    }
+}
+
+/// What a component exports and imports, and which roles it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Names of the interfaces and functions it exports.
+    pub exports: Vec<String>,
+    /// Names of the interfaces and functions it imports.
+    pub imports: Vec<String>,
+}
+
+impl Shape {
+    pub(crate) fn of(component: &Component, engine: &wasmtime::Engine) -> Self {
+        let ty = component.component_type();
+        let kept = |(name, item): (&str, ComponentItem)| match item {
+            // Types at the top level are only aliases for what interfaces define.
+            ComponentItem::Type(_) | ComponentItem::Resource(_) => None,
+            _ => Some(name.to_owned()),
+        };
+        Self {
+            exports: ty.exports(engine).filter_map(|(n, e)| kept((n, e.ty))).collect(),
+            imports: ty.imports(engine).filter_map(|(n, i)| kept((n, i.ty))).collect(),
+        }
+    }
+
+    /// Whether it exports `artisanal:integers/engine`.
+    pub fn exports_engine(&self) -> bool {
+        self.exports.iter().any(|name| name == ENGINE)
+    }
+
+    /// Whether it imports `artisanal:integers/engine`, so that it has to be composed with one.
+    pub fn imports_engine(&self) -> bool {
+        self.imports.iter().any(|name| name == ENGINE)
+    }
+
+    /// Whether it is an HTTP endpoint.
+    pub fn exports_http(&self) -> bool {
+        self.exports.iter().any(|name| HTTP.iter().any(|http| name.starts_with(http)))
+    }
+
+    /// Whether it imports any interface whose name begins so.
+    pub fn imports(&self, prefix: &str) -> bool {
+        self.imports.iter().any(|name| name.starts_with(prefix))
+    }
+
+    /// The worlds of `wit/worlds.wit` that it fits, and the use the host has for it.
+    pub fn roles(&self) -> Vec<&'static str> {
+        let mut roles = Vec::new();
+        match (self.exports_engine(), self.imports_engine(), self.exports_http()) {
+            (true, false, _) => roles.push("engine-provider: mint with int-host --component FILE"),
+            (true, true, _) => roles.push("middleware: compose it with an engine first"),
+            _ => {}
+        }
+        match (self.exports_http(), self.imports_engine()) {
+            (true, true) => roles.push("service: compose it with an engine first"),
+            (true, false) => roles.push("wasi:http endpoint: serve with int-host serve --component FILE"),
+            _ => {}
+        }
+        roles
+    }
+
+    /// What it exports and imports, as a sentence for an error.
+    fn sentence(&self) -> String {
+        let list = |names: &[String]| match names {
+            [] => "nothing".to_owned(),
+            names => names.join(", "),
+        };
+        format!("it exports {} and imports {}", list(&self.exports), list(&self.imports))
+    }
+}
+
+impl Host {
+    /// What a component exports and imports.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when it cannot be read or is not a valid component.
+    pub fn inspect(&self, source: &Source) -> Result<Shape, Error> {
+        self.component(source).map(|(_, shape)| shape)
+    }
+
+    pub(crate) fn component(&self, source: &Source) -> Result<(Component, Shape), Error> {
+        let wasm = source.read()?;
+        let component = self
+            .compile(&wasm)
+            .map_err(|e| Error::Misconfigured(format!("{source} is not a valid component: {e:#}")))?;
+        let shape = Shape::of(&component, self.engine());
+        Ok((component, shape))
+    }
+
+    /// A component that must be an engine.
+    pub(crate) fn engine_component(&self, source: &Source) -> Result<(Component, Shape), Error> {
+        let (component, shape) = self.component(source)?;
+        if !shape.exports_engine() {
+            return Err(Error::Misconfigured(format!(
+                "{source} is no engine: it does not export {ENGINE}; {}",
+                shape.sentence()
+            )));
+        }
+        Ok((component, shape))
+    }
+
+    /// A component that must be an HTTP endpoint, with its engine composed in.
+    pub(crate) fn http_component(&self, source: &Source) -> Result<(Component, Shape), Error> {
+        let (component, shape) = self.component(source)?;
+        if !shape.exports_http() {
+            return Err(Error::Misconfigured(format!(
+                "{source} is no HTTP endpoint: it exports neither {} nor {}; {}",
+                HTTP[0],
+                HTTP[1],
+                shape.sentence()
+            )));
+        }
+        if shape.imports_engine() {
+            return Err(Error::Misconfigured(format!(
+                "{source} imports {ENGINE}, so it cannot run alone; compose it with an engine \
+                 (int-host compose --engine NAME -o FILE)"
+            )));
+        }
+        Ok((component, shape))
+    }
+}

@@ -1,0 +1,198 @@
+//! The host: one compiler, one set of interfaces, shared by every component it runs.
+
+use crate::Error;
+use crate::bindings::{config, config_rc1, keyvalue};
+use crate::cache::Cache;
+use crate::client::Client;
+use crate::embedded::Store;
+use crate::keyvalue::KeyValue;
+use crate::settings::Settings;
+use crate::state::{Limits, State, TICK};
+use engine_dsn::Address;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use wasmtime::component::{Component, HasData, Linker};
+use wasmtime::{Engine, PoolingAllocationConfig};
+
+/// How a [`Host`] treats the components it runs. `Options::default()` suits most programs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where compiled components are kept between runs; None compiles at every start.
+    /// Default: the platform's cache directory.
+    pub cache: Option<PathBuf>,
+    /// Where the embedded store is. Default: the platform's data directory.
+    pub data: Option<PathBuf>,
+    /// The most memory of one component instance, in bytes. Default 64 MiB.
+    pub memory: usize,
+    /// How long guest code may compute during one call, waiting not counted. Default 1 s.
+    pub compute: Duration,
+    /// How long one call may take in all, after which the instance is thrown away. It should
+    /// exceed the deadlines of the engines themselves. Default 60 s.
+    pub patience: Duration,
+    /// The most calls that wait in one sequence. Default 100 000.
+    pub queue: usize,
+    /// The most component instances at one time. Default 100.
+    pub instances: u32,
+    /// Addresses that components may open besides those of their DSN; at any port where the
+    /// address names none. Default none.
+    pub allow: Vec<Address>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let platform = directories::ProjectDirs::from("", "", "int-host");
+        Self {
+            cache: platform.as_ref().map(|dirs| dirs.cache_dir().join("components")),
+            data: platform.as_ref().map(|dirs| dirs.data_dir().to_owned()),
+            memory: 64 << 20,
+            compute: Duration::from_secs(1),
+            patience: Duration::from_secs(60),
+            queue: 100_000,
+            instances: 100,
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// Runs components. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    client: Client,
+    options: Options,
+    /// The embedded store, while anybody has it open.
+    store: Mutex<Option<Store>>,
+}
+
+impl Host {
+    /// Sets up the compiler and the interfaces that components may import.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when the machine or the options do not allow it.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let (engine, linker) = engine_and_linker(&options).map_err(|e| Error::Misconfigured(format!("{e:#}")))?;
+        let inner = Arc::new(Inner {
+            engine,
+            linker,
+            cache: options.cache.clone().map(Cache::new),
+            client: Client::new(),
+            options,
+            store: Mutex::new(None),
+        });
+        tick(Arc::downgrade(&inner));
+        Ok(Self { inner })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<State> {
+        &self.inner.linker
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let ticks = self.inner.options.compute.as_millis().div_ceil(TICK.as_millis());
+        Limits { memory: self.inner.options.memory, ticks: u32::try_from(ticks).unwrap_or(u32::MAX) }
+    }
+
+    /// Compiles a component, or takes it from the cache.
+    pub(crate) fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        match &self.inner.cache {
+            Some(cache) => cache.load(&self.inner.engine, wasm),
+            None => Component::new(&self.inner.engine, wasm),
+        }
+    }
+
+    /// The embedded store, opened at the first use.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when there is no data directory, or when it cannot be used.
+    pub(crate) fn store(&self) -> Result<Store, Error> {
+        let mut open = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = &*open {
+            return Ok(store.clone());
+        }
+        let directory = self.inner.options.data.as_ref().ok_or_else(|| {
+            Error::Misconfigured("this platform has no data directory; name one with --data DIR".into())
+        })?;
+        let store = Store::open(directory).map_err(|e| Error::Misconfigured(e.to_string()))?;
+        *open = Some(store.clone());
+        Ok(store)
+    }
+}
+
+fn engine_and_linker(options: &Options) -> wasmtime::Result<(Engine, Linker<State>)> {
+    let mut pool = PoolingAllocationConfig::new();
+    // A composed endpoint is a handful of core instances with a memory each.
+    pool.total_component_instances(options.instances)
+        .total_core_instances(options.instances.saturating_mul(20))
+        .total_memories(options.instances.saturating_mul(8))
+        .total_tables(options.instances.saturating_mul(16))
+        .total_stacks(options.instances.saturating_mul(20))
+        .max_memory_size(options.memory)
+        // Instances live long: pages kept resident for the next one would only be idle memory.
+        .linear_memory_keep_resident(0);
+    let mut config = wasmtime::Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .allocation_strategy(pool)
+        // Reserving 4 GiB of address space for each memory spares bounds checks.
+        .memory_reservation(4 << 30);
+    let engine = Engine::new(&config)?;
+
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    keyvalue::Imports::add_to_linker::<_, HasKeyValue>(&mut linker, State::keyvalue)?;
+    config::Imports::add_to_linker::<_, HasSettings>(&mut linker, State::settings)?;
+    config_rc1::Imports::add_to_linker::<_, HasSettings>(&mut linker, State::settings)?;
+    Ok((engine, linker))
+}
+
+struct HasKeyValue;
+
+impl HasData for HasKeyValue {
+    type Data<'a> = KeyValue<'a>;
+}
+
+struct HasSettings;
+
+impl HasData for HasSettings {
+    type Data<'a> = &'a mut Settings;
+}
+
+/// Advances the clock that guest code is measured by, until the host is gone.
+fn tick(host: Weak<Inner>) {
+    std::thread::Builder::new()
+        .name("guest-clock".into())
+        .spawn(move || {
+            while let Some(inner) = host.upgrade() {
+                inner.engine.increment_epoch();
+                drop(inner);
+                std::thread::sleep(TICK);
+            }
+        })
+        .map(drop)
+        .unwrap_or_else(|error| tracing::warn!(%error, "no thread for the guest clock: computing is not limited"));
+}

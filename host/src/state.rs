@@ -1,0 +1,135 @@
+//! What one component instance has: its rights and its limits, and nothing of the machine.
+
+use crate::client::{Client, Hooks};
+use crate::embedded::Store;
+use crate::keyvalue::KeyValue;
+use crate::network::Grant;
+use crate::settings::Settings;
+use std::time::Duration;
+use wasmtime::component::ResourceTable;
+use wasmtime::{StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// How often the clock of guest code ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// What a component is given besides its own memory.
+#[derive(Clone, Default)]
+pub(crate) struct Rights {
+    pub(crate) grant: Grant,
+    pub(crate) store: Option<Store>,
+    pub(crate) settings: Settings,
+}
+
+/// What a component may use up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of each linear memory.
+    pub(crate) memory: usize,
+    /// Ticks of guest code per call.
+    pub(crate) ticks: u32,
+}
+
+/// The data of a store.
+pub(crate) struct State {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    store: Option<Store>,
+    settings: Settings,
+    limits: StoreLimits,
+    ticks_spent: u32,
+}
+
+impl State {
+    /// A store around a fresh state, its limits in force.
+    pub(crate) fn store(
+        engine: &wasmtime::Engine,
+        rights: &Rights,
+        limits: Limits,
+        client: &Client,
+    ) -> wasmtime::Store<Self> {
+        let state = Self {
+            // Handles of a guest that leaks them; no engine needs more than a few.
+            table: {
+                let mut table = ResourceTable::new();
+                table.set_max_capacity(100_000);
+                table
+            },
+            wasi: wasi(&rights.grant),
+            http: WasiHttpCtx::new(),
+            hooks: Hooks { client: client.clone(), grant: rights.grant.clone() },
+            store: rights.store.clone(),
+            settings: rights.settings.clone(),
+            limits: StoreLimitsBuilder::new()
+                .memory_size(limits.memory)
+                .table_elements(100_000)
+                .instances(100)
+                .memories(100)
+                .tables(100)
+                .build(),
+            ticks_spent: 0,
+        };
+        let mut store = wasmtime::Store::new(engine, state);
+        store.limiter(|state| &mut state.limits);
+        // Only guest code that runs when a tick comes spends it; waiting for I/O is free.
+        store.epoch_deadline_callback(move |mut context| {
+            let state = context.data_mut();
+            state.ticks_spent += 1;
+            if state.ticks_spent > limits.ticks {
+                wasmtime::bail!("{OVERRUN} of {} ms", u128::from(limits.ticks) * TICK.as_millis());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        store
+    }
+
+    /// Begins the account of a call's ticks anew.
+    pub(crate) fn new_call(&mut self) {
+        self.ticks_spent = 0;
+    }
+
+    pub(crate) fn keyvalue(&mut self) -> KeyValue<'_> {
+        KeyValue { store: self.store.as_ref(), table: &mut self.table }
+    }
+
+    pub(crate) fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+}
+
+/// How the error of guest code that never returns begins.
+pub(crate) const OVERRUN: &str = "the component computed for longer than its limit";
+
+/// TCP to the granted addresses, standard error, and clocks; no files, arguments or environment.
+fn wasi(grant: &Grant) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.inherit_stderr();
+    if !grant.is_empty() {
+        let grant = grant.clone();
+        wasi.allow_tcp(true).allow_ip_name_lookup(grant.has_names());
+        wasi.socket_addr_check(move |address, usage| {
+            let grant = grant.clone();
+            Box::pin(async move {
+                matches!(usage, SocketAddrUse::TcpConnect) && grant.allows(address).await
+            })
+        });
+    }
+    wasi.build()
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}

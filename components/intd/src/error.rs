@@ -4,7 +4,7 @@
 /// them and a caller.
 ///
 /// The texts are sentences for a person and hold no secret. How each case looks over HTTP is
-/// decided in one place, [`crate::problem`].
+/// decided in one place, the module `problem`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The call itself is wrong. Nothing was minted; trying again without a change is useless.

@@ -4,16 +4,29 @@
 //! its own sequences below them and its own HTTP above. Built for `wasm32-wasip2`, the same crate
 //! is the component `intd`, which exports `wasi:http/handler` and imports the engine.
 
+mod app;
+mod body;
 mod coalescer;
+mod cors;
 mod error;
+mod json;
 mod lattice;
+mod problem;
+mod query;
+mod route;
+mod secret;
 mod sequence;
+mod settings;
 mod span;
 
+pub use app::{App, refuse};
 pub use coalescer::{Coalescer, Driver, Source};
+pub use cors::Cors;
 pub use error::Error;
 pub use lattice::Lattice;
+pub use secret::{DsnText, Token};
 pub use sequence::Sequence;
+pub use settings::{Settings, SettingsError};
 pub use span::Span;
 
 /// The most integers that one call may ask for.

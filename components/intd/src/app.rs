@@ -1,0 +1,337 @@
+//! From a request to its answer.
+
+use crate::json::{Int, Minted, State};
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::route::Route;
+use crate::{Cors, Error, Sequence, Settings, Span, Token, body, json};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use std::collections::BTreeMap;
+
+/// The description of the endpoint that `/openapi.json` answers.
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// All routes over one set of sequences.
+pub struct App<S> {
+    settings: Settings,
+    /// The one behind `/`.
+    default: S,
+    /// The others. Which exist never changes: a stranger cannot create any.
+    others: BTreeMap<String, S>,
+}
+
+impl<S: Sequence> App<S> {
+    /// The endpoint with these settings. `sequence` is called once for each key.
+    pub fn new(settings: Settings, mut sequence: impl FnMut(&str) -> S) -> Self {
+        Self {
+            default: sequence(&settings.key),
+            others: settings
+                .keys
+                .iter()
+                .filter(|key| **key != settings.key)
+                .map(|key| (key.clone(), sequence(key)))
+                .collect(),
+            settings,
+        }
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The sequence of that name, if there is one.
+    pub fn sequence(&self, key: &str) -> Option<&S> {
+        if key == self.settings.key {
+            Some(&self.default)
+        } else {
+            self.others.get(key)
+        }
+    }
+
+    /// How many bytes of the request's body [`App::handle`] wants to see, at most. Zero for most
+    /// requests: then the body need not be read at all.
+    ///
+    /// It is one more than a body may have, so that a longer one is noticed.
+    pub fn body_bytes(&self, method: &Method) -> usize {
+        if *method == Method::PUT {
+            body::LIMIT + 1
+        } else {
+            0
+        }
+    }
+
+    /// Whether requests of this method are answered without a look at their headers, so that a
+    /// host need not copy them.
+    pub fn ignores_headers(&self, method: &Method) -> bool {
+        self.settings.cors.is_none() && self.settings.mint_token.is_none() && *method != Method::PUT
+    }
+
+    /// Answers one request, whatever it holds. `body` is what [`App::body_bytes`] asks for.
+    ///
+    /// Dropping the future wastes the integers asked for and no others.
+    pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Bytes> {
+        // The most frequent request, and one that cannot be anything else.
+        let mut response = if request.uri.path() == "/"
+            && request.method == Method::GET
+            && request.uri.query().is_none()
+        {
+            match self.allowed_to_mint(&request.headers) {
+                Ok(()) => self.mint_text(1).await,
+                Err(problem) => Err(problem),
+            }
+            .unwrap_or_else(|problem| problem.into_response(false))
+        } else {
+            self.route(request, body).await
+        };
+        if let Some(cors) = &self.settings.cors {
+            cors.mark(&request.headers, response.headers_mut());
+        }
+        response
+    }
+
+    async fn route(&self, request: &Parts, body: Bytes) -> Response<Bytes> {
+        let Some(route) = Route::find(request.uri.path()) else {
+            return nothing_here().into_response(false);
+        };
+        if request.method == Method::OPTIONS && self.settings.cors.is_some() {
+            return preflight(&route);
+        }
+        if !route.allows(&request.method) {
+            return self.wrong_method(&route).into_response(false);
+        }
+        let query = match Query::parse(request.uri.query(), route.takes()) {
+            Ok(query) => query,
+            Err(error) => return Problem::from(error).into_response(false),
+        };
+        let mut response = self
+            .answer(route, query, request, &body)
+            .await
+            .unwrap_or_else(|problem| problem.into_response(query.strings));
+        if request.method == Method::HEAD {
+            let length = HeaderValue::from(response.body().len());
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+            *response.body_mut() = Bytes::new();
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        route: Route<'_>,
+        query: Query,
+        request: &Parts,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, Problem> {
+        match route {
+            Route::Root => {
+                self.allowed_to_mint(&request.headers)?;
+                self.mint_text(query.count).await
+            }
+            Route::Last => match self.default.last().await? {
+                Some(last) => Ok(answer(TEXT, digits(last))),
+                None => Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "none-yet",
+                    "this sequence has no last integer yet; `GET /` mints the first one",
+                )),
+            },
+            Route::Ping => Ok(answer(TEXT, Bytes::from_static(b"PONG"))),
+            Route::Healthz => match self.default.last().await {
+                Ok(_) => Ok(answer(TEXT, Bytes::from_static(b"OK"))),
+                Err(error) => Err(Problem::from(error)
+                    .status(StatusCode::SERVICE_UNAVAILABLE)
+                    .with(header::RETRY_AFTER, "1")),
+            },
+            Route::OpenApi => {
+                let mut response = answer(JSON, Bytes::from_static(OPENAPI.as_bytes()));
+                response
+                    .headers_mut()
+                    .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                Ok(response)
+            }
+            Route::Next(key) => {
+                let sequence = self.sequence(&key).ok_or_else(no_sequence)?;
+                self.allowed_to_mint(&request.headers)?;
+                let span = sequence.next(query.count).await?;
+                Ok(minted(&key, span, query.strings))
+            }
+            Route::Sequence(key) => {
+                let sequence = self.sequence(&key).ok_or_else(no_sequence)?;
+                let last = if request.method == Method::PUT {
+                    self.allowed_to_raise(&request.headers)?;
+                    let last = body::last(&request.headers, body)?;
+                    sequence.set_last(last).await?;
+                    Some(last)
+                } else {
+                    sequence.last().await?
+                };
+                let lattice = sequence.lattice().await?;
+                let int = |value| Int {
+                    value,
+                    strings: query.strings,
+                };
+                let state = State {
+                    key: &key,
+                    last: last.map(int),
+                    increment: int(lattice.increment),
+                    offset: int(lattice.offset),
+                };
+                Ok(answer(JSON, json::bytes(&state)))
+            }
+        }
+    }
+
+    async fn mint_text(&self, count: u32) -> Result<Response<Bytes>, Problem> {
+        let span = self.default.next(count).await?;
+        Ok(answer(TEXT, text(&span)))
+    }
+
+    fn allowed_to_mint(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        match &self.settings.mint_token {
+            None => Ok(()),
+            Some(token) => authorize(headers, token),
+        }
+    }
+
+    fn allowed_to_raise(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        match &self.settings.admin_token {
+            None => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "nobody may set the last integer here: the server has no admin token configured",
+            )),
+            Some(token) => authorize(headers, token),
+        }
+    }
+
+    fn wrong_method(&self, route: &Route<'_>) -> Problem {
+        let allow = if self.settings.cors.is_some() {
+            route.allow_with_options()
+        } else {
+            route.allow()
+        };
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            format!("this path has the methods {allow}"),
+        )
+        .with(header::ALLOW, allow)
+    }
+}
+
+fn nothing_here() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "there is nothing at this path; `GET /openapi.json` describes those that exist",
+    )
+}
+
+fn no_sequence() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-sequence",
+        "there is no such sequence; the server's settings `key` and `keys` name those that exist",
+    )
+}
+
+fn preflight(route: &Route<'_>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ALLOW,
+        HeaderValue::from_static(route.allow_with_options()),
+    );
+    headers.extend(Cors::preflight(route.allow()));
+    response
+}
+
+/// Checks `Authorization: Bearer …` (RFC 6750).
+fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
+    let unauthorized = |detail, challenge| {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            .with(header::WWW_AUTHENTICATE, challenge)
+    };
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let presented = match (all.next(), all.next()) {
+        (Some(one), None) => bearer(one.as_bytes()),
+        _ => None,
+    };
+    let Some(presented) = presented else {
+        return Err(unauthorized(
+            "this needs a token; send it as `Authorization: Bearer …`",
+            "Bearer",
+        ));
+    };
+    if token.matches(presented) {
+        Ok(())
+    } else {
+        Err(unauthorized(
+            "this is not the token that is needed here",
+            "Bearer error=\"invalid_token\"",
+        ))
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| rest.trim_ascii_start())
+}
+
+fn answer(kind: HeaderValue, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+fn digits(value: i64) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(value).as_bytes())
+}
+
+/// A single integer without a newline, as it always was; several with one each.
+fn text(span: &Span) -> Bytes {
+    if span.count == 1 {
+        return digits(span.first);
+    }
+    let mut buffer = itoa::Buffer::new();
+    let width = buffer.format(span.last()).len() + 1;
+    let mut lines = Vec::with_capacity(usize::try_from(span.count).unwrap_or(0) * width);
+    for integer in span.iter() {
+        lines.extend_from_slice(buffer.format(integer).as_bytes());
+        lines.push(b'\n');
+    }
+    lines.into()
+}
+
+fn minted(key: &str, span: Span, strings: bool) -> Response<Bytes> {
+    let int = |value| Int { value, strings };
+    let minted = Minted {
+        key,
+        first: int(span.first),
+        step: int(span.step),
+        count: int(i64::from(span.count)),
+    };
+    answer(JSON, json::bytes(&minted))
+}
+
+/// The answer when there is no [`App`], because the settings cannot be read or make no sense.
+pub fn refuse(error: Error) -> Response<Bytes> {
+    Problem::from(error).into_response(false)
+}
+
+#[cfg(test)]
+mod tests;

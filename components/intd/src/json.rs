@@ -1,0 +1,46 @@
+//! JSON whose integers can be strings, for JavaScript, which loses those above 2^53.
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+/// An integer in an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Int {
+    pub(crate) value: i64,
+    /// Whether it is written as a string.
+    pub(crate) strings: bool,
+}
+
+impl Serialize for Int {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.strings {
+            serializer.serialize_str(itoa::Buffer::new().format(self.value))
+        } else {
+            serializer.serialize_i64(self.value)
+        }
+    }
+}
+
+/// What `POST /v1/sequences/{key}/next` answers.
+#[derive(Serialize)]
+pub(crate) struct Minted<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) first: Int,
+    pub(crate) step: Int,
+    pub(crate) count: Int,
+}
+
+/// What `GET` and `PUT /v1/sequences/{key}` answer.
+#[derive(Serialize)]
+pub(crate) struct State<'a> {
+    pub(crate) key: &'a str,
+    /// Null before the first integer.
+    pub(crate) last: Option<Int>,
+    pub(crate) increment: Int,
+    pub(crate) offset: Int,
+}
+
+pub(crate) fn bytes(value: &impl Serialize) -> Bytes {
+    // Structs of strings and integers, written to memory: nothing here can fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

@@ -1,0 +1,145 @@
+//! Which paths exist, and what may be done there.
+
+use crate::query::Takes;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+
+/// A path of the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    Root,
+    Last,
+    Ping,
+    Healthz,
+    OpenApi,
+    /// Minting from the sequence of this name, which may not exist.
+    Next(Cow<'a, str>),
+    /// The sequence of this name, which may not exist.
+    Sequence(Cow<'a, str>),
+}
+
+impl<'a> Route<'a> {
+    /// The route of a path as it was sent; None for any other path.
+    pub(crate) fn find(path: &'a str) -> Option<Self> {
+        match path {
+            "/" => return Some(Self::Root),
+            "/last" => return Some(Self::Last),
+            "/ping" => return Some(Self::Ping),
+            "/healthz" => return Some(Self::Healthz),
+            "/openapi.json" => return Some(Self::OpenApi),
+            _ => {}
+        }
+        // The slashes count before anything is decoded: a key may hold an encoded one.
+        let rest = path.strip_prefix("/v1/sequences/")?;
+        let (key, next) = match rest.split_once('/') {
+            None => (rest, false),
+            Some((key, "next")) => (key, true),
+            Some(_) => return None,
+        };
+        let key = percent_decode_str(key).decode_utf8().ok()?;
+        Some(if next {
+            Self::Next(key)
+        } else {
+            Self::Sequence(key)
+        })
+    }
+
+    /// The methods, as the header `Allow` lists them.
+    ///
+    /// There is no HEAD where GET mints: it would mint as well and show nothing of it.
+    pub(crate) fn allow(&self) -> &'static str {
+        match self {
+            Self::Root => "GET, POST",
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => "GET, HEAD",
+            Self::Next(_) => "POST",
+            Self::Sequence(_) => "GET, HEAD, PUT",
+        }
+    }
+
+    /// The same where browsers may ask for leave.
+    pub(crate) fn allow_with_options(&self) -> &'static str {
+        match self {
+            Self::Root => "GET, POST, OPTIONS",
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Next(_) => "POST, OPTIONS",
+            Self::Sequence(_) => "GET, HEAD, PUT, OPTIONS",
+        }
+    }
+
+    /// Whether the method is one of those that the route has of its own.
+    pub(crate) fn allows(&self, method: &http::Method) -> bool {
+        self.allow().split(", ").any(|known| known == method)
+    }
+
+    pub(crate) fn takes(&self) -> Takes {
+        let (count, strings) = match self {
+            Self::Root => (true, false),
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => (false, false),
+            Self::Next(_) => (true, true),
+            Self::Sequence(_) => (false, true),
+        };
+        Takes { count, strings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_are_decoded() {
+        let sequence = |key: &'static str| Some(Route::Sequence(key.into()));
+        assert_eq!(Route::find("/v1/sequences/a"), sequence("a"));
+        assert_eq!(Route::find("/v1/sequences/a%2Fb"), sequence("a/b"));
+        assert_eq!(Route::find("/v1/sequences/%C3%A9%20"), sequence("é "));
+        assert_eq!(Route::find("/v1/sequences/next"), sequence("next"));
+        assert_eq!(
+            Route::find("/v1/sequences/a/next"),
+            Some(Route::Next("a".into()))
+        );
+    }
+
+    #[test]
+    fn everything_else_is_nothing() {
+        for path in [
+            "",
+            "*",
+            "//",
+            "/index.html",
+            "/favicon.ico",
+            "/robots.txt",
+            "/last/",
+            "/LAST",
+            "/%6cast",
+            "/v1",
+            "/v1/sequences",
+            "/v1/sequences/a/next/",
+            "/v1/sequences/a/last",
+            "/v1/sequences/a/b/next",
+            "/v1/sequences/%ff",
+        ] {
+            assert_eq!(Route::find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods() {
+        let root = Route::Root;
+        assert!(root.allows(&Method::GET) && root.allows(&Method::POST));
+        for method in [Method::HEAD, Method::PUT, Method::OPTIONS, Method::TRACE] {
+            assert!(!root.allows(&method), "{method}");
+        }
+        assert!(!Route::Next("a".into()).allows(&Method::GET));
+        assert!(!root.allows(&Method::from_bytes(b"GET,").unwrap_or(Method::PUT)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in "\\PC{0,60}") {
+            let _ = Route::find(&path);
+            let _ = Route::find(&format!("/v1/sequences/{path}"));
+        }
+    }
+}

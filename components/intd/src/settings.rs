@@ -1,0 +1,257 @@
+//! What an operator can set.
+
+use crate::{Cors, DsnText, Token};
+
+/// The settings of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the backend is. Empty means the engine's default.
+    pub dsn: DsnText,
+    /// The sequence behind `/` and `/last`.
+    pub key: String,
+    /// The other sequences that can be reached under `/v1/sequences/`. Never holds `key`, and
+    /// nothing twice.
+    pub keys: Vec<String>,
+    /// The distance between neighbouring integers; None means the engine's default.
+    pub increment: Option<i64>,
+    /// The residue class of the integers; None means the engine's default.
+    pub offset: Option<i64>,
+    /// Who may raise sequences; None means nobody.
+    pub admin_token: Option<Token>,
+    /// Who may mint; None means everybody.
+    pub mint_token: Option<Token>,
+    /// Which web pages may use the endpoint; None means those of the endpoint's own origin.
+    pub cors: Option<Cors>,
+    /// How many requests may wait for one sequence while a call is in flight.
+    pub queue_limit: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            dsn: DsnText::default(),
+            key: "integers".to_owned(),
+            keys: Vec::new(),
+            increment: None,
+            offset: None,
+            admin_token: None,
+            mint_token: None,
+            cors: None,
+            queue_limit: Self::QUEUE_LIMIT,
+        }
+    }
+}
+
+/// A setting that makes no sense. Says nothing of secret values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the setting `{name}` is wrong: {reason}")]
+pub struct SettingsError {
+    /// Which one.
+    pub name: &'static str,
+    /// What is wrong, and what it should be.
+    pub reason: String,
+}
+
+/// The longest name of a sequence, in bytes of UTF-8.
+const MAX_KEY_BYTES: usize = 128;
+
+impl Settings {
+    /// The names of all settings, as [`Settings::from_lookup`] asks for them.
+    pub const NAMES: [&'static str; 9] = [
+        "dsn",
+        "key",
+        "keys",
+        "increment",
+        "offset",
+        "admin_token",
+        "mint_token",
+        "cors_origin",
+        "queue_limit",
+    ];
+
+    /// How many requests may wait for one sequence when nothing else is set.
+    pub const QUEUE_LIMIT: usize = 4096;
+
+    /// Reads the settings from wherever `lookup` finds them.
+    ///
+    /// An empty value is as good as none, because some places cannot leave a value out.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub fn from_lookup(
+        mut lookup: impl FnMut(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let mut get = |name| lookup(name).filter(|value| !value.is_empty());
+        let default = Self::default();
+        let key = get("key").unwrap_or(default.key);
+        check_key("key", &key)?;
+        let mut keys = Vec::new();
+        for other in get("keys").iter().flat_map(|list| list.split(',')) {
+            let other = other.trim();
+            check_key("keys", other)?;
+            if other != key && !keys.iter().any(|known| known == other) {
+                keys.push(other.to_owned());
+            }
+        }
+        Ok(Self {
+            dsn: DsnText(get("dsn").unwrap_or_default()),
+            key,
+            keys,
+            increment: integer("increment", get("increment"), 1, i64::MAX)?,
+            offset: integer("offset", get("offset"), 0, i64::MAX)?,
+            admin_token: token("admin_token", get("admin_token"))?,
+            mint_token: token("mint_token", get("mint_token"))?,
+            cors: get("cors_origin")
+                .map(|text| Cors::parse(&text))
+                .transpose()
+                .map_err(|reason| wrong("cors_origin", reason))?,
+            queue_limit: integer("queue_limit", get("queue_limit"), 1, 1_000_000)?
+                .and_then(|limit| usize::try_from(limit).ok())
+                .unwrap_or(default.queue_limit),
+        })
+    }
+}
+
+fn wrong(name: &'static str, reason: impl Into<String>) -> SettingsError {
+    SettingsError {
+        name,
+        reason: reason.into(),
+    }
+}
+
+/// The same rule as the engines': here it stops a server that could never mint.
+fn check_key(name: &'static str, key: &str) -> Result<(), SettingsError> {
+    if key.is_empty() {
+        return Err(wrong(
+            name,
+            "a key is empty; write `one,two` to name two sequences",
+        ));
+    }
+    if key.len() > MAX_KEY_BYTES {
+        return Err(wrong(
+            name,
+            format!(
+                "a key is {} bytes long; it may have {MAX_KEY_BYTES} at most",
+                key.len()
+            ),
+        ));
+    }
+    if let Some(found) = key.chars().find(|c| c.is_control()) {
+        return Err(wrong(
+            name,
+            format!("a key holds the control character {found:?}; keys are printable text"),
+        ));
+    }
+    Ok(())
+}
+
+fn integer(
+    name: &'static str,
+    text: Option<String>,
+    least: i64,
+    most: i64,
+) -> Result<Option<i64>, SettingsError> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse() {
+        Ok(value) if (least..=most).contains(&value) => Ok(Some(value)),
+        _ => Err(wrong(
+            name,
+            format!("`{text}` is not a whole number from {least} to {most}"),
+        )),
+    }
+}
+
+fn token(name: &'static str, text: Option<String>) -> Result<Option<Token>, SettingsError> {
+    text.map(|text| {
+        Token::new(text).ok_or_else(|| {
+            wrong(
+                name,
+                "a token is 1 to 1024 printable ASCII characters without spaces",
+            )
+        })
+    })
+    .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::from_lookup(|name| {
+            assert!(Settings::NAMES.contains(&name), "{name} is not listed");
+            pairs
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_and_empty_values_are_the_defaults() {
+        let empty: Vec<_> = Settings::NAMES.iter().map(|name| (*name, "")).collect();
+        for settings in [from(&[]).unwrap(), from(&empty).unwrap()] {
+            assert_eq!(settings.dsn, DsnText(String::new()));
+            assert_eq!(settings.key, "integers");
+            assert_eq!(settings.keys, [""; 0]);
+            assert_eq!((settings.increment, settings.offset), (None, None));
+            assert!(settings.admin_token.is_none() && settings.mint_token.is_none());
+            assert!(settings.cors.is_none());
+            assert_eq!(settings.queue_limit, Settings::QUEUE_LIMIT);
+        }
+    }
+
+    #[test]
+    fn everything_set() {
+        let settings = from(&[
+            ("dsn", "redis://:s3cret@localhost"),
+            ("key", "a"),
+            ("keys", "b, c,a,b"),
+            ("increment", "9223372036854775807"),
+            ("offset", "0"),
+            ("admin_token", "t0p"),
+            ("mint_token", "m1nt"),
+            ("cors_origin", "*"),
+            ("queue_limit", "7"),
+        ])
+        .unwrap();
+        assert_eq!(settings.dsn.0, "redis://:s3cret@localhost");
+        assert_eq!(settings.key, "a");
+        assert_eq!(settings.keys, ["b", "c"]);
+        assert_eq!(
+            (settings.increment, settings.offset),
+            (Some(i64::MAX), Some(0))
+        );
+        assert!(settings.admin_token.as_ref().unwrap().matches(b"t0p"));
+        assert!(settings.mint_token.as_ref().unwrap().matches(b"m1nt"));
+        assert!(settings.cors.is_some());
+        assert_eq!(settings.queue_limit, 7);
+        let debug = format!("{settings:?}");
+        for secret in ["s3cret", "t0p", "m1nt"] {
+            assert!(!debug.contains(secret), "{debug}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_and_secrets_are_not_shown() {
+        for (name, value) in [
+            ("key", "a\nb"),
+            ("key", &"x".repeat(129)),
+            ("keys", "a,,b"),
+            ("keys", "a,\u{7f}"),
+            ("increment", "0"),
+            ("increment", "two"),
+            ("increment", "1.0"),
+            ("increment", "9223372036854775808"),
+            ("offset", "-1"),
+            ("admin_token", "s3cret s3cret"),
+            ("mint_token", "s3cret\n"),
+            ("cors_origin", "example.com"),
+            ("queue_limit", "0"),
+        ] {
+            let error = from(&[(name, value)]).unwrap_err();
+            assert_eq!(error.name, name, "{value}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+}

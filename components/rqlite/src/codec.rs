@@ -1,0 +1,389 @@
+//! What is sent to rqlite and what comes back: SQL and JSON, no I/O.
+
+use crate::fault::{Fault, quoted};
+use engine_guest::Error;
+use serde::Deserialize;
+use serde_json::json;
+
+/// rqlite's own SQL parser decides which statements return rows, and falls back to "none" for
+/// what it cannot parse: no column here may have the name of a keyword, such as `key`.
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS artisanal_integers \
+    (name TEXT NOT NULL PRIMARY KEY, mark INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+
+/// SQLite turns an integer sum that overflows into a float without a word, so a sum that does
+/// not fit changes no row, and returns none. A mark that is not an integer, in a table somebody
+/// made without STRICT, comes back as null: rqlite prints some floats just like integers.
+const ADVANCE: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(? AS TEXT), ?) \
+    ON CONFLICT (name) DO UPDATE SET mark = mark + excluded.mark \
+    WHERE mark <= 9223372036854775807 - excluded.mark \
+    RETURNING CASE typeof(mark) WHEN 'integer' THEN mark END AS mark";
+
+const RAISE: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(? AS TEXT), ?) \
+    ON CONFLICT (name) DO UPDATE SET mark = max(mark, excluded.mark) \
+    RETURNING CASE typeof(mark) WHEN 'integer' THEN mark END AS mark";
+
+const READ: &str = "SELECT CASE typeof(mark) WHEN 'integer' THEN mark END AS mark \
+    FROM artisanal_integers WHERE name = CAST(? AS TEXT)";
+
+const NO_TABLE: &str = "no such table: artisanal_integers";
+
+/// One thing to do to one sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Add this to the mark, 1 or more.
+    Advance(i64),
+    /// Raise the mark to this, 0 or more, unless it is greater.
+    Raise(i64),
+    /// Read the mark.
+    Read,
+}
+
+/// What the cluster says about the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The mark, after what was asked.
+    Mark(i64),
+    /// The statement ran and gave no row.
+    NoRow,
+    /// There is no table yet.
+    NoTable,
+}
+
+impl Request {
+    /// The path, without a query and with one.
+    ///
+    /// Reads are `strong`: they go through the Raft log like the writes. `weak` ones may be
+    /// answered from the past by a leader that was deposed, and `linearizable` ones hang, in
+    /// rqlite 8.43.4, from a change of the cluster's members until the next write.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Advance(_) | Self::Raise(_) => "/db/execute?",
+            Self::Read => "/db/query?level=strong&",
+        }
+    }
+
+    /// The body: the statement on the sequence of this name, preceded by one that makes the
+    /// table if `create` is set.
+    pub(crate) fn body(self, name: &str, create: bool) -> Vec<u8> {
+        let name = blob(name);
+        let statement = match self {
+            Self::Advance(by) => json!([ADVANCE, name, by]),
+            Self::Raise(to) => json!([RAISE, name, to]),
+            Self::Read => json!([READ, name]),
+        };
+        match create {
+            false => json!([statement]),
+            true => json!([[CREATE], statement]),
+        }
+        .to_string()
+        .into_bytes()
+    }
+}
+
+/// A text as the parameter `x'…'`, which rqlite takes for the bytes it spells. It would take any
+/// text of that form so, so that as plain text the names `x'61'` and `X'61'` would be one.
+fn blob(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = text
+        .bytes()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|nibble| HEX.get(usize::from(nibble)))
+        .map(|digit| char::from(*digit));
+    ["x'", &digits.collect::<String>(), "'"].concat()
+}
+
+/// The answer to [`Request::body`]. `serde_json` reads an `i64` exactly and takes no float for one.
+#[derive(Deserialize)]
+struct Reply {
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    results: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(default)]
+    error: Option<String>,
+    /// Absent when the statement was not run for its rows.
+    #[serde(default)]
+    columns: Option<Vec<String>>,
+    /// Absent when there are no rows.
+    #[serde(default)]
+    values: Vec<Vec<Option<i64>>>,
+}
+
+/// Reads the body of an answer whose status was 200.
+pub(crate) fn answer(body: &[u8]) -> Result<Answer, Fault> {
+    let mut reply: Reply = parse(body)?;
+    // Raft's errors: not the leader, leadership lost, leader not reached, not ready yet. The
+    // statement may have been applied, or may be yet.
+    if let Some(error) = reply.error {
+        return Err(Fault::Passing(quoted(&error)));
+    }
+    for outcome in &reply.results {
+        match outcome.error.as_deref() {
+            None => {}
+            Some(NO_TABLE) => return Ok(Answer::NoTable),
+            Some(busy) if busy.starts_with("database is locked") => {
+                return Err(Fault::Passing(quoted(busy)));
+            }
+            Some(error) => {
+                return Err(Fault::Final(Error::Other(format!(
+                    "rqlite refuses the statement on the table artisanal_integers: {}",
+                    quoted(error)
+                ))));
+            }
+        }
+    }
+    let Some(Outcome {
+        columns: Some(_),
+        values,
+        ..
+    }) = reply.results.pop()
+    else {
+        return Err(Fault::Node(Error::Other(
+            "rqlite answered without the row that the statement returns; it must be a version \
+             that understands RETURNING, such as 8.43.4"
+                .into(),
+        )));
+    };
+    match values.as_slice() {
+        [] => Ok(Answer::NoRow),
+        [row] => match row.as_slice() {
+            [Some(mark)] => Ok(Answer::Mark(*mark)),
+            _ => Err(Fault::Final(Error::Other(
+                "the mark in the table artisanal_integers is not an integer; the column must be \
+                 `mark INTEGER NOT NULL` in a STRICT table"
+                    .into(),
+            ))),
+        },
+        rows => Err(Fault::Final(Error::Other(format!(
+            "rqlite answered with {} rows where there can be one",
+            rows.len()
+        )))),
+    }
+}
+
+/// A node as the cluster lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Where it answers HTTP, as a URL.
+    pub(crate) url: String,
+    pub(crate) leader: bool,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    nodes: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    /// Absent for nodes that were not reached.
+    #[serde(default)]
+    api_addr: Option<String>,
+    #[serde(default)]
+    leader: bool,
+}
+
+/// Reads the body of an answer to `/nodes?ver=2`.
+pub(crate) fn members(body: &[u8]) -> Result<Vec<Member>, Fault> {
+    let members: Members = parse(body)?;
+    Ok(members
+        .nodes
+        .into_iter()
+        .filter_map(|node| {
+            Some(Member {
+                url: node.api_addr?,
+                leader: node.leader,
+            })
+        })
+        .collect())
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_eof() {
+            return Fault::Passing("the answer was cut off".into());
+        }
+        Fault::Node(Error::Other(format!(
+            "the answer is not rqlite's: {}; does the DSN name an rqlite node's HTTP port?",
+            quoted(&error.to_string())
+        )))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(request: Request, name: &str, create: bool) -> String {
+        String::from_utf8(request.body(name, create)).unwrap()
+    }
+
+    #[test]
+    fn requests_are_parameterised_and_exact() {
+        assert_eq!(
+            text(Request::Advance(i64::MAX), "aé'", false),
+            format!("[[{},\"x'61c3a927'\",9223372036854775807]]", json!(ADVANCE))
+        );
+        assert_eq!(
+            text(Request::Raise((1 << 53) + 1), "a", true),
+            format!(
+                "[[{}],[{},\"x'61'\",9007199254740993]]",
+                json!(CREATE),
+                json!(RAISE)
+            )
+        );
+        assert_eq!(
+            text(Request::Read, "a", false),
+            format!("[[{},\"x'61'\"]]", json!(READ))
+        );
+    }
+
+    #[test]
+    fn marks_are_exact() {
+        for mark in [i64::MAX, (1 << 53) + 1, 2, 0, -1, i64::MIN] {
+            let body = format!(
+                r#"{{"results":[{{"columns":["mark"],"types":["integer"],"values":[[{mark}]]}}]}}"#
+            );
+            assert_eq!(answer(body.as_bytes()), Ok(Answer::Mark(mark)));
+        }
+        let created = br#"{"results":[{},{"columns":["mark"],"values":[[2]]}]}"#;
+        assert_eq!(answer(created), Ok(Answer::Mark(2)));
+    }
+
+    #[test]
+    fn no_float_is_taken_for_a_mark() {
+        for value in [
+            "2.0",
+            "2e3",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "\"2\"",
+            "true",
+            "[2]",
+            "{}",
+        ] {
+            let body = format!(r#"{{"results":[{{"columns":["mark"],"values":[[{value}]]}}]}}"#);
+            assert!(
+                matches!(answer(body.as_bytes()), Err(Fault::Node(Error::Other(_)))),
+                "{value}"
+            );
+        }
+        let null = br#"{"results":[{"columns":["mark"],"values":[[null]]}]}"#;
+        assert!(matches!(answer(null), Err(Fault::Final(Error::Other(e))) if e.contains("STRICT")));
+    }
+
+    #[test]
+    fn no_row_and_no_table_are_told_from_no_rows_asked_for() {
+        let none = br#"{"results":[{"columns":["mark"],"types":["integer"]}]}"#;
+        assert_eq!(answer(none), Ok(Answer::NoRow));
+        let table = br#"{"results":[{"error":"no such table: artisanal_integers"}]}"#;
+        assert_eq!(answer(table), Ok(Answer::NoTable));
+        for wrong in [
+            r#"{"results":[{"rows_affected":1,"last_insert_id":1}]}"#,
+            r#"{"results":[{}]}"#,
+            r#"{"results":[]}"#,
+            r#"{"sequence_number":1}"#,
+            "{}",
+        ] {
+            assert!(
+                matches!(answer(wrong.as_bytes()), Err(Fault::Node(Error::Other(_)))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_of_the_cluster_pass_and_errors_of_the_statement_do_not() {
+        let lost = br#"{"results":[],"error":"leadership lost while committing log"}"#;
+        assert_eq!(
+            answer(lost),
+            Err(Fault::Passing(
+                "leadership lost while committing log".into()
+            ))
+        );
+        let locked = br#"{"results":[{"error":"database is locked"}]}"#;
+        assert!(matches!(answer(locked), Err(Fault::Passing(_))));
+        let column = br#"{"results":[{"error":"no such column: mark"}]}"#;
+        assert!(
+            matches!(answer(column), Err(Fault::Final(Error::Other(e))) if e.contains("no such column"))
+        );
+        let create =
+            br#"{"results":[{"error":"disk I/O error"},{"columns":["mark"],"values":[[2]]}]}"#;
+        assert!(matches!(answer(create), Err(Fault::Final(Error::Other(_)))));
+    }
+
+    #[test]
+    fn what_is_not_rqlites_is_said_to_be_so() {
+        for body in [
+            "<html>",
+            "[]",
+            "null",
+            "1",
+            r#"{"results":1}"#,
+            r#"{"results":[{"columns":["mark"],"values":[[1],[2]]}]}x"#,
+        ] {
+            assert!(
+                matches!(answer(body.as_bytes()), Err(Fault::Node(Error::Other(_)))),
+                "{body}"
+            );
+        }
+        for rows in ["[[1],[2]]", "[[]]", "[[1,2]]"] {
+            let body = format!(r#"{{"results":[{{"columns":["mark"],"values":{rows}}}]}}"#);
+            assert!(
+                matches!(answer(body.as_bytes()), Err(Fault::Final(Error::Other(_)))),
+                "{rows}"
+            );
+        }
+        let whole = r#"{"results":[{"columns":["mark"],"values":[[2]]}]}"#;
+        for end in 0..whole.len() {
+            let cut = &whole.as_bytes()[..end];
+            assert!(matches!(answer(cut), Err(Fault::Passing(_))), "{end}");
+        }
+    }
+
+    #[test]
+    fn nodes_without_an_address_are_left_out() {
+        let body = br#"{"nodes":[
+            {"id":"a","api_addr":"http://h:4001","addr":"h:4002","leader":true,"time":1e-7},
+            {"id":"b","addr":"h:4004","version":"","reachable":false,"leader":false,"error":"dead"},
+            {"id":"c","api_addr":"https://[::1]:4005"}]}"#;
+        let member = |url: &str, leader| Member {
+            url: url.into(),
+            leader,
+        };
+        assert_eq!(
+            members(body),
+            Ok(vec![
+                member("http://h:4001", true),
+                member("https://[::1]:4005", false)
+            ])
+        );
+        assert!(members(br#"{"a":{"id":"a"}}"#).is_err());
+        assert!(members(b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "\\PC{0,80}") {
+            let _ = answer(body.as_bytes());
+            let _ = members(body.as_bytes());
+        }
+
+        #[test]
+        fn names_survive_their_encoding(name in "\\PC{1,40}") {
+            let blob = blob(&name);
+            let digits = blob.strip_prefix("x'").and_then(|b| b.strip_suffix('\'')).unwrap();
+            let bytes: Vec<u8> = digits
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect();
+            prop_assert_eq!(bytes, name.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Which node is asked next.
+
+use crate::codec::Member;
+use engine_guest::{Dsn, Error};
+use std::collections::VecDeque;
+
+/// Where rqlite answers HTTP unless told otherwise.
+const PORT: u16 = 4001;
+
+/// The most nodes taken over from a cluster's own list.
+const MOST: usize = 64;
+
+/// One node's HTTP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Whether it is spoken to over TLS.
+    pub(crate) secure: bool,
+    /// Host and port, with brackets around an IPv6 address.
+    pub(crate) authority: String,
+    /// Whether only the cluster's list names it, not the DSN.
+    pub(crate) learned: bool,
+}
+
+/// The known nodes, at least one, the one to ask next in front.
+///
+/// Any node answers for the whole cluster, forwarding to the leader, so whichever answers is
+/// asked again. Nodes that only the cluster's list names come after those of the DSN: what a
+/// cluster calls `localhost:4001` may be another cluster where the engine runs.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    queue: VecDeque<Node>,
+    /// Learned nodes that turned out to be of no use, not to be learned again.
+    useless: Vec<String>,
+}
+
+impl Nodes {
+    /// The nodes that the DSN names.
+    ///
+    /// # Errors
+    /// `invalid` when it names none.
+    pub(crate) fn new(dsn: &Dsn) -> Result<Self, Error> {
+        let queue: VecDeque<Node> = dsn
+            .addresses()
+            .iter()
+            .map(|address| Node {
+                secure: dsn.scheme() == "https",
+                authority: match address.port {
+                    Some(_) => address.to_string(),
+                    None => format!("{address}:{PORT}"),
+                },
+                learned: false,
+            })
+            .collect();
+        if queue.is_empty() {
+            return Err(Error::Invalid(
+                "the DSN names no host; write it as `http://host:4001`".into(),
+            ));
+        }
+        Ok(Self {
+            queue,
+            useless: Vec::new(),
+        })
+    }
+
+    /// How many there are, 1 or more.
+    pub(crate) fn count(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The node to ask next. None never happens, but a component must not trap over it.
+    pub(crate) fn first(&self) -> Option<Node> {
+        self.queue.front().cloned()
+    }
+
+    /// The node in front did not answer: the others come first now.
+    pub(crate) fn failed(&mut self) {
+        if let Some(node) = self.queue.pop_front() {
+            self.queue.push_back(node);
+        }
+    }
+
+    /// The node in front is of no use, now or later. Nodes of the DSN stay in the queue, because
+    /// their owner may mend them; others are left out for good.
+    pub(crate) fn useless(&mut self) {
+        match self.queue.pop_front() {
+            Some(node) if node.learned => self.useless.push(node.authority),
+            Some(node) => self.queue.push_back(node),
+            None => {}
+        }
+    }
+
+    /// Takes over the cluster's list: the leader to the front, if the DSN names it, and nodes
+    /// that the DSN does not name to the end, in place of those learned before.
+    ///
+    /// Left out are addresses without a port or that no client could dial, the client's own
+    /// machine unless the DSN names that too, and plain HTTP where the DSN says TLS: the password
+    /// goes wherever requests go.
+    pub(crate) fn learn(&mut self, members: &[Member]) {
+        self.queue.retain(|node| !node.learned);
+        let secure = self.queue.iter().any(|node| node.secure);
+        let local = self.queue.iter().any(|node| is_loopback(&node.authority));
+        let mut leader = None;
+        for member in members.iter().take(MOST) {
+            let Some(node) = parse(&member.url) else {
+                continue;
+            };
+            if member.leader {
+                leader = Some(node.authority.clone());
+            }
+            let usable = (node.secure || !secure)
+                && (local || !is_loopback(&node.authority))
+                && !self.useless.contains(&node.authority);
+            let known = self.queue.iter().any(|n| n.authority == node.authority);
+            if usable && !known {
+                self.queue.push_back(node);
+            }
+        }
+        let named = |node: &Node| !node.learned && Some(&node.authority) == leader.as_ref();
+        if let Some(at) = self.queue.iter().position(named)
+            && let Some(node) = self.queue.remove(at)
+        {
+            self.queue.push_front(node);
+        }
+    }
+}
+
+/// A node from the URL that it gives itself.
+fn parse(url: &str) -> Option<Node> {
+    let dsn: Dsn = url.parse().ok()?;
+    let [address] = dsn.addresses() else {
+        return None;
+    };
+    address.port?;
+    let dialled = address.ip().is_none_or(|ip| !ip.is_unspecified());
+    let known = matches!(dsn.scheme(), "http" | "https");
+    (dialled && known).then(|| Node {
+        secure: dsn.scheme() == "https",
+        authority: address.to_string(),
+        learned: true,
+    })
+}
+
+fn is_loopback(authority: &str) -> bool {
+    match engine_dsn::Address::parse(authority) {
+        Ok(address) => match address.ip() {
+            Some(ip) => ip.to_canonical().is_loopback(),
+            None => address.host == "localhost" || address.host.ends_with(".localhost"),
+        },
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(dsn: &str) -> Nodes {
+        Nodes::new(&dsn.parse().unwrap()).unwrap()
+    }
+
+    fn queue(nodes: &Nodes) -> Vec<&str> {
+        nodes.queue.iter().map(|n| n.authority.as_str()).collect()
+    }
+
+    fn members(urls: &[&str], leader: usize) -> Vec<Member> {
+        let member = |(i, url): (usize, &&str)| Member {
+            url: (*url).to_owned(),
+            leader: i == leader,
+        };
+        urls.iter().enumerate().map(member).collect()
+    }
+
+    #[test]
+    fn the_dsn_names_nodes_and_the_port_has_a_default() {
+        let n = nodes("http://u:p@a,B:80,[::1]:4003,[::2]");
+        assert_eq!(queue(&n), ["a:4001", "b:80", "[::1]:4003", "[::2]:4001"]);
+        assert!(n.queue.iter().all(|n| !n.secure && !n.learned));
+        assert!(nodes("https://a").queue.iter().all(|n| n.secure));
+        assert!(!nodes("rqlite://a").first().unwrap().secure);
+        let none = Nodes::new(&"http://".parse().unwrap());
+        assert!(matches!(none, Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn a_failed_node_waits_its_turn_and_one_that_works_stays() {
+        let mut n = nodes("http://a,b,c");
+        assert_eq!(n.first(), n.first());
+        n.failed();
+        assert_eq!(queue(&n), ["b:4001", "c:4001", "a:4001"]);
+        n.useless();
+        assert_eq!(queue(&n), ["c:4001", "a:4001", "b:4001"]);
+        assert_eq!(n.count(), 3);
+    }
+
+    #[test]
+    fn the_clusters_list_is_taken_over() {
+        let mut n = nodes("http://a:1,b:2");
+        n.learn(&members(&["http://c:3", "http://b:2", "http://a:1"], 1));
+        assert_eq!(queue(&n), ["b:2", "a:1", "c:3"]);
+        assert!(n.queue[2].learned && !n.queue[0].learned);
+        // c left and d came, and d leads: it is still only asked when the others fail
+        n.learn(&members(&["http://d:4", "http://a:1"], 0));
+        assert_eq!(queue(&n), ["b:2", "a:1", "d:4"]);
+        n.failed();
+        n.failed();
+        assert_eq!(n.first().unwrap().authority, "d:4");
+        n.useless();
+        assert_eq!(queue(&n), ["b:2", "a:1"]);
+        n.learn(&members(&["http://d:4", "http://a:1"], 0));
+        assert_eq!(
+            queue(&n),
+            ["b:2", "a:1"],
+            "useless nodes are not learned again"
+        );
+        n.learn(&[]);
+        assert_eq!(queue(&n), ["b:2", "a:1"]);
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_meant_are_not_learned() {
+        let mut n = nodes("https://a:1");
+        let list = [
+            "http://b:2",
+            "https://b",
+            "https://0.0.0.0:3",
+            "https://[::]:3",
+            "https://127.0.0.1:4",
+            "https://localhost:4",
+            "https://[::1]:4",
+            "https://[::ffff:127.0.0.1]:4",
+            "ftp://b:2",
+            "b:2",
+            "https://b:2,c:3",
+            "",
+            "https://:1",
+            "https://A:1",
+            "https://e:5",
+            "https://e:5",
+        ];
+        n.learn(&members(&list, 0));
+        assert_eq!(queue(&n), ["a:1", "e:5"]);
+        let mut local = nodes("http://localhost:1");
+        local.learn(&members(&["http://127.0.0.1:2", "https://[::1]:3"], 0));
+        assert_eq!(queue(&local), ["localhost:1", "127.0.0.1:2", "[::1]:3"]);
+        let many: Vec<String> = (1..200).map(|i| format!("http://h{i}:1")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        local.learn(&members(&many, 0));
+        assert_eq!(local.count(), 65);
+    }
+}

@@ -30,10 +30,10 @@ pub enum StoreError {
     #[error("the embedded store failed: {0}")]
     Transaction(#[source] redb::Error),
     /// The value of a counter is not what `increment` writes.
-    #[error("the value stored under {0:?} is not a 64-bit integer")]
+    #[error("the value stored under {0:?} is not an integer of eight bytes")]
     NotAnInteger(String),
     /// The sum does not fit; the value is as it was.
-    #[error("adding to the value stored under {0:?} would pass the greatest 64-bit integer")]
+    #[error("overflow: the value stored under {0:?} is too close to the greatest 64-bit integer")]
     Overflow(String),
 }
 

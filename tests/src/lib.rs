@@ -3,10 +3,16 @@
 
 pub mod clock;
 pub mod history;
+pub mod http;
+pub mod mariadb;
 pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod rqlite;
 pub mod scratch;
 pub mod server;
+pub mod suite;
+pub mod summitdb;
+pub mod target;
 pub mod wait;

@@ -211,7 +211,8 @@ pub fn on_free_port<T>(start: impl Fn(u16) -> Result<T, String>) -> T {
     }
 }
 
-/// The path of a program: from the environment variable `variable` when set, else from PATH.
+/// The path of a program: from the environment variable `variable` when set, else from PATH and
+/// the folders of servers, which are not on the PATH of every user.
 pub fn find(program: &str, variable: Option<&str>) -> Option<PathBuf> {
     if let Some(path) = variable
         .and_then(std::env::var_os)
@@ -220,6 +221,7 @@ pub fn find(program: &str, variable: Option<&str>) -> Option<PathBuf> {
         return Some(PathBuf::from(path));
     }
     std::env::split_paths(&std::env::var_os("PATH")?)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }

@@ -1,0 +1,182 @@
+//! MariaDB, as installed on this machine.
+
+use crate::scratch::Scratch;
+use crate::server::{self, Server};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The database that the minter may use.
+pub const DATABASE: &str = "artisanal";
+
+/// Who mints.
+pub const USER: &str = "minter";
+
+/// The minter's password: looked for in everything that the engine prints (C10).
+pub const PASSWORD: &str = "s3cret-of-the-minter";
+
+/// A `mariadbd` with its own data. Every commit waits for the disk, as is MariaDB's default.
+pub struct MariaDb {
+    server: Server,
+    port: u16,
+}
+
+impl MariaDb {
+    /// Starts one with an empty [`DATABASE`] in which [`USER`] may do everything.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one with further options of the server, such as `--auto-increment-increment=2`.
+    ///
+    /// # Panics
+    /// When there is no `mariadbd`, with how to install it, or it does not start.
+    pub fn with(options: &[&str]) -> Self {
+        let options: Vec<_> = options.iter().map(ToString::to_string).collect();
+        let started = server::on_free_port(|port| {
+            let scratch = Scratch::new("mariadb");
+            let data = scratch.join("data");
+            install(&data)?;
+            let program = program("mariadbd");
+            let options = options.clone();
+            let server = Server::start(
+                "mariadbd",
+                scratch,
+                move || {
+                    let mut command = Command::new(&program);
+                    // Must come first: nothing of the machine's own configuration counts.
+                    command.arg("--no-defaults");
+                    command.arg(path_option("--datadir", &data));
+                    command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
+                    command.arg(format!("--port={port}"));
+                    // Within the data folder, which keeps the path short enough for a socket.
+                    command.args(["--socket=mariadb.sock", "--pid-file=mariadb.pid"]);
+                    command.args(SMALL).args(as_root()).args(&options);
+                    command
+                },
+                move || query(port, "root", "", "SELECT 1").map(drop),
+            )?;
+            Ok(Self { server, port })
+        });
+        started.sql(&format!("CREATE DATABASE {DATABASE}"));
+        started.sql(&format!(
+            "CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"
+        ));
+        started.sql(&format!(
+            "GRANT ALL ON {DATABASE}.* TO '{USER}'@'127.0.0.1'"
+        ));
+        started
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The DSN of [`USER`], as a URL.
+    pub fn dsn(&self) -> String {
+        self.dsn_of(USER, PASSWORD, self.port)
+    }
+
+    /// The DSN of somebody, as a URL, perhaps by way of another port.
+    pub fn dsn_of(&self, user: &str, password: &str, port: u16) -> String {
+        format!("mysql://{user}:{password}@127.0.0.1:{port}/{DATABASE}")
+    }
+
+    /// Runs statements as an administrator, in [`DATABASE`] if it exists. Returns the rows: a line each, values
+    /// separated by tabs.
+    ///
+    /// # Panics
+    /// When the server answers with an error.
+    pub fn sql(&self, statements: &str) -> String {
+        query(self.port, "root", "", statements).unwrap_or_else(|e| panic!("{statements}: {e}"))
+    }
+
+    /// Runs statements as [`USER`] in [`DATABASE`].
+    ///
+    /// # Panics
+    /// When the server answers with an error.
+    pub fn sql_as_user(&self, statements: &str) -> String {
+        let statements = format!("USE {DATABASE}; {statements}");
+        query(self.port, USER, PASSWORD, &statements)
+            .unwrap_or_else(|e| panic!("{statements}: {e}"))
+    }
+}
+
+impl Deref for MariaDb {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// What makes a small server that starts quickly. None of it weakens durability.
+const SMALL: [&str; 5] = [
+    "--innodb-log-file-size=8M",
+    "--innodb-buffer-pool-size=16M",
+    "--key-buffer-size=1M",
+    "--performance-schema=OFF",
+    "--max-connections=300",
+];
+
+/// Makes the system tables.
+fn install(data: &Path) -> Result<(), String> {
+    let done = Command::new(program("mariadb-install-db"))
+        .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+        .args(["--skip-test-db", "--skip-name-resolve"])
+        .arg(path_option("--datadir", data))
+        .args(SMALL)
+        .args(as_root())
+        .output()
+        .map_err(|e| format!("mariadb-install-db: {e}"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "mariadb-install-db ended with {}:\n{}{}",
+        done.status,
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    ))
+}
+
+/// MariaDB refuses to run as root unless told to.
+fn as_root() -> Option<&'static str> {
+    rustix::process::geteuid()
+        .is_root()
+        .then_some("--user=root")
+}
+
+fn path_option(name: &str, path: &Path) -> std::ffi::OsString {
+    let mut option = std::ffi::OsString::from(name);
+    option.push("=");
+    option.push(path);
+    option
+}
+
+fn query(port: u16, user: &str, password: &str, statements: &str) -> Result<String, String> {
+    let done = Command::new(program("mariadb"))
+        .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1"])
+        .args(["--batch", "--skip-column-names", "--connect-timeout=5"])
+        .args([format!("--port={port}"), format!("--user={user}")])
+        .arg(format!("--execute={statements}"))
+        // Not as an argument, which everybody on the machine can read.
+        .env("MYSQL_PWD", password)
+        .output()
+        .map_err(|e| format!("mariadb: {e}"))?;
+    if done.status.success() {
+        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&done.stderr).trim_end().to_owned())
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    server::find(name, None).unwrap_or_else(|| {
+        panic!(
+            "{name} is not on PATH. Install MariaDB: `apt-get install mariadb-server` on Debian and \
+             Ubuntu, `dnf install mariadb-server` on Fedora, `brew install mariadb` on macOS"
+        )
+    })
+}

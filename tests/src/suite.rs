@@ -1,0 +1,114 @@
+//! A list of tests that is made at run time, so that some can be skipped, by name and counted.
+//!
+//! The tests built into Rust are passed or failed, nothing else. A test that needs a server which
+//! this machine cannot have must be neither: it shows as ignored, and a line about it goes to
+//! the file [`SKIPPED`] in the target folder, for `make test` to end with.
+
+use crate::{scratch, target};
+use libtest_mimic::{Arguments, Trial};
+use std::fs::File;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+/// The file in the target folder that lists the skipped tests: a line each, with the reason.
+pub const SKIPPED: &str = "skipped-tests.txt";
+
+/// The tests of one program.
+#[derive(Default)]
+pub struct Suite {
+    trials: Vec<Trial>,
+    skipped: Vec<(String, String)>,
+    threads: Option<usize>,
+}
+
+impl Suite {
+    /// No tests yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs so many tests at a time unless the command line says otherwise: more than there are
+    /// processors, for tests that mostly wait.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Adds a test, which fails by panicking.
+    pub fn test(&mut self, name: impl Into<String>, test: impl FnOnce() + Send + 'static) {
+        self.trials.push(Trial::test(name, || {
+            // What the panic said is on standard error already.
+            catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
+                // Before the servers that the test used are dropped by whoever shares them.
+                scratch::keep_all();
+                message(&*panic).into()
+            })
+        }));
+    }
+
+    /// Adds a test that cannot run here, with the reason.
+    pub fn skip(&mut self, name: impl Into<String>, why: &str) {
+        let name = name.into();
+        self.skipped.push((name.clone(), why.to_owned()));
+        self.trials
+            .push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
+
+    /// Adds a test that can run when `missing` is None, and is skipped for that reason otherwise.
+    pub fn test_unless(
+        &mut self,
+        missing: Option<&str>,
+        name: impl Into<String>,
+        test: impl FnOnce() + Send + 'static,
+    ) {
+        match missing {
+            None => self.test(name, test),
+            Some(why) => self.skip(name, why),
+        }
+    }
+
+    /// Runs the tests that the command line chooses.
+    pub fn run(self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads = arguments.test_threads.or(self.threads);
+        if !arguments.list {
+            self.tell_skipped();
+        }
+        libtest_mimic::run(&arguments, self.trials).exit_code()
+    }
+
+    fn tell_skipped(&self) {
+        if self.skipped.is_empty() {
+            return;
+        }
+        let path = target::directory().join(SKIPPED);
+        let program = std::env::current_exe().unwrap_or_default();
+        let program = program.file_stem().unwrap_or_default().to_string_lossy();
+        // Cargo adds a hash to the name.
+        let program = program.rsplit_once('-').map_or(&*program, |(name, _)| name);
+        let lines: String = self
+            .skipped
+            .iter()
+            .map(|(name, why)| format!("skipped: {program}: {name}: {why}\n"))
+            .collect();
+        eprint!("{lines}");
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(lines.as_bytes()))
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else {
+        "it panicked".to_owned()
+    }
+}

@@ -1,0 +1,157 @@
+//! SummitDB, single nodes and clusters: from PATH or from `SUMMITDB_SERVER`.
+//!
+//! No package registry has it, so tests that need it ask [`program`] first and are skipped where
+//! there is none.
+
+use crate::redis::connect;
+use crate::scratch::Scratch;
+use crate::server::{self, Server};
+use crate::wait;
+use redis::{Connection, RedisResult};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a cluster may take to agree on a leader. The server's own timeouts are a second or two.
+pub const ELECTION: Duration = Duration::from_secs(60);
+
+/// Why tests are skipped where [`program`] is None.
+pub const MISSING: &str = "there is no summitdb-server on PATH; build github.com/tidwall/summitdb and name it in SUMMITDB_SERVER";
+
+/// The server, if this machine has it.
+pub fn program() -> Option<PathBuf> {
+    server::find("summitdb-server", Some("SUMMITDB_SERVER"))
+}
+
+/// A group of `summitdb-server` that agree by Raft. The first node is number 0.
+pub struct SummitDb {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    server: Server,
+    port: u16,
+}
+
+impl SummitDb {
+    /// Starts a single node.
+    pub fn start() -> Self {
+        Self::cluster(1)
+    }
+
+    /// Starts a cluster and waits until all nodes agree on the leader. Every write is synced to the disks of
+    /// most nodes before it is answered, as is SummitDB's default.
+    ///
+    /// # Panics
+    /// When there is no [`program`], or it does not start.
+    pub fn cluster(size: usize) -> Self {
+        let program = program().expect(MISSING);
+        let mut cluster = Self { nodes: Vec::new() };
+        for _ in 0..size {
+            // The first one leads; the others join it one after another.
+            let first = cluster.nodes.first().map(|node| node.port);
+            let node = server::on_free_port(|port| node(&program, port, first));
+            cluster.nodes.push(node);
+        }
+        wait::until_true("every SummitDB node knows all others", ELECTION, || {
+            cluster
+                .nodes
+                .iter()
+                .all(|node| peers(node.port).is_ok_and(|peers| peers.len() == size || size == 1))
+        });
+        cluster
+    }
+
+    /// The DSN that names every node.
+    pub fn dsn(&self) -> String {
+        dsn(&self.ports())
+    }
+
+    /// The nodes' ports on 127.0.0.1.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    /// One node's process.
+    pub fn node(&self, index: usize) -> &Server {
+        &self.nodes[index].server
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The number of the node that leads, as soon as it says so itself.
+    ///
+    /// # Panics
+    /// When there is none after [`ELECTION`].
+    pub fn leader(&self) -> usize {
+        wait::until("SummitDB has a leader", ELECTION, || {
+            self.nodes
+                .iter()
+                .position(|node| {
+                    node.server.is_running()
+                        && ask::<String>(node.port, &["RAFTSTATE"]).is_ok_and(|s| s == "Leader")
+                })
+                .ok_or("no node says that it leads")
+        })
+    }
+
+    /// Runs one command on the leader as an administrator.
+    ///
+    /// # Panics
+    /// When the server answers with an error.
+    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let port = self.nodes[self.leader()].port;
+        ask(port, words).unwrap_or_else(|e| panic!("summitdb on port {port}, {words:?}: {e}"))
+    }
+}
+
+/// The DSN of nodes on these ports of this machine.
+pub fn dsn(ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+    format!("redis://{}", hosts.join(","))
+}
+
+fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node, String> {
+    let scratch = Scratch::new("summitdb");
+    let (program, dir) = (program.to_owned(), scratch.path().to_owned());
+    let launch = move || {
+        let mut command = Command::new(&program);
+        command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        command.arg("-dir").arg(dir.join("data"));
+        // It writes temporary files of its own.
+        command.env("TMPDIR", &dir);
+        if let Some(first) = join {
+            // Means nothing any more once it has joined.
+            command.args(["-join", &format!("127.0.0.1:{first}")]);
+        }
+        command
+    };
+    let probe = move || {
+        let leader: String = ask(port, &["RAFTLEADER"]).map_err(|e| e.to_string())?;
+        if leader.is_empty() {
+            return Err("it knows no leader".to_owned());
+        }
+        Ok(())
+    };
+    let server = Server::start("summitdb-server", scratch, launch, probe)?;
+    Ok(Node { server, port })
+}
+
+/// The addresses of the nodes that a node knows, itself included.
+fn peers(port: u16) -> RedisResult<Vec<String>> {
+    // Addresses and states, by turns.
+    let answer: Vec<String> = ask(port, &["RAFTPEERS"])?;
+    Ok(answer.into_iter().step_by(2).collect())
+}
+
+fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> RedisResult<T> {
+    let mut connection: Connection = connect(port, None)?;
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command.query(&mut connection)
+}

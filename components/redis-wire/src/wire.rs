@@ -1,0 +1,304 @@
+//! The connection.
+
+use crate::{Cmd, Value};
+use engine_dsn::Address;
+use engine_guest::deadline::Deadline;
+use redis::Parser;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// The longest reply that is read. Integers and errors are far shorter.
+pub const MAX_REPLY_BYTES: usize = 64 * 1024;
+
+/// Why a connection could not be made or can no longer be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The host that runs the component does not let it connect there.
+    Forbidden(String),
+    /// The network or the server failed; another try may succeed.
+    Broken(String),
+    /// What answers is no such server.
+    Strange(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forbidden(message) | Self::Broken(message) | Self::Strange(message) => {
+                f.write_str(message)
+            }
+        }
+    }
+}
+
+/// A connection to one server. After an error it must be dropped: the reply to an earlier
+/// command could otherwise be taken for that to a later one.
+pub struct Wire {
+    stream: TcpStream,
+    parser: Parser,
+    /// Where it leads, as messages name it.
+    to: String,
+}
+
+impl Wire {
+    /// Connects to the first of the host's addresses that answers. Each of them gets an equal
+    /// share of the time that is left.
+    ///
+    /// The resolution of a name is the host's and has the host's own time limit.
+    ///
+    /// # Errors
+    /// When no address answers in time, or none may be reached.
+    pub fn dial(address: &Address, port: u16, deadline: Deadline) -> Result<Self, Lost> {
+        let port = address.port_or(port);
+        let to = Address {
+            host: address.host.clone(),
+            port: Some(port),
+        }
+        .to_string();
+        let lost = |error: io::Error| {
+            let message = format!("cannot connect to {to}: {}", explain(&error));
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => Lost::Forbidden(message),
+                _ => Lost::Broken(message),
+            }
+        };
+        let targets: Vec<_> = (address.host.as_str(), port)
+            .to_socket_addrs()
+            .map_err(lost)?
+            .collect();
+        let mut last = Lost::Broken(format!("cannot connect to {to}: the name has no address"));
+        for (n, target) in targets.iter().enumerate() {
+            let Some(left) = deadline.left() else { break };
+            let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);
+            let connected = TcpStream::connect_timeout(target, share.max(SHORTEST))
+                .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+            match connected {
+                Ok(stream) => {
+                    return Ok(Self {
+                        stream,
+                        parser: Parser::new(),
+                        to,
+                    });
+                }
+                Err(error) => last = lost(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Where the connection leads, as `host:port`.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// Sends commands in one go and reads as many replies. A reply may be an error of the server.
+    ///
+    /// # Errors
+    /// When the replies do not come in time, are too long or are not of the protocol.
+    pub fn exchange<const N: usize>(
+        &mut self,
+        commands: [&Cmd; N],
+        deadline: Deadline,
+    ) -> Result<[Value; N], Lost> {
+        self.try_exchange(commands, deadline)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => Lost::Strange(format!("{} {error}", self.to)),
+                _ => Lost::Broken(format!("lost {}: {}", self.to, explain(&error))),
+            })
+    }
+
+    fn try_exchange<const N: usize>(
+        &mut self,
+        commands: [&Cmd; N],
+        deadline: Deadline,
+    ) -> io::Result<[Value; N]> {
+        let mut bytes = Vec::new();
+        for command in commands {
+            command.write_packed_command(&mut bytes);
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            self.stream.set_write_timeout(Some(left(deadline)?))?;
+            let written = self.stream.write(rest)?;
+            rest = rest
+                .get(written..)
+                .filter(|_| written > 0)
+                .ok_or(io::ErrorKind::WriteZero)?;
+        }
+        let mut replies = [const { Value::Nil }; N];
+        for reply in &mut replies {
+            let mut bounded = Bounded {
+                stream: &mut self.stream,
+                deadline,
+                room: MAX_REPLY_BYTES,
+                failed: None,
+            };
+            *reply = self.parser.parse_value(&mut bounded).map_err(|error| {
+                bounded.failed.take().unwrap_or_else(|| {
+                    if error.is_io_error() {
+                        io::ErrorKind::UnexpectedEof.into()
+                    } else {
+                        strange("which is not of the Redis protocol")
+                    }
+                })
+            })?;
+        }
+        Ok(replies)
+    }
+}
+
+/// Something no server of this protocol sends.
+fn strange(how: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("sends a reply {how}; is it the right server?"),
+    )
+}
+
+/// Sockets take no timeout of zero.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn left(deadline: Deadline) -> io::Result<Duration> {
+    deadline
+        .left()
+        .map(|left| left.max(SHORTEST))
+        .ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// Reads until the deadline and no more than there is room for.
+struct Bounded<'a> {
+    stream: &'a mut TcpStream,
+    deadline: Deadline,
+    room: usize,
+    /// Why reading failed: the parser passes on no more than the kind.
+    failed: Option<io::Error>,
+}
+
+impl Bounded<'_> {
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(strange("which is too long for an integer"));
+        }
+        let end = buffer.len().min(self.room);
+        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
+        let read = self
+            .stream
+            .read(buffer.get_mut(..end).unwrap_or_default())?;
+        self.room = self.room.saturating_sub(read);
+        Ok(read)
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer).map_err(|error| {
+            let kind = error.kind();
+            self.failed = Some(error);
+            kind.into()
+        })
+    }
+}
+
+/// An I/O error in words that are the same on every host.
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".into(),
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::PermissionDenied => {
+            "the host does not allow this component to connect there".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::cmd;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A server that accepts one connection, reads a little, answers with `replies` and, when
+    /// told so, keeps the connection open until the client is gone.
+    fn server(replies: Vec<u8>, stay: bool) -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(&replies);
+            if stay {
+                let _ = stream.read(&mut request);
+            }
+        });
+        Address {
+            host: "127.0.0.1".into(),
+            port: Some(port),
+        }
+    }
+
+    fn ask<const N: usize>(replies: &[u8], stay: bool, millis: u64) -> Result<[Value; N], Lost> {
+        let address = server(replies.to_vec(), stay);
+        let mut wire = Wire::dial(&address, 1, Deadline::after(Duration::from_secs(10)))?;
+        let ping = cmd("PING");
+        wire.exchange(
+            std::array::from_fn(|_| &ping),
+            Deadline::after(Duration::from_millis(millis)),
+        )
+    }
+
+    #[test]
+    fn replies_come_in_order() {
+        assert_eq!(
+            ask(b":1\r\n$2\r\nhi\r\n", true, 10_000),
+            Ok([Value::Int(1), Value::BulkString(b"hi".to_vec())])
+        );
+    }
+
+    #[test]
+    fn a_server_that_goes_or_stalls_is_lost() {
+        for (replies, stay, millis) in [
+            (&b""[..], false, 10_000),
+            (b":1", false, 10_000),
+            (b"", true, 50),
+            (b":12", true, 50),
+        ] {
+            let lost = ask::<1>(replies, stay, millis).expect_err("no whole reply");
+            assert!(matches!(&lost, Lost::Broken(_)), "{replies:?}: {lost:?}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_and_endless_replies_are_strange() {
+        let endless = [b"$1000000\r\n".as_slice(), &[b'x'; MAX_REPLY_BYTES]].concat();
+        let deep = b"*1\r\n".repeat(1000);
+        for replies in [b"HTTP/1.1 400 Bad Request\r\n\r\n", &endless[..], &deep] {
+            let lost = ask::<1>(replies, true, 10_000).expect_err("not a reply");
+            assert!(matches!(&lost, Lost::Strange(_)), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        let address = Address {
+            host: "127.0.0.1".into(),
+            port: None,
+        };
+        let lost = Wire::dial(&address, port, Deadline::after(Duration::from_secs(10)))
+            .map(|_| ())
+            .expect_err("nobody listens");
+        assert_eq!(
+            lost,
+            Lost::Broken(format!(
+                "cannot connect to 127.0.0.1:{port}: connection refused"
+            ))
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Keeps one connection to whichever node serves, and tries until the deadline.
+
+use crate::refusal::{self, Fault};
+use crate::settings::{PORT, Settings};
+use engine_guest::Error;
+use engine_guest::deadline::Deadline;
+use engine_redis_wire::{Cmd, Value, Wire, cmd};
+use std::time::Duration;
+
+/// The pauses after every node was tried once.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The connection of one sequence.
+pub(crate) struct Client {
+    settings: Settings,
+    /// Taken out while it is used: what fails is not put back.
+    wire: Option<Wire>,
+    /// The node that `wire` leads to, or that is dialled next.
+    at: usize,
+}
+
+/// One open connection in one try of an operation.
+pub(crate) struct Session<'a> {
+    wire: &'a mut Wire,
+    settings: &'a Settings,
+    deadline: Deadline,
+}
+
+impl Client {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            wire: None,
+            at: 0,
+        }
+    }
+
+    /// Does it on one node after another until it works, fails for good, or the time is over.
+    pub(crate) fn run<T>(
+        &mut self,
+        mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let deadline = Deadline::after(self.settings.timeout);
+        let nodes = self.settings.nodes.len();
+        let mut tried = 0;
+        let mut pause = PAUSE;
+        loop {
+            let kept = self.wire.is_some();
+            let next = (self.at + 1) % nodes;
+            let (at, why) = match self.try_once(deadline, nodes - tried % nodes, &mut operation) {
+                Ok(answer) => return Ok(answer),
+                Err(Fault::Final(error)) => return Err(error),
+                // The server may have been restarted since: dial it again, at once.
+                Err(Fault::Lost(why)) if kept => (self.at, why),
+                Err(Fault::Lost(why) | Fault::Elsewhere(why)) => (next, why),
+                Err(Fault::Moved(target)) => {
+                    let at = target.as_ref().and_then(|target| self.listed(target));
+                    (
+                        at.ok_or_else(|| moved(target.as_ref()))?,
+                        "the cluster is being rebuilt".into(),
+                    )
+                }
+            };
+            if at != self.at || !kept {
+                tried += 1;
+                if tried % nodes == 0 {
+                    std::thread::sleep(pause.min(deadline.left().unwrap_or_default()));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+            self.at = at;
+            if deadline.left().is_none() {
+                return Err(Error::Unavailable(format!(
+                    "Redis did not do it within {:?}: {why}",
+                    self.settings.timeout
+                )));
+            }
+        }
+    }
+
+    fn try_once<T>(
+        &mut self,
+        deadline: Deadline,
+        nodes_left: usize,
+        operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut wire = match self.wire.take() {
+            Some(wire) => wire,
+            None => self.dial(deadline, nodes_left)?,
+        };
+        let answer = operation(&mut Session {
+            wire: &mut wire,
+            settings: &self.settings,
+            deadline,
+        });
+        // After a final error the connection is still in step.
+        if matches!(answer, Ok(_) | Err(Fault::Final(_))) {
+            self.wire = Some(wire);
+        }
+        answer
+    }
+
+    /// Connects and logs in. A node that does not answer costs its share of the time, not all.
+    fn dial(&self, deadline: Deadline, nodes_left: usize) -> Result<Wire, Fault> {
+        let settings = &self.settings;
+        let Some(node) = settings.nodes.get(self.at) else {
+            return Err(Fault::Final(Error::Other("there is no such node".into())));
+        };
+        let share = deadline.left().unwrap_or_default() / u32::try_from(nodes_left).unwrap_or(1);
+        let deadline = Deadline::after(share);
+        let mut wire = Wire::dial(node, PORT, deadline)?;
+        let mut session = Session {
+            wire: &mut wire,
+            settings,
+            deadline,
+        };
+        if let Some(password) = &settings.password {
+            let mut auth = cmd("AUTH");
+            if let Some(user) = &settings.user {
+                auth.arg(user);
+            }
+            auth.arg(password.reveal());
+            let [reply] = session.wire.exchange([&auth], deadline)?;
+            if let Value::ServerError(error) = reply {
+                return Err(refusal::login(&error));
+            }
+        }
+        if settings.database > 0 {
+            session.ask([cmd("SELECT").arg(settings.database)])?;
+        }
+        Ok(wire)
+    }
+
+    fn listed(&self, target: &engine_dsn::Address) -> Option<usize> {
+        self.settings
+            .nodes
+            .iter()
+            .position(|node| node.host == target.host && node.port_or(PORT) == target.port_or(PORT))
+    }
+}
+
+impl Session<'_> {
+    /// Sends commands and reads as many replies, which may be errors of the server.
+    pub(crate) fn try_ask<const N: usize>(
+        &mut self,
+        commands: [&Cmd; N],
+    ) -> Result<[Value; N], Fault> {
+        Ok(self.wire.exchange(commands, self.deadline)?)
+    }
+
+    /// Sends commands and reads as many replies, none of which is an error.
+    pub(crate) fn ask<const N: usize>(&mut self, commands: [&Cmd; N]) -> Result<[Value; N], Fault> {
+        let replies = self.try_ask(commands)?;
+        self.check(replies)
+    }
+
+    /// Turns the first error among the replies into a fault.
+    pub(crate) fn check<const N: usize>(&self, replies: [Value; N]) -> Result<[Value; N], Fault> {
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                let password = self.settings.password.as_ref().map(|p| p.reveal());
+                return Err(refusal::fault(error, &refusal::words(error, password)));
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Sends a command that writes. With `wait`, the second value says whether enough replicas
+    /// have what this connection wrote.
+    pub(crate) fn write(&mut self, command: &Cmd) -> Result<(Value, Result<(), Fault>), Fault> {
+        let Some(wanted) = self.settings.wait else {
+            let [reply] = self.ask([command])?;
+            return Ok((reply, Ok(())));
+        };
+        // The server must give up before this side does, or its answer would never be read.
+        let left = self.deadline.left().unwrap_or_default();
+        let millis = u64::try_from((left - left / 8).as_millis().max(1)).unwrap_or(u64::MAX);
+        let [reply, acknowledged] = self.ask([command, cmd("WAIT").arg(wanted).arg(millis)])?;
+        let enough = match engine_redis_wire::integer(&acknowledged) {
+            Ok(count) if count >= i64::from(wanted) => Ok(()),
+            Ok(count) => Err(Fault::Final(Error::Unavailable(format!(
+                "{count} of {wanted} replicas acknowledged within {millis} ms; the write itself \
+                 was made, so its integers are skipped"
+            )))),
+            Err(unreadable) => Err(Fault::Final(Error::Other(format!(
+                "Redis answers WAIT with {}",
+                unreadable.0
+            )))),
+        };
+        Ok((reply, enough))
+    }
+}
+
+fn moved(target: Option<&engine_dsn::Address>) -> Error {
+    let target = target.map_or_else(|| "another node".to_owned(), ToString::to_string);
+    Error::Other(format!(
+        "this Redis is part of a cluster and {target} has the key; list that node in the DSN too: \
+         redirects are followed to nodes that the DSN names, and to no others"
+    ))
+}

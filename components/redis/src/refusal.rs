@@ -1,0 +1,212 @@
+//! What Redis's errors mean to a caller.
+
+use engine_dsn::Address;
+use engine_guest::{Error, exhausted};
+use engine_redis_wire::{Lost, ServerError, printable};
+
+/// Why a command brought no answer.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// Asking again is useless.
+    Final(Error),
+    /// The connection is gone or the answer is not certain; the same node may do it.
+    Lost(String),
+    /// This node cannot do it now; another one, or the same one later, may.
+    Elsewhere(String),
+    /// A node of a cluster says which other node has the key.
+    Moved(Option<Address>),
+}
+
+impl From<Lost> for Fault {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Broken(message) => Self::Lost(message),
+            Lost::Forbidden(message) => Self::Final(Error::Denied(message)),
+            Lost::Strange(message) => Self::Final(Error::Other(message)),
+        }
+    }
+}
+
+/// What an error reply means. `words` is the reply's text, safe to show.
+pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
+    let detail = error.details().unwrap_or_default();
+    let says = |part: &str| detail.contains(part);
+    match error.code() {
+        "ERR" if says("would overflow") => Fault::Final(exhausted()),
+        "ERR" if says("max number of clients") => Fault::Elsewhere(words.to_owned()),
+        "ERR" if says("can't run this command") => denied(words),
+        "ERR" if says("not an integer") => Fault::Final(Error::Other(format!(
+            "the key does not hold an integer of 64 bits ({words}); delete it, or set it to the \
+             greatest integer handed out so far"
+        ))),
+        "WRONGTYPE" => Fault::Final(Error::Other(format!(
+            "the key holds a Redis value that is no counter ({words}); use another key"
+        ))),
+        "NOAUTH" => Fault::Final(Error::Denied(
+            "Redis wants a password; write it into the DSN as `redis://:password@host`, or \
+             `redis://user:password@host`"
+                .into(),
+        )),
+        "WRONGPASS" => Fault::Final(Error::Denied(
+            "Redis does not accept the DSN's user and password".into(),
+        )),
+        "NOPERM" | "DENIED" => denied(words),
+        "READONLY" => Fault::Elsewhere(format!(
+            "this node is a replica, which cannot mint ({words}); name the primary in the DSN"
+        )),
+        "MOVED" | "ASK" => Fault::Moved(
+            detail
+                .split(' ')
+                .nth(1)
+                .and_then(|target| Address::parse(target).ok()),
+        ),
+        // Not now: starting up, busy with a script, without its primary or replicas, out of
+        // memory, not able to write to disk, a change of roles while waiting.
+        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "OOM"
+        | "MISCONF" | "UNBLOCKED" | "UNKILLABLE" => Fault::Elsewhere(words.to_owned()),
+        _ => Fault::Final(Error::Other(format!("Redis says: {words}"))),
+    }
+}
+
+/// Whether the server does not know the command, or does not let this user use it.
+pub(crate) fn is_about_the_command(error: &ServerError) -> bool {
+    let unknown = || {
+        error
+            .details()
+            .is_some_and(|detail| detail.starts_with("unknown command"))
+    };
+    error.code() == "NOPERM" || (error.code() == "ERR" && unknown())
+}
+
+/// What an error reply to `AUTH` means. Nothing of its text is passed on: servers that do not
+/// know the command repeat its arguments.
+pub(crate) fn login(error: &ServerError) -> Fault {
+    let detail = error.details().unwrap_or_default();
+    match error.code() {
+        "ERR" if detail.contains("max number of clients") => {
+            Fault::Elsewhere("Redis has no room for another client".into())
+        }
+        "LOADING" | "BUSY" | "MASTERDOWN" => {
+            Fault::Elsewhere("Redis is not ready for logins".into())
+        }
+        "ERR" if detail.contains("without any password") => Fault::Final(Error::Denied(
+            "the DSN has a password, but this Redis wants none; remove it from the DSN".into(),
+        )),
+        "ERR" if detail.contains("unknown command") || detail.contains("wrong number") => {
+            Fault::Final(Error::Denied(
+                "the DSN has a user or password, but this server does not understand the login"
+                    .into(),
+            ))
+        }
+        _ => Fault::Final(Error::Denied(
+            "Redis does not accept the DSN's user and password".into(),
+        )),
+    }
+}
+
+/// The text of an error reply, without the password should the server repeat it.
+pub(crate) fn words(error: &ServerError, password: Option<&str>) -> String {
+    let text = match error.details() {
+        Some(detail) => format!("{} {detail}", error.code()),
+        None => error.code().to_owned(),
+    };
+    printable(&match password {
+        Some(password) if !password.is_empty() => text.replace(password, "***"),
+        _ => text,
+    })
+}
+
+fn denied(words: &str) -> Fault {
+    Fault::Final(Error::Denied(format!(
+        "Redis does not permit it ({words}); the user needs INCRBY, GET, GETEX, SET, EVAL and, \
+         with `wait`, WAIT on this key"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_redis_wire::Value;
+
+    fn error(line: &str) -> ServerError {
+        match engine_redis_wire::parse(format!("-{line}\r\n").as_bytes()) {
+            Ok(Value::ServerError(error)) => error,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn judge(line: &str) -> Fault {
+        let error = error(line);
+        fault(&error, &words(&error, None))
+    }
+
+    #[test]
+    fn final_errors_have_the_contracts_kinds() {
+        assert_eq!(
+            judge("ERR increment or decrement would overflow"),
+            Fault::Final(exhausted())
+        );
+        for line in [
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "NOPERM User u has no permissions to run the 'incrby' command",
+            "DENIED Redis is running in protected mode",
+            "ERR The user executing the script can't run this command or subcommand script: x",
+        ] {
+            assert!(
+                matches!(judge(line), Fault::Final(Error::Denied(_))),
+                "{line}"
+            );
+        }
+        for line in [
+            "ERR value is not an integer or out of range",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "ERR DB index is out of range",
+            "",
+            "SOMETHING new",
+        ] {
+            assert!(
+                matches!(judge(line), Fault::Final(Error::Other(_))),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_that_cannot_serve_now_is_left() {
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script.",
+            "MASTERDOWN Link with MASTER is down",
+            "CLUSTERDOWN Hash slot not served",
+            "NOREPLICAS Not enough good replicas to write.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "ERR max number of clients reached",
+        ] {
+            assert!(matches!(judge(line), Fault::Elsewhere(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn redirects_name_their_target() {
+        assert_eq!(
+            judge("MOVED 3999 127.0.0.1:6381"),
+            Fault::Moved(Address::parse("127.0.0.1:6381").ok())
+        );
+        for line in ["MOVED 3999 :6381", "MOVED", "ASK 1 h:99999"] {
+            assert_eq!(judge(line), Fault::Moved(None), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_repeated() {
+        let echo = error("ERR unknown command `AUTH`, with args beginning with: `u` `hunter2`");
+        assert!(!format!("{:?}", login(&echo)).contains("hunter2"));
+        assert_eq!(
+            words(&error("ERR you sent hunter2"), Some("hunter2")),
+            "ERR you sent ***"
+        );
+        assert_eq!(words(&error("ERR fine"), Some("")), "ERR fine");
+    }
+}

@@ -115,7 +115,12 @@ fn wasi(grant: &Grant) -> WasiCtx {
         wasi.socket_addr_check(move |address, usage| {
             let grant = grant.clone();
             Box::pin(async move {
-                matches!(usage, SocketAddrUse::TcpConnect) && grant.allows(address).await
+                match usage {
+                    // Every outgoing connection asks for this one, to be given any free port.
+                    SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+                    SocketAddrUse::TcpConnect => grant.allows(address).await,
+                    _ => false,
+                }
             })
         });
     }

@@ -1,6 +1,7 @@
 //! What is sent to rqlite and what comes back: SQL and JSON, no I/O.
 
-use crate::fault::{Fault, quoted};
+use crate::fault::Fault;
+use crate::quote::Quoter;
 use engine_guest::Error;
 use serde::Deserialize;
 use serde_json::json;
@@ -114,24 +115,24 @@ struct Outcome {
 }
 
 /// Reads the body of an answer whose status was 200.
-pub(crate) fn answer(body: &[u8]) -> Result<Answer, Fault> {
-    let mut reply: Reply = parse(body)?;
+pub(crate) fn answer(body: &[u8], quoter: &Quoter) -> Result<Answer, Fault> {
+    let mut reply: Reply = parse(body, quoter)?;
     // Raft's errors: not the leader, leadership lost, leader not reached, not ready yet. The
     // statement may have been applied, or may be yet.
     if let Some(error) = reply.error {
-        return Err(Fault::Passing(quoted(&error)));
+        return Err(Fault::Passing(quoter.quote(&error)));
     }
     for outcome in &reply.results {
         match outcome.error.as_deref() {
             None => {}
             Some(NO_TABLE) => return Ok(Answer::NoTable),
             Some(busy) if busy.starts_with("database is locked") => {
-                return Err(Fault::Passing(quoted(busy)));
+                return Err(Fault::Passing(quoter.quote(busy)));
             }
             Some(error) => {
                 return Err(Fault::Final(Error::Other(format!(
                     "rqlite refuses the statement on the table artisanal_integers: {}",
-                    quoted(error)
+                    quoter.quote(error)
                 ))));
             }
         }
@@ -188,8 +189,8 @@ struct Listed {
 }
 
 /// Reads the body of an answer to `/nodes?ver=2`.
-pub(crate) fn members(body: &[u8]) -> Result<Vec<Member>, Fault> {
-    let members: Members = parse(body)?;
+pub(crate) fn members(body: &[u8], quoter: &Quoter) -> Result<Vec<Member>, Fault> {
+    let members: Members = parse(body, quoter)?;
     Ok(members
         .nodes
         .into_iter()
@@ -202,14 +203,14 @@ pub(crate) fn members(body: &[u8]) -> Result<Vec<Member>, Fault> {
         .collect())
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], quoter: &Quoter) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_eof() {
             return Fault::Passing("the answer was cut off".into());
         }
         Fault::Node(Error::Other(format!(
             "the answer is not rqlite's: {}; does the DSN name an rqlite node's HTTP port?",
-            quoted(&error.to_string())
+            quoter.quote(&error.to_string())
         )))
     })
 }
@@ -218,6 +219,14 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn answer(body: &[u8]) -> Result<Answer, Fault> {
+        super::answer(body, &Quoter::default())
+    }
+
+    fn members(body: &[u8]) -> Result<Vec<Member>, Fault> {
+        super::members(body, &Quoter::default())
+    }
 
     fn text(request: Request, name: &str, create: bool) -> String {
         String::from_utf8(request.body(name, create)).unwrap()

@@ -1,8 +1,9 @@
 //! Requests over `wasi:http/client`: the engine's only I/O.
 
 use crate::codec::{self, Answer, Member, Request};
-use crate::fault::{Fault, quoted};
+use crate::fault::Fault;
 use crate::nodes::Node;
+use crate::quote::Quoter;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine_guest::{Dsn, Error};
@@ -27,8 +28,7 @@ const CHUNK: usize = 4 * 1024;
 /// Sends requests with the DSN's user and password.
 pub(crate) struct Client {
     authorization: Option<Vec<u8>>,
-    /// What no error may show.
-    secrets: Vec<String>,
+    quoter: Quoter,
 }
 
 impl Client {
@@ -42,7 +42,7 @@ impl Client {
             None if dsn.password().is_none() => {
                 return Ok(Self {
                     authorization: None,
-                    secrets: Vec::new(),
+                    quoter: Quoter::default(),
                 });
             }
             None => {
@@ -62,7 +62,7 @@ impl Client {
         let token = BASE64_STANDARD.encode(format!("{user}:{password}"));
         Ok(Self {
             authorization: Some(format!("Basic {token}").into_bytes()),
-            secrets: vec![password.to_owned(), token],
+            quoter: Quoter::new([password.to_owned(), token]),
         })
     }
 
@@ -77,17 +77,15 @@ impl Client {
     ) -> Result<Answer, Fault> {
         let path = format!("{}timeout={}ms", request.path(), millis(limit));
         let body = request.body(name, create);
-        self.send(node, &path, Some(body), limit)
-            .await
-            .and_then(|body| codec::answer(&body))
-            .map_err(|fault| fault.without(&self.secrets))
+        let body = self.send(node, &path, Some(body), limit).await?;
+        codec::answer(&body, &self.quoter)
     }
 
     /// Asks one node for the nodes of its cluster, of which it tries each for half of `limit`.
     pub(crate) async fn members(&self, node: &Node, limit: Duration) -> Result<Vec<Member>, Fault> {
         let path = format!("/nodes?ver=2&timeout={}ms", millis(limit / 2));
         let body = self.send(node, &path, None, limit).await?;
-        codec::members(&body)
+        codec::members(&body, &self.quoter)
     }
 
     /// Sends one request and returns the body of the answer, if that answer is a success.
@@ -101,7 +99,7 @@ impl Client {
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let exchange = pin!(async {
             let (status, body) = self.exchange(node, path, body, nanos).await?;
-            success(status, body)
+            success(status, body, &self.quoter)
         });
         // The limits inside the request's options are each for a part of it, and a host may not
         // keep them; this one is for the whole. Who loses the race is cancelled.
@@ -159,7 +157,7 @@ impl Client {
             }
         };
         let (response, ()) = join(client::send(request), write).await;
-        receive(response.map_err(|code| refused(node, &code))?).await
+        receive(response.map_err(|code| refused(node, &code, &self.quoter))?).await
     }
 
     fn fields(&self, length: Option<usize>) -> Result<Fields, Fault> {
@@ -211,8 +209,8 @@ async fn receive(response: Response) -> Result<(u16, Vec<u8>), Fault> {
 }
 
 /// The body of an answer with status 200; what is wrong with another one.
-fn success(status: u16, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    let text = || quoted(&String::from_utf8_lossy(&body));
+fn success(status: u16, body: Vec<u8>, quoter: &Quoter) -> Result<Vec<u8>, Fault> {
+    let text = || quoter.quote(&String::from_utf8_lossy(&body));
     Err(match status {
         200 => return Ok(body),
         401 | 403 => Fault::Final(Error::Denied(format!(
@@ -232,7 +230,7 @@ fn success(status: u16, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
 }
 
 /// What it means that the host got no answer.
-fn refused(node: &Node, code: &ErrorCode) -> Fault {
+fn refused(node: &Node, code: &ErrorCode, quoter: &Quoter) -> Fault {
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
             Fault::Node(Error::Denied(format!(
@@ -245,19 +243,19 @@ fn refused(node: &Node, code: &ErrorCode) -> Fault {
         | ErrorCode::TlsCertificateError
         | ErrorCode::TlsAlertReceived(_) => Fault::Node(Error::Other(format!(
             "no TLS connection comes about ({})",
-            describe(code)
+            describe(code, quoter)
         ))),
         ErrorCode::HttpProtocolError | ErrorCode::ConfigurationError => {
             Fault::Node(Error::Other(format!(
                 "the host cannot send the request, or the node does not speak HTTP ({})",
-                describe(code)
+                describe(code, quoter)
             )))
         }
-        _ => Fault::Passing(describe(code)),
+        _ => Fault::Passing(describe(code, quoter)),
     }
 }
 
-fn describe(code: &ErrorCode) -> String {
+fn describe(code: &ErrorCode, quoter: &Quoter) -> String {
     match code {
         ErrorCode::ConnectionRefused => "connection refused".into(),
         ErrorCode::ConnectionTerminated => "connection lost".into(),
@@ -266,8 +264,8 @@ fn describe(code: &ErrorCode) -> String {
             "no answer in time".into()
         }
         ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the host's name is not known".into(),
-        ErrorCode::InternalError(Some(text)) => quoted(text),
-        code => quoted(&format!("{code:?}")),
+        ErrorCode::InternalError(Some(text)) => quoter.quote(text),
+        code => quoter.quote(&format!("{code:?}")),
     }
 }
 

@@ -39,6 +39,7 @@ mod codec;
 mod fault;
 mod http;
 mod nodes;
+mod quote;
 
 use codec::{Answer, Request};
 use engine_guest::deadline::{self, Deadline};
@@ -67,6 +68,8 @@ struct Rqlite {
     timeout: Duration,
     /// The greatest mark seen: that of a sequence never goes down.
     seen: i64,
+    /// What keeps the engine from nodes that the cluster lists, to be said when others fail too.
+    refused: Option<String>,
     /// When the list of nodes is to be fetched; None before the first answer, because a sequence
     /// that is asked once does not need it.
     learn_at: Option<Instant>,
@@ -92,6 +95,7 @@ impl Engine for Rqlite {
             nodes: Nodes::new(&dsn)?,
             timeout: deadline::timeout(&dsn)?,
             seen: i64::MIN,
+            refused: None,
             learn_at: None,
         })
     }
@@ -162,9 +166,12 @@ impl Rqlite {
                     }
                     Err(Fault::Final(error)) if !node.learned => return Err(error),
                     Err(Fault::Final(error) | Fault::Node(error)) => {
-                        last = format!("{}: {}", node.authority, text(&error));
-                        if !node.learned {
-                            useless = Some(error);
+                        let error = located(error, &node);
+                        last = text(&error);
+                        match (node.learned, error) {
+                            (false, error) => useless = Some(error),
+                            (true, Error::Denied(reason)) => self.refused = Some(reason),
+                            (true, _) => {}
                         }
                         self.nodes.useless();
                     }
@@ -242,19 +249,33 @@ impl Rqlite {
 
     fn late(&self, last: &str) -> Error {
         let within = self.timeout.as_millis();
-        Error::Unavailable(match (last, self.nodes.count()) {
+        let mut text = match (last, self.nodes.count()) {
             ("", _) => format!("rqlite did not answer within {within} ms"),
             (last, 1) => format!("rqlite did not answer within {within} ms: {last}"),
             (last, count) => format!(
                 "no rqlite node of {count} answered within {within} ms; the last one, {last}"
             ),
-        })
+        };
+        if let Some(refused) = &self.refused {
+            text = format!("{text}; the cluster has more nodes, but: {refused}");
+        }
+        Error::Unavailable(text)
     }
 }
 
 async fn wait(pause: Duration) {
     let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
     monotonic_clock::wait_for(nanos).await;
+}
+
+/// The error with the node that it is about in front.
+fn located(error: Error, node: &Node) -> Error {
+    let at = |text: String| format!("{}: {text}", node.authority);
+    match error {
+        Error::Denied(text) => Error::Denied(at(text)),
+        Error::Other(text) => Error::Other(at(text)),
+        error => error,
+    }
 }
 
 fn text(error: &Error) -> String {

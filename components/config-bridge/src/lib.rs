@@ -1,1 +1,31 @@
-//! Being written.
+//! Carries settings from hosts that offer `wasi:config@0.2.0-rc.1` to components that ask for
+//! `@0.2.0-draft-2024-09-27`. The two differ in nothing but the name.
+//!
+//! Composed in front of a component that was made for Spin, it lets `wasmtime serve -S config`
+//! configure it.
+
+mod bindings;
+
+use bindings::exports::wasi::config0_2_0_draft_2024_09_27::store as older;
+use bindings::wasi::config0_2_0_rc_1::store as newer;
+
+struct Bridge;
+
+impl older::Guest for Bridge {
+    fn get(key: String) -> Result<Option<String>, older::Error> {
+        newer::get(&key).map_err(error)
+    }
+
+    fn get_all() -> Result<Vec<(String, String)>, older::Error> {
+        newer::get_all().map_err(error)
+    }
+}
+
+fn error(error: newer::Error) -> older::Error {
+    match error {
+        newer::Error::Upstream(text) => older::Error::Upstream(text),
+        newer::Error::Io(text) => older::Error::Io(text),
+    }
+}
+
+bindings::export!(Bridge with_types_in bindings);

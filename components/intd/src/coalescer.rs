@@ -4,9 +4,10 @@
 //! counts serves them all, in the order they came. No integer is minted before it was asked for,
 //! so a request always gets greater integers than every request that was answered before it began.
 //!
-//! A request that finds nobody else around makes its call itself. As soon as there is a queue, a
-//! [`Driver`] works it off in a task of its own, so that no request depends on the fate of another
-//! one; it ends when the queue is empty.
+//! A request that finds nobody else around makes its call itself. Where calls are dear, it first
+//! lets everything else that is ready run once: on a busy server others come in that moment. As
+//! soon as there is a queue, a [`Driver`] works it off in a task of its own, so that no request
+//! depends on the fate of another one; it ends when the queue is empty.
 
 mod driver;
 mod queue;
@@ -16,8 +17,10 @@ pub use driver::Driver;
 use crate::{Error, MAX_COUNT, Span};
 use futures::channel::oneshot;
 use queue::{Entry, Queue};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 /// Where a coalescer takes its integers from.
 pub trait Source: Sized + 'static {
@@ -26,6 +29,12 @@ pub trait Source: Sized + 'static {
     /// There is never more than one such call in flight, apart from calls whose future was
     /// dropped half-way: what those would have brought is lost, and the source stays usable.
     fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>>;
+
+    /// Whether a call costs more than it costs to give everything else that is ready a turn. Then
+    /// a lone request sees whether others come before it calls.
+    fn is_dear(&self) -> bool {
+        true
+    }
 
     /// Starts a task that runs [`Driver::run`] to its end.
     ///
@@ -87,7 +96,7 @@ impl<S: Source> Coalescer<S> {
         // In a statement of its own, so that the lock is not held any longer.
         let entry = self.shared.lock().enter(count, self.shared.limit);
         match entry {
-            Entry::Alone => self.alone(count).await,
+            Entry::Leader(ticket) => self.lead(ticket, count).await,
             Entry::First(ticket, reply) => {
                 let waiting = Waiting::new(&self.shared, ticket);
                 S::spawn(Driver::new(Arc::clone(&self.shared)));
@@ -108,10 +117,23 @@ impl<S: Source> Coalescer<S> {
         self.shared.lock().pending()
     }
 
-    /// The call of a request that nobody else depends on.
-    async fn alone(&self, count: u32) -> Result<Span, Error> {
-        let _alone = Alone(&self.shared);
-        self.shared.mint(count).await
+    /// What a request does that found nobody.
+    async fn lead(&self, ticket: u64, count: u32) -> Result<Span, Error> {
+        let leader = Leader(&self.shared);
+        let joined = if self.shared.source.is_dear() {
+            yield_once().await;
+            self.shared.lock().join(ticket, count)
+        } else {
+            None
+        };
+        let Some(reply) = joined else {
+            return self.shared.mint(count).await;
+        };
+        // A driver takes over.
+        std::mem::forget(leader);
+        let waiting = Waiting::new(&self.shared, ticket);
+        S::spawn(Driver::new(Arc::clone(&self.shared)));
+        waiting.wait(reply).await
     }
 }
 
@@ -147,13 +169,13 @@ impl<S> Shared<S> {
     }
 }
 
-/// Present while a request makes its call itself. However that ends, by an answer, by a panic or
-/// because the future is dropped, those who came meanwhile are taken care of.
-struct Alone<'a, S: Source>(&'a Arc<Shared<S>>);
+/// Present while a request makes its call itself, or is about to. However that ends, by an
+/// answer, by a panic or because the future is dropped, those who came meanwhile are taken care of.
+struct Leader<'a, S: Source>(&'a Arc<Shared<S>>);
 
-impl<S: Source> Drop for Alone<'_, S> {
+impl<S: Source> Drop for Leader<'_, S> {
     fn drop(&mut self) {
-        let somebody_waits = self.0.lock().leave_alone();
+        let somebody_waits = self.0.lock().leave();
         if somebody_waits {
             S::spawn(Driver::new(Arc::clone(self.0)));
         }
@@ -191,6 +213,20 @@ impl<S> Drop for Waiting<'_, S> {
             drop(gone);
         }
     }
+}
+
+/// Lets everything else that is ready run first. Works on any executor.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

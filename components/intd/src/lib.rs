@@ -31,3 +31,6 @@ pub use span::Span;
 
 /// The most integers that one call may ask for.
 pub const MAX_COUNT: u32 = 100_000;
+
+#[cfg(target_family = "wasm")]
+mod component;

@@ -1,12 +1,13 @@
 //! Works off the queue.
 
 use super::queue::Waiter;
-use super::{Shared, Source};
+use super::{Shared, Source, yield_once};
 use crate::{Error, Span};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+
+/// How often everything else gets a turn before a call. Some hosts let in one request each time.
+const MOST_TURNS: usize = 256;
 
 /// Serves the requests of one coalescer, batch after batch, until nobody waits.
 ///
@@ -36,15 +37,27 @@ impl<S: Source> Driver<S> {
     /// Serves everybody who waits, and those who come meanwhile.
     pub async fn run(mut self) {
         loop {
-            // Those whom the last batch woke, or who are ready to ask for the first time, join
-            // the next batch if they get a turn before it is made up.
-            yield_once().await;
+            self.linger().await;
             let sum = self.shared.lock().gather(&mut self.batch);
             if self.batch.is_empty() {
                 self.done = true;
                 return;
             }
             self.serve(sum).await;
+        }
+    }
+
+    /// Lets those join who are ready to ask: whom the last batch woke, and who is new. As long as
+    /// every turn brings somebody it pays to give them another one.
+    async fn linger(&self) {
+        let mut before = self.shared.lock().waiting();
+        for _ in 0..MOST_TURNS {
+            yield_once().await;
+            let after = self.shared.lock().waiting();
+            if after <= before {
+                return;
+            }
+            before = after;
         }
     }
 
@@ -117,18 +130,4 @@ pub(super) fn stopped() -> Error {
          handed out twice"
             .into(),
     )
-}
-
-/// Lets everything else that is ready run first. Works on any executor.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

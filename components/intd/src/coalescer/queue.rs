@@ -35,8 +35,8 @@ struct Place {
 
 /// What a request does after it came.
 pub(super) enum Entry {
-    /// Make the call itself.
-    Alone,
+    /// See whether others come, and else make the call itself.
+    Leader(u64),
     /// Start a driver and wait.
     First(u64, oneshot::Receiver<Result<Span, Error>>),
     /// Wait.
@@ -60,9 +60,9 @@ impl Queue {
                 Entry::First(ticket, reply)
             } else {
                 self.in_flight = 1;
-                Entry::Alone
+                Entry::Leader(self.ticket())
             }
-        } else if self.places.len() - self.gone < limit {
+        } else if self.waiting() < limit {
             let (ticket, reply) = self.push(count);
             Entry::Queued(ticket, reply)
         } else {
@@ -70,10 +70,15 @@ impl Queue {
         }
     }
 
-    fn push(&mut self, count: u32) -> (u64, oneshot::Receiver<Result<Span, Error>>) {
-        let (sender, receiver) = oneshot::channel();
+    fn ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        ticket
+    }
+
+    fn push(&mut self, count: u32) -> (u64, oneshot::Receiver<Result<Span, Error>>) {
+        let (sender, receiver) = oneshot::channel();
+        let ticket = self.ticket();
         self.places.push_back(Place {
             ticket,
             count,
@@ -82,10 +87,29 @@ impl Queue {
         (ticket, receiver)
     }
 
-    /// Ends the call of a lone request. True when others wait now, who need a driver.
-    pub(super) fn leave_alone(&mut self) -> bool {
+    /// Puts the leader in front of those who came after it, if anybody did.
+    pub(super) fn join(
+        &mut self,
+        ticket: u64,
+        count: u32,
+    ) -> Option<oneshot::Receiver<Result<Span, Error>>> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
         self.in_flight = 0;
-        self.busy = self.places.len() > self.gone;
+        self.places.push_front(Place {
+            ticket,
+            count,
+            reply: Some(sender),
+        });
+        Some(receiver)
+    }
+
+    /// Ends what the leader began. True when others wait now, who need a driver.
+    pub(super) fn leave(&mut self) -> bool {
+        self.in_flight = 0;
+        self.busy = self.waiting() > 0;
         self.busy
     }
 
@@ -145,7 +169,13 @@ impl Queue {
             .collect()
     }
 
+    /// How many requests wait for a call.
+    pub(super) fn waiting(&self) -> usize {
+        self.places.len() - self.gone
+    }
+
+    /// How many requests wait for a call or for its end.
     pub(super) fn pending(&self) -> usize {
-        self.places.len() - self.gone + self.in_flight
+        self.waiting() + self.in_flight
     }
 }

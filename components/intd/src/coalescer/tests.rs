@@ -2,6 +2,7 @@
 
 use super::{Coalescer, Driver, Source};
 use crate::{Error, Span};
+use futures::FutureExt;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ struct Gated {
     gate: Semaphore,
     mark: AtomicI64,
     top: i64,
+    dear: bool,
     calls: Mutex<Vec<u32>>,
     drivers: AtomicUsize,
     /// Answers that come before the regular ones.
@@ -31,6 +33,7 @@ impl Gated {
             gate: Semaphore::new(permits),
             mark: AtomicI64::new(0),
             top: i64::MAX,
+            dear: true,
             calls: Mutex::default(),
             drivers: AtomicUsize::new(0),
             script: Mutex::default(),
@@ -71,6 +74,10 @@ impl Source for Arc<Gated> {
         })
     }
 
+    fn is_dear(&self) -> bool {
+        self.dear
+    }
+
     fn spawn(driver: Driver<Self>) {
         driver.source().drivers.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(driver.run());
@@ -91,6 +98,14 @@ async fn ask(subject: &Subject, count: u32) -> Reply {
     let clone = subject.clone();
     let reply = tokio::spawn(async move { clone.next(count).await });
     until(|| subject.pending() == before + 1).await;
+    reply
+}
+
+/// Asks in a task of its own and returns once that request's call is in flight.
+async fn lead(subject: &Subject, count: u32) -> Reply {
+    let before = subject.source().calls().len();
+    let reply = ask(subject, count).await;
+    until(|| subject.source().calls().len() == before + 1).await;
     reply
 }
 
@@ -117,7 +132,7 @@ async fn a_lone_request_makes_its_own_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_wait_are_served_by_one_call_in_the_order_they_came() {
     let (source, subject) = subject(0, 100);
-    let first = ask(&subject, 1).await;
+    let first = lead(&subject, 1).await;
     let mut waiting = Vec::new();
     for count in 1..=50 {
         waiting.push(ask(&subject, count).await);
@@ -139,10 +154,82 @@ async fn those_who_wait_are_served_by_one_call_in_the_order_they_came() {
     until(|| subject.pending() == 0).await;
 }
 
+/// On one thread, tasks that are ready at the same time share a call from the start.
+#[tokio::test(flavor = "current_thread")]
+async fn those_who_are_ready_at_once_share_the_first_call() {
+    let (source, subject) = subject(10, 100);
+    let all = futures::future::join_all((1..=20).map(|count| {
+        let subject = subject.clone();
+        tokio::spawn(async move { subject.next(count).await })
+    }));
+    let mut next = 1;
+    for reply in all.await {
+        let span = reply.unwrap().unwrap();
+        assert_eq!(span.first, next);
+        next = span.last() + 1;
+    }
+    assert_eq!(source.calls(), [(1..=20).sum::<u32>()]);
+    // they were a crowd, and the next request still gets its own
+    assert_eq!(subject.next(1).await.unwrap().first, next);
+    assert_eq!(source.calls(), [210, 1]);
+    // and after it the one after that has the coalescer for itself
+    let drivers = source.drivers.load(Ordering::SeqCst);
+    assert_eq!(subject.next(1).await.unwrap().first, next + 1);
+    assert_eq!(source.drivers.load(Ordering::SeqCst), drivers);
+}
+
+/// A leader that goes away before its call mints nothing and leaves those who came to a driver.
+#[tokio::test]
+async fn a_leader_that_goes_away_before_its_call_leaves_the_others_served() {
+    let (source, subject) = subject(10, 100);
+    let mut leader = Box::pin(subject.next(7));
+    assert!(leader.as_mut().now_or_never().is_none());
+    let mut other = Box::pin(subject.next(1));
+    assert!(other.as_mut().now_or_never().is_none());
+    assert_eq!((subject.pending(), source.calls()), (2, vec![]));
+    drop(leader);
+    assert_eq!(integers(&other.await.unwrap()), [1]);
+    assert_eq!(source.calls(), [1]);
+}
+
+/// The leader itself is in front of those who joined it, and may leave like them.
+#[tokio::test]
+async fn a_leader_that_was_joined_is_one_of_many() {
+    let (source, subject) = subject(10, 100);
+    let mut leader = Box::pin(subject.next(7));
+    assert!(leader.as_mut().now_or_never().is_none());
+    let mut others: Vec<_> = (1..=3).map(|count| Box::pin(subject.next(count))).collect();
+    for other in &mut others {
+        assert!(other.as_mut().now_or_never().is_none());
+    }
+    // its turn comes, and it sees the others
+    assert!(leader.as_mut().now_or_never().is_none());
+    assert_eq!((subject.pending(), source.calls()), (4, vec![]));
+    drop(others.remove(1));
+    let mut got = vec![integers(&leader.await.unwrap())];
+    for other in others {
+        got.push(integers(&other.await.unwrap()));
+    }
+    assert_eq!(got, [(1..=7).collect(), vec![8], vec![9, 10, 11]]);
+    assert_eq!(source.calls(), [11]);
+}
+
+/// Where a call costs next to nothing, nobody waits for others.
+#[tokio::test]
+async fn a_cheap_call_is_made_at_once() {
+    let source = Arc::new(Gated {
+        dear: false,
+        ..Gated::new(10)
+    });
+    let subject = Coalescer::new(Arc::clone(&source), 10);
+    let span = subject.next(7).now_or_never().unwrap().unwrap();
+    assert_eq!((span.first, source.calls()), (1, vec![7]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_has_at_most_as_many_integers_as_one_call_may_mint() {
     let (source, subject) = subject(0, 100);
-    let mut replies = vec![ask(&subject, 1).await];
+    let mut replies = vec![lead(&subject, 1).await];
     for count in [60_000, 40_000, 1, 100_000, 99_999, 2] {
         replies.push(ask(&subject, count).await);
     }
@@ -169,7 +256,7 @@ async fn bad_counts_are_refused_before_anything_else() {
 async fn a_full_queue_refuses_at_once() {
     let (source, subject) = subject(0, 2);
     let replies = [
-        ask(&subject, 1).await,
+        lead(&subject, 1).await,
         ask(&subject, 1).await,
         ask(&subject, 1).await,
     ];
@@ -185,7 +272,7 @@ async fn a_full_queue_refuses_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_went_away_leave_room_and_cost_nothing() {
     let (source, subject) = subject(0, 200);
-    let first = ask(&subject, 1).await;
+    let first = lead(&subject, 1).await;
     let stays = ask(&subject, 2).await;
     for _ in 0..10 {
         let mut leaving = Vec::new();
@@ -210,7 +297,7 @@ async fn requests_that_went_away_leave_room_and_cost_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_goes_away_in_flight_wastes_only_its_own_integers() {
     let (source, subject) = subject(0, 10);
-    let first = ask(&subject, 1).await;
+    let first = lead(&subject, 1).await;
     let leaves = ask(&subject, 10).await;
     let stays = ask(&subject, 2).await;
     source.gate.add_permits(1);
@@ -226,7 +313,7 @@ async fn a_request_that_goes_away_in_flight_wastes_only_its_own_integers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_request_that_goes_away_leaves_the_others_served() {
     let (source, subject) = subject(0, 10);
-    let first = ask(&subject, 5).await;
+    let first = lead(&subject, 5).await;
     let second = ask(&subject, 1).await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
@@ -234,7 +321,7 @@ async fn a_lone_request_that_goes_away_leaves_the_others_served() {
     assert_eq!(second.await.unwrap().unwrap().count, 1);
     assert_eq!(source.calls(), [5, 1]);
     // and with nobody waiting the coalescer is idle again
-    let third = ask(&subject, 1).await;
+    let third = lead(&subject, 1).await;
     third.abort();
     let _ = third.await;
     assert_eq!(subject.pending(), 0);
@@ -249,7 +336,7 @@ async fn an_error_goes_to_everyone_it_concerns_and_no_further() {
     source.act(Act::Fail(down.clone()));
     source.act(Act::Fail(down.clone()));
     let replies = [
-        ask(&subject, 1).await,
+        lead(&subject, 1).await,
         ask(&subject, 1).await,
         ask(&subject, 1).await,
     ];
@@ -268,8 +355,8 @@ async fn near_the_top_whatever_still_fits_is_minted() {
         ..Gated::new(0)
     });
     let subject = Coalescer::new(Arc::clone(&source), 10);
-    let mut replies = Vec::new();
-    for count in [1, 4, 20, 3, 30, 2, 5, 1] {
+    let mut replies = vec![lead(&subject, 1).await];
+    for count in [4, 20, 3, 30, 2, 5, 1] {
         replies.push(ask(&subject, count).await);
     }
     source.gate.add_permits(100);
@@ -315,7 +402,7 @@ async fn nobody_gets_anything_of_a_broken_span() {
     ] {
         source.act(Act::Fail(Error::Other("first".into())));
         source.act(Act::Give(broken));
-        let first = ask(&subject, 1).await;
+        let first = lead(&subject, 1).await;
         let replies = [ask(&subject, 1).await, ask(&subject, 1).await];
         source.gate.add_permits(2);
         assert!(first.await.unwrap().is_err());
@@ -334,7 +421,7 @@ async fn a_panic_in_a_driver_is_an_error_for_those_who_wait_and_then_over() {
     let (source, subject) = subject(0, 10);
     source.act(Act::Fail(Error::Other("first".into())));
     source.act(Act::Panic);
-    let first = ask(&subject, 1).await;
+    let first = lead(&subject, 1).await;
     let mut replies = vec![ask(&subject, 100_000).await];
     // not in the batch that panics
     replies.push(ask(&subject, 100_000).await);
@@ -352,7 +439,7 @@ async fn a_panic_in_a_driver_is_an_error_for_those_who_wait_and_then_over() {
 async fn a_panic_in_a_lone_request_harms_nobody_else() {
     let (source, subject) = subject(0, 10);
     source.act(Act::Panic);
-    let first = ask(&subject, 1).await;
+    let first = lead(&subject, 1).await;
     let second = ask(&subject, 1).await;
     source.gate.add_permits(2);
     assert!(first.await.unwrap_err().is_panic());
@@ -370,7 +457,7 @@ fn waiting_requests_hear_of_the_end_of_the_runtime() {
     };
     let (drivers, requests) = (one(), one());
     let replies = drivers.block_on(async {
-        let first = ask(&subject, 1).await;
+        let first = lead(&subject, 1).await;
         let mut replies = Vec::new();
         for _ in 0..3 {
             let subject = subject.clone();

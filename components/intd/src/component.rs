@@ -1,0 +1,54 @@
+//! The component: `wasi:http/handler` above the routes, the composed engine below.
+//!
+//! One instance answers many requests at a time. They share the settings, the sequences and the
+//! coalescers of the instance.
+
+mod bindings;
+mod engine;
+mod http;
+mod settings;
+
+use crate::{App, Error};
+use bindings::exports::wasi::http::handler::Guest;
+use engine::Engine;
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+struct Component;
+
+impl Guest for Component {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let app = match app() {
+            Ok(app) => app,
+            Err(error) => return http::send(crate::refuse(error)),
+        };
+        let (parts, body) = match http::receive(&app, request).await {
+            Ok(received) => received,
+            Err(error) => return http::send(crate::refuse(error)),
+        };
+        http::send(app.handle(&parts, body).await)
+    }
+}
+
+bindings::export!(Component with_types_in bindings);
+
+thread_local! {
+    static APP: OnceCell<Rc<App<Engine>>> = const { OnceCell::new() };
+}
+
+/// The app of this instance. Settings that cannot be read now may be readable later, so only a
+/// success is kept.
+fn app() -> Result<Rc<App<Engine>>, Error> {
+    APP.with(|app| {
+        if let Some(app) = app.get() {
+            return Ok(Rc::clone(app));
+        }
+        let settings = settings::read()?;
+        let (common, queue_limit) = (settings.clone(), settings.queue_limit);
+        let new = Rc::new(App::new(settings, |key| {
+            Engine::new(&common, key, queue_limit)
+        }));
+        Ok(Rc::clone(app.get_or_init(|| new)))
+    })
+}

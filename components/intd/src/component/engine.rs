@@ -1,0 +1,110 @@
+//! The engine that the component is composed with.
+
+use super::bindings::artisanal::integers::{engine, types};
+use crate::{Coalescer, Driver, Error, Lattice, Sequence, Settings, Source, Span};
+use futures::lock::Mutex;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// One sequence, shared by all requests of the instance.
+pub(super) struct Engine(Coalescer<Remote>);
+
+impl Engine {
+    pub(super) fn new(settings: &Settings, key: &str, queue_limit: usize) -> Self {
+        let remote = Remote {
+            config: types::Config {
+                dsn: settings.dsn.0.clone(),
+                key: key.to_owned(),
+                increment: settings.increment,
+                offset: settings.offset,
+            },
+            opened: Mutex::new(None),
+            dear: Cell::new(false),
+        };
+        Self(Coalescer::new(remote, queue_limit))
+    }
+
+    async fn sequence(&self) -> Result<Rc<engine::Sequence>, Error> {
+        self.0.source().sequence().await
+    }
+}
+
+impl Sequence for Engine {
+    async fn next(&self, count: u32) -> Result<Span, Error> {
+        self.0.next(count).await
+    }
+
+    async fn last(&self) -> Result<Option<i64>, Error> {
+        self.sequence().await?.last().await.map_err(called)
+    }
+
+    async fn set_last(&self, value: i64) -> Result<(), Error> {
+        self.sequence().await?.set_last(value).await.map_err(called)
+    }
+
+    async fn lattice(&self) -> Result<Lattice, Error> {
+        let types::Lattice { increment, offset } = self.sequence().await?.lattice();
+        Ok(Lattice { increment, offset })
+    }
+}
+
+/// The engine's own sequence, opened by the first request that needs it.
+struct Remote {
+    config: types::Config,
+    /// Locked while it is being opened. A failure is not kept: the next request tries again.
+    opened: Mutex<Option<Rc<engine::Sequence>>>,
+    /// Whether the latest call took longer than [`CHEAP`].
+    dear: Cell<bool>,
+}
+
+/// About what it costs to let other requests in and to wake them again.
+const CHEAP: Duration = Duration::from_micros(20);
+
+impl Remote {
+    async fn sequence(&self) -> Result<Rc<engine::Sequence>, Error> {
+        let mut opened = self.opened.lock().await;
+        if let Some(sequence) = &*opened {
+            return Ok(Rc::clone(sequence));
+        }
+        let sequence = engine::Sequence::open(self.config.clone())
+            .await
+            .map_err(|error| match called(error) {
+                // The configuration is ours, not the request's.
+                Error::Invalid(reason) => Error::Misconfigured(reason),
+                other => other,
+            })?;
+        Ok(Rc::clone(opened.insert(Rc::new(sequence))))
+    }
+}
+
+impl Source for Remote {
+    async fn next(&self, count: u32) -> Result<Span, Error> {
+        let sequence = self.sequence().await?;
+        let begin = Instant::now();
+        let result = sequence.next(count).await;
+        self.dear.set(begin.elapsed() > CHEAP);
+        let types::Span { first, step, count } = result.map_err(called)?;
+        Ok(Span { first, step, count })
+    }
+
+    fn is_dear(&self) -> bool {
+        self.dear.get()
+    }
+
+    fn spawn(driver: Driver<Self>) {
+        wit_bindgen::spawn_local(driver.run());
+    }
+}
+
+/// What the engine's errors are called here.
+fn called(error: types::Error) -> Error {
+    match error {
+        types::Error::Invalid(reason) => Error::Invalid(reason),
+        types::Error::TooSmall(current) => Error::TooSmall(current),
+        types::Error::Exhausted(reason) => Error::Exhausted(reason),
+        types::Error::Denied(reason) => Error::Denied(reason),
+        types::Error::Unavailable(reason) => Error::Unavailable(reason),
+        types::Error::Other(reason) => Error::Other(reason),
+    }
+}

@@ -1,0 +1,117 @@
+//! Between `wasi:http` and the types of the crate `http`.
+
+use super::engine::Engine;
+use crate::{App, Error};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Response};
+use spin_sdk::wasip3::wit_bindgen::StreamResult;
+use spin_sdk::wasip3::{wit_future, wit_stream};
+use wit_bindgen::spawn_local;
+
+/// How much of a body is read at a time, in bytes.
+const CHUNK: usize = 4096;
+
+/// What the app needs to see of a request, and no more: each look is a call to the host.
+pub(super) async fn receive(app: &App<Engine>, request: Request) -> Result<(Parts, Bytes), Error> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method(request.get_method())?;
+    if let Some(path) = request.get_path_with_query() {
+        parts.uri = Uri::try_from(path)
+            .map_err(|error| Error::Invalid(format!("the path is not understood: {error}")))?;
+    }
+    if !app.ignores_headers(&parts.method) {
+        parts.headers = headers(request.get_headers())?;
+    }
+    let body = match app.body_bytes(&parts.method) {
+        0 => Bytes::new(),
+        most => read(request, most).await,
+    };
+    Ok((parts, body))
+}
+
+fn method(method: types::Method) -> Result<Method, Error> {
+    Ok(match method {
+        types::Method::Get => Method::GET,
+        types::Method::Head => Method::HEAD,
+        types::Method::Post => Method::POST,
+        types::Method::Put => Method::PUT,
+        types::Method::Delete => Method::DELETE,
+        types::Method::Connect => Method::CONNECT,
+        types::Method::Options => Method::OPTIONS,
+        types::Method::Trace => Method::TRACE,
+        types::Method::Patch => Method::PATCH,
+        types::Method::Other(name) => Method::from_bytes(name.as_bytes())
+            .map_err(|error| Error::Invalid(format!("the method is not understood: {error}")))?,
+    })
+}
+
+fn headers(fields: Fields) -> Result<HeaderMap, Error> {
+    fields
+        .copy_all()
+        .into_iter()
+        .map(|(name, value)| {
+            Ok((
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_maybe_shared(Bytes::from(value))?,
+            ))
+        })
+        .collect::<Result<_, http::Error>>()
+        .map_err(|error| Error::Invalid(format!("a header is not understood: {error}")))
+}
+
+/// The beginning of the body, up to that many bytes and perhaps a few more.
+async fn read(request: Request, most: usize) -> Bytes {
+    // Nobody is told how the reading went.
+    let (done, told) = wit_future::new(|| Ok(()));
+    let (mut stream, _trailers) = Request::consume_body(request, told);
+    let mut body = Vec::new();
+    while body.len() < most {
+        let (result, chunk) = stream.read(Vec::with_capacity(CHUNK)).await;
+        body.extend_from_slice(&chunk);
+        // A body that was cut off is no JSON any longer: its reader notices.
+        if !matches!(result, StreamResult::Complete(_)) {
+            break;
+        }
+    }
+    drop(done);
+    body.into()
+}
+
+/// The answer as the host wants it. Its body is written after this returns.
+pub(super) fn send(response: http::Response<Bytes>) -> Result<Response, ErrorCode> {
+    let (parts, body) = response.into_parts();
+    let mut fields = Vec::with_capacity(parts.headers.len() + 1);
+    for (name, value) in &parts.headers {
+        // Only answers to HEAD have one, and hosts hold it against the body, which is empty.
+        if name != header::CONTENT_LENGTH {
+            fields.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+        }
+    }
+    if !parts.headers.contains_key(header::CONTENT_LENGTH) && !body.is_empty() {
+        let length = itoa::Buffer::new().format(body.len()).as_bytes().to_vec();
+        fields.push((header::CONTENT_LENGTH.as_str().to_owned(), length));
+    }
+    let fields = Fields::from_list(&fields)
+        .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+    let (trailers, no_trailers) = wit_future::new(|| Ok(None));
+    let contents = if body.is_empty() {
+        None
+    } else {
+        let (mut writer, reader) = wit_stream::new();
+        spawn_local(async move {
+            // What the client does not read any longer is lost, and nobody minds.
+            let _unread = writer.write_all(body.into()).await;
+        });
+        Some(reader)
+    };
+    spawn_local(async move {
+        let _unread = trailers.write(Ok(None)).await;
+    });
+    let (response, _sent) = Response::new(fields, contents, no_trailers);
+    response
+        .set_status_code(parts.status.as_u16())
+        .map_err(|()| ErrorCode::InternalError(Some("the status is not understood".into())))?;
+    Ok(response)
+}

@@ -142,12 +142,12 @@ impl Client {
         request
             .set_method(&method)
             .and_then(|()| request.set_scheme(Some(&scheme)))
-            .and_then(|()| request.set_authority(Some(&node.authority)))
+            .and_then(|()| request.set_authority(Some(&node.address.to_string())))
             .and_then(|()| request.set_path_with_query(Some(path)))
             .map_err(|()| {
                 Fault::Node(Error::Other(format!(
                     "the host takes `{}` for no address",
-                    node.authority
+                    node.address
                 )))
             })?;
         let write = async {
@@ -236,7 +236,7 @@ fn refused(node: &Node, code: &ErrorCode, quoter: &Quoter) -> Fault {
             Fault::Node(Error::Denied(format!(
                 "the host does not let the engine reach {0}; allow it, with int-host by \
                  `--allow-host {0}`",
-                node.authority
+                node.address
             )))
         }
         ErrorCode::TlsProtocolError

@@ -176,7 +176,7 @@ impl Rqlite {
                         self.nodes.useless();
                     }
                     Err(Fault::Passing(reason)) => {
-                        last = format!("{}: {reason}", node.authority);
+                        last = format!("{}: {reason}", node.address);
                         passing = true;
                         self.nodes.failed();
                     }
@@ -270,7 +270,7 @@ async fn wait(pause: Duration) {
 
 /// The error with the node that it is about in front.
 fn located(error: Error, node: &Node) -> Error {
-    let at = |text: String| format!("{}: {text}", node.authority);
+    let at = |text: String| format!("{}: {text}", node.address);
     match error {
         Error::Denied(text) => Error::Denied(at(text)),
         Error::Other(text) => Error::Other(at(text)),

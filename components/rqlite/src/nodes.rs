@@ -1,6 +1,7 @@
 //! Which node is asked next.
 
 use crate::codec::Member;
+use engine_dsn::Address;
 use engine_guest::{Dsn, Error};
 use std::collections::VecDeque;
 
@@ -15,8 +16,8 @@ const MOST: usize = 64;
 pub(crate) struct Node {
     /// Whether it is spoken to over TLS.
     pub(crate) secure: bool,
-    /// Host and port, with brackets around an IPv6 address.
-    pub(crate) authority: String,
+    /// Host and port.
+    pub(crate) address: Address,
     /// Whether only the cluster's list names it, not the DSN.
     pub(crate) learned: bool,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Node {
 pub(crate) struct Nodes {
     queue: VecDeque<Node>,
     /// Learned nodes that turned out to be of no use, not to be learned again.
-    useless: Vec<String>,
+    useless: Vec<Address>,
 }
 
 impl Nodes {
@@ -44,9 +45,9 @@ impl Nodes {
             .iter()
             .map(|address| Node {
                 secure: dsn.scheme() == "https",
-                authority: match address.port {
-                    Some(_) => address.to_string(),
-                    None => format!("{address}:{PORT}"),
+                address: Address {
+                    host: address.host.clone(),
+                    port: Some(address.port_or(PORT)),
                 },
                 learned: false,
             })
@@ -83,7 +84,7 @@ impl Nodes {
     /// their owner may mend them; others are left out for good.
     pub(crate) fn useless(&mut self) {
         match self.queue.pop_front() {
-            Some(node) if node.learned => self.useless.push(node.authority),
+            Some(node) if node.learned => self.useless.push(node.address),
             Some(node) => self.queue.push_back(node),
             None => {}
         }
@@ -98,30 +99,47 @@ impl Nodes {
     pub(crate) fn learn(&mut self, members: &[Member]) {
         self.queue.retain(|node| !node.learned);
         let secure = self.queue.iter().any(|node| node.secure);
-        let local = self.queue.iter().any(|node| is_loopback(&node.authority));
+        let named: Vec<Address> = self.queue.iter().map(|n| n.address.clone()).collect();
+        let local = named.iter().any(is_loopback);
         let mut leader = None;
         for member in members.iter().take(MOST) {
-            let Some(node) = parse(&member.url) else {
+            let Some(mut node) = parse(&member.url) else {
                 continue;
             };
+            if let Some(alias) = alias(&named, &node.address.host) {
+                node.address.host = alias;
+            }
             if member.leader {
-                leader = Some(node.authority.clone());
+                leader = Some(node.address.clone());
             }
             let usable = (node.secure || !secure)
-                && (local || !is_loopback(&node.authority))
-                && !self.useless.contains(&node.authority);
-            let known = self.queue.iter().any(|n| n.authority == node.authority);
+                && (local || !is_loopback(&node.address))
+                && !self.useless.contains(&node.address);
+            let known = self.queue.iter().any(|n| n.address == node.address);
             if usable && !known {
                 self.queue.push_back(node);
             }
         }
-        let named = |node: &Node| !node.learned && Some(&node.authority) == leader.as_ref();
-        if let Some(at) = self.queue.iter().position(named)
+        let leads = |node: &Node| !node.learned && Some(&node.address) == leader.as_ref();
+        if let Some(at) = self.queue.iter().position(leads)
             && let Some(node) = self.queue.remove(at)
         {
             self.queue.push_front(node);
         }
     }
+}
+
+/// What the DSN calls the client's own machine, when the cluster calls it otherwise: hosts grant
+/// the names of the DSN, and `localhost` is the same as its addresses.
+fn alias(named: &[Address], host: &str) -> Option<String> {
+    let same = |a: &str, b: &str| a == "localhost" && matches!(b, "127.0.0.1" | "::1");
+    if named.iter().any(|address| address.host == host) {
+        return None;
+    }
+    named
+        .iter()
+        .find(|address| same(&address.host, host) || same(host, &address.host))
+        .map(|address| address.host.clone())
 }
 
 /// A node from the URL that it gives itself.
@@ -135,18 +153,15 @@ fn parse(url: &str) -> Option<Node> {
     let known = matches!(dsn.scheme(), "http" | "https");
     (dialled && known).then(|| Node {
         secure: dsn.scheme() == "https",
-        authority: address.to_string(),
+        address: address.clone(),
         learned: true,
     })
 }
 
-fn is_loopback(authority: &str) -> bool {
-    match engine_dsn::Address::parse(authority) {
-        Ok(address) => match address.ip() {
-            Some(ip) => ip.to_canonical().is_loopback(),
-            None => address.host == "localhost" || address.host.ends_with(".localhost"),
-        },
-        Err(_) => false,
+fn is_loopback(address: &Address) -> bool {
+    match address.ip() {
+        Some(ip) => ip.to_canonical().is_loopback(),
+        None => address.host == "localhost" || address.host.ends_with(".localhost"),
     }
 }
 
@@ -158,8 +173,8 @@ mod tests {
         Nodes::new(&dsn.parse().unwrap()).unwrap()
     }
 
-    fn queue(nodes: &Nodes) -> Vec<&str> {
-        nodes.queue.iter().map(|n| n.authority.as_str()).collect()
+    fn queue(nodes: &Nodes) -> Vec<String> {
+        nodes.queue.iter().map(|n| n.address.to_string()).collect()
     }
 
     fn members(urls: &[&str], leader: usize) -> Vec<Member> {
@@ -203,7 +218,7 @@ mod tests {
         assert_eq!(queue(&n), ["b:2", "a:1", "d:4"]);
         n.failed();
         n.failed();
-        assert_eq!(n.first().unwrap().authority, "d:4");
+        assert_eq!(n.first().unwrap().address.to_string(), "d:4");
         n.useless();
         assert_eq!(queue(&n), ["b:2", "a:1"]);
         n.learn(&members(&["http://d:4", "http://a:1"], 0));
@@ -214,6 +229,26 @@ mod tests {
         );
         n.learn(&[]);
         assert_eq!(queue(&n), ["b:2", "a:1"]);
+    }
+
+    #[test]
+    fn one_machine_under_two_names_is_one() {
+        let list = members(
+            &["http://localhost:1", "http://127.0.0.1:2", "http://[::1]:3"],
+            1,
+        );
+        let mut name = nodes("http://localhost:1,localhost:2");
+        name.learn(&list);
+        assert_eq!(queue(&name), ["localhost:2", "localhost:1", "localhost:3"]);
+        let mut number = nodes("http://127.0.0.1:1");
+        number.learn(&list);
+        assert_eq!(queue(&number), ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]);
+        let mut other = nodes("http://127.0.0.2:1");
+        other.learn(&list);
+        assert_eq!(
+            queue(&other),
+            ["127.0.0.2:1", "localhost:1", "127.0.0.1:2", "[::1]:3"]
+        );
     }
 
     #[test]
@@ -241,7 +276,7 @@ mod tests {
         assert_eq!(queue(&n), ["a:1", "e:5"]);
         let mut local = nodes("http://localhost:1");
         local.learn(&members(&["http://127.0.0.1:2", "https://[::1]:3"], 0));
-        assert_eq!(queue(&local), ["localhost:1", "127.0.0.1:2", "[::1]:3"]);
+        assert_eq!(queue(&local), ["localhost:1", "localhost:2", "localhost:3"]);
         let many: Vec<String> = (1..200).map(|i| format!("http://h{i}:1")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         local.learn(&members(&many, 0));

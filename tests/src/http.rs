@@ -6,7 +6,6 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long one exchange may take. Long: tests say themselves what they expect to be quick.
@@ -112,7 +111,7 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Result<Answer, String> {
-    runtime().block_on(Client::default().send(method, url, headers, body))
+    crate::runtime::run(Client::default().send(method, url, headers, body))
 }
 
 /// Gets a page.
@@ -121,21 +120,6 @@ pub fn request(
 /// As [`Client::send`].
 pub fn get(url: &str) -> Result<Answer, String> {
     request("GET", url, &[], "")
-}
-
-/// The runtime that the tests of this process share.
-///
-/// # Panics
-/// When the system gives no threads.
-pub fn runtime() -> &'static tokio::runtime::Runtime {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime")
-    })
 }
 
 /// An error with its causes: hyper's own says only "client error (Connect)".

@@ -1,7 +1,9 @@
 //! What the integration tests share: real servers, a proxy that breaks connections, processes
 //! that mint, and a checker for what they minted.
 
+pub mod backend;
 pub mod clock;
+pub mod contract;
 pub mod history;
 pub mod http;
 pub mod mariadb;
@@ -10,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod rqlite;
+pub mod runtime;
 pub mod scratch;
 pub mod server;
 pub mod suite;

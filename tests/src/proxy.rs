@@ -47,6 +47,8 @@ struct Shared {
     accepted: AtomicUsize,
     /// Whether the port is being listened on.
     listening: watch::Sender<bool>,
+    /// One for each connection that may still be opened.
+    places: Arc<Semaphore>,
 }
 
 /// A proxy on a free port of this machine. Gone when dropped, with its connections.
@@ -78,6 +80,7 @@ impl Proxy {
             cut: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             listening: watch::Sender::new(true),
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&shared);
@@ -111,8 +114,8 @@ impl Proxy {
         self.shared.target.send_replace(loopback(target));
     }
 
-    /// Behaves like this from now on, on open and on new connections. Returns when "connection
-    /// refused" is what clients get, or no longer get.
+    /// Behaves like this from now on, on open and on new connections. After [`Fault::Refuse`] every
+    /// connection is closed, and after the others the port is listened on, when this returns.
     ///
     /// # Panics
     /// When that takes too long.
@@ -130,7 +133,8 @@ impl Proxy {
         self.shared.to_cut.store(to_cut, Ordering::SeqCst);
         self.shared.fault.send_replace(fault);
         wait::until_true("the proxy obeys", LIMIT, || {
-            *self.shared.listening.borrow() == listen
+            let closed = self.shared.places.available_permits() == MAX_CONNECTIONS;
+            *self.shared.listening.borrow() == listen && (listen || closed)
         });
     }
 
@@ -163,7 +167,6 @@ async fn listen(port: u16) -> std::io::Result<TcpListener> {
 }
 
 async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut faults = shared.fault.subscribe();
     let mut listener = Some(listener);
     loop {
@@ -184,7 +187,7 @@ async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {
             continue;
         };
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(&shared.places).acquire_owned().await;
             (place, listener.accept().await)
         };
         tokio::select! {

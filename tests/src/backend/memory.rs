@@ -1,0 +1,25 @@
+//! The engine `memory` needs nothing.
+
+use super::{Backend, Reach};
+
+pub(super) struct Memory;
+
+impl Memory {
+    pub(super) fn start() -> Self {
+        Self
+    }
+
+    pub(super) fn missing() -> Option<&'static str> {
+        None
+    }
+}
+
+impl Backend for Memory {
+    fn dsn(&self) -> String {
+        "memory://".to_owned()
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Sequence
+    }
+}

@@ -1,0 +1,47 @@
+//! The engine `rqlite` on a real single node; clusters are in the fault tests.
+
+use super::{Backend, Reach};
+use crate::rqlite::{self, Rqlite};
+
+pub(super) struct RqliteBackend {
+    server: Rqlite,
+}
+
+impl RqliteBackend {
+    pub(super) fn start() -> Self {
+        Self {
+            server: Rqlite::start(),
+        }
+    }
+
+    pub(super) fn missing() -> Option<&'static str> {
+        None
+    }
+}
+
+impl Backend for RqliteBackend {
+    fn dsn(&self) -> String {
+        self.server.dsn()
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Everybody
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.server.ports().first().copied()
+    }
+
+    fn dsn_on(&self, port: u16) -> String {
+        rqlite::dsn(&[port])
+    }
+
+    fn dsn_with_password(&self, password: &str, port: u16) -> Option<String> {
+        Some(format!("http://somebody:{password}@127.0.0.1:{port}"))
+    }
+
+    fn crash(&self) {
+        self.server.node(0).kill();
+        self.server.node(0).start_again();
+    }
+}

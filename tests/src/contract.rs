@@ -1,0 +1,59 @@
+//! The contract that every engine keeps, C1 to C10: one function per promise, for all engines.
+//!
+//! A promise is tested through the host, on a real server, with what an administrator or another
+//! program may do to that server meanwhile. Nothing here knows one engine from another; what differs
+//! is in [`crate::backend`].
+
+mod ambiguity;
+mod bounds;
+mod durable;
+mod exhausted;
+mod last;
+mod lattice;
+mod order;
+mod secrets;
+mod set_last;
+mod stage;
+mod unique;
+
+pub use stage::Stage;
+
+/// A promise: its name and the function that tests it, which panics when it is broken.
+pub struct Promise {
+    /// Its number and name, as in `c1_unique`.
+    pub name: &'static str,
+    /// Tests it.
+    pub test: fn(&Stage),
+    /// Whether the test does things to the server that would disturb others.
+    pub own_server: bool,
+}
+
+/// All promises.
+pub const PROMISES: [Promise; 10] = [
+    promise("c1_unique", unique::test),
+    promise("c2_lattice", lattice::test),
+    promise("c3_order", order::test),
+    promise("c4_last", last::test),
+    promise("c5_set_last", set_last::test),
+    promise("c6_exhausted", exhausted::test),
+    on_own_server("c7_ambiguity", ambiguity::test),
+    promise("c8_bounds", bounds::test),
+    on_own_server("c9_durable", durable::test),
+    promise("c10_secrets", secrets::test),
+];
+
+const fn promise(name: &'static str, test: fn(&Stage)) -> Promise {
+    Promise {
+        name,
+        test,
+        own_server: false,
+    }
+}
+
+const fn on_own_server(name: &'static str, test: fn(&Stage)) -> Promise {
+    Promise {
+        name,
+        test,
+        own_server: true,
+    }
+}

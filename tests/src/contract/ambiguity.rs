@@ -1,0 +1,124 @@
+//! C7: when a reply is lost its integers are lost: a gap, never a duplicate; and nothing is ever
+//! waited for without end.
+
+use super::stage::{Stage, kind, mint};
+use crate::backend::Backend;
+use crate::history::History;
+use crate::proxy::{Fault, Proxy};
+use int_host::{Error, Sequence};
+use std::time::{Duration, Instant};
+
+/// How long a sequence may need to mint again after a fault is over. Engines try again much
+/// sooner; the server may be slow.
+const RESUMES: Duration = Duration::from_secs(30);
+
+pub(super) fn test(stage: &Stage) {
+    let Some(port) = stage.backend.port() else {
+        // Without a network no reply is lost; calls given up half-way are in C1.
+        return;
+    };
+    let proxy = Proxy::to(port);
+    let dsn = with_timeout(&*stage.backend, proxy.port());
+    stage.run(lost_replies(stage, &proxy, &dsn));
+    for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
+        stage.run(until_it_is_over(stage, &proxy, &dsn, &fault));
+    }
+    stage.run(nobody_there(stage, &proxy));
+    stage.run(dead_connections_are_dialled_again(stage, &proxy, &dsn));
+}
+
+/// A short deadline, so that the test does not wait for the usual two seconds.
+fn with_timeout(backend: &dyn Backend, port: u16) -> String {
+    format!("{}?timeout=500ms", backend.dsn_on(port))
+}
+
+async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
+    let sequence = stage.try_open(dsn, "c7 lost").await.expect("opened");
+    let direct = stage.open("c7 lost").await;
+    let mut history = History::default();
+    history.push(mint(&sequence, 0, 1).await.expect("minted"));
+    for times in [1, 1, 2, 1] {
+        let before = proxy.replies_cut();
+        proxy.cut(times, b"");
+        let mut failed = 0;
+        while proxy.replies_cut() < before + times {
+            match mint(&sequence, 0, 3).await {
+                Ok(record) => history.push(record),
+                Err(Error::Unavailable(_)) => failed += 1,
+                Err(error) => panic!("a lost reply is {}: {error}", kind(&error)),
+            }
+            assert!(failed < 100, "nothing gets through, and nothing was cut");
+        }
+        proxy.set(Fault::None);
+        history.push(resumes(&sequence).await);
+        // Somebody else mints meanwhile: what was lost is not given out again.
+        history.push(mint(&direct, 1, 2).await.expect("minted directly"));
+    }
+    history.assert_clean();
+    let last = direct.last().await.expect("last").map(i128::from);
+    assert!(last >= history.greatest());
+}
+
+async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault) {
+    let key = format!("c7 {fault:?}");
+    let sequence = stage.try_open(dsn, &key).await.expect("opened");
+    let direct = stage.open(&key).await;
+    let mut history = History::default();
+    history.push(mint(&sequence, 0, 1).await.expect("minted"));
+    proxy.set(fault.clone());
+    // All the calls have a deadline, and say so.
+    for call in 0..2 {
+        let error = mint(&sequence, 0, 3).await.expect_err("nothing comes back");
+        assert_eq!(kind(&error), "unavailable", "{fault:?}, {call}: {error}");
+    }
+    assert_eq!(
+        sequence.last().await.as_ref().map_err(kind),
+        Err("unavailable"),
+        "{fault:?}"
+    );
+    let raised = sequence.set_last(50_000).await;
+    assert_eq!(raised.as_ref().map_err(kind), Err("unavailable"));
+    history.push(mint(&direct, 1, 5).await.expect("minted directly"));
+    proxy.set(Fault::None);
+    history.push(resumes(&sequence).await);
+    history.push(mint(&direct, 1, 5).await.expect("minted directly"));
+    history.push(mint(&sequence, 0, 1).await.expect("minted"));
+    history.assert_clean();
+}
+
+/// Mints again, trying until it succeeds.
+async fn resumes(sequence: &Sequence) -> crate::history::Record {
+    let end = Instant::now() + RESUMES;
+    loop {
+        match mint(sequence, 0, 1).await {
+            Ok(record) => return record,
+            Err(Error::Unavailable(_)) if Instant::now() < end => {}
+            Err(error) => panic!("does not resume within {RESUMES:?}: {error}"),
+        }
+    }
+}
+
+async fn nobody_there(stage: &Stage, proxy: &Proxy) {
+    proxy.set(Fault::Refuse);
+    let dsn = with_timeout(&*stage.backend, proxy.port());
+    // Whether opening contacts the backend is the engine's choice.
+    let error = match stage.try_open(&dsn, "c7 nobody").await {
+        Ok(sequence) => sequence.next(1).await.map(drop),
+        Err(error) => Err(error),
+    }
+    .expect_err("nobody listens");
+    assert_eq!(kind(&error), "unavailable", "{error}");
+    proxy.set(Fault::None);
+}
+
+/// Connections that died while nobody used them cost a mint nothing but a new connection.
+async fn dead_connections_are_dialled_again(stage: &Stage, proxy: &Proxy, dsn: &str) {
+    let sequence = stage.try_open(dsn, "c7 dead").await.expect("opened");
+    let mut history = History::default();
+    for _ in 0..5 {
+        history.push(mint(&sequence, 0, 1).await.expect("minted"));
+        proxy.set(Fault::Refuse);
+        proxy.set(Fault::None);
+    }
+    history.assert_clean();
+}

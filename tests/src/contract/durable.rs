@@ -1,0 +1,86 @@
+//! C9: an integer handed out survives what the backend's own settings survive. The servers of the
+//! tests are set to survive a crash.
+
+use super::stage::{Stage, mint};
+use crate::backend::{self, Reach};
+use crate::history::History;
+use int_host::{Error, Sequence};
+use std::time::{Duration, Instant};
+
+/// How long a sequence may need to mint again after its server is back.
+const RESUMES: Duration = Duration::from_secs(30);
+
+pub(super) fn test(stage: &Stage) {
+    match stage.backend.reach() {
+        // The engine in memory promises nothing, and says so.
+        Reach::Sequence => stage.run(begins_anew(stage)),
+        Reach::Process => stage.run(survives_the_host(stage)),
+        Reach::Everybody => stage.run(survives_a_crash(stage)),
+    }
+}
+
+async fn begins_anew(stage: &Stage) {
+    assert!(stage.engine.about().survives.contains("nothing"));
+    for _ in 0..2 {
+        let sequence = stage.open("c9").await;
+        assert_eq!(sequence.last().await, Ok(None));
+        sequence.next(3).await.expect("minted");
+    }
+}
+
+async fn survives_the_host(stage: &Stage) {
+    let data = crate::scratch::Scratch::new("durable");
+    let mut history = History::default();
+    for process in 0..3 {
+        let host = backend::host(Some(data.path().to_owned()));
+        let end = Instant::now() + RESUMES;
+        let sequence = loop {
+            let dsn = stage.backend.dsn();
+            match backend::open(&host, stage.engine, &dsn, "c9").await {
+                Ok(sequence) => break sequence,
+                // The last round's host has let go of its file as soon as its tasks are done.
+                Err(Error::Misconfigured(_)) if Instant::now() < end => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let last = sequence.last().await.expect("last").map(i128::from);
+        assert_eq!(last, history.greatest().map(|n| n + n % 2));
+        for count in [1, 10, 1] {
+            history.push(mint(&sequence, process, count).await.expect("minted"));
+        }
+    }
+    history.assert_clean();
+}
+
+async fn survives_a_crash(stage: &Stage) {
+    let sequence = stage.open("c9").await;
+    let mut history = History::default();
+    for round in 0..3 {
+        for count in [1, 10, 1] {
+            history.push(mint(&sequence, round, count).await.expect("minted"));
+        }
+        let last = sequence.last().await.expect("last");
+        stage.backend.crash();
+        // Who comes after the crash finds what was there, and who was there goes on by itself.
+        let fresh = stage.open("c9").await;
+        assert_eq!(resumed(&fresh).await, last);
+        assert_eq!(resumed(&sequence).await, last);
+        history.push(mint(&fresh, 100 + round, 1).await.expect("minted"));
+        history.push(mint(&sequence, round, 1).await.expect("minted"));
+    }
+    history.assert_clean();
+}
+
+/// What `last` says, asked until it says something.
+async fn resumed(sequence: &Sequence) -> Option<i64> {
+    let end = Instant::now() + RESUMES;
+    loop {
+        match sequence.last().await {
+            Ok(last) => return last,
+            Err(Error::Unavailable(_)) if Instant::now() < end => {}
+            Err(error) => panic!("does not resume within {RESUMES:?}: {error}"),
+        }
+    }
+}

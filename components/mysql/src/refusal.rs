@@ -1,0 +1,257 @@
+//! What errors of the server, the driver and the network mean to a caller.
+
+use crate::quote;
+use crate::settings::Settings;
+use engine_guest::{Error, exhausted};
+use mysql_async::{DriverError, IoError, ServerError};
+use std::io;
+
+/// Why an operation brought no answer.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// Asking again is useless.
+    Final(Error),
+    /// The connection is gone or its state unknown; the same server may do it.
+    Lost(String),
+    /// This server cannot do it now; another one, or the same one later, may.
+    Elsewhere(String),
+}
+
+/// The longest part of a server's message that is passed on, in characters.
+const MAX_WORDS: usize = 300;
+
+impl Fault {
+    /// What an error of the driver means. `to` names the server.
+    pub(crate) fn of(error: &mysql_async::Error, to: &str, settings: &Settings) -> Self {
+        match error {
+            mysql_async::Error::Server(error) => Self::said(error, to, settings),
+            mysql_async::Error::Io(IoError::Io(error)) => {
+                Self::network(error, &format!("lost {to}"))
+            }
+            mysql_async::Error::Driver(error) => Self::driver(error, to),
+            _ => Self::Final(Error::Other(format!(
+                "{to} sends what neither MySQL nor MariaDB does; is it the right server?"
+            ))),
+        }
+    }
+
+    /// What an error of a socket means. `what` is the beginning of a sentence.
+    pub(crate) fn network(error: &io::Error, what: &str) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Final(Error::Denied(format!(
+                "{what}: the host does not let this component connect there; the DSN must name \
+                 the server, or the host allow it"
+            ))),
+            io::ErrorKind::InvalidData => Self::Final(Error::Other(format!(
+                "{what}: it sends what neither MySQL nor MariaDB does; is it the right server?"
+            ))),
+            kind => Self::Lost(format!("{what}: {kind}")),
+        }
+    }
+
+    fn driver(error: &DriverError, to: &str) -> Self {
+        match error {
+            DriverError::ConnectionClosed => Self::Lost(format!("lost {to}: connection closed")),
+            DriverError::UnknownAuthPlugin { name } => Self::Final(Error::Denied(format!(
+                "{to} wants the user to log in with {}; mysql_native_password and \
+                 caching_sha2_password are supported",
+                printable(name)
+            ))),
+            DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => {
+                Self::Final(Error::Denied(format!(
+                    "{to} wants a login that would show the password to the network; make the \
+                     user log in with mysql_native_password or caching_sha2_password"
+                )))
+            }
+            // Their texts may hold bytes of packets.
+            _ => Self::Final(Error::Other(format!(
+                "{to} sends what neither MySQL nor MariaDB does; is it the right server?"
+            ))),
+        }
+    }
+
+    /// What an error reply means. The codes are the servers' own, the same in both up to about
+    /// 1900.
+    fn said(error: &ServerError, to: &str, settings: &Settings) -> Self {
+        let words = words(error, settings);
+        let denied = |hint: &str| Self::Final(Error::Denied(format!("{to} says: {words}; {hint}")));
+        let other = |hint: &str| Self::Final(Error::Other(format!("{to} says: {words}; {hint}")));
+        match error.code {
+            // An unsigned or signed result out of range; a counter or column that is full.
+            1690 | 1467 | 1264 | 167 => Self::Final(exhausted()),
+            1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => {
+                denied("check the DSN's user and password, and from where that user may log in")
+            }
+            1251 | 1275 | 2059 => {
+                denied("make the user log in with mysql_native_password or caching_sha2_password")
+            }
+            3159 => denied(
+                "TLS is not supported; let a TLS tunnel such as stunnel reach the server and \
+                 give its local address",
+            ),
+            1044 | 1142 | 1143 | 1227 => denied(&format!(
+                "as an administrator run: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, LOCK \
+                 TABLES ON {}.* TO {}",
+                quote::name(&settings.database),
+                quote::name(settings.user.as_deref().unwrap_or_default()),
+            )),
+            1049 => other(&format!(
+                "as an administrator run: CREATE DATABASE {}",
+                quote::name(&settings.database)
+            )),
+            // 126, 127, 145: MyISAM's, as they come through.
+            126 | 127 | 144 | 145 | 1034 | 1035 | 1194 | 1195 => other(
+                "the table is damaged, which MyISAM tables are by a crash; run REPAIR TABLE, see \
+                 that its id is not below what was handed out, and then: ALTER TABLE … \
+                 ENGINE=InnoDB",
+            ),
+            1290 | 1792 | 1836 => {
+                Self::Elsewhere(format!("{to} is read-only, so it cannot mint ({words})"))
+            }
+            // Too many connections, out of resources, a limit of the user's, blocked, shutting
+            // down, a Galera node that is not in sync.
+            1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 => {
+                Self::Elsewhere(format!("{to} says: {words}"))
+            }
+            // The table went away, which makes it a new decision; waits that were too long,
+            // deadlocks, failed commits of a cluster, killed queries and connections, network
+            // errors as the server sees them, idle connections.
+            1146 | 1205 | 1213 | 1180 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
+                Self::Lost(format!("{to} says: {words}"))
+            }
+            _ => Self::Final(Error::Other(format!("{to} says: {words}"))),
+        }
+    }
+
+    /// As it is while a connection is made: what cannot be reached is not tried again at once.
+    pub(crate) fn while_dialling(self) -> Self {
+        match self {
+            Self::Lost(why) => Self::Elsewhere(why),
+            fault => fault,
+        }
+    }
+}
+
+/// What the refusal of a `CREATE TABLE` means.
+pub(crate) fn cannot_create(
+    error: &mysql_async::Error,
+    create: &str,
+    to: &str,
+    settings: &Settings,
+) -> Fault {
+    match error {
+        mysql_async::Error::Server(server) if matches!(server.code, 1044 | 1142 | 1227) => {
+            Fault::Final(Error::Denied(format!(
+                "{to} says: {}; as an administrator run in the database {}: {create}",
+                words(server, settings),
+                quote::name(&settings.database),
+            )))
+        }
+        error => Fault::of(error, to, settings),
+    }
+}
+
+/// The text of an error reply, without the password should the server repeat it.
+fn words(error: &ServerError, settings: &Settings) -> String {
+    let text = match &settings.password {
+        Some(password) if !password.reveal().is_empty() => {
+            error.message.replace(password.reveal(), "***")
+        }
+        _ => error.message.clone(),
+    };
+    format!("{} (error {})", printable(&text), error.code)
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(MAX_WORDS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::read(&"mysql://alice:s3cret@h/ids".parse().expect("a DSN")).expect("valid")
+    }
+
+    fn said(code: u16, message: &str) -> Fault {
+        let error = mysql_async::Error::Server(ServerError {
+            code,
+            message: message.into(),
+            state: "HY000".into(),
+        });
+        Fault::of(&error, "h:3306", &settings())
+    }
+
+    #[test]
+    fn errors_of_the_server() {
+        let full = said(1690, "BIGINT UNSIGNED value is out of range in '…'");
+        assert_eq!(full, Fault::Final(exhausted()));
+        for code in [1045, 1044, 1142, 1227, 3159] {
+            assert!(
+                matches!(said(code, "no"), Fault::Final(Error::Denied(_))),
+                "{code}"
+            );
+        }
+        for code in [1146, 1205, 1213, 1317, 4031] {
+            assert!(matches!(said(code, "later"), Fault::Lost(_)), "{code}");
+        }
+        for code in [1290, 1792, 1040, 1047] {
+            assert!(
+                matches!(said(code, "not me"), Fault::Elsewhere(_)),
+                "{code}"
+            );
+        }
+        let Fault::Final(Error::Other(message)) = said(1049, "Unknown database 'ids'") else {
+            panic!("not other");
+        };
+        assert_eq!(
+            message,
+            "h:3306 says: Unknown database 'ids' (error 1049); as an administrator run: CREATE \
+             DATABASE `ids`"
+        );
+        let Fault::Final(Error::Denied(message)) = said(1044, "Access denied") else {
+            panic!("not denied");
+        };
+        assert!(
+            message.contains("LOCK TABLES ON `ids`.* TO `alice`"),
+            "{message}"
+        );
+        assert!(matches!(said(9999, "?"), Fault::Final(Error::Other(_))));
+    }
+
+    #[test]
+    fn no_error_shows_the_password() {
+        for code in [1045, 1290, 1213, 9999] {
+            let fault = format!("{:?}", said(code, "you said s3cret\u{1b}[2J"));
+            assert!(
+                fault.contains("***") && !fault.contains("s3cret"),
+                "{fault}"
+            );
+            assert!(!fault.contains("u{1b}"), "{fault}");
+        }
+        let payload = mysql_async::Error::Driver(DriverError::UnexpectedPacket {
+            payload: b"s3cret".to_vec(),
+        });
+        let fault = format!("{:?}", Fault::of(&payload, "h:3306", &settings()));
+        assert!(
+            !fault.contains("s3cret") && !fault.contains("115"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn errors_of_the_network() {
+        let lost = Fault::network(&io::ErrorKind::ConnectionReset.into(), "lost h");
+        assert_eq!(lost, Fault::Lost("lost h: connection reset".into()));
+        assert_eq!(
+            lost.while_dialling(),
+            Fault::Elsewhere("lost h: connection reset".into())
+        );
+        let denied = Fault::network(&io::ErrorKind::PermissionDenied.into(), "cannot connect");
+        assert!(matches!(denied, Fault::Final(Error::Denied(_))));
+    }
+}

@@ -1,0 +1,182 @@
+//! What kind of server answers, from its variables.
+
+/// The variables that [`Server::read`] knows.
+pub(crate) const VARIABLES: [&str; 10] = [
+    "auto_increment_increment",
+    "group_replication_single_primary_mode",
+    "information_schema_stats_expiry",
+    "innodb_lock_wait_timeout",
+    "innodb_read_only",
+    "read_only",
+    "super_read_only",
+    "version",
+    "version_comment",
+    "wsrep_on",
+];
+
+/// Products that take MySQL's statements and are neither MySQL nor MariaDB, as they name
+/// themselves in `version` or `version_comment`.
+const LOOKALIKES: [&str; 8] = [
+    "TiDB",
+    "Vitess",
+    "OceanBase",
+    "SingleStore",
+    "MemSQL",
+    "Dolt",
+    "StarRocks",
+    "ClickHouse",
+];
+
+/// What matters about a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// As the server tells it, such as `10.11.6-MariaDB-0+deb12u1`.
+    pub(crate) version: String,
+    numbers: [u32; 3],
+    mariadb: bool,
+    /// A product that is neither MySQL nor MariaDB.
+    pub(crate) lookalike: Option<&'static str>,
+    /// A node of a Galera cluster.
+    pub(crate) galera: bool,
+    /// A member of a replication group in which each member may write.
+    pub(crate) multi_primary: bool,
+    pub(crate) read_only: bool,
+    /// Sessions do not step by one when they draw from a counter.
+    pub(crate) strides: bool,
+    /// Statistics in `information_schema` may be old unless the session forbids it.
+    pub(crate) caches_statistics: bool,
+    /// InnoDB is there.
+    pub(crate) innodb: bool,
+}
+
+impl Server {
+    /// Reads names and values of variables; others than [`VARIABLES`] are ignored.
+    pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut server = Self::default();
+        let mut comment = "";
+        for (name, value) in variables {
+            match name {
+                "version" => value.clone_into(&mut server.version),
+                "version_comment" => comment = value,
+                "wsrep_on" => server.galera = on(value),
+                "group_replication_single_primary_mode" => server.multi_primary = !on(value),
+                "read_only" | "super_read_only" | "innodb_read_only" => {
+                    server.read_only |= on(value);
+                }
+                "auto_increment_increment" => server.strides = value != "1",
+                "information_schema_stats_expiry" => server.caches_statistics = true,
+                "innodb_lock_wait_timeout" => server.innodb = true,
+                _ => {}
+            }
+        }
+        let names = format!("{} {comment}", server.version).to_ascii_lowercase();
+        server.mariadb = names.contains("mariadb");
+        server.lookalike = LOOKALIKES
+            .into_iter()
+            .find(|product| names.contains(&product.to_ascii_lowercase()));
+        server.numbers = numbers(&server.version);
+        server
+    }
+
+    /// Whether InnoDB's counters survive a restart: since MySQL 8.0.0 and MariaDB 10.2.4.
+    pub(crate) fn keeps_counters(&self) -> bool {
+        let since = if self.mariadb { [10, 2, 4] } else { [8, 0, 0] };
+        self.numbers >= since
+    }
+
+    /// Whether no other server writes the same tables.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.galera && !self.multi_primary
+    }
+
+    pub(crate) fn is_lookalike(&self) -> bool {
+        self.lookalike.is_some()
+    }
+}
+
+/// Whether a variable that is a switch is on. Some newer read-only modes have names.
+fn on(value: &str) -> bool {
+    !matches!(value, "OFF" | "off" | "0" | "")
+}
+
+/// The three numbers that a version begins with; zeros where there are none. MariaDB's may come
+/// after the prefix `5.5.5-`, which it once showed to old replicas.
+fn numbers(version: &str) -> [u32; 3] {
+    let mut found = [0; 3];
+    let text = version.strip_prefix("5.5.5-").unwrap_or(version);
+    let parts = text.split(|c: char| !c.is_ascii_digit());
+    for (number, part) in found.iter_mut().zip(parts) {
+        *number = part.parse().unwrap_or(0);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(version: &str) -> Server {
+        Server::read([("version", version)])
+    }
+
+    #[test]
+    fn counters_that_survive() {
+        for kept in [
+            "8.0.15",
+            "8.4.3-log",
+            "9.1.0",
+            "10.2.4-MariaDB",
+            "10.11.19-MariaDB-0+deb12u1",
+            "5.5.5-10.4.8-MariaDB",
+            "11.4.2-MariaDB",
+        ] {
+            assert!(version(kept).keeps_counters(), "{kept}");
+        }
+        for forgotten in [
+            "5.7.44-log",
+            "5.6.51",
+            "10.2.3-MariaDB",
+            "10.1.48-MariaDB",
+            "5.5.5-10.1.9-MariaDB",
+            "",
+            "unknown",
+            "99999999999.0.0",
+        ] {
+            assert!(!version(forgotten).keeps_counters(), "{forgotten}");
+        }
+    }
+
+    #[test]
+    fn variables_are_read() {
+        let plain = Server::read([
+            ("version", "10.11.6-MariaDB"),
+            ("version_comment", "Debian 12"),
+            ("wsrep_on", "OFF"),
+            ("read_only", "OFF"),
+            ("innodb_read_only", "OFF"),
+            ("auto_increment_increment", "1"),
+            ("innodb_lock_wait_timeout", "50"),
+            ("something_else", "ON"),
+        ]);
+        assert!(plain.is_alone() && !plain.read_only && !plain.strides && plain.innodb);
+        assert!(!plain.caches_statistics && !plain.is_lookalike());
+        assert!(Server::read([("wsrep_on", "ON")]).galera);
+        assert!(Server::read([("read_only", "ON"), ("super_read_only", "OFF")]).read_only);
+        assert!(Server::read([("read_only", "NO_LOCK")]).read_only);
+        assert!(Server::read([("auto_increment_increment", "2")]).strides);
+        assert!(Server::read([("information_schema_stats_expiry", "86400")]).caches_statistics);
+        assert!(Server::read([("group_replication_single_primary_mode", "OFF")]).multi_primary);
+        assert!(!Server::read([("group_replication_single_primary_mode", "ON")]).multi_primary);
+    }
+
+    #[test]
+    fn lookalikes_are_told_apart() {
+        assert_eq!(version("8.0.11-TiDB-v7.5.0").lookalike, Some("TiDB"));
+        assert_eq!(version("8.0.30-Vitess").lookalike, Some("Vitess"));
+        let percona = Server::read([
+            ("version", "8.0.36-28"),
+            ("version_comment", "Percona Server (GPL), Release 28"),
+        ]);
+        assert_eq!(percona.lookalike, None);
+    }
+}

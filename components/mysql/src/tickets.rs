@@ -1,0 +1,196 @@
+//! The statements for a ticket table, the original's way of keeping a sequence.
+//!
+//! Each function gives one text of several statements, sent in one round trip. Any of them that
+//! fails ends the text there, with the table still locked: the connection must then be closed,
+//! which undoes what was not committed and unlocks.
+
+use crate::quote;
+
+/// The value of `stub` in the one row that the original writes.
+const STUB: &str = "'a'";
+
+/// One ticket table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tickets {
+    /// Quoted.
+    table: String,
+    /// The table's name as a value.
+    named: String,
+}
+
+/// Where in the reply to [`Tickets::advance`] the new mark is: the statement's position.
+pub(crate) const ADVANCED: usize = 4;
+
+/// How many replies [`Tickets::advance`] brings.
+pub(crate) const ADVANCE_REPLIES: usize = 8;
+
+/// Where in the reply to [`Tickets::raise`] the row with the mark found is.
+pub(crate) const RAISED: usize = 7;
+
+/// How many replies [`Tickets::raise`] brings.
+pub(crate) const RAISE_REPLIES: usize = 8;
+
+/// Where in the reply to [`Tickets::mark`] the row with the counter is; the next has the id.
+pub(crate) const COUNTER: usize = 0;
+
+/// Where in the reply to [`Tickets::mark`] the row is that tells whether the server is read-only.
+pub(crate) const READ_ONLY: usize = 2;
+
+/// How many replies [`Tickets::mark`] brings.
+pub(crate) const MARK_REPLIES: usize = 4;
+
+impl Tickets {
+    pub(crate) fn new(table: &str) -> Self {
+        Self {
+            table: quote::name(table),
+            named: quote::text(table),
+        }
+    }
+
+    /// The table as the original has it, but on InnoDB.
+    pub(crate) fn create(table: &str) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
+             stub CHAR(1) NOT NULL DEFAULT '', PRIMARY KEY (id), UNIQUE KEY stub (stub)) \
+             ENGINE=InnoDB",
+            quote::name(table)
+        )
+    }
+
+    /// Takes `by` (1 or more) integers from the table's counter.
+    ///
+    /// The first `REPLACE` takes the counter's next value, the second one moves the counter past
+    /// the rest. The two subtractions of unsigned numbers fail when something would pass the top
+    /// of `s64`, the first one before anything was taken.
+    pub(crate) fn advance(&self, by: i64, seconds: u64) -> String {
+        let table = &self.table;
+        let top = i64::MAX;
+        let room = top.saturating_sub(by);
+        let rest = by.saturating_sub(1);
+        let highest = top.saturating_sub(rest);
+        format!(
+            "{lock};\
+             SET @m=(SELECT CAST({room} AS UNSIGNED)-(CAST({room} AS UNSIGNED)-\
+             CAST(COALESCE(MAX(id),0) AS UNSIGNED)) FROM {table});\
+             REPLACE INTO {table} (stub) VALUES ({STUB});\
+             REPLACE INTO {table} (id,stub) VALUES (LAST_INSERT_ID(CAST({top} AS UNSIGNED)-\
+             (CAST({highest} AS UNSIGNED)-GREATEST(LAST_INSERT_ID(),@m+1))),{STUB});\
+             {unlock}",
+            lock = self.lock(seconds),
+            unlock = self.unlock(),
+        )
+    }
+
+    /// Raises the counter and the row to `to`, unless the sequence is past it. Tells the greatest
+    /// id and the counter's last value as they were before.
+    pub(crate) fn raise(&self, to: i64, seconds: u64) -> String {
+        let table = &self.table;
+        // An id of 0 would draw from the counter; and there is nothing to raise to 0.
+        let sensible = i32::from(to > 0);
+        let next = i128::from(to) + 1;
+        format!(
+            "{lock};\
+             SET @m=(SELECT COALESCE(MAX(id),0) FROM {table}),@c=COALESCE(({counter}),1);\
+             REPLACE INTO {table} (id,stub) SELECT {to},{STUB} FROM DUAL \
+             WHERE {sensible} AND @m<{to} AND @c<={next};\
+             {unlock};\
+             SELECT CAST(@m AS UNSIGNED),CAST(@c AS UNSIGNED)",
+            lock = self.lock(seconds),
+            counter = self.counter(),
+            unlock = self.unlock(),
+        )
+    }
+
+    /// Reads the counter, then the greatest id.
+    pub(crate) fn mark(&self) -> String {
+        format!(
+            "{};SELECT MAX(id) FROM {};SELECT @@global.read_only;COMMIT",
+            self.counter(),
+            self.table
+        )
+    }
+
+    /// The counter's next value. A query without rows when there is no such table; NULL, on
+    /// MySQL, when it was never used.
+    fn counter(&self) -> String {
+        format!(
+            "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME={}",
+            self.named
+        )
+    }
+
+    /// Keeps everybody else out. The named lock is only for fairness: it lets one engine at a
+    /// time ask for the table lock, which both servers grant before anything the original waits
+    /// for. Whether it was granted in time does not matter.
+    fn lock(&self, seconds: u64) -> String {
+        format!(
+            "DO GET_LOCK({},{seconds});LOCK TABLES {} WRITE",
+            self.gate(),
+            self.table
+        )
+    }
+
+    fn unlock(&self) -> String {
+        format!("COMMIT;UNLOCK TABLES;DO RELEASE_LOCK({})", self.gate())
+    }
+
+    /// Locks have names of at most 64 characters, for the whole server.
+    fn gate(&self) -> String {
+        format!("SHA1(CONCAT('tickets ',DATABASE(),' ',{}))", self.named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statements(text: &str) -> Vec<&str> {
+        text.split(';').collect()
+    }
+
+    #[test]
+    fn replies_are_where_they_are_said_to_be() {
+        let tickets = Tickets::new("integers");
+        let advance = tickets.advance(200, 2);
+        let advance = statements(&advance);
+        assert_eq!(advance.len(), ADVANCE_REPLIES);
+        assert!(advance[ADVANCED].contains("REPLACE INTO `integers` (id,stub)"));
+        assert_eq!(advance[1], "LOCK TABLES `integers` WRITE");
+        assert_eq!(advance[5..7], ["COMMIT", "UNLOCK TABLES"]);
+
+        let raise = tickets.raise(41, 2);
+        let raise = statements(&raise);
+        assert_eq!(raise.len(), RAISE_REPLIES);
+        assert!(raise[RAISED].starts_with("SELECT CAST(@m"));
+
+        let mark = tickets.mark();
+        let mark = statements(&mark);
+        assert_eq!(mark.len(), MARK_REPLIES);
+        assert!(mark[COUNTER].starts_with("SELECT AUTO_INCREMENT"));
+        assert_eq!(mark[COUNTER + 1], "SELECT MAX(id) FROM `integers`");
+        assert_eq!(mark[READ_ONLY], "SELECT @@global.read_only");
+    }
+
+    #[test]
+    fn an_interval_ends_where_its_length_says() {
+        let text = Tickets::new("integers").advance(200, 2);
+        // top − (top − 199 − v) = v + 199
+        assert!(text.contains("CAST(9223372036854775608 AS UNSIGNED)-GREATEST"));
+        // fails unless MAX(id) <= top − 200
+        assert!(text.contains("CAST(9223372036854775607 AS UNSIGNED)-CAST(COALESCE"));
+        let text = Tickets::new("integers").advance(1, 2);
+        assert!(text.contains("CAST(9223372036854775807 AS UNSIGNED)-GREATEST"));
+    }
+
+    #[test]
+    fn zero_is_never_written() {
+        let text = Tickets::new("integers").raise(0, 2);
+        assert!(text.contains("WHERE 0 AND"), "{text}");
+        let text = Tickets::new("integers").raise(i64::MAX, 2);
+        assert!(
+            text.contains("@m<9223372036854775807 AND @c<=9223372036854775808"),
+            "{text}"
+        );
+    }
+}

@@ -207,6 +207,8 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".into(),
         io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        // On WASI, how a connection that was refused late shows itself.
+        io::ErrorKind::NotConnected => "the connection did not come about".into(),
         io::ErrorKind::PermissionDenied => {
             "the host does not allow this component to connect there".into()
         }

@@ -11,6 +11,9 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
+/// By how much Redis may overrun the timeout of a command that waits, and some room.
+const SERVER_TICK: Duration = Duration::from_millis(150);
+
 /// The connection of one sequence.
 pub(crate) struct Client {
     settings: Settings,
@@ -25,6 +28,8 @@ pub(crate) struct Session<'a> {
     wire: &'a mut Wire,
     settings: &'a Settings,
     deadline: Deadline,
+    /// Whether replies may still come that nobody waits for any more.
+    out_of_step: bool,
 }
 
 impl Client {
@@ -89,13 +94,10 @@ impl Client {
             Some(wire) => wire,
             None => self.dial(deadline, nodes_left)?,
         };
-        let answer = operation(&mut Session {
-            wire: &mut wire,
-            settings: &self.settings,
-            deadline,
-        });
-        // After a final error the connection is still in step.
-        if matches!(answer, Ok(_) | Err(Fault::Final(_))) {
+        let mut session = Session::new(&mut wire, &self.settings, deadline);
+        let answer = operation(&mut session);
+        // A refusal is a whole reply; the connection that brought it is as good as before.
+        if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
             self.wire = Some(wire);
         }
         answer
@@ -110,18 +112,14 @@ impl Client {
         let share = deadline.left().unwrap_or_default() / u32::try_from(nodes_left).unwrap_or(1);
         let deadline = Deadline::after(share);
         let mut wire = Wire::dial(node, PORT, deadline)?;
-        let mut session = Session {
-            wire: &mut wire,
-            settings,
-            deadline,
-        };
+        let mut session = Session::new(&mut wire, settings, deadline);
         if let Some(password) = &settings.password {
             let mut auth = cmd("AUTH");
             if let Some(user) = &settings.user {
                 auth.arg(user);
             }
             auth.arg(password.reveal());
-            let [reply] = session.wire.exchange([&auth], deadline)?;
+            let [reply] = session.try_ask([&auth])?;
             if let Value::ServerError(error) = reply {
                 return Err(refusal::login(&error));
             }
@@ -140,13 +138,24 @@ impl Client {
     }
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(wire: &'a mut Wire, settings: &'a Settings, deadline: Deadline) -> Self {
+        Self {
+            wire,
+            settings,
+            deadline,
+            out_of_step: false,
+        }
+    }
+
     /// Sends commands and reads as many replies, which may be errors of the server.
     pub(crate) fn try_ask<const N: usize>(
         &mut self,
         commands: [&Cmd; N],
     ) -> Result<[Value; N], Fault> {
-        Ok(self.wire.exchange(commands, self.deadline)?)
+        let replies = self.wire.exchange(commands, self.deadline);
+        self.out_of_step |= replies.is_err();
+        Ok(replies?)
     }
 
     /// Sends commands and reads as many replies, none of which is an error.
@@ -173,9 +182,11 @@ impl Session<'_> {
             let [reply] = self.ask([command])?;
             return Ok((reply, Ok(())));
         };
-        // The server must give up before this side does, or its answer would never be read.
+        // The server must give up before this side does, or its answer would never be read. It
+        // looks at its clock ten times a second only.
         let left = self.deadline.left().unwrap_or_default();
-        let millis = u64::try_from((left - left / 8).as_millis().max(1)).unwrap_or(u64::MAX);
+        let patience = left.saturating_sub(SERVER_TICK).max(left / 2);
+        let millis = u64::try_from(patience.as_millis().max(1)).unwrap_or(u64::MAX);
         let [reply, acknowledged] = self.ask([command, cmd("WAIT").arg(wanted).arg(millis)])?;
         let enough = match engine_redis_wire::integer(&acknowledged) {
             Ok(count) if count >= i64::from(wanted) => Ok(()),

@@ -37,6 +37,9 @@ impl<'a> Route<'a> {
             Some(_) => return None,
         };
         let key = percent_decode_str(key).decode_utf8().ok()?;
+        if key.is_empty() {
+            return None;
+        }
         Some(if next {
             Self::Next(key)
         } else {
@@ -115,6 +118,8 @@ mod tests {
             "/%6cast",
             "/v1",
             "/v1/sequences",
+            "/v1/sequences/",
+            "/v1/sequences//next",
             "/v1/sequences/a/next/",
             "/v1/sequences/a/last",
             "/v1/sequences/a/b/next",

@@ -1,1 +1,251 @@
+//! Requests and their answers, all of which must be as `/openapi.json` says.
 
+mod access;
+mod document;
+mod routes;
+
+use super::{App, OPENAPI};
+use crate::route::Route;
+use crate::{Error, Lattice, Sequence, Settings, Span};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// A sequence in a cell, with errors on demand.
+#[derive(Default)]
+struct Cells {
+    last: Cell<i64>,
+    fail: RefCell<Option<Error>>,
+    /// How often anything was minted or raised.
+    changes: Cell<usize>,
+}
+
+impl Cells {
+    fn check(&self) -> Result<(), Error> {
+        self.fail.borrow().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Sequence for Rc<Cells> {
+    async fn next(&self, count: u32) -> Result<Span, Error> {
+        self.changes.set(self.changes.get() + 1);
+        self.check()?;
+        let first = self.last.get().checked_add(2);
+        let span = first
+            .and_then(|first| Span::checked(first, 2, count))
+            .ok_or_else(|| Error::Exhausted("full".into()))?;
+        self.last.set(span.last());
+        Ok(span)
+    }
+
+    async fn last(&self) -> Result<Option<i64>, Error> {
+        self.check()?;
+        Ok(Some(self.last.get()).filter(|last| *last > 0))
+    }
+
+    async fn set_last(&self, value: i64) -> Result<(), Error> {
+        self.changes.set(self.changes.get() + 1);
+        self.check()?;
+        match self.last.get() {
+            last if last > value => Err(Error::TooSmall(last)),
+            _ => {
+                self.last.set(value);
+                Ok(())
+            }
+        }
+    }
+
+    async fn lattice(&self) -> Result<Lattice, Error> {
+        Ok(Lattice {
+            increment: 2,
+            offset: 0,
+        })
+    }
+}
+
+struct Api {
+    app: App<Rc<Cells>>,
+    document: Value,
+}
+
+/// What came back, already compared with the document.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The code of the problem.
+    fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Api {
+    fn with(pairs: &[(&str, &str)]) -> Self {
+        let settings = Settings::from_lookup(|name| {
+            pairs
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        });
+        Self {
+            app: App::new(settings.unwrap(), |_| Rc::default()),
+            document: serde_json::from_str(OPENAPI).unwrap(),
+        }
+    }
+
+    fn new() -> Self {
+        Self::with(&[("keys", "other,a/b é"), ("admin_token", "t0p")])
+    }
+
+    fn cells(&self, key: &str) -> &Cells {
+        self.app.sequence(key).unwrap()
+    }
+
+    fn changes(&self) -> usize {
+        let keys = std::iter::once(&self.app.settings().key).chain(&self.app.settings().keys);
+        keys.map(|key| self.cells(key).changes.get()).sum()
+    }
+
+    fn call(&self, method: &str, target: &str) -> Answer {
+        self.send(method, target, &[], "")
+    }
+
+    fn put(&self, target: &str, body: &str) -> Answer {
+        let headers = [
+            ("authorization", "Bearer t0p"),
+            ("content-type", "application/json"),
+        ];
+        self.send("PUT", target, &headers, body)
+    }
+
+    fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let response = futures::executor::block_on(self.app.handle(&parts, body));
+        self.compare(&parts.method, parts.uri.path(), &response);
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    /// Panics unless the document describes this answer.
+    fn compare(&self, method: &Method, path: &str, response: &Response<Bytes>) {
+        let Some(route) = Route::find(path) else {
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+            self.problem(response);
+            return;
+        };
+        let item = &self.document["paths"][pattern(&route)];
+        let operation = &item[method.as_str().to_ascii_lowercase()];
+        if operation.is_null() || method.as_str().contains(char::is_lowercase) {
+            if *method == Method::OPTIONS && response.status() == StatusCode::NO_CONTENT {
+                return;
+            }
+            assert_eq!(
+                response.status(),
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{method} {path}"
+            );
+            return self.problem(response);
+        }
+        let described = self.resolve(&operation["responses"][response.status().as_str()]);
+        assert!(
+            described.is_object(),
+            "{method} {path} {}",
+            response.status()
+        );
+        let headers = described["headers"].as_object().unwrap();
+        for (name, header) in headers {
+            let value = response
+                .headers()
+                .get(name)
+                .unwrap_or_else(|| panic!("{method} {path} has no {name}"));
+            let schema = &self.resolve(header)["schema"];
+            let value = value.to_str().unwrap();
+            let value = match schema["type"].as_str() {
+                Some("integer") => json!(value.parse::<i64>().unwrap()),
+                _ => json!(value),
+            };
+            self.validate(schema, &value);
+        }
+        if *method == Method::HEAD {
+            return;
+        }
+        let kind = response.headers()["content-type"].to_str().unwrap();
+        let schema = &described["content"][kind]["schema"];
+        assert!(schema.is_object(), "{method} {path} {kind}");
+        let text = std::str::from_utf8(response.body()).unwrap();
+        let value = if kind.ends_with("json") {
+            serde_json::from_str(text).unwrap()
+        } else {
+            json!(text)
+        };
+        self.validate(schema, &value);
+        if kind == "application/problem+json" {
+            assert_eq!(value["status"], response.status().as_u16());
+        }
+    }
+
+    fn problem(&self, response: &Response<Bytes>) {
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let value = serde_json::from_slice(response.body()).unwrap();
+        self.validate(&json!({"$ref": "#/components/schemas/Problem"}), &value);
+        assert_eq!(value["status"], response.status().as_u16());
+    }
+
+    fn validate(&self, schema: &Value, value: &Value) {
+        let mut root = schema.clone();
+        root["components"] = self.document["components"].clone();
+        let validator = jsonschema::draft202012::new(&root).unwrap();
+        if let Err(error) = validator.validate(value) {
+            panic!("{value} is not {schema}: {error}");
+        }
+    }
+
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(pointer) => self
+                .document
+                .pointer(pointer.trim_start_matches('#'))
+                .unwrap(),
+            None => value,
+        }
+    }
+}
+
+/// The path as the document writes it. Exhaustive: a new route does not compile without one.
+fn pattern(route: &Route<'_>) -> &'static str {
+    match route {
+        Route::Root => "/",
+        Route::Last => "/last",
+        Route::Ping => "/ping",
+        Route::Healthz => "/healthz",
+        Route::OpenApi => "/openapi.json",
+        Route::Next(_) => "/v1/sequences/{key}/next",
+        Route::Sequence(_) => "/v1/sequences/{key}",
+    }
+}

@@ -6,9 +6,6 @@ use crate::{Error, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How often everything else gets a turn before a call. Some hosts let in one request each time.
-const MOST_TURNS: usize = 256;
-
 /// Serves the requests of one coalescer, batch after batch, until nobody waits.
 ///
 /// When it is dropped before that, or panics because its source does, everybody who waits gets
@@ -47,14 +44,15 @@ impl<S: Source> Driver<S> {
         }
     }
 
-    /// Lets those join who are ready to ask: whom the last batch woke, and who is new. As long as
-    /// every turn brings somebody it pays to give them another one.
+    /// Lets those join who are ready to ask: whom the last batch woke, and who is new. Some hosts
+    /// let in a single request at a time, so there is another turn as long as each makes the
+    /// queue longer by a good part: that ends soon, however many come.
     async fn linger(&self) {
         let mut before = self.shared.lock().waiting();
-        for _ in 0..MOST_TURNS {
+        loop {
             yield_once().await;
             let after = self.shared.lock().waiting();
-            if after <= before {
+            if after <= before + before / 4 {
                 return;
             }
             before = after;

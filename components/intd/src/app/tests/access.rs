@@ -1,0 +1,184 @@
+//! Who may do what, and what is answered when something is wrong.
+
+use super::Api;
+use crate::{Error, refuse};
+use http::{Method, StatusCode};
+
+#[test]
+fn the_admin_token() {
+    let path = "/v1/sequences/integers";
+    let without = Api::with(&[]);
+    let answer = without.send(
+        "PUT",
+        path,
+        &[("authorization", "Bearer t0p")],
+        "{\"last\":1}",
+    );
+    assert_eq!(
+        (answer.status, &*answer.code()),
+        (StatusCode::FORBIDDEN, "forbidden")
+    );
+    assert_eq!(without.changes(), 0);
+    let api = Api::with(&[("admin_token", "t0p"), ("mint_token", "m1nt")]);
+    for wrong in [
+        None,
+        Some("t0p"),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer t0"),
+        Some("Bearer t0p1"),
+        Some("Bearer t0p t0p"),
+        Some("Bearer T0P"),
+        Some("Bearer m1nt"),
+        Some("Basic t0p"),
+        Some("Bearert0p"),
+    ] {
+        let headers: Vec<_> = wrong
+            .iter()
+            .map(|value| ("authorization", *value))
+            .collect();
+        let answer = api.send("PUT", path, &headers, "{\"last\":1}");
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong:?}");
+        assert!(
+            answer
+                .header("www-authenticate")
+                .unwrap()
+                .starts_with("Bearer")
+        );
+        assert!(!answer.body.contains("t0p"), "{}", answer.body);
+    }
+    let twice = [
+        ("authorization", "Bearer t0p"),
+        ("authorization", "Bearer t0p"),
+    ];
+    assert_eq!(
+        api.send("PUT", path, &twice, "{\"last\":1}").status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(api.changes(), 0);
+    for right in ["Bearer t0p", "bearer t0p", "BEARER  t0p"] {
+        let answer = api.send("PUT", path, &[("authorization", right)], "{\"last\":1}");
+        assert_eq!(answer.status, StatusCode::OK, "{right}");
+    }
+}
+
+#[test]
+fn the_mint_token() {
+    let api = Api::with(&[("mint_token", "m1nt")]);
+    let minting = [
+        ("GET", "/"),
+        ("GET", "/?count=2"),
+        ("POST", "/"),
+        ("POST", "/v1/sequences/integers/next"),
+    ];
+    for (method, target) in minting {
+        assert_eq!(api.call(method, target).status, StatusCode::UNAUTHORIZED);
+        let wrong = api.send(method, target, &[("authorization", "Bearer mint")], "");
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(api.changes(), 0);
+    for (method, target) in minting {
+        let right = api.send(method, target, &[("authorization", "Bearer m1nt")], "");
+        assert_eq!(right.status, StatusCode::OK, "{method} {target}");
+    }
+    // reading needs none
+    for target in ["/last", "/ping", "/healthz", "/v1/sequences/integers"] {
+        assert_eq!(api.call("GET", target).status, StatusCode::OK, "{target}");
+    }
+    assert!(!api.app.ignores_headers(&Method::GET));
+    assert!(Api::new().app.ignores_headers(&Method::GET));
+    assert!(!Api::new().app.ignores_headers(&Method::PUT));
+}
+
+#[test]
+fn errors_have_their_status() {
+    let api = Api::new();
+    let text = || "as the engine says".to_owned();
+    for (error, status, code, retry) in [
+        (Error::Invalid(text()), 400, "invalid", false),
+        (Error::Exhausted(text()), 507, "exhausted", false),
+        (Error::Denied(text()), 502, "denied", false),
+        (Error::Unavailable(text()), 503, "unavailable", true),
+        (Error::Other(text()), 502, "other", false),
+        (Error::Busy, 503, "busy", true),
+        (Error::Broken(text()), 502, "broken", false),
+        (Error::Misconfigured(text()), 500, "misconfigured", false),
+    ] {
+        *api.cells("integers").fail.borrow_mut() = Some(error.clone());
+        let put = ("PUT", "/v1/sequences/integers");
+        for (method, target) in [("GET", "/"), ("POST", "/v1/sequences/integers/next"), put] {
+            let answer = if method == "PUT" {
+                api.put(target, "{\"last\":5}")
+            } else {
+                api.call(method, target)
+            };
+            assert_eq!(answer.status.as_u16(), status, "{error:?}");
+            assert_eq!(answer.code(), code);
+            assert_eq!(answer.json()["detail"], error.to_string());
+            assert_eq!(answer.header("retry-after").is_some(), retry, "{error:?}");
+        }
+        let health = api.call("GET", "/healthz");
+        assert_eq!((health.status.as_u16(), &*health.code()), (503, code));
+        assert_eq!(health.header("retry-after"), Some("1"));
+        assert_eq!(api.call("GET", "/ping").body, "PONG");
+    }
+    let refused = refuse(Error::Misconfigured(text()));
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    api.problem(&refused);
+}
+
+#[test]
+fn other_origins_are_let_in_only_when_configured() {
+    let origin = ("origin", "https://a.example");
+    let closed = Api::new();
+    let answer = closed.send("GET", "/", &[origin], "");
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert_eq!(answer.header("vary"), None);
+    assert_eq!(
+        closed.send("OPTIONS", "/", &[origin], "").status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+
+    let open = Api::with(&[("cors_origin", "https://a.example"), ("admin_token", "t0p")]);
+    for (method, target) in [
+        ("GET", "/"),
+        ("GET", "/nothing"),
+        ("PUT", "/v1/sequences/integers"),
+        ("DELETE", "/"),
+    ] {
+        let answer = open.send(method, target, &[origin], "");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            Some("https://a.example")
+        );
+        assert_eq!(answer.header("vary"), Some("Origin"));
+    }
+    let other = open.send("GET", "/", &[("origin", "https://b.example")], "");
+    assert_eq!(other.header("access-control-allow-origin"), None);
+    let minted = open.changes();
+    let asking = [
+        origin,
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    let preflight = open.send("OPTIONS", "/v1/sequences/integers", &asking, "");
+    assert_eq!(preflight.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        preflight.header("access-control-allow-methods"),
+        Some("GET, HEAD, PUT")
+    );
+    assert_eq!(
+        preflight.header("access-control-allow-headers"),
+        Some("Authorization, Content-Type")
+    );
+    assert_eq!(preflight.header("allow"), Some("GET, HEAD, PUT, OPTIONS"));
+    assert_eq!(
+        open.call("OPTIONS", "/nothing").status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        open.call("DELETE", "/").header("allow"),
+        Some("GET, POST, OPTIONS")
+    );
+    assert_eq!(open.changes(), minted);
+}

@@ -1,0 +1,91 @@
+//! The document itself.
+
+use super::super::OPENAPI;
+use super::{Api, pattern};
+use crate::route::Route;
+use serde_json::Value;
+
+#[test]
+fn the_document_and_the_router_know_the_same() {
+    oas3::from_json(OPENAPI).unwrap();
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let paths = document["paths"].as_object().unwrap();
+    for (path, item) in paths {
+        let with_key = path.replace("{key}", "x");
+        let route = Route::find(&with_key).unwrap();
+        assert_eq!(pattern(&route), path);
+        let mut methods: Vec<_> = item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|name| *name != "parameters")
+            .map(|name| name.to_ascii_uppercase())
+            .collect();
+        methods.sort_unstable();
+        assert_eq!(methods.join(", "), route.allow(), "{path}");
+        for operation in item.as_object().unwrap() {
+            let takes = route.takes();
+            let has = |name| {
+                operation.1["parameters"].as_array().is_some_and(|all| {
+                    all.iter()
+                        .any(|p| p["$ref"] == format!("#/components/parameters/{name}"))
+                })
+            };
+            if operation.0 != "parameters" {
+                assert_eq!(
+                    (has("count"), has("strings")),
+                    (takes.count, takes.strings),
+                    "{path}"
+                );
+            }
+        }
+    }
+    let routes = [
+        Route::Root,
+        Route::Last,
+        Route::Ping,
+        Route::Healthz,
+        Route::OpenApi,
+        Route::Next("x".into()),
+        Route::Sequence("x".into()),
+    ];
+    for route in &routes {
+        assert!(paths.contains_key(pattern(route)), "{route:?}");
+    }
+    assert_eq!(paths.len(), routes.len());
+}
+
+/// Every reference leads somewhere, and every example is what its schema says.
+#[test]
+fn the_document_holds_together() {
+    fn walk(api: &Api, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                if let Some(pointer) = map.get("$ref").and_then(Value::as_str) {
+                    assert!(
+                        api.document
+                            .pointer(pointer.trim_start_matches('#'))
+                            .is_some(),
+                        "{pointer}"
+                    );
+                }
+                if let (Some(schema), Some(Value::Object(examples))) =
+                    (map.get("schema"), map.get("examples"))
+                {
+                    for example in examples.values() {
+                        api.validate(schema, &example["value"]);
+                    }
+                }
+                map.values().for_each(|value| walk(api, value));
+            }
+            Value::Array(all) => all.iter().for_each(|value| walk(api, value)),
+            _ => {}
+        }
+    }
+    let api = Api::new();
+    walk(&api, &api.document);
+    // the codes are those that the answers use
+    let codes = &api.document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+    assert_eq!(codes.as_array().map(Vec::len), Some(17));
+}

@@ -1,0 +1,158 @@
+//! Who shares a call with whom.
+
+use super::{Gated, ask, integers, lead, subject, until};
+use crate::{Coalescer, Error};
+use futures::FutureExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_request_makes_its_own_call() {
+    let (source, subject) = subject(10, 10);
+    assert_eq!(integers(&subject.next(1).await.unwrap()), [1]);
+    assert_eq!(integers(&subject.next(3).await.unwrap()), [2, 3, 4]);
+    assert_eq!(source.calls(), [1, 3]);
+    assert_eq!(source.drivers.load(Ordering::SeqCst), 0);
+    assert_eq!(subject.pending(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_wait_are_served_by_one_call_in_the_order_they_came() {
+    let (source, subject) = subject(0, 100);
+    let first = lead(&subject, 1).await;
+    let mut waiting = Vec::new();
+    for count in 1..=50 {
+        waiting.push(ask(&subject, count).await);
+    }
+    assert_eq!(source.calls(), [1], "nothing is minted ahead");
+    source.gate.add_permits(2);
+    assert_eq!(integers(&first.await.unwrap().unwrap()), [1]);
+    let mut next = 2;
+    for (count, reply) in (1..=50).zip(waiting) {
+        let span = reply.await.unwrap().unwrap();
+        assert_eq!(
+            (span.first, span.step, span.count),
+            (next, 1, count),
+            "in order and without gaps"
+        );
+        next = span.last() + 1;
+    }
+    assert_eq!(source.calls(), [1, (1..=50).sum()]);
+    until(|| subject.pending() == 0).await;
+}
+
+/// On one thread, tasks that are ready at the same time share a call from the start.
+#[tokio::test(flavor = "current_thread")]
+async fn those_who_are_ready_at_once_share_the_first_call() {
+    let (source, subject) = subject(10, 100);
+    let all = futures::future::join_all((1..=20).map(|count| {
+        let subject = subject.clone();
+        tokio::spawn(async move { subject.next(count).await })
+    }));
+    let mut next = 1;
+    for reply in all.await {
+        let span = reply.unwrap().unwrap();
+        assert_eq!(span.first, next);
+        next = span.last() + 1;
+    }
+    assert_eq!(source.calls(), [(1..=20).sum::<u32>()]);
+    // they were a crowd, and the next request still gets its own
+    assert_eq!(subject.next(1).await.unwrap().first, next);
+    assert_eq!(source.calls(), [210, 1]);
+    // and after it the one after that has the coalescer for itself
+    let drivers = source.drivers.load(Ordering::SeqCst);
+    assert_eq!(subject.next(1).await.unwrap().first, next + 1);
+    assert_eq!(source.drivers.load(Ordering::SeqCst), drivers);
+}
+
+/// Where a call costs next to nothing, nobody waits for others.
+#[tokio::test]
+async fn a_cheap_call_is_made_at_once() {
+    let source = Arc::new(Gated {
+        dear: false,
+        ..Gated::new(10)
+    });
+    let subject = Coalescer::new(Arc::clone(&source), 10);
+    let span = subject.next(7).now_or_never().unwrap().unwrap();
+    assert_eq!((span.first, source.calls()), (1, vec![7]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_has_at_most_as_many_integers_as_one_call_may_mint() {
+    let (source, subject) = subject(0, 100);
+    let mut replies = vec![lead(&subject, 1).await];
+    for count in [60_000, 40_000, 1, 100_000, 99_999, 2] {
+        replies.push(ask(&subject, count).await);
+    }
+    source.gate.add_permits(100);
+    let mut next = 1;
+    for reply in replies {
+        let span = reply.await.unwrap().unwrap();
+        assert_eq!(span.first, next);
+        next = span.last() + 1;
+    }
+    assert_eq!(source.calls(), [1, 100_000, 1, 100_000, 99_999, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_counts_are_refused_before_anything_else() {
+    let (source, subject) = subject(10, 10);
+    for count in [0, 100_001, u32::MAX] {
+        assert!(matches!(subject.next(count).await, Err(Error::Invalid(_))));
+    }
+    assert_eq!(source.calls(), [0; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses_at_once() {
+    let (source, subject) = subject(0, 2);
+    let replies = [
+        lead(&subject, 1).await,
+        ask(&subject, 1).await,
+        ask(&subject, 1).await,
+    ];
+    assert_eq!(subject.next(1).await, Err(Error::Busy));
+    source.gate.add_permits(10);
+    for (reply, expected) in replies.into_iter().zip(1..) {
+        assert_eq!(integers(&reply.await.unwrap().unwrap()), [expected]);
+    }
+    until(|| subject.pending() == 0).await;
+    assert_eq!(integers(&subject.next(1).await.unwrap()), [4]);
+}
+
+/// 64 tasks mint as fast as they can; whatever was returned before a call began is smaller than
+/// all that the call gets, and nothing comes twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn order_and_uniqueness_under_concurrency() {
+    let (source, subject) = subject(usize::MAX >> 4, 10_000);
+    let seen = Arc::new(AtomicI64::new(0));
+    let tasks: Vec<_> = (0..64u32)
+        .map(|task| {
+            let (subject, seen) = (subject.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let mut all = Vec::new();
+                for turn in 0..200 {
+                    let before = seen.load(Ordering::SeqCst);
+                    let count = 1 + (task + turn) % 5;
+                    let span = subject.next(count).await.unwrap();
+                    assert!(span.first > before, "{span:?} after {before}");
+                    seen.fetch_max(span.last(), Ordering::SeqCst);
+                    all.extend(span.iter());
+                }
+                all
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.unwrap());
+    }
+    let minted = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), minted, "duplicates");
+    assert_eq!(all.last().copied(), i64::try_from(minted).ok(), "gaps");
+    assert_eq!(subject.pending(), 0);
+    let calls = source.calls().len();
+    assert!(calls <= 64 * 200, "{calls} calls");
+}

@@ -16,7 +16,7 @@ mod set_last;
 mod stage;
 mod unique;
 
-pub use stage::Stage;
+pub use stage::{Stage, kind};
 
 /// A promise: its name and the function that tests it, which panics when it is broken.
 pub struct Promise {

@@ -4,9 +4,11 @@
 pub mod backend;
 pub mod clock;
 pub mod contract;
+pub mod group;
 pub mod history;
 pub mod http;
 pub mod mariadb;
+pub mod minter;
 pub mod port;
 pub mod process;
 pub mod proxy;

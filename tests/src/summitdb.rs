@@ -90,12 +90,17 @@ impl SummitDb {
         wait::until("SummitDB has a leader", ELECTION, || {
             self.nodes
                 .iter()
-                .position(|node| {
-                    node.server.is_running()
-                        && ask::<String>(node.port, &["RAFTSTATE"]).is_ok_and(|s| s == "Leader")
-                })
+                .position(leads)
                 .ok_or("no node says that it leads")
         })
+    }
+
+    /// Whether a node other than this one says that it leads. The other is not asked: it may be frozen.
+    pub fn leads_besides(&self, index: usize) -> bool {
+        self.nodes
+            .iter()
+            .enumerate()
+            .any(|(other, node)| other != index && leads(node))
     }
 
     /// Runs one command on the leader as an administrator.
@@ -145,6 +150,11 @@ fn peers(port: u16) -> RedisResult<Vec<String>> {
     // Addresses and states, by turns.
     let answer: Vec<String> = ask(port, &["RAFTPEERS"])?;
     Ok(answer.into_iter().step_by(2).collect())
+}
+
+fn leads(node: &Node) -> bool {
+    node.server.is_running()
+        && ask::<String>(node.port, &["RAFTSTATE"]).is_ok_and(|state| state == "Leader")
 }
 
 fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> RedisResult<T> {

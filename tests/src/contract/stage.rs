@@ -158,7 +158,7 @@ pub(super) async fn mint_at_once(handles: &[Sequence], tasks: u32, calls: u32) -
 }
 
 /// The name of an error's case.
-pub(super) fn kind(error: &Error) -> &'static str {
+pub fn kind(error: &Error) -> &'static str {
     match error {
         Error::Invalid(_) => "invalid",
         Error::TooSmall(_) => "too-small",

@@ -1,0 +1,74 @@
+//! Mints without end in a process of its own, and notes when each call began and returned.
+//!
+//! `minter ENGINE DSN KEY COUNT [DATA]`. It prints a line per call:
+//!
+//! - `+ BEGIN END FIRST STEP COUNT` for a span, with times of the machine's monotonic clock in
+//!   nanoseconds, which can be compared across processes;
+//! - `! BEGIN END KIND MESSAGE` for an error, after which it goes on.
+//!
+//! It ends when its standard input does.
+
+use anyhow::{Context, bail};
+use int_host::{Builtin, Error};
+use integration_tests::{backend, clock};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// After an error that came at once, such as a refusal: no processor is burnt by asking again.
+const AFTER_ERROR: Duration = Duration::from_millis(20);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let (engine, dsn, key, count, data) = match &arguments[..] {
+        [engine, dsn, key, count] => (engine, dsn, key, count, None),
+        [engine, dsn, key, count, data] => (engine, dsn, key, count, Some(PathBuf::from(data))),
+        _ => bail!("minter ENGINE DSN KEY COUNT [DATA]"),
+    };
+    let engine = Builtin::named(engine).context("no such engine")?;
+    let count = count.parse().context("COUNT is not a number")?;
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        STOP.store(true, Ordering::Relaxed);
+    });
+
+    let host = backend::host(data);
+    let mut lines = std::io::stdout().lock();
+    let mut sequence = None;
+    while !STOP.load(Ordering::Relaxed) {
+        let begin = clock::now();
+        let minted = async {
+            let sequence = match &sequence {
+                Some(sequence) => sequence,
+                // Only until it succeeds once: a sequence needs no reopening.
+                None => sequence.insert(backend::open(&host, engine, dsn, key).await?),
+            };
+            sequence.next(count).await
+        };
+        let result = minted.await;
+        let end = clock::now();
+        match result {
+            Ok(span) => writeln!(
+                lines,
+                "+ {begin} {end} {} {} {}",
+                span.first, span.step, span.count
+            )?,
+            Err(error) => {
+                let text = error.to_string().replace('\n', " ");
+                writeln!(lines, "! {begin} {end} {} {text}", kind(&error))?;
+                lines.flush()?;
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
+        }
+        lines.flush()?;
+    }
+    Ok(())
+}
+
+fn kind(error: &Error) -> &'static str {
+    integration_tests::contract::kind(error)
+}

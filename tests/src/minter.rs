@@ -1,0 +1,312 @@
+//! Processes that mint, and what they got.
+//!
+//! Two kinds: the program `minter` of this package, which notes when each call began and returned,
+//! and `int-host --continuous`, which prints integers as its users see them.
+
+use crate::clock;
+use crate::history::{History, Record, Span};
+use crate::process::Process;
+use crate::wait;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a process may take to mint its first integers: some compile the engine first.
+pub const START: Duration = Duration::from_secs(60);
+
+/// How long a process may take to end after it was told to.
+const END: Duration = Duration::from_secs(30);
+
+/// A call that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When it began ([`crate::clock::now`]).
+    pub begin: u64,
+    /// When it returned.
+    pub end: u64,
+    /// The error's case.
+    pub kind: String,
+    /// The error's sentence.
+    pub message: String,
+}
+
+#[derive(Default)]
+struct Output {
+    records: Vec<Record>,
+    failures: Vec<Failure>,
+    /// Lines that are neither.
+    strange: Vec<String>,
+}
+
+/// A process that mints until it is told to end. Killed when dropped.
+pub struct Minter {
+    process: Process,
+    /// Closed to tell a `minter` to end.
+    stdin: Option<ChildStdin>,
+    output: Arc<Mutex<Output>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Minter {
+    /// Starts a `minter`, whose path is `env!("CARGO_BIN_EXE_minter")` in a test. `number` is its
+    /// name in the history.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(
+        program: &str,
+        number: u32,
+        engine: &str,
+        dsn: &str,
+        key: &str,
+        count: u32,
+        data: Option<&Path>,
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.args([engine, dsn, key, count.to_string().as_str()]);
+        command.args(data);
+        Self::spawn(command, move |line| timed(number, line))
+    }
+
+    /// Starts any program that prints an integer per line. It is not known when these were minted.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn printing(command: Command, number: u32) -> Self {
+        Self::spawn(command, move |line| {
+            let integer = line.parse().ok()?;
+            Some(Line::Minted(Record::untimed(number, Span::one(integer))))
+        })
+    }
+
+    fn spawn(mut command: Command, read: impl Fn(&str) -> Option<Line> + Send + 'static) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let shown = format!("{command:?}");
+        let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let stdin = process.child().stdin.take();
+        let stdout = process.child().stdout.take().expect("piped");
+        let output = Arc::new(Mutex::new(Output::default()));
+        let shared = Arc::clone(&output);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let read = read(&line);
+                let mut output = lock(&shared);
+                match read {
+                    Some(Line::Minted(record)) => output.records.push(record),
+                    Some(Line::Failed(failure)) => output.failures.push(failure),
+                    None => output.strange.push(line),
+                }
+            }
+        });
+        Self {
+            process,
+            stdin,
+            output,
+            reader: Some(reader),
+        }
+    }
+
+    /// How many calls succeeded so far.
+    pub fn minted(&self) -> usize {
+        lock(&self.output).records.len()
+    }
+
+    /// How many calls failed so far.
+    pub fn failed(&self) -> usize {
+        lock(&self.output).failures.len()
+    }
+
+    /// The process itself, for signals.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Waits until a call that began after `time` has succeeded.
+    ///
+    /// # Panics
+    /// When that takes longer than `limit`, or the process ended; with the last error.
+    pub fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {
+        let process = &mut self.process;
+        let output = &self.output;
+        wait::until("a process mints", limit, || {
+            let output = lock(output);
+            // The newest is last, since calls of one process follow each other.
+            if output.records.last().is_some_and(|r| r.begin > time) {
+                return Ok(());
+            }
+            if let Some(status) = process.ended() {
+                panic!("the minter ended with {status}: {:?}", output.strange);
+            }
+            Err(match output.failures.last() {
+                Some(failure) => format!("{}: {}", failure.kind, failure.message),
+                None => "nothing yet".to_owned(),
+            })
+        });
+    }
+
+    /// Waits until so many calls have succeeded.
+    ///
+    /// # Panics
+    /// When that takes longer than `limit`.
+    pub fn wait_for_mints(&self, number: usize, limit: Duration) {
+        wait::until("a process mints", limit, || {
+            let output = lock(&self.output);
+            match output.records.len() {
+                minted if minted >= number => Ok(()),
+                minted => Err(format!(
+                    "{minted} of {number}; the last error: {:?}",
+                    output.failures.last()
+                )),
+            }
+        });
+    }
+
+    /// Tells the process to end and returns what it minted, and how it failed.
+    ///
+    /// # Panics
+    /// When it does not end, or printed something that is no integer.
+    pub fn finish(mut self) -> (Vec<Record>, Vec<Failure>) {
+        drop(self.stdin.take());
+        self.process.wait(END);
+        self.collect()
+    }
+
+    /// Kills the process and returns what it had printed.
+    ///
+    /// # Panics
+    /// When it printed something that is no integer.
+    pub fn kill(mut self) -> (Vec<Record>, Vec<Failure>) {
+        self.process.kill();
+        self.collect()
+    }
+
+    /// Waits for the process, which was told to end in some other way.
+    ///
+    /// # Panics
+    /// When it does not end, or printed something that is no integer.
+    pub fn end(mut self) -> (std::process::ExitStatus, Vec<Record>) {
+        let status = self.process.wait(END);
+        (status, self.collect().0)
+    }
+
+    fn collect(&mut self) -> (Vec<Record>, Vec<Failure>) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader does not panic");
+        }
+        let output = std::mem::take(&mut *lock(&self.output));
+        assert_eq!(output.strange, Vec::<String>::new(), "lines out of place");
+        (output.records, output.failures)
+    }
+}
+
+/// A number of minters on one sequence.
+pub struct Crowd(Vec<Minter>);
+
+impl Crowd {
+    /// Starts so many, each made by `start` from its number, and waits until all of them mint.
+    ///
+    /// # Panics
+    /// When one does not.
+    pub fn start(number: u32, start: impl Fn(u32) -> Minter) -> Self {
+        let mut crowd = Self((0..number).map(start).collect());
+        crowd.wait_for_mint_after(0, START);
+        crowd
+    }
+
+    /// Waits until each one has minted in a call that began later than now.
+    ///
+    /// # Panics
+    /// When that takes longer than `limit`.
+    pub fn go_on(&mut self, limit: Duration) {
+        self.wait_for_mint_after(clock::now(), limit);
+    }
+
+    /// Waits until each one has minted so many times more.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn mint_more(&self, number: usize) {
+        let before: Vec<_> = self.0.iter().map(Minter::minted).collect();
+        for (minter, before) in self.0.iter().zip(before) {
+            minter.wait_for_mints(before + number, START);
+        }
+    }
+
+    /// Waits until so many more calls of each one have failed.
+    ///
+    /// # Panics
+    /// When that takes longer than `limit`.
+    pub fn wait_for_failures(&self, number: usize, limit: Duration) {
+        let before: Vec<_> = self.0.iter().map(Minter::failed).collect();
+        for (minter, before) in self.0.iter().zip(before) {
+            wait::until("a call fails", limit, || match minter.failed() {
+                failed if failed >= before + number => Ok(()),
+                failed => Err(format!("{failed} failed, {} did not", minter.minted())),
+            });
+        }
+    }
+
+    fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {
+        for minter in &mut self.0 {
+            minter.wait_for_mint_after(time, limit);
+        }
+    }
+
+    /// Tells all to end and returns what they did, all together.
+    ///
+    /// # Panics
+    /// As [`Minter::finish`].
+    pub fn finish(self) -> (History, Vec<Failure>) {
+        let mut history = History::default();
+        let mut failures = Vec::new();
+        for minter in self.0 {
+            let (records, failed) = minter.finish();
+            history.extend(records);
+            failures.extend(failed);
+        }
+        (history, failures)
+    }
+}
+
+enum Line {
+    Minted(Record),
+    Failed(Failure),
+}
+
+/// Reads a line of the program `minter`.
+fn timed(process: u32, line: &str) -> Option<Line> {
+    let mut words = line.splitn(5, ' ');
+    let sign = words.next()?;
+    let (begin, end) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (fourth, rest) = (words.next()?, words.next()?);
+    match sign {
+        "+" => {
+            let (step, count) = rest.split_once(' ')?;
+            let span = Span {
+                first: fourth.parse().ok()?,
+                step: step.parse().ok()?,
+                count: count.parse().ok()?,
+            };
+            Some(Line::Minted(Record {
+                process,
+                begin,
+                end,
+                span,
+            }))
+        }
+        "!" => Some(Line::Failed(Failure {
+            begin,
+            end,
+            kind: fourth.to_owned(),
+            message: rest.to_owned(),
+        })),
+        _ => None,
+    }
+}
+
+fn lock(output: &Mutex<Output>) -> MutexGuard<'_, Output> {
+    output.lock().unwrap_or_else(PoisonError::into_inner)
+}

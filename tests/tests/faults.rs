@@ -1,0 +1,209 @@
+//! What happens to eight processes that mint from one sequence while its servers die, stall, move
+//! their leader or lose replies. After each: no integer twice, the order kept across the processes, and
+//! all of them mint again by themselves.
+
+use int_host::Builtin;
+use integration_tests::clock;
+use integration_tests::group::{GROUPS, Group};
+use integration_tests::history::History;
+use integration_tests::minter::{Crowd, Failure, Minter, START};
+use integration_tests::proxy::{Fault, Proxy};
+use integration_tests::scratch::Scratch;
+use integration_tests::suite::Suite;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How many processes mint at once.
+const MINTERS: u32 = 8;
+
+/// Within this time of the end of a fault, or of the choice of a new leader, every process
+/// mints again. Elections take a second or two and engines try again within fractions of one; the rest is
+/// for a machine that is busy with other things.
+const RESUMES: Duration = Duration::from_secs(30);
+
+/// What happens to a group while a crowd mints.
+type Trouble = fn(&dyn Group, &mut Crowd);
+
+fn main() -> ExitCode {
+    // Each test is nine processes or more.
+    let mut suite = Suite::new().threads(2);
+    let troubles: [(&str, Trouble, bool); 4] = [
+        ("killed", killed, false),
+        ("leader_moved", leader_moved, true),
+        ("restarted_one_after_another", restarted, false),
+        ("frozen", frozen, false),
+    ];
+    let lines: [(&str, Line); 2] = [("replies_lost", replies_lost), ("stalled", stalled)];
+    for (engine, start, missing) in GROUPS {
+        let name = engine.about().name;
+        let missing = missing();
+        let has_leader = matches!(engine, Builtin::Rqlite | Builtin::Summitdb);
+        for (what, trouble, needs_leader) in troubles {
+            if needs_leader && !has_leader {
+                continue;
+            }
+            suite.test_unless(missing, format!("{name}::{what}"), move || {
+                in_trouble(*engine, &*start(), trouble);
+            });
+        }
+        for (what, trouble) in lines {
+            suite.test_unless(missing, format!("{name}::{what}"), move || {
+                on_a_bad_line(*engine, &*start(), trouble);
+            });
+        }
+    }
+    suite.test("keyvalue::killed", keyvalue_killed);
+    suite.run()
+}
+
+fn crowd(engine: Builtin, dsn: &str) -> Crowd {
+    Crowd::start(MINTERS, |number| {
+        // Different counts, so that spans of different sizes meet.
+        let count = 1 + number % 3;
+        minter(number, engine, dsn, count, None)
+    })
+}
+
+fn minter(
+    number: u32,
+    engine: Builtin,
+    dsn: &str,
+    count: u32,
+    data: Option<&std::path::Path>,
+) -> Minter {
+    let program = env!("CARGO_BIN_EXE_minter");
+    Minter::start(
+        program,
+        number,
+        engine.about().name,
+        dsn,
+        "faults",
+        count,
+        data,
+    )
+}
+
+fn in_trouble(engine: Builtin, group: &dyn Group, trouble: Trouble) {
+    let mut crowd = crowd(engine, &group.dsn());
+    crowd.mint_more(10);
+    trouble(group, &mut crowd);
+    crowd.mint_more(10);
+    check(crowd.finish());
+}
+
+/// Whatever happened: C1, C2 and C3, and no error but the one that says to try again.
+fn check((history, failures): (History, Vec<Failure>)) {
+    history.assert_clean();
+    let offset = history.records()[0].span.first.rem_euclid(2);
+    assert_eq!(history.off_lattice(2, offset), []);
+    assert!(history.records().len() >= 20 * MINTERS as usize);
+    for failure in failures {
+        assert_eq!(failure.kind, "unavailable", "{}", failure.message);
+    }
+}
+
+/// Says how long the crowd needed to go on.
+fn go_on(crowd: &mut Crowd, after: &str) {
+    let begin = clock::now();
+    crowd.go_on(RESUMES);
+    let took = Duration::from_nanos(clock::now() - begin);
+    eprintln!("{after}: all {MINTERS} processes mint again after {took:.1?}");
+}
+
+/// SIGKILL to the leader, twice.
+fn killed(group: &dyn Group, crowd: &mut Crowd) {
+    for _ in 0..2 {
+        let leader = group.leader();
+        group.server(leader).kill();
+        if group.size() > 1 {
+            // The others do without it.
+            go_on(crowd, "leader killed");
+        }
+        group.server(leader).start_again();
+        go_on(crowd, "started again");
+        crowd.mint_more(5);
+    }
+}
+
+fn leader_moved(group: &dyn Group, crowd: &mut Crowd) {
+    for _ in 0..3 {
+        assert!(group.move_leader());
+        go_on(crowd, "leader moved");
+        crowd.mint_more(5);
+    }
+}
+
+/// Every server once, as an upgrade would do it.
+fn restarted(group: &dyn Group, crowd: &mut Crowd) {
+    for index in 0..group.size() {
+        group.server(index).stop();
+        group.server(index).start_again();
+        group.leader();
+        go_on(crowd, "restarted");
+    }
+}
+
+/// The leader is frozen until calls have failed or others took over, and then goes on as if nothing had
+/// happened.
+fn frozen(group: &dyn Group, crowd: &mut Crowd) {
+    let leader = group.leader();
+    group.server(leader).pause();
+    if group.size() > 1 {
+        go_on(crowd, "leader frozen");
+    } else {
+        crowd.wait_for_failures(1, START);
+    }
+    group.server(leader).resume();
+    go_on(crowd, "leader thawed");
+}
+
+type Line = fn(&Proxy, &mut Crowd);
+
+/// Everybody reaches one server through a proxy.
+fn on_a_bad_line(engine: Builtin, group: &dyn Group, trouble: Line) {
+    let proxy = Proxy::to(group.port(group.leader()));
+    let dsn = format!("{}?timeout=500ms", group.dsn_on(proxy.port()));
+    let mut crowd = crowd(engine, &dsn);
+    crowd.mint_more(10);
+    trouble(&proxy, &mut crowd);
+    crowd.mint_more(10);
+    check(crowd.finish());
+}
+
+/// Connections are cut after the request was executed and before its reply comes.
+fn replies_lost(proxy: &Proxy, crowd: &mut Crowd) {
+    for times in [1, 1, 5, 20] {
+        let before = proxy.replies_cut();
+        proxy.cut(times, b"");
+        integration_tests::wait::until_true("replies are cut", START, || {
+            proxy.replies_cut() >= before + times
+        });
+        proxy.set(Fault::None);
+        go_on(crowd, "replies lost");
+    }
+}
+
+/// Nothing gets through for longer than a call waits.
+fn stalled(proxy: &Proxy, crowd: &mut Crowd) {
+    for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
+        proxy.set(fault.clone());
+        crowd.wait_for_failures(1, START);
+        proxy.set(Fault::None);
+        go_on(crowd, &format!("{fault:?}"));
+    }
+}
+
+/// The embedded store belongs to one process at a time. That process is killed while it mints, again and
+/// again, and the next one goes on where it was.
+fn keyvalue_killed() {
+    let data = Scratch::new("killed");
+    let mut history = History::default();
+    for number in 0..6 {
+        let minter = minter(number, Builtin::Keyvalue, "", 3, Some(data.path()));
+        minter.wait_for_mints(20, START);
+        let (records, _) = minter.kill();
+        history.extend(records);
+    }
+    history.assert_clean();
+    assert_eq!(history.off_lattice(2, 0), []);
+}

@@ -1,0 +1,325 @@
+//! What the host does with a component that does what none should: it is stopped or refused, says so, and
+//! nobody else notices.
+
+use int_host::{Builtin, Config, Error, Host, INTD, Options, Sequence, Source};
+use integration_tests::backend;
+use integration_tests::contract::kind;
+use integration_tests::runtime::run;
+use integration_tests::scratch::Scratch;
+use integration_tests::target;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The component, see `tests/components/misbehaving`.
+fn component() -> Source {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    Source::File(
+        FILE.get_or_init(|| target::component("misbehaving"))
+            .clone(),
+    )
+}
+
+/// Options under which a test need not wait long for the host's patience to end.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.cache = Some(backend::cache());
+    options.memory = 16 << 20;
+    options.compute = Duration::from_millis(300);
+    options.patience = Duration::from_secs(3);
+    options
+}
+
+async fn open_with(options: Options, dsn: &str) -> Result<Sequence, Error> {
+    let config = Config {
+        dsn: dsn.to_owned(),
+        ..Config::default()
+    };
+    Host::new(options)?.open(component(), config).await
+}
+
+/// A sequence of the component on a host of its own. Its open succeeds.
+async fn open(habit: &str) -> Sequence {
+    let dsn = format!("misbehaving:///{habit}");
+    open_with(options(), &dsn)
+        .await
+        .unwrap_or_else(|e| panic!("{dsn}: {e}"))
+}
+
+/// How the first mint fails.
+async fn failure(sequence: &Sequence) -> Error {
+    sequence.next(1).await.expect_err("it misbehaves")
+}
+
+fn assert_broken(error: &Error, says: &str) {
+    assert_eq!(kind(error), "broken", "{error}");
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+#[test]
+fn one_that_behaves_mints() {
+    run(async {
+        let sequence = open("behaves").await;
+        let minted = sequence.next(3).await.expect("minted");
+        assert_eq!(minted.iter().collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(sequence.next(1).await.expect("minted").first, 8);
+        assert_eq!(sequence.last().await, Ok(Some(8)));
+    });
+}
+
+/// The memory of this process, in bytes, now.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+#[test]
+fn memory_has_a_limit() {
+    run(async {
+        let hog = open("hog").await;
+        let before = resident();
+        for _ in 0..3 {
+            assert_broken(&failure(&hog).await, "trapped");
+        }
+        let grown = resident().saturating_sub(before);
+        // The other tests of this process run beside this one: room for them.
+        assert!(grown < 400 << 20, "{grown} bytes more than before");
+    });
+}
+
+#[test]
+fn computing_has_a_limit_and_disturbs_nobody() {
+    // One thread for everything: the one that computes must give way to the others.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let spins = open("spins").await;
+        let behaves = open("behaves").await;
+        let mut spinning = tokio::spawn(async move { failure(&spins).await });
+        let mut minted = 0;
+        let error = loop {
+            tokio::select! {
+                error = &mut spinning => break error.expect("no panic"),
+                span = behaves.next(1) => { span.expect("minted"); minted += 1; }
+            }
+        };
+        assert_broken(&error, "computed for longer than its limit");
+        assert!(minted > 1, "{minted} mints beside the one that computed");
+    });
+    run(async {
+        let opened = open_with(options(), "misbehaving:///spins?in=open").await;
+        let error = opened.err().expect("it never opens");
+        assert_broken(&error, "computed for longer than its limit");
+    });
+}
+
+#[test]
+fn waiting_has_a_limit() {
+    run(async {
+        let error = failure(&open("waits").await).await;
+        assert_broken(&error, "did not answer within 3 s");
+        let opened = open_with(options(), "misbehaving:///waits?in=open").await;
+        assert_broken(&opened.err().expect("it never opens"), "did not answer");
+    });
+}
+
+#[test]
+fn callers_beyond_the_queue_are_turned_away_at_once() {
+    run(async {
+        let mut options = options();
+        options.queue = 10;
+        let sequence = open_with(options, "misbehaving:///waits")
+            .await
+            .expect("open");
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let sequence = sequence.clone();
+            callers.spawn(async move { failure(&sequence).await });
+        }
+        let errors = callers.join_all().await;
+        let busy = errors.iter().filter(|e| **e == Error::Busy).count();
+        assert!((85..=99).contains(&busy), "{busy} of 100 were turned away");
+        assert!(errors.iter().all(|e| matches!(kind(e), "busy" | "broken")));
+    });
+}
+
+#[test]
+fn a_trap_is_an_error_and_the_next_call_starts_anew() {
+    run(async {
+        let sequence = open("traps").await;
+        for _ in 0..3 {
+            assert_broken(&failure(&sequence).await, "trapped");
+            // A fresh instance, whose memory is empty.
+            assert_eq!(sequence.last().await, Ok(None));
+        }
+        let opened = open_with(options(), "misbehaving:///traps?in=open").await;
+        assert_broken(&opened.err().expect("it does not open"), "trapped");
+    });
+}
+
+#[test]
+fn spans_that_cannot_be_are_not_handed_out() {
+    run(async {
+        for habit in [
+            "too-few",
+            "too-many",
+            "negative",
+            "overflows",
+            "off-lattice",
+            "stepless",
+        ] {
+            let sequence = open(habit).await;
+            for count in [3, 100] {
+                let minted = sequence.next(count).await;
+                let error = minted.expect_err(habit);
+                assert_eq!(kind(&error), "broken", "{habit}: {error}");
+            }
+        }
+        let opened = open_with(options(), "misbehaving:///lattice").await;
+        assert_broken(&opened.err().expect("impossible"), "lattice");
+    });
+}
+
+/// Each of these gives one good span first.
+#[test]
+fn integers_that_were_handed_out_are_not_handed_out_again() {
+    run(async {
+        for habit in ["repeats", "overlaps", "backwards"] {
+            let sequence = open(habit).await;
+            let first = sequence.next(5).await.expect(habit);
+            let second = sequence.next(5).await;
+            let error = second.expect_err(&format!("{habit}: after {first:?}"));
+            assert_eq!(kind(&error), "broken", "{habit}: {error}");
+        }
+    });
+}
+
+/// Attempts to get out, as `HABIT?to=WHERE`, when the DSN names no address.
+const ATTEMPTS: [&str; 8] = [
+    "listens",
+    "talks?to=127.0.0.1:53",
+    "resolves?to=localhost",
+    "resolves?to=example.com",
+    "reads?to=/etc/passwd",
+    "reads?to=/proc/self/environ",
+    "environment",
+    "dials?to=127.0.0.1:",
+];
+
+#[test]
+fn nothing_is_reached_that_was_not_given() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let named = other.local_addr().expect("bound");
+    run(async {
+        // With an address in the DSN, other things must not come along.
+        for authority in [String::new(), named.to_string(), "localhost:9".to_owned()] {
+            for attempt in ATTEMPTS {
+                if attempt.starts_with("resolves") && authority.starts_with("localhost") {
+                    continue;
+                }
+                let attempt = match attempt.strip_suffix(':') {
+                    Some(dials) => format!("{dials}:{port}"),
+                    None => attempt.to_owned(),
+                };
+                let dsn = format!("misbehaving://{authority}/{attempt}");
+                let opened = open_with(options(), &dsn).await;
+                let sequence = opened.unwrap_or_else(|e| panic!("{dsn}: {e}"));
+                let error = failure(&sequence).await;
+                assert_eq!(kind(&error), "denied", "{dsn}: {error}");
+            }
+        }
+    });
+    listener.set_nonblocking(true).expect("set");
+    assert!(listener.accept().is_err(), "somebody connected");
+}
+
+/// The control of the test above: with the permission, the attempt succeeds.
+#[test]
+fn what_was_given_is_reached() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    run(async {
+        let named = format!("misbehaving://{address}/dials?to={address}");
+        let sequence = open_with(options(), &named).await.expect("opened");
+        let error = failure(&sequence).await;
+        assert!(error.to_string().starts_with("ESCAPED"), "{error}");
+
+        // An address of somebody else: refused with how to allow it, and then allowed.
+        let unnamed = format!("misbehaving://127.0.0.1:9/dials?to={address}");
+        let sequence = open_with(options(), &unnamed).await.expect("opened");
+        let error = failure(&sequence).await;
+        assert_eq!(kind(&error), "denied", "{error}");
+        let hint = format!("--allow-host {address}");
+        assert!(error.to_string().contains(&hint), "{error}");
+
+        let mut allowing = options();
+        allowing.allow = vec![int_host_address(&address.to_string())];
+        let sequence = open_with(allowing, &unnamed).await.expect("opened");
+        let error = failure(&sequence).await;
+        assert!(error.to_string().starts_with("ESCAPED"), "{error}");
+    });
+}
+
+fn int_host_address(text: &str) -> engine_dsn::Address {
+    engine_dsn::Address::parse(text).expect("an address")
+}
+
+#[test]
+fn what_is_no_engine_is_told_by_what_it_is() {
+    let scratch = Scratch::new("components");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = scratch.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    };
+    let empty = write("empty.wasm", b"\0asm\x0d\0\x01\0");
+    let module = write("module.wasm", b"\0asm\x01\0\0\0");
+    let cut = write("cut.wasm", &Builtin::Memory.wasm()[..5_000]);
+    let text = write("engine.wat", b"(component)");
+    let nothing = write("nothing.wasm", b"");
+    let intd = write("intd.wasm", INTD);
+    let missing = scratch.join("missing.wasm");
+    let says: [(&Path, &[&str]); 8] = [
+        (&empty, &["artisanal:integers/engine", "exports nothing"]),
+        (&module, &["core module"]),
+        (&cut, &["not a valid component"]),
+        (&text, &["not WebAssembly"]),
+        (&nothing, &["not WebAssembly"]),
+        (&missing, &["missing.wasm", "No such file"]),
+        (scratch.path(), &["cannot read"]),
+        (
+            &intd,
+            &[
+                "does not export",
+                "wasi:http/handler@0.3.0",
+                "wasi:config/store",
+            ],
+        ),
+    ];
+    run(async {
+        let host = Host::new(options()).expect("a host");
+        for (file, says) in says {
+            let opened = host
+                .open(Source::File(file.to_owned()), Config::default())
+                .await;
+            let error = opened.err().expect("it is no engine");
+            assert_eq!(kind(&error), "misconfigured", "{error}");
+            for part in says {
+                assert!(
+                    error.to_string().contains(part),
+                    "{}: {error}",
+                    file.display()
+                );
+            }
+        }
+    });
+}

@@ -2,6 +2,7 @@
 //! that mint, and a checker for what they minted.
 
 pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod contract;
 pub mod group;

@@ -1,0 +1,276 @@
+//! The program `int-host` as its users run it.
+
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::{backend, http, target, wait};
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// How long a command may take that does not wait for anything.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a server may take to listen; the first one compiles its component.
+const LISTENS: Duration = Duration::from_secs(60);
+
+/// A place where commands run: a data directory of their own, and nothing of this machine's settings.
+pub struct Place {
+    scratch: Scratch,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            scratch: Scratch::new("int-host"),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The exit code; None when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The integers that it printed.
+    ///
+    /// # Panics
+    /// When it did not succeed, printed anything else, or did not end with a newline.
+    pub fn integers(&self) -> Vec<i64> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        assert!(self.stdout.is_empty() || self.stdout.ends_with('\n'));
+        self.stdout
+            .lines()
+            .map(|line| line.parse().unwrap_or_else(|e| panic!("{line:?}: {e}")))
+            .collect()
+    }
+
+    /// Checks how it failed: with this code, printing nothing, and one line on standard error that holds these texts.
+    ///
+    /// # Panics
+    /// When any of that is not so.
+    pub fn assert_failed(&self, code: i32, says: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "", "nothing is printed by what fails");
+        for text in says {
+            assert!(self.stderr.contains(text), "no {text:?} in {self:?}");
+        }
+    }
+}
+
+impl Place {
+    /// A command line, ready to be changed or run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(target::int_host());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ARTISANAL_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .env("ARTISANAL_DATA", self.data())
+            .env("ARTISANAL_CACHE", backend::cache())
+            .env("RUST_BACKTRACE", "0")
+            .current_dir(self.scratch.path());
+        command
+    }
+
+    /// The data directory, which need not exist yet.
+    pub fn data(&self) -> PathBuf {
+        self.scratch.join("data")
+    }
+
+    /// A path for some other file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it does not end within a minute.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        run(self.command(arguments))
+    }
+
+    /// Mints with a command, and returns the integers.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn mint(&self, arguments: &[&str]) -> Vec<i64> {
+        self.run(arguments).integers()
+    }
+
+    /// Starts `int-host serve` on a free port and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not, with its log.
+    pub fn serve(&self, arguments: &[&str]) -> Serving {
+        let mut all = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
+        all.extend(arguments);
+        Serving::start(self.command(&all))
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end within a minute.
+pub fn run(mut command: Command) -> Outcome {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let shown = format!("{command:?}");
+    let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
+    // Both are read at once: a process that fills one pipe while we wait for the other never ends.
+    let stdout = reader(process.child().stdout.take());
+    let stderr = reader(process.child().stderr.take());
+    let status = process.wait(LIMIT);
+    Outcome {
+        code: status.code(),
+        stdout: stdout.join().expect("reads"),
+        stderr: stderr.join().expect("reads"),
+    }
+}
+
+fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read before an error is what there is.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// A server that listens. Killed when dropped.
+pub struct Serving {
+    process: Process,
+    port: u16,
+    scratch: Scratch,
+}
+
+impl Serving {
+    /// Starts a server whose log says `listening on http://127.0.0.1:PORT`, or `tcp://`.
+    ///
+    /// # Panics
+    /// When it does not come to that, with its log.
+    pub fn start(command: Command) -> Self {
+        Self::start_saying(command, |log| {
+            let (_, rest) = log.split_once("listening on ")?;
+            let (_, rest) = rest.split_once("://127.0.0.1:")?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            rest[..digits].parse().ok()
+        })
+    }
+
+    /// Starts a server of any kind; `port` finds the port in its log once it is there.
+    ///
+    /// # Panics
+    /// When it does not come to that, with its log.
+    pub fn start_saying(mut command: Command, port: impl Fn(&str) -> Option<u16>) -> Self {
+        let scratch = Scratch::new("serve");
+        let log = scratch.join("server.log");
+        let file = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        command.stdin(Stdio::null());
+        command.stdout(file.try_clone().expect("a file can be shared"));
+        command.stderr(file);
+        let shown = format!("{command:?}");
+        let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let port = wait::until(&format!("{shown} listens"), LISTENS, || {
+            let text = read(&log);
+            let ended = process.ended();
+            match (port(&text), ended) {
+                (Some(port), _) => Ok(port),
+                (None, Some(status)) => panic!("{shown} ended with {status}:\n{text}"),
+                (None, None) => Err(format!("its log is:\n{text}")),
+            }
+        });
+        Self {
+            process,
+            port,
+            scratch,
+        }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Gets a path.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn get(&self, path: &str) -> http::Answer {
+        self.request("GET", path, &[], "")
+    }
+
+    /// Sends a request.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> http::Answer {
+        http::request(method, &self.url(path), headers, body).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What it wrote to its standard streams so far.
+    pub fn log(&self) -> String {
+        read(&self.scratch.join("server.log"))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// How it ended; None while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
+    }
+
+    /// Waits for it to end by itself, and returns how it did, and its log.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let status = self.process.wait(LIMIT);
+        (status, self.log())
+    }
+
+    /// Sends SIGTERM and waits for the end, as [`Serving::end`].
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(self) -> (ExitStatus, String) {
+        self.signal(Signal::TERM);
+        self.end()
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,511 @@
+//! `int-host` on the command line: what it prints, how it fails, how it is interrupted.
+
+use integration_tests::cli::{Place, run};
+use integration_tests::history::{History, Record, Span};
+use integration_tests::mariadb::PASSWORD;
+use integration_tests::minter::{Minter, START};
+use integration_tests::process::Process;
+use integration_tests::redis::{Options, Redis};
+use integration_tests::{port, target};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn a_newcomer_mints_without_any_option() {
+    let place = Place::default();
+    assert_eq!(place.mint(&[]), [2]);
+    assert_eq!(place.mint(&[]), [4]);
+    assert_eq!(place.mint(&["--count", "3"]), [6, 8, 10]);
+    assert_eq!(place.mint(&["last"]), [10]);
+    assert_eq!(place.mint(&["--key", "other"]), [2]);
+    assert!(
+        place.data().is_dir(),
+        "the store is where it was told to be"
+    );
+}
+
+#[test]
+fn last_of_nothing_is_told_as_that() {
+    let place = Place::default();
+    let outcome = place.run(&["last"]);
+    outcome.assert_failed(1, &["no integer has been minted"]);
+    assert_eq!(place.mint(&[]), [2], "asking mints nothing");
+}
+
+#[test]
+fn flags_stand_before_or_after_the_subcommand() {
+    let place = Place::default();
+    place.mint(&["--key", "a", "--count", "5"]);
+    for line in [
+        ["--key", "a", "last"],
+        ["last", "--key", "a"],
+        ["last", "-key", "a"],
+    ] {
+        assert_eq!(place.mint(&line), [10], "{line:?}");
+    }
+    assert_eq!(place.mint(&["--key=a", "last"]), [10]);
+}
+
+#[test]
+fn increment_and_offset_have_two_names_each() {
+    let place = Place::default();
+    let mint = |key: &str, flags: &[&str]| {
+        let mut line = vec!["--key", key, "--count", "2"];
+        line.extend(flags);
+        place.mint(&line)
+    };
+    assert_eq!(mint("a", &["--set-increment", "10"]), [10, 20]);
+    assert_eq!(mint("b", &["--increment", "10"]), [10, 20]);
+    assert_eq!(mint("c", &["--increment", "10", "--offset", "3"]), [3, 13]);
+    assert_eq!(mint("d", &["-set-increment=10", "-set-offset=13"]), [3, 13]);
+    assert_eq!(mint("e", &["--set-offset", "1"]), [1, 3]);
+}
+
+#[test]
+fn the_environment_counts_and_flags_win() {
+    let place = Place::default();
+    let mint = |environment: &[(&str, &str)], line: &[&str]| {
+        let mut command = place.command(line);
+        command.envs(environment.iter().copied());
+        run(command).integers()
+    };
+    let settings = [
+        ("ARTISANAL_ENGINE", "memory"),
+        ("ARTISANAL_INCREMENT", "5"),
+        ("ARTISANAL_OFFSET", "1"),
+        ("ARTISANAL_COUNT", "2"),
+        ("ARTISANAL_LAST_INT", "100"),
+    ];
+    assert_eq!(mint(&settings, &[]), [101, 106]);
+    assert_eq!(
+        mint(&settings, &["--count", "1", "--increment", "7"]),
+        [106],
+        "106 = 1 + 15 * 7"
+    );
+    assert_eq!(mint(&[("ARTISANAL_KEY", "k")], &[]), [2]);
+    assert_eq!(place.mint(&["--key", "k"]), [4]);
+    let redis = Redis::start();
+    let environment = [
+        ("ARTISANAL_ENGINE", "redis"),
+        ("ARTISANAL_DSN", &redis.dsn()),
+    ];
+    assert_eq!(mint(&environment, &[]), [2]);
+    assert_eq!(mint(&environment, &["last"]), [2]);
+    assert_eq!(redis.query::<i64>(&["GET", "integers"]), 2);
+}
+
+#[test]
+fn set_last_int_raises_and_refuses_to_lower() {
+    let place = Place::default();
+    assert_eq!(place.mint(&["--set-last-int", "1000"]), [1002]);
+    assert_eq!(place.mint(&["--last-int", "2000"]), [2002]);
+    let outcome = place.run(&["--set-last-int", "50"]);
+    outcome.assert_failed(3, &["2002"]);
+    assert_eq!(place.mint(&["last"]), [2002]);
+}
+
+#[test]
+fn many_integers_are_many_lines() {
+    let place = Place::default();
+    // More than one call may mint.
+    let integers = place.mint(&["--count", "250000", "--engine", "memory"]);
+    assert_eq!(integers.len(), 250_000);
+    assert!(integers.iter().zip((2..).step_by(2)).all(|(n, m)| *n == m));
+}
+
+#[test]
+fn every_way_to_fail_has_its_code() {
+    let place = Place::default();
+    let redis = Redis::with(Options {
+        password: Some("right".to_owned()),
+        ..Options::default()
+    });
+    let closed = format!("redis://127.0.0.1:{}?timeout=300ms", port::free());
+    let wrong = format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.port());
+    let component = target::component("misbehaving");
+    let component = component.to_str().expect("a path in UTF-8");
+    let missing = place.file("missing.wasm");
+    let missing = missing.to_str().expect("a path in UTF-8");
+    let top = i64::MAX.to_string();
+    let cases: &[(i32, &[&str], &[&str])] = &[
+        (2, &["--engine", "oracle"], &["oracle", "redis", "mysql"]),
+        (2, &["--count", "0"], &["0", "count"]),
+        (2, &["--count", "many"], &["many"]),
+        (2, &["--no-such-flag"], &["--no-such-flag"]),
+        (2, &["no-such-command"], &["no-such-command"]),
+        (2, &["--key", ""], &["key is empty"]),
+        (2, &["--increment", "0"], &["increment is 0"]),
+        (2, &["--offset", "-1"], &["offset is -1"]),
+        (2, &["--set-last-int", "-1"], &["last integer is -1"]),
+        (2, &["--engine", "redis"], &["redis://"]),
+        (
+            2,
+            &["--engine", "redis", "--dsn", "mysql://h/"],
+            &["redis://"],
+        ),
+        (
+            2,
+            &["--engine", "redis", "--dsn", "redis://h?tmeout=1s"],
+            &["tmeout", "timeout"],
+        ),
+        (
+            4,
+            &["--engine", "memory", "--set-last-int", &top],
+            &["close to", &top],
+        ),
+        (5, &["--engine", "redis", "--dsn", &wrong], &["password"]),
+        (6, &["--engine", "redis", "--dsn", &closed], &["127.0.0.1"]),
+        (
+            7,
+            &["--component", component, "--dsn", "misbehaving:///traps"],
+            &["trapped"],
+        ),
+        (8, &["--component", missing], &["missing.wasm"]),
+        (8, &["--data", "/dev/null/x"], &["/dev/null/x", "--data"]),
+        (8, &["inspect", missing], &["missing.wasm"]),
+    ];
+    for (code, line, says) in cases {
+        let outcome = place.run(line);
+        outcome.assert_failed(*code, says);
+        assert!(!outcome.stderr.contains(PASSWORD), "{outcome:?}");
+        assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
+        if *code != 2 {
+            assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn no_password_is_printed_wherever_it_was_put() {
+    let place = Place::default();
+    let dsn = format!(
+        "redis://user:{PASSWORD}@127.0.0.1:{}?timeout=300ms",
+        port::free()
+    );
+    let lines: [&[&str]; 7] = [
+        &["--engine", "redis", "--dsn", &dsn],
+        &["--engine", "mysql", "--dsn", &dsn],
+        &["--engine", "redis", &dsn],
+        &["--engine", &dsn],
+        &["--key", &dsn, "--dsn"],
+        &["--count", &dsn],
+        &["last", &dsn],
+    ];
+    for line in lines {
+        let mut command = place.command(line);
+        command.env("RUST_LOG", "trace");
+        let outcome = run(command);
+        assert_ne!(outcome.code, Some(0), "{line:?}");
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(!shown.contains(PASSWORD), "{line:?}: {shown}");
+    }
+    let mut command = place.command(&["--help"]);
+    command.env("ARTISANAL_DSN", &dsn);
+    command.env("ARTISANAL_ADMIN_TOKEN", PASSWORD);
+    let outcome = run(command);
+    assert!(!outcome.stdout.contains(PASSWORD), "{}", outcome.stdout);
+}
+
+#[test]
+fn two_processes_do_not_share_a_data_directory() {
+    let place = Place::default();
+    let minter = Minter::printing(place.command(&["--continuous"]), 0);
+    minter.wait_for_mints(3, START);
+    let outcome = place.run(&[]);
+    outcome.assert_failed(8, &["in use by another process", "--data"]);
+    let (records, _) = minter.kill();
+    let greatest = records.iter().map(|r| r.span.last()).max();
+    // The one that was killed left the store whole, and its lock behind nobody.
+    let next = place.mint(&[]);
+    assert!(Some(i128::from(next[0])) > greatest);
+}
+
+/// Checks that integers were printed once each and upwards.
+fn assert_counts_up(records: &[Record]) {
+    let history = History::from_iter(records.iter().copied());
+    history.assert_clean();
+    let rising = records
+        .windows(2)
+        .all(|two| two[0].span.first < two[1].span.first);
+    assert!(rising, "integers are printed in the order they were minted");
+}
+
+#[test]
+fn continuous_mints_until_it_is_interrupted() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::default();
+        let mut minter = Minter::printing(place.command(&["--continuous"]), 0);
+        minter.wait_for_mints(10, START);
+        minter.process().signal(signal);
+        let (status, records) = minter.end();
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        assert_counts_up(&records);
+        let last = place.mint(&["last"]);
+        let printed = records.last().map(|r| r.span.first);
+        assert!(Some(last[0]) >= printed);
+    }
+}
+
+#[test]
+fn continuous_goes_on_after_the_server_was_away() {
+    let place = Place::default();
+    let redis = Redis::start();
+    let dsn = format!("{}?timeout=300ms", redis.dsn());
+    let log = place.file("stderr");
+    let mut command = place.command(&["--continuous", "--engine", "redis", "--dsn", &dsn]);
+    command.stderr(std::fs::File::create(&log).expect("a file"));
+    let mut minter = Minter::printing(command, 0);
+    minter.wait_for_mints(10, START);
+    for _ in 0..2 {
+        redis.kill();
+        integration_tests::wait::until_true("it says that it waits", START, || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("trying again"))
+        });
+        redis.start_again();
+        minter.wait_for_mints(minter.minted() + 10, START);
+    }
+    minter.process().signal(Signal::INT);
+    let (status, records) = minter.end();
+    assert_eq!(status.code(), Some(0));
+    assert_counts_up(&records);
+    let greatest = records.last().map(|r| r.span.last());
+    let mark: i64 = redis.query(&["GET", "integers"]);
+    assert!(Some(i128::from(mark)) >= greatest);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::default();
+    for line in [
+        &["--count", "1000000", "--engine", "memory"][..],
+        &["--continuous", "--engine", "memory"],
+    ] {
+        let mut command = place.command(line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn(command).expect("it starts");
+        let stdout = process.child().stdout.take().expect("piped");
+        let mut first = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut first)
+            .expect("a line");
+        // Dropped now: nobody reads any more.
+        assert_eq!(first, "2\n");
+        let status = process.wait(START);
+        assert_eq!(status.code(), Some(0), "{line:?}");
+        let mut complaint = String::new();
+        std::io::Read::read_to_string(
+            &mut process.child().stderr.take().expect("piped"),
+            &mut complaint,
+        )
+        .expect("text");
+        assert_eq!(complaint, "");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let place = Place::default();
+    let mut command = place.command(&["--count", "100000", "--engine", "memory"]);
+    command.stdout(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("exists"),
+    );
+    command.stderr(Stdio::piped());
+    let mut process = Process::spawn(command).expect("it starts");
+    assert_eq!(process.wait(START).code(), Some(1));
+}
+
+#[test]
+fn the_engines_are_listed() {
+    let place = Place::default();
+    let outcome = place.run(&["engines"]);
+    assert_eq!(outcome.code, Some(0));
+    for engine in int_host::Builtin::ALL {
+        let about = engine.about();
+        for text in [about.name, about.dsn, about.counts, about.survives] {
+            assert!(
+                outcome.stdout.contains(text),
+                "no {text:?} in {}",
+                outcome.stdout
+            );
+        }
+    }
+}
+
+#[test]
+fn components_are_inspected_and_composed() {
+    let place = Place::default();
+    let file = target::component("misbehaving");
+    let outcome = place.run(&["inspect", file.to_str().expect("UTF-8")]);
+    assert_eq!(outcome.code, Some(0));
+    for text in [
+        "artisanal:integers/engine@0.1.0",
+        "engine-provider",
+        "wasi:sockets/",
+    ] {
+        assert!(outcome.stdout.contains(text), "{}", outcome.stdout);
+    }
+    for engine in int_host::Builtin::ALL {
+        let name = engine.about().name;
+        let composed = place.file(&format!("intd-{name}.wasm"));
+        let composed = composed.to_str().expect("UTF-8");
+        let outcome = place.run(&["compose", "--engine", name, "-o", composed]);
+        assert_eq!(outcome.code, Some(0), "{name}: {outcome:?}");
+        let outcome = place.run(&["inspect", composed]);
+        let (exports, imports) = outcome
+            .stdout
+            .split_once("imports:")
+            .unwrap_or_else(|| panic!("{outcome:?}"));
+        assert!(
+            exports.contains("wasi:http/handler@0.3.0"),
+            "{name}: {exports}"
+        );
+        assert!(
+            !imports.contains("artisanal:integers/engine"),
+            "{name}: {imports}"
+        );
+        assert!(imports.contains("wasi:config/store"), "{name}: {imports}");
+        // Not an engine any more: minting with it is told to be the wrong use.
+        let outcome = place.run(&["--component", composed]);
+        outcome.assert_failed(8, &["does not export artisanal:integers/engine"]);
+    }
+    let outcome = place.run(&["compose", "--engine", "memory", "-o", "/dev/null/x.wasm"]);
+    outcome.assert_failed(8, &["/dev/null/x.wasm"]);
+}
+
+#[test]
+fn a_component_file_mints_like_a_built_in_engine() {
+    let place = Place::default();
+    let file = place.file("memory.wasm");
+    std::fs::write(&file, int_host::Builtin::Memory.wasm()).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(place.mint(&["--component", file, "--count", "2"]), [2, 4]);
+}
+
+#[test]
+fn completions_are_scripts_of_the_shell() {
+    let place = Place::default();
+    for (shell, text) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef"),
+        ("fish", "complete -c"),
+    ] {
+        let outcome = place.run(&["completions", shell]);
+        assert_eq!(outcome.code, Some(0));
+        assert!(outcome.stdout.contains(text), "{shell}");
+        assert!(outcome.stdout.contains("continuous"), "{shell}");
+    }
+    assert_eq!(place.run(&["completions", "cmd.exe"]).code, Some(2));
+}
+
+#[test]
+fn help_tells_every_flag_and_code() {
+    let place = Place::default();
+    let outcome = place.run(&["--help"]);
+    assert_eq!(outcome.code, Some(0));
+    for text in [
+        "--engine",
+        "--dsn",
+        "--key",
+        "--count",
+        "--continuous",
+        "--set-last-int",
+        "--set-increment",
+        "--set-offset",
+        "--data",
+        "--component",
+        "--allow-host",
+        "ARTISANAL_DSN",
+        "last",
+        "serve",
+        "engines",
+        "inspect",
+        "compose",
+        "completions",
+        "Exit codes",
+    ] {
+        assert!(
+            outcome.stdout.contains(text),
+            "no {text} in {}",
+            outcome.stdout
+        );
+    }
+    let outcome = place.run(&["--version"]);
+    assert_eq!(
+        outcome.stdout.trim(),
+        concat!("int-host ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn components_are_compiled_once_and_damage_to_the_cache_costs_only_time() {
+    let place = Place::default();
+    let cache = place.file("cache");
+    let mint = || {
+        let mut command = place.command(&["--engine", "memory"]);
+        command.env("ARTISANAL_CACHE", &cache);
+        run(command).integers()
+    };
+    let entries = || {
+        let mut found: Vec<_> = std::fs::read_dir(&cache)
+            .expect("the cache")
+            .map(|entry| entry.expect("an entry").path())
+            .map(|path| {
+                let written = path.metadata().and_then(|about| about.modified());
+                (path, written.expect("a time"))
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(mint(), [2]);
+    let first = entries();
+    assert_eq!(first.len(), 1, "one component, one entry: {first:?}");
+    assert_eq!(mint(), [2]);
+    assert_eq!(entries(), first, "the entry was used, not made anew");
+    // Cut off, overwritten with something else, replaced by a folder.
+    let file = &first[0].0;
+    let whole = std::fs::read(file).expect("read");
+    for damage in [&whole[..whole.len() / 2], b"", b"something else"] {
+        std::fs::write(file, damage).expect("written");
+        assert_eq!(mint(), [2]);
+        assert_eq!(std::fs::read(file).expect("read"), whole, "made anew");
+    }
+    std::fs::remove_file(file).expect("removed");
+    std::fs::create_dir(file).expect("made");
+    assert_eq!(mint(), [2]);
+    let mut command = place.command(&["--engine", "memory", "--no-cache"]);
+    command.env_remove("ARTISANAL_CACHE");
+    command.env("XDG_CACHE_HOME", place.file("unused"));
+    assert_eq!(run(command).integers(), [2]);
+    assert!(!place.file("unused").exists());
+}
+
+/// C3 as users of the command see it: one that was started after another one had ended gets greater
+/// integers, whatever they run on.
+#[test]
+fn processes_one_after_another_count_up_on_one_server() {
+    let redis = Redis::start();
+    let places = [Place::default(), Place::default()];
+    let mut history = History::default();
+    for (process, place) in (0..).zip(places.iter().cycle().take(8)) {
+        let begin = integration_tests::clock::now();
+        let dsn = redis.dsn();
+        let minted = place.mint(&["--engine", "redis", "--dsn", &dsn, "--count", "2"]);
+        let end = integration_tests::clock::now();
+        for integer in minted {
+            let span = Span::one(integer);
+            history.push(Record {
+                process,
+                begin,
+                end,
+                span,
+            });
+        }
+    }
+    history.assert_clean();
+    assert_eq!(history.integers(), 16);
+}

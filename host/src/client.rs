@@ -40,7 +40,10 @@ pub(crate) struct Hooks {
 }
 
 type Sent = Result<
-    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>),
+    (
+        http::Response<WasiBody>,
+        Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ),
     wasmtime_wasi_http::Error,
 >;
 
@@ -51,28 +54,57 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let allowed = match (request.uri().host(), request.uri().scheme_str()) {
-            (Some(host), scheme) => {
-                let default = if scheme == Some("https") { 443 } else { 80 };
-                self.grant.allows_host(host, request.uri().port_u16().unwrap_or(default))
-            }
-            (None, _) => false,
-        };
+        let grant = self.grant.clone();
         let client = self.client.0.clone();
         Box::new(async move {
-            if !allowed {
+            let uri = request.uri();
+            let default = if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
+            let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+            if !grant
+                .allows_host(host, uri.port_u16().unwrap_or(default))
+                .await
+            {
                 return Err(Error::HttpRequestDenied);
             }
-            let limit = options.and_then(|o| o.first_byte_timeout).unwrap_or(FIRST_BYTE);
+            let limit = options
+                .and_then(|o| o.first_byte_timeout)
+                .unwrap_or(FIRST_BYTE);
             let response = tokio::time::timeout(limit, client.request(request))
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?
-                .map_err(|error| match error.is_connect() {
-                    true => Error::ConnectionRefused,
-                    false => Error::ConnectionTerminated,
+                .map_err(|error| match (error.is_connect(), is_tls(&error)) {
+                    (_, true) => Error::TlsCertificateError,
+                    (true, false) => Error::ConnectionRefused,
+                    (false, false) => Error::ConnectionTerminated,
                 })?;
             let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
-            Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>))
+            Ok((
+                response,
+                Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>,
+            ))
         })
     }
+}
+
+/// Whether it was the peer's certificate or its TLS, and not its absence, that failed.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref());
+        if wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

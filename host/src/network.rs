@@ -41,17 +41,25 @@ impl Grant {
                 },
             })
             .collect();
-        Self { rules: Arc::new(rules), refused: Arc::default() }
+        Self {
+            rules: Arc::new(rules),
+            refused: Arc::default(),
+        }
     }
 
     /// Allows more: what the user named with `--allow-host`, at any port where none is given.
     pub(crate) fn and(self, extra: &[Address]) -> Self {
         let more = extra.iter().map(|address| Rule {
             host: address.host.clone(),
-            ports: address.port.map_or(Ports::Any, |port| Ports::Only(vec![port])),
+            ports: address
+                .port
+                .map_or(Ports::Any, |port| Ports::Only(vec![port])),
         });
         let rules = self.rules.iter().cloned().chain(more).collect();
-        Self { rules: Arc::new(rules), refused: self.refused }
+        Self {
+            rules: Arc::new(rules),
+            refused: self.refused,
+        }
     }
 
     /// Whether nothing at all may be opened.
@@ -61,7 +69,9 @@ impl Grant {
 
     /// Whether a name has to be looked up to reach what is allowed.
     pub(crate) fn has_names(&self) -> bool {
-        self.rules.iter().any(|rule| rule.host.parse::<IpAddr>().is_err())
+        self.rules
+            .iter()
+            .any(|rule| rule.host.parse::<IpAddr>().is_err())
     }
 
     /// Whether this address may be opened. Names are resolved anew each time, so that a backend
@@ -81,15 +91,24 @@ impl Grant {
         false
     }
 
-    /// Whether this host, as written in a URL, may be opened.
-    pub(crate) fn allows_host(&self, host: &str, port: u16) -> bool {
+    /// Whether this host, as written in a URL, may be opened: one that is allowed by that name,
+    /// or an address that an allowed name resolves to.
+    pub(crate) async fn allows_host(&self, host: &str, port: u16) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let same = |rule: &Rule| rule.host.eq_ignore_ascii_case(bare) && rule.at(port);
-        if self.rules.iter().any(same) {
+        if self
+            .rules
+            .iter()
+            .any(|rule| rule.host.eq_ignore_ascii_case(bare) && rule.at(port))
+        {
             return true;
         }
-        self.refuse(format_args!("{host}:{port}"));
-        false
+        match bare.parse() {
+            Ok(ip) => self.allows(SocketAddr::new(ip, port)).await,
+            Err(_) => {
+                self.refuse(format_args!("{host}:{port}"));
+                false
+            }
+        }
     }
 
     fn refuse(&self, what: impl fmt::Display) {
@@ -102,7 +121,10 @@ impl Grant {
 
     /// What was refused since the last call of this, as a sentence.
     pub(crate) fn take_refusal(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -140,7 +162,12 @@ mod tests {
         assert!(allows(&grant, "127.0.0.1:6379").await);
         assert!(allows(&grant, "[::ffff:127.0.0.1]:6379").await);
         assert!(allows(&grant, "[::1]:7000").await);
-        for other in ["127.0.0.1:6380", "127.0.0.2:6379", "[::1]:6379", "[::2]:7000"] {
+        for other in [
+            "127.0.0.1:6380",
+            "127.0.0.2:6379",
+            "[::1]:6379",
+            "[::2]:7000",
+        ] {
             assert!(!allows(&grant, other).await, "{other}");
         }
         let refusal = grant.take_refusal().unwrap();
@@ -154,8 +181,11 @@ mod tests {
         assert!(grant.has_names());
         assert!(allows(&grant, "127.0.0.1:6379").await);
         assert!(!allows(&grant, "127.0.0.2:6379").await);
-        assert!(grant.allows_host("LOCALHOST", 6379));
-        assert!(!grant.allows_host("localhost", 80));
+        assert!(grant.allows_host("LOCALHOST", 6379).await);
+        assert!(grant.allows_host("127.0.0.1", 6379).await);
+        assert!(!grant.allows_host("localhost", 80).await);
+        assert!(!grant.allows_host("127.0.0.2", 6379).await);
+        assert!(!grant.allows_host("elsewhere", 6379).await);
     }
 
     #[tokio::test]

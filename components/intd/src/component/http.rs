@@ -26,7 +26,7 @@ pub(super) async fn receive(app: &App<Engine>, request: Request) -> Result<(Part
     }
     let body = match app.body_bytes(&parts.method) {
         0 => Bytes::new(),
-        most => read(request, most).await,
+        most => read(request, most).await?,
     };
     Ok((parts, body))
 }
@@ -62,21 +62,23 @@ fn headers(fields: Fields) -> Result<HeaderMap, Error> {
 }
 
 /// The beginning of the body, up to that many bytes and perhaps a few more.
-async fn read(request: Request, most: usize) -> Bytes {
+async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
     // Nobody is told how the reading went.
-    let (done, told) = wit_future::new(|| Ok(()));
-    let (mut stream, _trailers) = Request::consume_body(request, told);
+    let (_done, told) = wit_future::new(|| Ok(()));
+    let (mut stream, trailers) = Request::consume_body(request, told);
     let mut body = Vec::new();
     while body.len() < most {
         let (result, chunk) = stream.read(Vec::with_capacity(CHUNK)).await;
         body.extend_from_slice(&chunk);
-        // A body that was cut off is no JSON any longer: its reader notices.
         if !matches!(result, StreamResult::Complete(_)) {
+            // What was cut off may look like a whole one.
+            trailers
+                .await
+                .map_err(|error| Error::Invalid(format!("the body did not arrive: {error}")))?;
             break;
         }
     }
-    drop(done);
-    body.into()
+    Ok(body.into())
 }
 
 /// The answer as the host wants it. Its body is written after this returns.

@@ -22,13 +22,16 @@
 mod bindings;
 mod builtin;
 mod cache;
+pub mod cli;
 mod client;
 mod component;
+pub mod compose;
 pub mod embedded;
 mod host;
 mod keyvalue;
 mod network;
 mod sequence;
+pub mod serve;
 mod settings;
 mod state;
 

@@ -31,7 +31,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { dsn: String::new(), key: "integers".into(), increment: None, offset: None }
+        Self {
+            dsn: String::new(),
+            key: "integers".into(),
+            increment: None,
+            offset: None,
+        }
     }
 }
 
@@ -81,7 +86,9 @@ impl Host {
         // A bad configuration must be told now, not at the first mint.
         let live = worker.start().await?;
         *worker.live.lock().await = Some(live);
-        Ok(Sequence { coalescer: Coalescer::new(worker, self.options().queue) })
+        Ok(Sequence {
+            coalescer: Coalescer::new(worker, self.options().queue),
+        })
     }
 }
 
@@ -103,10 +110,16 @@ impl Sequence {
     /// # Errors
     /// As [`Sequence::next`].
     pub async fn last(&self) -> Result<Option<i64>, Error> {
-        self.coalescer.source().finish(async |worker| {
-            worker.call(async |guest, accessor, sequence| guest.sequence().call_last(accessor, sequence).await).await
-        })
-        .await
+        self.coalescer
+            .source()
+            .finish(async |worker| {
+                worker
+                    .call(async |guest, accessor, sequence| {
+                        guest.sequence().call_last(accessor, sequence).await
+                    })
+                    .await
+            })
+            .await
     }
 
     /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
@@ -114,14 +127,19 @@ impl Sequence {
     /// # Errors
     /// [`Error::TooSmall`] with the current value, else as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
-        self.coalescer.source().finish(async move |worker| {
-            worker
-                .call(async move |guest, accessor, sequence| {
-                    guest.sequence().call_set_last(accessor, sequence, value).await
-                })
-                .await
-        })
-        .await
+        self.coalescer
+            .source()
+            .finish(async move |worker| {
+                worker
+                    .call(async move |guest, accessor, sequence| {
+                        guest
+                            .sequence()
+                            .call_set_last(accessor, sequence, value)
+                            .await
+                    })
+                    .await
+            })
+            .await
     }
 
     /// Which integers it mints.
@@ -129,14 +147,16 @@ impl Sequence {
     /// # Errors
     /// As [`Sequence::next`], when the component has to be started anew for it.
     pub async fn lattice(&self) -> Result<Lattice, Error> {
-        self.coalescer.source().finish(async |worker| {
-            let mut slot = worker.live.lock().await;
-            if let Some(live) = &*slot {
-                return Ok(live.lattice);
-            }
-            Ok(slot.insert(worker.start().await?).lattice)
-        })
-        .await
+        self.coalescer
+            .source()
+            .finish(async |worker| {
+                let mut slot = worker.live.lock().await;
+                if let Some(live) = &*slot {
+                    return Ok(live.lattice);
+                }
+                Ok(slot.insert(worker.start().await?).lattice)
+            })
+            .await
     }
 }
 
@@ -224,8 +244,11 @@ impl intd::Source for Worker {
                     guest.sequence().call_next(accessor, sequence, count).await
                 })
                 .await?;
-            Span::checked(span.first, span.step, span.count)
-                .ok_or_else(|| Error::Broken(format!("the component answered with the impossible span {span:?}")))
+            Span::checked(span.first, span.step, span.count).ok_or_else(|| {
+                Error::Broken(format!(
+                    "the component answered with the impossible span {span:?}"
+                ))
+            })
         })
     }
 
@@ -238,8 +261,14 @@ impl intd::Source for Worker {
 
 impl Worker {
     /// Runs a call of this worker to its end, come what may.
-    fn finish<F: Future<Output: Send> + Send + 'static>(&self, call: impl FnOnce(Self) -> F) -> Finish<F> {
-        Finish { call: Some(Box::pin(call(self.clone()))), runtime: self.runtime.clone() }
+    fn finish<F: Future<Output: Send> + Send + 'static>(
+        &self,
+        call: impl FnOnce(Self) -> F,
+    ) -> Finish<F> {
+        Finish {
+            call: Some(Box::pin(call(self.clone()))),
+            runtime: self.runtime.clone(),
+        }
     }
 
     /// Makes one call of the open sequence, on a fresh instance when there is none.
@@ -247,7 +276,11 @@ impl Worker {
     /// An instance that traps, computes too long or does not answer in time is thrown away.
     async fn call<T: Send + 'static>(
         &self,
-        call: impl AsyncFnOnce(&Guest, &Accessor<State>, ResourceAny) -> wasmtime::Result<Result<T, wit::Error>>,
+        call: impl AsyncFnOnce(
+            &Guest,
+            &Accessor<State>,
+            ResourceAny,
+        ) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
         let mut slot = self.live.lock().await;
         // Taken out, so that a call given up half-way leaves no half-used instance behind.
@@ -256,43 +289,77 @@ impl Worker {
             None => self.start().await?,
         };
         live.store.data_mut().new_call();
-        let Live { store, provider, sequence, .. } = &mut live;
+        let Live {
+            store,
+            provider,
+            sequence,
+            ..
+        } = &mut live;
         let guest = provider.artisanal_integers_engine();
-        let answer = within(self.host.options().patience, store.run_concurrent(async |accessor| call(guest, accessor, *sequence).await)).await?;
+        let answer = within(
+            self.host.options().patience,
+            store.run_concurrent(async |accessor| call(guest, accessor, *sequence).await),
+        )
+        .await?;
         *slot = Some(live);
         answer.map_err(|error| self.told(error))
     }
 
     /// Instantiates the component and opens the sequence.
     async fn start(&self) -> Result<Live, Error> {
-        let mut store = State::store(self.host.engine(), &self.rights, self.host.limits(), self.host.client());
+        let mut store = State::store(
+            self.host.engine(),
+            &self.rights,
+            self.host.limits(),
+            self.host.client(),
+        );
         let started = async {
             let provider = self.pre.instantiate_async(&mut store).await?;
             let guest = provider.artisanal_integers_engine();
             let opened = store
                 .run_concurrent(async |accessor| {
-                    let sequence = match guest.sequence().call_open(accessor, self.config.clone()).await? {
+                    let sequence = match guest
+                        .sequence()
+                        .call_open(accessor, self.config.clone())
+                        .await?
+                    {
                         Ok(sequence) => sequence,
                         Err(error) => return Ok(Err(error)),
                     };
-                    Ok(Ok((sequence, guest.sequence().call_lattice(accessor, sequence).await?)))
+                    Ok(Ok((
+                        sequence,
+                        guest.sequence().call_lattice(accessor, sequence).await?,
+                    )))
                 })
                 .await?;
             opened.map(|opened| (provider, opened))
         };
-        let (provider, opened) = within(self.host.options().patience, async { Ok(started.await) }).await?;
+        let (provider, opened) =
+            within(self.host.options().patience, async { Ok(started.await) }).await?;
         let (sequence, lattice) = opened.map_err(|error| self.told(error))?;
         if lattice.increment < 1 || lattice.offset < 0 {
-            return Err(Error::Broken(format!("the component named the impossible lattice {lattice:?}")));
+            return Err(Error::Broken(format!(
+                "the component named the impossible lattice {lattice:?}"
+            )));
         }
-        let lattice = Lattice { increment: lattice.increment, offset: lattice.offset };
-        Ok(Live { store, provider, sequence, lattice })
+        let lattice = Lattice {
+            increment: lattice.increment,
+            offset: lattice.offset,
+        };
+        Ok(Live {
+            store,
+            provider,
+            sequence,
+            lattice,
+        })
     }
 
     /// What the engine said, with what the host knows better: that it was kept from an address.
     fn told(&self, error: wit::Error) -> Error {
         match (error.into(), self.rights.grant.take_refusal()) {
-            (Error::Unavailable(_) | Error::Denied(_) | Error::Other(_), Some(refusal)) => Error::Denied(refusal),
+            (Error::Unavailable(_) | Error::Denied(_) | Error::Other(_), Some(refusal)) => {
+                Error::Denied(refusal)
+            }
             (error, _) => error,
         }
     }
@@ -336,18 +403,27 @@ impl From<wit::Error> for Error {
 }
 
 /// The addresses that a DSN names, as seen by the engine that will read it.
-fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
+pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     let builtin = match source {
         Source::Builtin(engine) => Some(*engine),
         Source::File(_) => None,
     };
     let parsed = match dsn {
         "" => None,
-        text => Some(text.parse::<Dsn>().map_err(|e| Error::Invalid(e.to_string()))?),
+        text => Some(
+            text.parse::<Dsn>()
+                .map_err(|e| Error::Invalid(e.to_string()))?,
+        ),
     };
-    let mut addresses = parsed.as_ref().map(|dsn| dsn.addresses().to_vec()).unwrap_or_default();
+    let mut addresses = parsed
+        .as_ref()
+        .map(|dsn| dsn.addresses().to_vec())
+        .unwrap_or_default();
     let Some(engine) = builtin else {
-        let ports = parsed.as_ref().map(|dsn| ports_of(dsn.scheme())).unwrap_or_default();
+        let ports = parsed
+            .as_ref()
+            .map(|dsn| ports_of(dsn.scheme()))
+            .unwrap_or_default();
         return Ok(Grant::new(&addresses, ports, false));
     };
     let Some(port) = engine.port() else {

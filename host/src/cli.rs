@@ -1,0 +1,226 @@
+//! The commands of the binary: what they are called, what they take, and how they end.
+//!
+//! Each command is a type with a method `run`, in a file of its own. The binary parses, runs one
+//! of them and reports how it ended.
+
+mod completions;
+mod compose;
+mod dashes;
+mod duration;
+mod engines;
+mod exit;
+mod flags;
+mod inspect;
+mod interrupt;
+mod last;
+mod lines;
+mod log;
+mod mint;
+mod serve;
+
+pub use exit::Failure;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use flags::Flags;
+use std::ffi::OsString;
+
+const AFTER: &str = "\
+Without a command, integers are minted and printed, one a line.
+
+Every option that lists [env: NAME] can be set by that variable too; what is on the command line \
+wins. Long options may be written with one dash, as in -dsn.
+
+Exit codes:
+  0  done; also when interrupted (--continuous, serve) and when the reader of the output went away
+  1  the backend answered something unexpected, the output cannot be written, or there is no last \
+integer yet
+  2  the command line, the DSN, the key, the increment, the offset or the count is wrong
+  3  the sequence is already past --set-last-int
+  4  the sequence is exhausted
+  5  the backend or the host refuses: a wrong password, an address that is not allowed
+  6  the backend cannot serve now; trying again later can help
+  7  the component broke: it trapped, computed for too long, or did not keep its contract
+  8  this host is not set up right: an unreadable file, a data directory or a port in use
+
+Examples:
+  int-host                                       mints from the embedded store
+  int-host --engine redis --dsn redis://localhost:6379 --count 10
+  int-host last --engine mysql --dsn 'user:password@/database'
+  int-host serve --port 8080                     then: curl localhost:8080
+  int-host compose --engine redis -o intd-redis.wasm";
+
+/// Mints unique, ordered integers from engines that are WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "int-host", version, about, after_help = AFTER)]
+pub struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Last(last::Last),
+    Serve(Box<serve::Serve>),
+    Engines(engines::Engines),
+    Inspect(inspect::Inspect),
+    Compose(compose::Compose),
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Reads the command line of this process and its environment.
+    ///
+    /// # Errors
+    /// What clap has to say, which includes the texts of `--help` and `--version`.
+    pub fn parse() -> Result<Self, clap::Error> {
+        Self::read(std::env::args_os())
+    }
+
+    /// Reads a command line, its first word being the program's name.
+    ///
+    /// # Errors
+    /// As [`Cli::parse`].
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let line = dashes::doubled(&command, line);
+        let matches = command
+            .try_get_matches_from_mut(line)
+            .map_err(without_secrets)?;
+        let mut cli =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        one_of(
+            &mut command,
+            &matches,
+            "engine",
+            &mut cli.flags.engine,
+            "component",
+            &mut cli.flags.component,
+        )?;
+        one_of(
+            &mut command,
+            &matches,
+            "cache",
+            &mut cli.flags.cache,
+            "no_cache",
+            &mut cli.flags.no_cache,
+        )?;
+        Ok(cli)
+    }
+
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Whatever keeps it from that.
+    pub fn run(self) -> Result<(), Failure> {
+        let Self { flags, command } = self;
+        match command {
+            // It has more to log than the others.
+            Some(Command::Serve(serve)) => serve.run(&flags),
+            command => {
+                log::start(flags.log_format, log::QUIET);
+                match command {
+                    None => mint::Mint::new(&flags).run(&flags),
+                    Some(Command::Last(last)) => last.run(&flags),
+                    Some(Command::Engines(engines)) => engines.run(),
+                    Some(Command::Inspect(inspect)) => inspect.run(&flags),
+                    Some(Command::Compose(compose)) => compose.run(&flags),
+                    Some(Command::Completions(completions)) => completions.run(),
+                    Some(Command::Serve(serve)) => serve.run(&flags),
+                }
+            }
+        }
+    }
+}
+
+/// Something that can be left out.
+trait Optional {
+    fn is_given(&self) -> bool;
+    fn forget(&mut self);
+}
+
+impl<T> Optional for Option<T> {
+    fn is_given(&self) -> bool {
+        self.is_some()
+    }
+
+    fn forget(&mut self) {
+        *self = None;
+    }
+}
+
+impl Optional for bool {
+    fn is_given(&self) -> bool {
+        *self
+    }
+
+    fn forget(&mut self) {
+        *self = false;
+    }
+}
+
+/// Sees to it that only one of two options counts: the one on the command line when the other one
+/// comes from the environment.
+fn one_of(
+    command: &mut clap::Command,
+    matches: &ArgMatches,
+    a: &str,
+    a_value: &mut dyn Optional,
+    b: &str,
+    b_value: &mut dyn Optional,
+) -> Result<(), clap::Error> {
+    if !(a_value.is_given() && b_value.is_given()) {
+        return Ok(());
+    }
+    let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (typed(a), typed(b)) {
+        (true, false) => b_value.forget(),
+        (false, true) => a_value.forget(),
+        _ => {
+            let [a, b] = [a, b].map(|id| id.replace('_', "-"));
+            let message = format!("--{a} and --{b} exclude each other; give one of them");
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+    }
+    Ok(())
+}
+
+/// A DSN in the wrong place would be repeated by clap, with its password.
+fn without_secrets(error: clap::Error) -> clap::Error {
+    let secret = |value: &ContextValue| match value {
+        ContextValue::String(text) => looks_like_dsn(text),
+        ContextValue::Strings(texts) => texts.iter().any(|text| looks_like_dsn(text)),
+        _ => false,
+    };
+    let repeated = error.context().any(|(kind, value)| {
+        matches!(
+            kind,
+            ContextKind::InvalidArg | ContextKind::InvalidSubcommand | ContextKind::InvalidValue
+        ) && secret(value)
+    });
+    match repeated {
+        false => error,
+        true => Cli::command().error(
+            ErrorKind::UnknownArgument,
+            "a DSN in an unexpected place; write it after --dsn: --dsn 'DSN'",
+        ),
+    }
+}
+
+fn looks_like_dsn(text: &str) -> bool {
+    text.contains("://") || text.contains('@')
+}
+
+/// For commands that do one thing after another.
+fn runtime() -> Result<tokio::runtime::Runtime, crate::Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| crate::Error::Misconfigured(format!("no event loop: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Long options with one dash, as the original programs took them.
+
+use clap::Command;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+/// The command line with `-name` made `--name` wherever `name` is a long option of any command.
+///
+/// Nothing else can be meant by it: the only options of one letter take their value apart.
+pub(super) fn doubled(
+    command: &Command,
+    line: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
+    let mut names = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
+    long_names(command, &mut names);
+    let mut verbatim = false;
+    line.into_iter()
+        .enumerate()
+        .map(|(index, word)| {
+            verbatim |= word == "--";
+            let name = word
+                .to_str()
+                .and_then(|text| text.strip_prefix('-'))
+                .map(|text| text.split_once('=').map_or(text, |(name, _)| name));
+            match name {
+                Some(name) if index > 0 && !verbatim && names.contains(name) => {
+                    let mut doubled = OsString::from("-");
+                    doubled.push(word);
+                    doubled
+                }
+                _ => word,
+            }
+        })
+        .collect()
+}
+
+fn long_names(command: &Command, names: &mut BTreeSet<String>) {
+    for arg in command.get_arguments() {
+        names.extend(
+            arg.get_long_and_visible_aliases()
+                .unwrap_or_default()
+                .into_iter()
+                .map(str::to_owned),
+        );
+    }
+    for sub in command.get_subcommands() {
+        long_names(sub, names);
+    }
+}

@@ -1,0 +1,142 @@
+//! The options that stand before or after any command.
+
+use super::log::LogFormat;
+use crate::{Builtin, Config, Error, Host, Options, Sequence, Source};
+use clap::Args;
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use engine_dsn::Address;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Which sequence, which integers of it, and what the host may do for them.
+#[derive(Args, Clone)]
+pub(super) struct Flags {
+    /// The engine that reaches the backend; `int-host engines` tells about them [default: keyvalue]
+    #[arg(long, global = true, env = "ARTISANAL_ENGINE", value_name = "NAME", value_parser = engine(), help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) engine: Option<Builtin>,
+    /// A component file to use as the engine; with serve also a composed HTTP endpoint
+    #[arg(long, global = true, env = "ARTISANAL_COMPONENT", value_name = "FILE", help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) component: Option<PathBuf>,
+    /// Where the backend is [default: what the engine takes for granted]
+    #[arg(long, global = true, env = "ARTISANAL_DSN", value_name = "DSN", help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) dsn: Option<String>,
+    /// The name of the sequence [default: integers]
+    #[arg(long, global = true, env = "ARTISANAL_KEY", value_name = "KEY", help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) key: Option<String>,
+    /// The distance between integers [default: 2]
+    #[arg(long, visible_alias = "increment", global = true, env = "ARTISANAL_INCREMENT", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) set_increment: Option<i64>,
+    /// The remainder of every integer, divided by the increment [default: the engine's]
+    #[arg(long, visible_alias = "offset", global = true, env = "ARTISANAL_OFFSET", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) set_offset: Option<i64>,
+    /// First raise the sequence, so that all its integers are greater than N
+    #[arg(long, visible_alias = "last-int", global = true, env = "ARTISANAL_LAST_INT", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) set_last_int: Option<i64>,
+    /// How many integers to mint, any number; with --continuous, how many at a time
+    #[arg(long, global = true, env = "ARTISANAL_COUNT", value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..), help_heading = MINTING, hide_env_values = true)]
+    pub(super) count: u64,
+    /// Mint until interrupted. While the backend cannot serve, say so, wait and try again
+    #[arg(long, global = true, env = "ARTISANAL_CONTINUOUS", value_parser = FalseyValueParser::new(), help_heading = MINTING, hide_env_values = true)]
+    pub(super) continuous: bool,
+    /// Where the embedded store is [default: in the platform's data directory]
+    #[arg(long, global = true, env = "ARTISANAL_DATA", value_name = "DIR", help_heading = HOST, hide_env_values = true)]
+    pub(super) data: Option<PathBuf>,
+    /// Another address that the component may open, at any port if none is given
+    #[arg(long, global = true, env = "ARTISANAL_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = address, help_heading = HOST, hide_env_values = true)]
+    pub(super) allow_host: Vec<Address>,
+    /// Where compiled components are kept [default: in the platform's cache directory]
+    #[arg(long, global = true, env = "ARTISANAL_CACHE", value_name = "DIR", help_heading = HOST, hide_env_values = true)]
+    pub(super) cache: Option<PathBuf>,
+    /// Compile components anew at every start
+    #[arg(long, global = true, env = "ARTISANAL_NO_CACHE", value_parser = FalseyValueParser::new(), help_heading = HOST, hide_env_values = true)]
+    pub(super) no_cache: bool,
+    /// What log lines on standard error look like
+    #[arg(long, global = true, env = "ARTISANAL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t, help_heading = HOST, hide_env_values = true)]
+    pub(super) log_format: LogFormat,
+}
+
+const SEQUENCE: &str = "Sequence";
+const MINTING: &str = "Minting";
+const HOST: &str = "Host";
+
+fn engine() -> impl TypedValueParser<Value = Builtin> {
+    let names = Builtin::ALL.map(|engine| engine.about().name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        Builtin::named(&name).ok_or_else(|| Error::Invalid(format!("no engine is called {name}")))
+    })
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|_| {
+        "write a host or a host and a port: `db.example.com:6379`, `10.0.0.1`, `[::1]:6379`".into()
+    })
+}
+
+impl Flags {
+    /// The host that these options describe.
+    ///
+    /// # Errors
+    /// As [`Host::new`].
+    pub(super) fn host(&self) -> Result<Host, Error> {
+        Host::new(self.options())
+    }
+
+    /// How the host treats components.
+    pub(super) fn options(&self) -> Options {
+        let mut options = Options {
+            allow: self.allow_host.clone(),
+            ..Options::default()
+        };
+        if let Some(data) = &self.data {
+            options.data = Some(data.clone());
+        }
+        if self.no_cache {
+            options.cache = None;
+        } else if let Some(cache) = &self.cache {
+            options.cache = Some(cache.clone());
+        }
+        options
+    }
+
+    /// The component to use.
+    pub(super) fn source(&self) -> Source {
+        match (&self.component, self.engine) {
+            (Some(file), _) => Source::File(file.clone()),
+            (None, Some(engine)) => engine.into(),
+            (None, None) => Builtin::Keyvalue.into(),
+        }
+    }
+
+    /// The sequence to use.
+    pub(super) fn config(&self) -> Config {
+        let default = Config::default();
+        Config {
+            dsn: self.dsn.clone().unwrap_or(default.dsn),
+            key: self.key.clone().unwrap_or(default.key),
+            increment: self.set_increment,
+            offset: self.set_offset,
+        }
+    }
+
+    /// Opens the sequence, and raises it when that was asked for.
+    ///
+    /// # Errors
+    /// As [`Host::open`] and [`Sequence::set_last`].
+    pub(super) async fn open(&self, host: &Host) -> Result<Sequence, Error> {
+        let sequence = host.open(self.source(), self.config()).await?;
+        if let Some(last) = self.set_last_int {
+            sequence.set_last(last).await?;
+        }
+        Ok(sequence)
+    }
+}
+
+/// Nothing of the DSN is shown: it may hold a password.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flags")
+            .field("engine", &self.engine)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

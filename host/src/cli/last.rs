@@ -1,0 +1,25 @@
+//! `int-host last`: the greatest integer so far.
+
+use super::flags::Flags;
+use super::{Failure, runtime};
+use crate::Error;
+use std::io::Write;
+
+/// Print the greatest integer taken so far, minting none
+///
+/// Ends with code 1 and prints nothing when the sequence has not begun.
+#[derive(Debug, clap::Args)]
+pub(super) struct Last {}
+
+impl Last {
+    pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
+        let host = flags.host()?;
+        let last = runtime()?.block_on(async { flags.open(&host).await?.last().await })?;
+        match last {
+            Some(last) => Ok(writeln!(std::io::stdout(), "{last}")?),
+            None => {
+                Err(Error::Other("no integer has been minted from this sequence yet".into()).into())
+            }
+        }
+    }
+}

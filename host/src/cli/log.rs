@@ -1,0 +1,42 @@
+//! Logs, on standard error.
+
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// For commands that only have something to say when something is odd.
+pub(super) const QUIET: &str = "warn";
+
+/// Begins to log what `RUST_LOG` selects; where that is not set, what `otherwise` selects.
+pub(super) fn start(format: LogFormat, otherwise: &str) {
+    let selected = std::env::var(EnvFilter::DEFAULT_ENV)
+        .ok()
+        .filter(|text| !text.is_empty());
+    let logs = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // Only a program that installed its own subscriber before can make this fail; let it have it.
+    let _ = match (selected, format) {
+        (None, LogFormat::Text) if otherwise == QUIET => {
+            logs.with_max_level(LevelFilter::WARN).try_init()
+        }
+        (selected, format) => {
+            let logs =
+                logs.with_env_filter(EnvFilter::new(selected.as_deref().unwrap_or(otherwise)));
+            match format {
+                LogFormat::Text => logs.try_init(),
+                LogFormat::Json => logs.json().try_init(),
+            }
+        }
+    };
+}

@@ -1,0 +1,305 @@
+//! `int-host serve`: integers over the network.
+
+use super::flags::Flags;
+use super::interrupt::signal;
+use super::{Failure, duration, log};
+use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
+use crate::{Config, Error, Host, Options, Sequence, Source};
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use intd::{App, Settings};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Serve integers over HTTP or TCP
+///
+/// Sequences are opened at the start, so that a wrong configuration is told at once; a backend that
+/// cannot be reached is no error before somebody asks for an integer. --set-last-int raises the
+/// sequence first; one that is past it already is left as it is.
+///
+/// With --component FILE, where FILE is an HTTP endpoint (wasi:http) rather than an engine, that
+/// endpoint is served. It reads --dsn, --key and so on as settings, and may open the addresses of
+/// the DSN at their ports.
+#[derive(clap::Args)]
+pub(super) struct Serve {
+    /// How clients ask
+    #[arg(long, env = "ARTISANAL_PROTOCOL", value_enum, default_value_t, help_heading = SERVER, hide_env_values = true)]
+    protocol: Protocol,
+    /// Where to listen: a name or an address of this machine
+    #[arg(long, env = "ARTISANAL_HOST", value_name = "HOST", default_value = "localhost", help_heading = SERVER, hide_env_values = true)]
+    host: String,
+    /// At which port; 0 is any free one, and the log tells which
+    #[arg(long, env = "ARTISANAL_PORT", value_name = "PORT", default_value_t = 8080, help_heading = SERVER, hide_env_values = true)]
+    port: u16,
+    /// Further sequences, under /v1/sequences/
+    #[arg(long, env = "ARTISANAL_KEYS", value_name = "KEY,…", value_delimiter = ',', help_heading = SERVER, hide_env_values = true)]
+    keys: Vec<String>,
+    /// Who may raise sequences; without it nobody. Other users see it unless it is in the environment
+    #[arg(long, env = "ARTISANAL_ADMIN_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
+    admin_token: Option<String>,
+    /// Who may mint; without it everybody. Other users see it unless it is in the environment
+    #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
+    mint_token: Option<String>,
+    /// Which web pages may use it: `*`, or origins like https://example.com, separated by commas
+    #[arg(long, env = "ARTISANAL_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = SERVER, hide_env_values = true)]
+    cors_origin: Option<String>,
+    /// How many requests may wait for one sequence; further ones are answered 503
+    #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
+    queue: u64,
+    /// How many connections may be open at one time; further ones wait
+    #[arg(long, env = "ARTISANAL_MAX_CONNECTIONS", value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
+    max_connections: u32,
+    /// Log each request
+    #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
+    log_requests: bool,
+    /// A setting that the component reads (wasi:config/store), besides those of other options
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting, help_heading = COMPONENT)]
+    config: Vec<(String, String)>,
+    /// How many requests may be in flight; further ones are answered 503
+    #[arg(long, env = "ARTISANAL_MAX_REQUESTS", value_name = "N", default_value_t = EndpointOptions::default().requests, value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
+    max_requests: usize,
+    /// How many instances there may be [default: 1, or 64 for wasi:http@0.2]
+    #[arg(long, env = "ARTISANAL_MAX_INSTANCES", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
+    max_instances: Option<usize>,
+    /// After how many requests an instance is replaced [default: never, or 1 for wasi:http@0.2]
+    #[arg(long, env = "ARTISANAL_MAX_INSTANCE_REQUESTS", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
+    max_instance_requests: Option<usize>,
+    /// How many requests an instance handles at a time [default: all, always 1 for wasi:http@0.2]
+    #[arg(long, env = "ARTISANAL_MAX_INSTANCE_CONCURRENCY", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
+    max_instance_concurrency: Option<usize>,
+    /// How long an instance without requests is kept [default: for ever]
+    #[arg(long, env = "ARTISANAL_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration::parse, help_heading = COMPONENT, hide_env_values = true)]
+    idle_timeout: Option<Duration>,
+    /// How long the answer of a request may take to begin
+    #[arg(long, env = "ARTISANAL_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration::parse, help_heading = COMPONENT, hide_env_values = true)]
+    request_timeout: Duration,
+}
+
+const SERVER: &str = "Server";
+const COMPONENT: &str = "Endpoints of --component";
+
+/// Instances that a host needs besides one for each sequence.
+const SPARE_INSTANCES: u32 = 36;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    /// HTTP/1.1; GET /openapi.json describes the routes.
+    #[default]
+    Http,
+    /// Each connection gets one integer and a newline.
+    Tcp,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write a name, `=` and a value".to_owned()),
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "write a whole number, 1 or more".to_owned())
+}
+
+impl Serve {
+    pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
+        let requests = if self.log_requests { "info" } else { "off" };
+        log::start(
+            flags.log_format,
+            &format!("warn,int_host=info,int_host::requests={requests}"),
+        );
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Misconfigured(format!("no event loop: {error}")))?;
+        let ended = runtime.block_on(self.serve(flags));
+        // Whatever still runs there is nothing that anybody waits for.
+        runtime.shutdown_background();
+        Ok(ended?)
+    }
+
+    async fn serve(&self, flags: &Flags) -> Result<(), Error> {
+        let source = flags.source();
+        let settings = self.settings(flags);
+        let host = Host::new(self.options(flags))?;
+        let shutdown = Shutdown::new();
+        if is_endpoint(&host, &source)? {
+            if self.protocol == Protocol::Tcp {
+                return Err(Error::Invalid(format!(
+                    "{source} answers HTTP only; leave out --protocol tcp"
+                )));
+            }
+            if flags.set_last_int.is_some() {
+                return Err(Error::Invalid(format!(
+                    "{source} is no engine, so --set-last-int has nothing to raise; use the engine itself for that"
+                )));
+            }
+            let endpoint = host.endpoint(&source, self.endpoint(settings))?;
+            let listeners = self.listen(&source, &shutdown).await?;
+            serve::proxy(listeners, endpoint, self.limits(), shutdown).await;
+        } else {
+            let settings = Settings::from_lookup(|name| settings.get(name).cloned())
+                .map_err(|error| Error::Invalid(error.to_string()))?;
+            let sequences = Sequences::open(&host, &source, flags, &settings).await?;
+            let listeners = self.listen(&source, &shutdown).await?;
+            match self.protocol {
+                Protocol::Tcp => {
+                    serve::tcp(listeners, sequences.default, self.limits(), shutdown).await
+                }
+                Protocol::Http => {
+                    let app = App::new(settings, |key| sequences.named(key));
+                    serve::http(listeners, app, self.limits(), shutdown).await;
+                }
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Begins to listen, and to be told when to stop.
+    async fn listen(&self, source: &Source, shutdown: &Shutdown) -> Result<Listeners, Error> {
+        let listeners = Listeners::bind(&self.host, self.port).await?;
+        tokio::spawn(end_on_signals(shutdown.clone()));
+        let scheme = match self.protocol {
+            Protocol::Http => "http",
+            Protocol::Tcp => "tcp",
+        };
+        tracing::info!("serving {source}");
+        for address in listeners.addresses() {
+            tracing::info!("listening on {scheme}://{address}");
+        }
+        Ok(listeners)
+    }
+
+    fn options(&self, flags: &Flags) -> Options {
+        let options = flags.options();
+        let instances =
+            u32::try_from(self.keys.len().max(self.max_instances.unwrap_or(0))).unwrap_or(u32::MAX);
+        Options {
+            queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
+            instances: options
+                .instances
+                .max(instances.saturating_add(SPARE_INSTANCES)),
+            ..options
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_connections,
+            log_requests: self.log_requests,
+            ..Limits::default()
+        }
+    }
+
+    /// The settings under the names that the endpoint knows them by.
+    fn settings(&self, flags: &Flags) -> BTreeMap<String, String> {
+        let mut settings: BTreeMap<_, _> = self.config.iter().cloned().collect();
+        let named = [
+            ("dsn", flags.dsn.clone()),
+            ("key", flags.key.clone()),
+            ("keys", (!self.keys.is_empty()).then(|| self.keys.join(","))),
+            ("increment", flags.set_increment.map(|n| n.to_string())),
+            ("offset", flags.set_offset.map(|n| n.to_string())),
+            ("admin_token", self.admin_token.clone()),
+            ("mint_token", self.mint_token.clone()),
+            ("cors_origin", self.cors_origin.clone()),
+            ("queue_limit", Some(self.queue.to_string())),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                settings.insert(name.to_owned(), value);
+            }
+        }
+        settings
+    }
+
+    fn endpoint(&self, settings: BTreeMap<String, String>) -> EndpointOptions {
+        EndpointOptions {
+            settings,
+            instances: self.max_instances,
+            instance_requests: self.max_instance_requests,
+            instance_concurrency: self.max_instance_concurrency,
+            idle: self.idle_timeout,
+            patience: self.request_timeout,
+            requests: self.max_requests,
+        }
+    }
+}
+
+/// Tokens and settings are left out: they are secrets.
+impl fmt::Debug for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("protocol", &self.protocol)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a component is to be called by HTTP, and not as an engine.
+fn is_endpoint(host: &Host, source: &Source) -> Result<bool, Error> {
+    match source {
+        Source::Builtin(_) => Ok(false),
+        Source::File(_) => Ok(host.inspect(source)?.exports_http()),
+    }
+}
+
+/// All sequences of a server, open.
+struct Sequences {
+    default: Sequence,
+    others: BTreeMap<String, Sequence>,
+}
+
+impl Sequences {
+    async fn open(
+        host: &Host,
+        source: &Source,
+        flags: &Flags,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let config = |key: &String| Config {
+            key: key.clone(),
+            ..flags.config()
+        };
+        let default = host.open(source.clone(), config(&settings.key)).await?;
+        if let Some(last) = flags.set_last_int {
+            match default.set_last(last).await {
+                // A server that starts again with the same options goes on where it was.
+                Err(Error::TooSmall(current)) => {
+                    tracing::info!(current, "the sequence is past {last} already")
+                }
+                other => other?,
+            }
+        }
+        let mut others = BTreeMap::new();
+        for key in &settings.keys {
+            others.insert(key.clone(), host.open(source.clone(), config(key)).await?);
+        }
+        Ok(Self { default, others })
+    }
+
+    fn named(&self, key: &str) -> Sequence {
+        self.others.get(key).unwrap_or(&self.default).clone()
+    }
+}
+
+/// The first signal begins the shutdown, the second one ends the process.
+async fn end_on_signals(shutdown: Shutdown) {
+    for last in [false, true] {
+        if let Err(error) = signal().await {
+            tracing::warn!(%error, "signals cannot be waited for");
+            return;
+        }
+        if last {
+            tracing::warn!("stopped at once; requests in flight are cut off");
+            std::process::exit(130);
+        }
+        tracing::info!("shutting down: no further connections, requests in flight have 10 s");
+        shutdown.begin();
+    }
+}

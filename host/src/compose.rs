@@ -1,0 +1,109 @@
+//! The HTTP endpoint and an engine, made one component.
+
+use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD};
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+
+/// The interface by which the endpoint asks for its settings.
+const CONFIG: &str = "wasi:config/store@0.2.0-draft-2024-09-27";
+
+/// The host that a composed endpoint is meant for. They differ in how they offer settings; this
+/// host offers both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Spin.
+    Spin,
+    /// `wasmtime serve` with `-S config`.
+    Wasmtime,
+}
+
+/// The component `intd` with its engine inside: it exports `wasi:http/handler`, and imports what
+/// both need besides each other.
+///
+/// # Errors
+/// [`Error::Misconfigured`] when `engine` is not a component, or does not export the engine's
+/// interface as this version knows it.
+pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
+    let mut graph = CompositionGraph::new();
+    let (package, endpoint) = add(&mut graph, "artisanal:intd", INTD)?;
+    plug(
+        &mut graph,
+        endpoint,
+        ENGINE,
+        "artisanal:plugged-engine",
+        engine,
+    )?;
+    if target == Target::Wasmtime {
+        plug(
+            &mut graph,
+            endpoint,
+            CONFIG,
+            "artisanal:config-bridge",
+            CONFIG_BRIDGE,
+        )?;
+    }
+    export_all(&mut graph, package, endpoint)?;
+    graph
+        .encode(EncodeOptions::default())
+        .map_err(|error| refuse("encoded", error))
+}
+
+fn refuse(step: &str, error: impl Into<anyhow::Error>) -> Error {
+    Error::Misconfigured(format!(
+        "the endpoint and the engine cannot be {step}: {:#}",
+        error.into()
+    ))
+}
+
+/// Adds an instance of a component, whose imports become those of the whole.
+fn add(
+    graph: &mut CompositionGraph,
+    name: &str,
+    wasm: &[u8],
+) -> Result<(PackageId, NodeId), Error> {
+    let package = Package::from_bytes(name, None, wasm.to_vec(), graph.types_mut())
+        .map_err(|error| refuse("read", error))?;
+    let package = graph
+        .register_package(package)
+        .map_err(|error| refuse("composed", error))?;
+    Ok((package, graph.instantiate(package)))
+}
+
+/// Satisfies one import of `socket` with the export of that name of another component.
+fn plug(
+    graph: &mut CompositionGraph,
+    socket: NodeId,
+    interface: &str,
+    name: &str,
+    wasm: &[u8],
+) -> Result<(), Error> {
+    let (_, instance) = add(graph, name, wasm)?;
+    let export = graph
+        .alias_instance_export(instance, interface)
+        .map_err(|error| refuse("composed", error))?;
+    graph
+        .set_instantiation_argument(socket, interface, export)
+        .map_err(|error| refuse("composed", error))
+}
+
+fn export_all(
+    graph: &mut CompositionGraph,
+    package: PackageId,
+    instance: NodeId,
+) -> Result<(), Error> {
+    let names: Vec<String> = graph.types()[graph[package].ty()]
+        .exports
+        .keys()
+        .cloned()
+        .collect();
+    for name in names {
+        let export = graph
+            .alias_instance_export(instance, &name)
+            .map_err(|error| refuse("composed", error))?;
+        graph
+            .export(export, &name)
+            .map_err(|error| refuse("composed", error))?;
+    }
+    Ok(())
+}

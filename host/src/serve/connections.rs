@@ -1,0 +1,99 @@
+//! Accepting connections, a bounded number of them, until the end.
+
+use super::{Limits, Listeners, Shutdown};
+use futures::future::join_all;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// How long to wait when the machine cannot accept more, mostly for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves each connection in a task of its own. Returns when the shutdown was begun and the last
+/// of them ended, or its time was over.
+pub(super) async fn accept<F>(
+    listeners: Listeners,
+    limits: &Limits,
+    shutdown: &Shutdown,
+    serve: impl Fn(TcpStream) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let most = limits
+        .connections
+        .clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+    let slots = Arc::new(Semaphore::new(most as usize));
+    let accepting = listeners.into_inner().into_iter().map(|listener| {
+        let (slots, serve) = (&slots, &serve);
+        async move {
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = accept_from(&listener, slots, serve) => {}
+            }
+        }
+    });
+    join_all(accepting).await;
+    // The sockets are closed now: who comes later is refused at once.
+    if tokio::time::timeout(limits.grace, slots.acquire_many(most))
+        .await
+        .is_err()
+    {
+        let open = most as usize - slots.available_permits();
+        tracing::warn!(
+            "{open} connections did not end within {} s and are cut off",
+            limits.grace.as_secs()
+        );
+    }
+}
+
+async fn accept_from<F>(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    serve: &impl Fn(TcpStream) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let slot = match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                tracing::warn!(
+                    "all connections that are allowed at one time are in use; others wait"
+                );
+                match Arc::clone(slots).acquire_owned().await {
+                    Ok(slot) => slot,
+                    Err(_) => return,
+                }
+            }
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and must not wait for more of them.
+                let _ = stream.set_nodelay(true);
+                let connection = serve(stream);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) if is_the_clients(error.kind()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether an error is about the connection that was to be accepted, and not about the listener.
+fn is_the_clients(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,222 @@
+//! A component that is an HTTP endpoint, ready to be called.
+
+use super::Shutdown;
+use super::queue::{Job, Queue};
+use super::worker::work;
+use crate::sequence::grant;
+use crate::settings::Settings;
+use crate::state::{Rights, State};
+use crate::{Error, Host, Source};
+use futures::channel::oneshot;
+use http::{Request, Response};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use wasmtime::Store;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::{ExpirationError, Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::bindings::ProxyPre as P2Pre;
+use wasmtime_wasi_http::p3::bindings::ServicePre as P3Pre;
+
+/// What an endpoint is given, and how its instances are used.
+///
+/// A component of `wasi:http@0.3` handles many requests at a time, so one instance is the default.
+/// One of `wasi:http@0.2` handles one, and many of them are made for no more than that, so it gets
+/// as many instances as requests by default, and each is thrown away after its request.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct EndpointOptions {
+    /// What the component reads from `wasi:config/store`. It may open the addresses that the DSN
+    /// under `dsn` names.
+    pub settings: BTreeMap<String, String>,
+    /// The most instances. Default: 1, or 64 for `wasi:http@0.2`.
+    pub instances: Option<usize>,
+    /// After how many requests an instance is thrown away. Default: never, or 1.
+    pub instance_requests: Option<usize>,
+    /// How many requests one instance handles at a time. Default: all, or 1.
+    pub instance_concurrency: Option<usize>,
+    /// How long an instance without requests is kept. Default: for ever.
+    pub idle: Option<Duration>,
+    /// How long one request may take. Default 30 s.
+    pub patience: Duration,
+    /// The most requests in flight; [`Error::Busy`] for further ones. Default 4096.
+    pub requests: usize,
+}
+
+impl Default for EndpointOptions {
+    fn default() -> Self {
+        Self {
+            settings: BTreeMap::new(),
+            instances: None,
+            instance_requests: None,
+            instance_concurrency: None,
+            idle: None,
+            patience: Duration::from_secs(30),
+            requests: 4096,
+        }
+    }
+}
+
+/// The settings may hold secrets.
+impl fmt::Debug for EndpointOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointOptions")
+            .field("settings", &self.settings.keys())
+            .field("instances", &self.instances)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A component that answers HTTP requests. Clones share its instances, which end with the last
+/// clone.
+#[derive(Clone)]
+pub struct Endpoint(Arc<Handle>);
+
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.closed.begin();
+    }
+}
+
+/// What the workers of one endpoint share.
+pub(super) struct Shared {
+    host: Host,
+    pre: ProxyPre<State>,
+    rights: Rights,
+    pub(super) options: EndpointOptions,
+    pub(super) queue: Queue,
+    pub(super) closed: Shutdown,
+    in_flight: AtomicUsize,
+}
+
+impl Host {
+    /// Prepares a component that exports `wasi:http/handler@0.3` or
+    /// `wasi:http/incoming-handler@0.2` to be served. Instances are made when requests come.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when it exports neither, imports what this host does not have or
+    /// cannot give it; [`Error::Invalid`] when the DSN among the settings is wrong.
+    pub fn endpoint(
+        &self,
+        source: &Source,
+        mut options: EndpointOptions,
+    ) -> Result<Endpoint, Error> {
+        let (component, shape) = self.http_component(source)?;
+        let dsn = options.settings.get("dsn").map_or("", String::as_str);
+        let rights = Rights {
+            grant: grant(source, dsn)?.and(&self.options().allow),
+            store: if shape.imports("wasi:keyvalue/") {
+                Some(self.store()?)
+            } else {
+                None
+            },
+            settings: Settings::new(options.settings.clone()),
+        };
+        let unfit = |error: wasmtime::Error| {
+            Error::Misconfigured(format!("{source} does not fit this host: {error:#}"))
+        };
+        let instance = self.linker().instantiate_pre(&component).map_err(unfit)?;
+        let pre = match P3Pre::new(instance.clone()) {
+            Ok(pre) => ProxyPre::P3(pre),
+            Err(_) => ProxyPre::P2(P2Pre::new(instance).map_err(unfit)?),
+        };
+        if let ProxyPre::P2(_) = pre {
+            options.instances.get_or_insert(64);
+            options.instance_requests.get_or_insert(1);
+            options.instance_concurrency = Some(1);
+        }
+        let shared = Arc::new(Shared {
+            host: self.clone(),
+            pre,
+            rights,
+            options,
+            queue: Queue::default(),
+            closed: Shutdown::new(),
+            in_flight: AtomicUsize::new(0),
+        });
+        Ok(Endpoint(Arc::new(Handle(shared))))
+    }
+}
+
+impl Endpoint {
+    /// Answers one request. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many requests are in flight, [`Error::Unavailable`] when the answer
+    /// did not begin in time, [`Error::Broken`] when the component trapped or could not be started,
+    /// [`Error::Other`] when it answered with an error.
+    pub async fn call(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+        let shared = &self.0.0;
+        let _counted = Counted::one_more(shared)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            request,
+            reply,
+            since: Instant::now(),
+        };
+        if shared
+            .queue
+            .push(job, shared.options.instances.unwrap_or(1))
+        {
+            tokio::spawn(work(Arc::clone(shared)));
+        }
+        match answer.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is::<ExpirationError>() => Err(Error::Unavailable(format!(
+                "the component did not answer within {:?}",
+                shared.options.patience
+            ))),
+            Ok(Err(error)) => Err(match error.downcast_ref::<Unstarted>() {
+                Some(_) => {
+                    Error::Broken("the component does not start; the server's log tells why".into())
+                }
+                None => Error::Other(format!("the component failed: {}", error.root_cause())),
+            }),
+            Err(_) => Err(Error::Broken(
+                "the component broke while it handled this request".into(),
+            )),
+        }
+    }
+}
+
+/// Why there is no answer when no instance could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the component does not start")]
+pub(super) struct Unstarted;
+
+/// A request in flight.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn one_more(shared: &'a Shared) -> Result<Self, Error> {
+        let counted = Self(&shared.in_flight);
+        match counted.0.fetch_add(1, Ordering::Relaxed) < shared.options.requests {
+            true => Ok(counted),
+            false => Err(Error::Busy),
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// A fresh instance in a store of its own.
+    pub(super) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Proxy)> {
+        let mut store = State::store(
+            self.host.engine(),
+            &self.rights,
+            self.host.limits(),
+            self.host.client(),
+        );
+        let proxy = self.pre.instantiate_async(&mut store).await?;
+        Ok((store, proxy))
+    }
+}

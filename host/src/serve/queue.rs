@@ -1,0 +1,200 @@
+//! Requests that wait for an instance of a component.
+
+use futures::channel::oneshot;
+use http::{Request, Response};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use wasmtime_wasi_http::WasiBody;
+
+/// Where the answer of one request goes.
+pub(super) type Reply = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
+
+/// One request.
+pub(super) struct Job {
+    pub(super) request: Request<WasiBody>,
+    pub(super) reply: Reply,
+    pub(super) since: Instant,
+}
+
+/// What all instances of one component take their requests from.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    pushed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    workers: usize,
+}
+
+impl Queue {
+    /// Adds a request. True when a worker has to be started for it, which counts as started then:
+    /// there is none yet, or all are too busy to take what came before and there may be more.
+    pub(super) fn push(&self, job: Job, most_workers: usize) -> bool {
+        let start = {
+            let mut state = self.lock();
+            let start =
+                state.workers == 0 || (state.workers < most_workers && !state.waiting.is_empty());
+            state.workers += usize::from(start);
+            state.waiting.push_back(job);
+            start
+        };
+        if !start {
+            self.pushed.notify_one();
+        }
+        start
+    }
+
+    /// Moves to `jobs` what one worker should take at a time: its share of those who still wait
+    /// for an answer, and no more than `most`.
+    pub(super) fn take(&self, most: usize, jobs: &mut VecDeque<Job>) {
+        let mut state = self.lock();
+        let mut left = state.waiting.len().div_ceil(state.workers.max(1)).min(most);
+        while left > 0
+            && let Some(job) = state.waiting.pop_front()
+        {
+            if !job.reply.is_canceled() {
+                jobs.push_back(job);
+                left -= 1;
+            }
+        }
+        let others = !state.waiting.is_empty();
+        drop(state);
+        if others {
+            // Several pushes may have been told as one.
+            self.pushed.notify_one();
+        }
+    }
+
+    /// Gives back what was taken and not begun, to be the first to be taken again.
+    pub(super) fn give_back(&self, jobs: &mut VecDeque<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        while let Some(job) = jobs.pop_back() {
+            state.waiting.push_front(job);
+        }
+        drop(state);
+        self.pushed.notify_one();
+    }
+
+    /// Resolves when requests were added that nobody was told of yet.
+    pub(super) fn pushed(&self) -> Notified<'_> {
+        self.pushed.notified()
+    }
+
+    /// Ends a worker. False when requests wait that nobody else would take: then it must go on.
+    pub(super) fn leave(&self) -> bool {
+        let mut state = self.lock();
+        let needed = state.workers == 1 && !state.waiting.is_empty();
+        if !needed {
+            state.workers = state.workers.saturating_sub(1);
+        }
+        !needed
+    }
+
+    /// Ends a worker that cannot go on. Who waits is taken by others, or by the next one.
+    pub(super) fn lose(&self) {
+        let mut state = self.lock();
+        state.workers = state.workers.saturating_sub(1);
+    }
+
+    /// Nothing is half done between any two statements that could panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty};
+
+    type Answer = oneshot::Receiver<Result<Response<WasiBody>, wasmtime::Error>>;
+
+    fn job(path: &str) -> (Job, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let body = Empty::<Bytes>::new()
+            .map_err(|never| match never {})
+            .boxed_unsync();
+        let request = Request::builder().uri(path).body(body).unwrap();
+        (
+            Job {
+                request,
+                reply,
+                since: Instant::now(),
+            },
+            answer,
+        )
+    }
+
+    fn push(queue: &Queue, path: &str, most: usize) -> (bool, Answer) {
+        let (job, answer) = job(path);
+        (queue.push(job, most), answer)
+    }
+
+    fn take(queue: &Queue, most: usize) -> Vec<String> {
+        let mut jobs = VecDeque::new();
+        queue.take(most, &mut jobs);
+        jobs.iter()
+            .map(|job| job.request.uri().path().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn workers_are_started_when_those_there_are_busy() {
+        let queue = Queue::default();
+        let (first, _a) = push(&queue, "/1", 2);
+        assert!(first);
+        assert_eq!(take(&queue, 9), ["/1"]);
+        let (second, _b) = push(&queue, "/2", 2);
+        assert!(!second, "the first worker has nothing waiting");
+        let (third, _c) = push(&queue, "/3", 2);
+        assert!(third, "the first worker did not take the last one");
+        let (fourth, _d) = push(&queue, "/4", 2);
+        assert!(!fourth, "two are the most");
+        assert_eq!(take(&queue, 9), ["/2", "/3"], "a half of three");
+        assert_eq!(take(&queue, 9), ["/4"]);
+    }
+
+    #[test]
+    fn nobody_takes_more_than_it_can_nor_what_nobody_wants() {
+        let queue = Queue::default();
+        let answers: Vec<_> = (0..5)
+            .map(|i| push(&queue, &format!("/{i}"), 1).1)
+            .collect();
+        assert_eq!(take(&queue, 2), ["/0", "/1"]);
+        drop(answers);
+        assert_eq!(take(&queue, 2), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_taken_first() {
+        let queue = Queue::default();
+        let _answers: Vec<_> = (0..3)
+            .map(|i| push(&queue, &format!("/{i}"), 1).1)
+            .collect();
+        let mut jobs = VecDeque::new();
+        queue.take(2, &mut jobs);
+        queue.give_back(&mut jobs);
+        assert!(jobs.is_empty());
+        assert_eq!(take(&queue, 9), ["/0", "/1", "/2"]);
+    }
+
+    #[test]
+    fn the_last_worker_stays_while_somebody_waits() {
+        let queue = Queue::default();
+        let (_, _a) = push(&queue, "/1", 1);
+        assert!(!queue.leave());
+        take(&queue, 1);
+        assert!(queue.leave());
+        assert!(push(&queue, "/2", 1).0, "a new worker");
+    }
+}

@@ -30,16 +30,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         .to_owned();
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // OUT_DIR is <target>/<profile>/build/<package>/out.
-    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not in a target folder")?.join("components");
+    let target = out
+        .ancestors()
+        .nth(4)
+        .ok_or("OUT_DIR is not in a target folder")?
+        .join("components");
 
     for watched in ["components", "wit", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(watched).display()
+        );
     }
-    if let Err(error) = build(&workspace, &target) { println!("cargo::warning={}", error.to_string().replace('\n', " | ")); } // TEMP
+    if let Err(error) = build(&workspace, &target) {
+        println!("cargo::warning={}", error.to_string().replace('\n', " | "));
+    } // TEMP
     for (_, file) in COMPONENTS {
-        if !target.join(TARGET).join("component").join(file).exists() { fs::write(out.join(file), b"")?; continue; } // TEMP
-        fs::copy(target.join(TARGET).join("component").join(file), out.join(file))
-            .map_err(|e| format!("{file} was not built: {e}"))?;
+        if !target.join(TARGET).join("component").join(file).exists() {
+            fs::write(out.join(file), b"")?;
+            continue;
+        } // TEMP
+        fs::copy(
+            target.join(TARGET).join("component").join(file),
+            out.join(file),
+        )
+        .map_err(|e| format!("{file} was not built: {e}"))?;
     }
     Ok(())
 }
@@ -48,14 +63,26 @@ fn build(workspace: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args(["build", "--target", TARGET, "--profile", "component", "--target-dir"])
+        .args([
+            "build",
+            "--target",
+            TARGET,
+            "--profile",
+            "component",
+            "--target-dir",
+        ])
         .arg(target);
     for (package, _) in COMPONENTS {
         cargo.args(["--package", package]);
     }
     // What was meant for the host must not reach the components: its flags, and the wrapper by
     // which lints are run.
-    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
+    for name in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_BUILD_TARGET",
+    ] {
         cargo.env_remove(name);
     }
     let done = cargo.output()?;
@@ -63,7 +90,9 @@ fn build(workspace: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    let hint = if said.contains("can't find crate for `core`") || said.contains("target may not be installed") {
+    let hint = if said.contains("can't find crate for `core`")
+        || said.contains("target may not be installed")
+    {
         format!("\n\nThe target for components is missing; add it with: rustup target add {TARGET}")
     } else {
         String::new()

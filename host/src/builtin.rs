@@ -35,12 +35,20 @@ pub struct About {
 
 impl Builtin {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 6] =
-        [Self::Memory, Self::Keyvalue, Self::Redis, Self::Mysql, Self::Rqlite, Self::Summitdb];
+    pub const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::Keyvalue,
+        Self::Redis,
+        Self::Mysql,
+        Self::Rqlite,
+        Self::Summitdb,
+    ];
 
     /// The engine of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|engine| engine.about().name == name)
+        Self::ALL
+            .into_iter()
+            .find(|engine| engine.about().name == name)
     }
 
     /// What a person needs to know of it.
@@ -117,7 +125,10 @@ impl Builtin {
     /// The address it goes to when its DSN names none.
     pub(crate) fn default_address(self) -> Option<Address> {
         match self {
-            Self::Mysql => Some(Address { host: "127.0.0.1".to_owned(), port: Some(3306) }),
+            Self::Mysql => Some(Address {
+                host: "127.0.0.1".to_owned(),
+                port: Some(3306),
+            }),
             _ => None,
         }
     }

@@ -35,11 +35,16 @@ impl Cache {
             // user alone: these are the bytes that `serialize` made below.
             match unsafe { Component::deserialize(engine, code) } {
                 Ok(component) => return Ok(component),
-                Err(error) => tracing::debug!(%error, path = %path.display(), "cache entry not usable"),
+                Err(error) => {
+                    tracing::debug!(%error, path = %path.display(), "cache entry not usable")
+                }
             }
         }
         let component = Component::new(engine, wasm)?;
-        let stored = component.serialize().map_err(std::io::Error::other).and_then(|code| self.write(&path, &code));
+        let stored = component
+            .serialize()
+            .map_err(std::io::Error::other)
+            .and_then(|code| self.write(&path, &code));
         if let Err(error) = stored {
             tracing::debug!(%error, path = %path.display(), "compiled component not cached");
         }
@@ -92,7 +97,10 @@ impl std::hash::Hasher for HashInto {
 #[cfg(unix)]
 fn create_private(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
 }
 
 #[cfg(not(unix))]
@@ -107,7 +115,10 @@ mod tests {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn entries(directory: &Path) -> Vec<PathBuf> {
-        fs::read_dir(directory).unwrap().map(|e| e.unwrap().path()).collect()
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect()
     }
 
     #[test]
@@ -116,11 +127,18 @@ mod tests {
         let cache = Cache::new(directory.path().join("deep/er"));
         let engine = Engine::default();
         cache.load(&engine, EMPTY).unwrap();
-        let [entry] = &entries(&cache.directory)[..] else { panic!("one entry") };
+        let [entry] = &entries(&cache.directory)[..] else {
+            panic!("one entry")
+        };
         let whole = fs::read(entry).unwrap();
         assert!(read(entry).is_some());
 
-        for damaged in [&[][..], &whole[..10], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat()] {
+        for damaged in [
+            &[][..],
+            &whole[..10],
+            &whole[..whole.len() - 1],
+            &[&whole[..], b"x"].concat(),
+        ] {
             fs::write(entry, damaged).unwrap();
             assert!(read(entry).is_none());
             cache.load(&engine, EMPTY).unwrap();

@@ -44,10 +44,19 @@ impl std::fmt::Display for Source {
 const MAX_FILE: u64 = 256 << 20;
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let refuse = |why: String| Error::Misconfigured(format!("cannot read the component {}: {why}", path.display()));
-    let size = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
+    let refuse = |why: String| {
+        Error::Misconfigured(format!(
+            "cannot read the component {}: {why}",
+            path.display()
+        ))
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|e| refuse(e.to_string()))?
+        .len();
     if size > MAX_FILE {
-        return Err(refuse(format!("it is {size} bytes long; {MAX_FILE} is the most")));
+        return Err(refuse(format!(
+            "it is {size} bytes long; {MAX_FILE} is the most"
+        )));
     }
     let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
     // A component begins with the magic number, version 13 and layer 1 (a core module: 1 and 0).
@@ -79,8 +88,14 @@ impl Shape {
             _ => Some(name.to_owned()),
         };
         Self {
-            exports: ty.exports(engine).filter_map(|(n, e)| kept((n, e.ty))).collect(),
-            imports: ty.imports(engine).filter_map(|(n, i)| kept((n, i.ty))).collect(),
+            exports: ty
+                .exports(engine)
+                .filter_map(|(n, e)| kept((n, e.ty)))
+                .collect(),
+            imports: ty
+                .imports(engine)
+                .filter_map(|(n, i)| kept((n, i.ty)))
+                .collect(),
         }
     }
 
@@ -96,7 +111,9 @@ impl Shape {
 
     /// Whether it is an HTTP endpoint.
     pub fn exports_http(&self) -> bool {
-        self.exports.iter().any(|name| HTTP.iter().any(|http| name.starts_with(http)))
+        self.exports
+            .iter()
+            .any(|name| HTTP.iter().any(|http| name.starts_with(http)))
     }
 
     /// Whether it imports any interface whose name begins so.
@@ -107,14 +124,20 @@ impl Shape {
     /// The worlds of `wit/worlds.wit` that it fits, and the use the host has for it.
     pub fn roles(&self) -> Vec<&'static str> {
         let mut roles = Vec::new();
-        match (self.exports_engine(), self.imports_engine(), self.exports_http()) {
+        match (
+            self.exports_engine(),
+            self.imports_engine(),
+            self.exports_http(),
+        ) {
             (true, false, _) => roles.push("engine-provider: mint with int-host --component FILE"),
             (true, true, _) => roles.push("middleware: compose it with an engine first"),
             _ => {}
         }
         match (self.exports_http(), self.imports_engine()) {
             (true, true) => roles.push("service: compose it with an engine first"),
-            (true, false) => roles.push("wasi:http endpoint: serve with int-host serve --component FILE"),
+            (true, false) => {
+                roles.push("wasi:http endpoint: serve with int-host serve --component FILE")
+            }
             _ => {}
         }
         roles
@@ -126,7 +149,11 @@ impl Shape {
             [] => "nothing".to_owned(),
             names => names.join(", "),
         };
-        format!("it exports {} and imports {}", list(&self.exports), list(&self.imports))
+        format!(
+            "it exports {} and imports {}",
+            list(&self.exports),
+            list(&self.imports)
+        )
     }
 }
 
@@ -141,9 +168,9 @@ impl Host {
 
     pub(crate) fn component(&self, source: &Source) -> Result<(Component, Shape), Error> {
         let wasm = source.read()?;
-        let component = self
-            .compile(&wasm)
-            .map_err(|e| Error::Misconfigured(format!("{source} is not a valid component: {e:#}")))?;
+        let component = self.compile(&wasm).map_err(|e| {
+            Error::Misconfigured(format!("{source} is not a valid component: {e:#}"))
+        })?;
         let shape = Shape::of(&component, self.engine());
         Ok((component, shape))
     }

@@ -53,7 +53,8 @@ impl Store {
     /// # Errors
     /// When another process has it open, or the directory or the file cannot be used.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(directory).map_err(|e| StoreError::Directory(directory.to_owned(), e))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|e| StoreError::Directory(directory.to_owned(), e))?;
         let file = directory.join(FILE);
         match Database::create(&file) {
             Ok(database) => Ok(Self(Arc::new(database))),
@@ -80,9 +81,10 @@ impl Store {
     /// When the database fails.
     pub fn keys(&self, bucket: &str) -> Result<Vec<String>, StoreError> {
         match self.0.begin_read()?.open_table(table(bucket)) {
-            Ok(table) => {
-                table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect::<Result<_, StoreError>>()
-            }
+            Ok(table) => table
+                .iter()?
+                .map(|entry| Ok(entry?.0.value().to_owned()))
+                .collect::<Result<_, StoreError>>(),
             Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
@@ -129,7 +131,11 @@ impl Store {
             }
             holds
         };
-        if holds { write.commit()? } else { write.abort()? }
+        if holds {
+            write.commit()?
+        } else {
+            write.abort()?
+        }
         Ok(holds)
     }
 
@@ -142,7 +148,10 @@ impl Store {
         let write = self.0.begin_write()?;
         let sum = {
             let mut table = write.open_table(table(bucket))?;
-            let found = table.get(key)?.map(|value| decode(value.value())).unwrap_or(Some(0));
+            let found = table
+                .get(key)?
+                .map(|value| decode(value.value()))
+                .unwrap_or(Some(0));
             let sum = found
                 .ok_or_else(|| StoreError::NotAnInteger(key.to_owned()))?
                 .checked_add(delta)
@@ -195,7 +204,10 @@ mod tests {
     fn an_overflow_changes_nothing() {
         let (_directory, store) = store();
         store.increment("b", "k", i64::MAX - 1).unwrap();
-        assert!(matches!(store.increment("b", "k", 2), Err(StoreError::Overflow(_))));
+        assert!(matches!(
+            store.increment("b", "k", 2),
+            Err(StoreError::Overflow(_))
+        ));
         assert_eq!(store.increment("b", "k", 1).unwrap(), i64::MAX);
     }
 
@@ -203,7 +215,10 @@ mod tests {
     fn garbage_is_refused_and_kept() {
         let (_directory, store) = store();
         store.set("b", "k", Some(b"12x")).unwrap();
-        assert!(matches!(store.increment("b", "k", 2), Err(StoreError::NotAnInteger(_))));
+        assert!(matches!(
+            store.increment("b", "k", 2),
+            Err(StoreError::NotAnInteger(_))
+        ));
         assert_eq!(store.get("b", "k").unwrap().as_deref(), Some(&b"12x"[..]));
     }
 

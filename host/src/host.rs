@@ -44,7 +44,9 @@ impl Default for Options {
     fn default() -> Self {
         let platform = directories::ProjectDirs::from("", "", "int-host");
         Self {
-            cache: platform.as_ref().map(|dirs| dirs.cache_dir().join("components")),
+            cache: platform
+                .as_ref()
+                .map(|dirs| dirs.cache_dir().join("components")),
             data: platform.as_ref().map(|dirs| dirs.data_dir().to_owned()),
             memory: 64 << 20,
             compute: Duration::from_secs(1),
@@ -78,7 +80,8 @@ impl Host {
     /// # Errors
     /// [`Error::Misconfigured`] when the machine or the options do not allow it.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let (engine, linker) = engine_and_linker(&options).map_err(|e| Error::Misconfigured(format!("{e:#}")))?;
+        let (engine, linker) =
+            engine_and_linker(&options).map_err(|e| Error::Misconfigured(format!("{e:#}")))?;
         let inner = Arc::new(Inner {
             engine,
             linker,
@@ -109,8 +112,16 @@ impl Host {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        let ticks = self.inner.options.compute.as_millis().div_ceil(TICK.as_millis());
-        Limits { memory: self.inner.options.memory, ticks: u32::try_from(ticks).unwrap_or(u32::MAX) }
+        let ticks = self
+            .inner
+            .options
+            .compute
+            .as_millis()
+            .div_ceil(TICK.as_millis());
+        Limits {
+            memory: self.inner.options.memory,
+            ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
+        }
     }
 
     /// Compiles a component, or takes it from the cache.
@@ -126,12 +137,18 @@ impl Host {
     /// # Errors
     /// [`Error::Misconfigured`] when there is no data directory, or when it cannot be used.
     pub(crate) fn store(&self) -> Result<Store, Error> {
-        let mut open = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .inner
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = &*open {
             return Ok(store.clone());
         }
         let directory = self.inner.options.data.as_ref().ok_or_else(|| {
-            Error::Misconfigured("this platform has no data directory; name one with --data DIR".into())
+            Error::Misconfigured(
+                "this platform has no data directory; name one with --data DIR".into(),
+            )
         })?;
         let store = Store::open(directory).map_err(|e| Error::Misconfigured(e.to_string()))?;
         *open = Some(store.clone());

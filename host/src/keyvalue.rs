@@ -3,7 +3,10 @@
 //! Spin offers this draft; `increment` takes and returns `s64` in it. Each call is one
 //! transaction, made on a thread that may block, since a commit waits for the disk.
 
-#![expect(unreachable_pub, reason = "the generated bindings re-export the resources' types")]
+#![expect(
+    unreachable_pub,
+    reason = "the generated bindings re-export the resources' types"
+)]
 
 use crate::bindings::keyvalue::wasi::keyvalue::{atomics, batch, store};
 use crate::embedded::{Store, StoreError};
@@ -42,7 +45,9 @@ impl Bucket {
         work: impl FnOnce(&Store, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> wasmtime::Result<Result<T, store::Error>> {
         let Self { store, name } = self.clone();
-        Ok(tokio::task::spawn_blocking(move || work(&store, &name)).await?.map_err(Into::into))
+        Ok(tokio::task::spawn_blocking(move || work(&store, &name))
+            .await?
+            .map_err(Into::into))
     }
 }
 
@@ -52,26 +57,41 @@ impl store::Host for KeyValue<'_> {
     async fn open(&mut self, name: String) -> Answer<Resource<Bucket>> {
         Ok(match self.store {
             None => Err(store::Error::AccessDenied),
-            Some(store) => Ok(self.table.push(Bucket { store: store.clone(), name })?),
+            Some(store) => Ok(self.table.push(Bucket {
+                store: store.clone(),
+                name,
+            })?),
         })
     }
 }
 
 impl store::HostBucket for KeyValue<'_> {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
-        self.table.get(&bucket)?.run(move |store, name| store.get(name, &key)).await
+        self.table
+            .get(&bucket)?
+            .run(move |store, name| store.get(name, &key))
+            .await
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
-        self.table.get(&bucket)?.run(move |store, name| store.set(name, &key, Some(&value))).await
+        self.table
+            .get(&bucket)?
+            .run(move |store, name| store.set(name, &key, Some(&value)))
+            .await
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
-        self.table.get(&bucket)?.run(move |store, name| store.set(name, &key, None)).await
+        self.table
+            .get(&bucket)?
+            .run(move |store, name| store.set(name, &key, None))
+            .await
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
-        self.table.get(&bucket)?.run(move |store, name| Ok(store.get(name, &key)?.is_some())).await
+        self.table
+            .get(&bucket)?
+            .run(move |store, name| Ok(store.get(name, &key)?.is_some()))
+            .await
     }
 
     async fn list_keys(
@@ -79,7 +99,11 @@ impl store::HostBucket for KeyValue<'_> {
         bucket: Resource<Bucket>,
         _cursor: Option<String>,
     ) -> Answer<store::KeyResponse> {
-        let keys = self.table.get(&bucket)?.run(|store, name| store.keys(name)).await?;
+        let keys = self
+            .table
+            .get(&bucket)?
+            .run(|store, name| store.keys(name))
+            .await?;
         Ok(keys.map(|keys| store::KeyResponse { keys, cursor: None }))
     }
 
@@ -98,16 +122,24 @@ impl batch::Host for KeyValue<'_> {
         self.table
             .get(&bucket)?
             .run(move |store, name| {
-                keys.into_iter().map(|key| Ok((key.clone(), store.get(name, &key)?))).collect()
+                keys.into_iter()
+                    .map(|key| Ok((key.clone(), store.get(name, &key)?)))
+                    .collect()
             })
             .await
     }
 
-    async fn set_many(&mut self, bucket: Resource<Bucket>, values: Vec<(String, Vec<u8>)>) -> Answer<()> {
+    async fn set_many(
+        &mut self,
+        bucket: Resource<Bucket>,
+        values: Vec<(String, Vec<u8>)>,
+    ) -> Answer<()> {
         self.table
             .get(&bucket)?
             .run(move |store, name| {
-                values.iter().try_for_each(|(key, value)| store.set(name, key, Some(value)))
+                values
+                    .iter()
+                    .try_for_each(|(key, value)| store.set(name, key, Some(value)))
             })
             .await
     }
@@ -121,8 +153,16 @@ impl batch::Host for KeyValue<'_> {
 }
 
 impl atomics::Host for KeyValue<'_> {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
-        self.table.get(&bucket)?.run(move |store, name| store.increment(name, &key, delta)).await
+    async fn increment(
+        &mut self,
+        bucket: Resource<Bucket>,
+        key: String,
+        delta: i64,
+    ) -> Answer<i64> {
+        self.table
+            .get(&bucket)?
+            .run(move |store, name| store.increment(name, &key, delta))
+            .await
     }
 
     async fn swap(

@@ -33,7 +33,10 @@ impl config::wasi::config::store::Host for Settings {
 }
 
 impl config_rc1::wasi::config::store::Host for Settings {
-    fn get(&mut self, key: String) -> Result<Option<String>, config_rc1::wasi::config::store::Error> {
+    fn get(
+        &mut self,
+        key: String,
+    ) -> Result<Option<String>, config_rc1::wasi::config::store::Error> {
         Ok(self.value(&key))
     }
 

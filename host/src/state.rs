@@ -61,7 +61,10 @@ impl State {
             },
             wasi: wasi(&rights.grant),
             http: WasiHttpCtx::new(),
-            hooks: Hooks { client: client.clone(), grant: rights.grant.clone() },
+            hooks: Hooks {
+                client: client.clone(),
+                grant: rights.grant.clone(),
+            },
             store: rights.store.clone(),
             settings: rights.settings.clone(),
             limits: StoreLimitsBuilder::new()
@@ -80,7 +83,10 @@ impl State {
             let state = context.data_mut();
             state.ticks_spent += 1;
             if state.ticks_spent > limits.ticks {
-                wasmtime::bail!("{OVERRUN} of {} ms", u128::from(limits.ticks) * TICK.as_millis());
+                wasmtime::bail!(
+                    "{OVERRUN} of {} ms",
+                    u128::from(limits.ticks) * TICK.as_millis()
+                );
             }
             Ok(UpdateDeadline::Yield(1))
         });
@@ -94,7 +100,10 @@ impl State {
     }
 
     pub(crate) fn keyvalue(&mut self) -> KeyValue<'_> {
-        KeyValue { store: self.store.as_ref(), table: &mut self.table }
+        KeyValue {
+            store: self.store.as_ref(),
+            table: &mut self.table,
+        }
     }
 
     pub(crate) fn settings(&mut self) -> &mut Settings {
@@ -129,12 +138,19 @@ fn wasi(grant: &Grant) -> WasiCtx {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
     }
 }

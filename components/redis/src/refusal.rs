@@ -20,7 +20,7 @@ pub(crate) enum Fault {
 impl From<Lost> for Fault {
     fn from(lost: Lost) -> Self {
         match lost {
-            Lost::Broken(message) => Self::Lost(message),
+            Lost::Broken(message) | Lost::Silent(message) => Self::Lost(message),
             Lost::Forbidden(message) => Self::Final(Error::Denied(message)),
             Lost::Strange(message) => Self::Final(Error::Other(message)),
         }

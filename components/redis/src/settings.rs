@@ -27,9 +27,8 @@ impl Settings {
     pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
         if dsn.scheme() == "rediss" {
             return Err(invalid(
-                "TLS is not supported: no TLS library that is kept up builds for components; \
-                 let a TLS tunnel such as stunnel reach the server and give its local address as \
-                 `redis://…`",
+                "this engine does not speak TLS; let a TLS tunnel such as stunnel reach the server, \
+                 and give the tunnel's own address as `redis://…`",
             ));
         }
         dsn.only_params(&["timeout", "wait"])

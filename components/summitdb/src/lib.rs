@@ -1,1 +1,157 @@
-//! Being written.
+//! Sequences in SummitDB, a group of nodes that agree by Raft; one key each, whose value is the
+//! mark in decimal digits.
+//!
+//! DSN: `redis://host[:port][,host[:port]…]`, or with the scheme `summitdb`; port 7481 when not
+//! given. One node is enough to begin with, more are better: a node that is down cannot name its
+//! peers. Parameter `timeout`: how long one operation may take, the search for a leader included.
+//!
+//! A node that does not lead names the one that does (`TRY`), and is followed. When the leader is
+//! gone, every node that the DSN names or that a node named (`RAFTPEERS`) is tried every 200 ms,
+//! 200 times at most. So without a `timeout` an operation may take 45 s, longer than with other
+//! engines: an election may be under way. A node that cannot be reached is skipped. Both searches
+//! are told on standard error.
+//!
+//! An integer handed out is in the logs of most nodes (C9); with SummitDB's default durability,
+//! `high`, on their disks. With `medium` and `low` a crash of most nodes at once can lose the last
+//! second and **its integers come again**.
+//!
+//! # The top of the range
+//!
+//! SummitDB's `INCRBY` wraps around silently. So the first mint of a sequence is a script that
+//! adds only what fits; it tells the mark, and while that is below 2^62 the mints that follow are
+//! plain `INCRBY`, five times as fast. If somebody else raises the sequence beyond 2^62 meanwhile,
+//! an `INCRBY` may wrap, to somewhere below -2^62: it is answered with `exhausted`, and whoever
+//! meets such a mark sets it to the greatest integer there is, which leaves the sequence where it
+//! was headed: exhausted. For the same reason a mark below -2^62 that is set by hand is taken for
+//! one that wrapped.
+
+mod group;
+mod refusal;
+mod settings;
+
+use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use engine_redis_wire::{Cmd, Unreadable, cmd, integer, mark};
+use group::{Group, Session};
+use refusal::Fault;
+use settings::Settings;
+
+const ADVANCE: &str = include_str!("advance.js");
+const RAISE: &str = include_str!("raise.js");
+const MEND: &str = include_str!("mend.js");
+
+/// Unlike `GET`, a script that may write is answered by the leader alone, after most nodes have
+/// agreed, whatever consistency the servers were started with.
+const MARK: &str = "return sdb.call('get', KEYS[0]);";
+
+/// Above this mark, `INCRBY` is not trusted.
+const HIGH: i64 = 1 << 62;
+
+/// Strides above this are not given to `INCRBY`: sums that wrapped then stay below `-HIGH`
+/// however many clients race.
+const GIANT: i64 = 1 << 53;
+
+/// One key of one group.
+struct SummitDb {
+    group: Group,
+    key: Key,
+    /// The mark after the last mint, when that is known for certain.
+    mark: Option<i64>,
+}
+
+impl Engine for SummitDb {
+    const OFFSET: i64 = 0;
+    const DSN: Option<&'static str> = None;
+    const SCHEMES: &'static [&'static str] = &["redis", "summitdb"];
+
+    async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
+        Ok(Self {
+            group: Group::new(Settings::read(&dsn)?)?,
+            key,
+            mark: None,
+        })
+    }
+
+    async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+        let Self {
+            group,
+            key,
+            mark: known,
+        } = self;
+        let mut plain = cmd("INCRBY");
+        plain.arg(key.as_str()).arg(by);
+        let mut guarded = script(ADVANCE, key);
+        guarded.arg(by).arg(i64::MAX.saturating_sub(by)).arg(HIGH);
+        group.run(|session| {
+            let mark = if known.take().is_some_and(|mark| mark <= HIGH) && by <= GIANT {
+                integer(&session.ask(&plain)?).map_err(no_mark)?
+            } else {
+                mark(&session.ask(&guarded)?)
+                    .map_err(no_mark)?
+                    .ok_or_else(|| Fault::Final(exhausted()))?
+            };
+            if mend(session, key, mark)? {
+                return Err(Fault::Final(exhausted()));
+            }
+            *known = Some(mark);
+            Ok(mark)
+        })
+    }
+
+    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+        let Self { group, key, .. } = self;
+        let command = script(MARK, key);
+        group.run(|session| {
+            let found = mark(&session.ask(&command)?).map_err(no_mark)?;
+            match found {
+                Some(mark) if mend(session, key, mark)? => Ok(Some(i64::MAX)),
+                found => Ok(found),
+            }
+        })
+    }
+
+    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+        let Self { group, key, .. } = self;
+        let mut command = script(RAISE, key);
+        command.arg(to).arg(HIGH);
+        group.run(|session| {
+            let Some(mark) = mark(&session.ask(&command)?).map_err(no_mark)? else {
+                return Ok(());
+            };
+            let mended = mend(session, key, mark)?;
+            match if mended { i64::MAX } else { mark } {
+                mark if mark > to => Err(Fault::Final(Error::TooSmall(mark))),
+                mark if mended && mark == to => Ok(()),
+                mark => Err(Fault::Final(Error::Other(format!(
+                    "SummitDB did not raise {mark} to {to}"
+                )))),
+            }
+        })
+    }
+}
+
+/// Sets a mark that wrapped around to the greatest integer there is; says whether it had. Doing
+/// it twice, or by several clients at once, does no harm.
+fn mend(session: &mut Session<'_>, key: &Key, mark: i64) -> Result<bool, Fault> {
+    let wrapped = mark <= -HIGH;
+    if wrapped {
+        session.ask(script(MEND, key).arg(i64::MAX).arg(HIGH))?;
+    }
+    Ok(wrapped)
+}
+
+/// A script on one key; its arguments are still to come.
+fn script(source: &str, key: &Key) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(source).arg(1).arg(key.as_str());
+    command
+}
+
+fn no_mark(found: Unreadable) -> Fault {
+    Fault::Final(Error::Other(format!(
+        "SummitDB holds {} under this key, which is no integer of 64 bits; delete it, or set it to \
+         the greatest integer handed out so far",
+        found.0
+    )))
+}
+
+engine_guest::export!(SummitDb);

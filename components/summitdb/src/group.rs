@@ -1,0 +1,312 @@
+//! Finds the node that leads and keeps a connection to it.
+
+use crate::refusal::{self, Fault};
+use crate::settings::Settings;
+use engine_dsn::Address;
+use engine_guest::Error;
+use engine_guest::deadline::Deadline;
+use engine_redis_wire::{Cmd, Value, Wire, cmd, text};
+use std::io::Write;
+use std::time::Duration;
+
+/// Where SummitDB listens when the DSN names no port.
+const PORT: u16 = 7481;
+
+/// How many times the peers are tried while nobody leads, and how long after one another.
+const ROUNDS: u32 = 200;
+const PACE: Duration = Duration::from_millis(200);
+
+/// How many `TRY` answers are followed one after another.
+const HOPS: usize = 5;
+
+/// The most peers that a node is believed to have.
+const MAX_PEERS: usize = 64;
+
+/// How long a node may take to answer before another one is tried.
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The nodes of one group and the connection of one sequence to them.
+pub(crate) struct Group {
+    settings: Settings,
+    /// What nodes said of their peers.
+    learned: Vec<Address>,
+    /// The node to try first: the last one that answered.
+    at: Address,
+    /// The connection to `at`. Taken out while it is used: what fails is not put back.
+    wire: Option<Wire>,
+}
+
+/// One open connection in one try of an operation.
+pub(crate) struct Session<'a> {
+    wire: &'a mut Wire,
+    deadline: Deadline,
+    /// Whether replies may still come that nobody waits for any more.
+    out_of_step: bool,
+}
+
+/// What is known of the nodes during one round.
+#[derive(Default)]
+struct Round {
+    /// Nodes that cannot be reached.
+    dead: Vec<Address>,
+    /// Whether the first of them broke off, rather than being silent.
+    restarted: bool,
+    /// The last thing that went wrong.
+    why: String,
+}
+
+impl Round {
+    fn lost<T>(&mut self, node: Address, why: String) -> Result<Option<T>, Error> {
+        self.why = why;
+        self.dead.push(node);
+        Ok(None)
+    }
+}
+
+impl Group {
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        let at = settings.nodes.first().cloned().map(with_port);
+        let at = at.ok_or_else(|| Error::Invalid("the DSN names no host".into()))?;
+        Ok(Self {
+            settings,
+            learned: Vec::new(),
+            at,
+            wire: None,
+        })
+    }
+
+    /// Does it on the leader, following `TRY` answers; while there is none, tries every node
+    /// [`ROUNDS`] times at most.
+    pub(crate) fn run<T>(
+        &mut self,
+        mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let overall = Deadline::after(self.settings.patience);
+        let kept = self.wire.is_some();
+        let mut round = Round::default();
+        if let Some(answer) = self.follow(self.at.clone(), &mut round, overall, &mut operation)? {
+            return Ok(answer);
+        }
+        // The node may just have been restarted: then dial it again, at once.
+        if kept && round.restarted {
+            round = Round::default();
+            let answer = self.follow(self.at.clone(), &mut round, overall, &mut operation)?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
+        for number in 0..=ROUNDS {
+            // The others are asked at once; only then is there anything to wait for.
+            if number > 0 {
+                say(format_args!(
+                    "couldn't connect to leader so trying to see if the peers are rebalancing \
+                     themselves ({number}/{ROUNDS})..."
+                ));
+                std::thread::sleep(PACE.min(overall.left().unwrap_or_default()));
+                round = Round {
+                    why: round.why,
+                    ..Round::default()
+                };
+            }
+            for node in self.candidates() {
+                if overall.left().is_none() {
+                    return Err(self.unavailable(&round));
+                }
+                if let Some(answer) = self.follow(node, &mut round, overall, &mut operation)? {
+                    return Ok(answer);
+                }
+            }
+        }
+        Err(self.unavailable(&round))
+    }
+
+    /// Does it on this node or on the one that this node names; None when neither can.
+    fn follow<T>(
+        &mut self,
+        mut node: Address,
+        round: &mut Round,
+        overall: Deadline,
+        operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Error> {
+        for hop in 0..=HOPS {
+            if round.dead.contains(&node) {
+                return Ok(None);
+            }
+            match self.try_node(&node, overall, operation) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(Fault::Final(error)) => return Err(error),
+                Err(Fault::Try(leader)) => {
+                    round.why = format!("{node} says that {leader} leads");
+                    if hop < HOPS && !round.dead.contains(&leader) {
+                        say(format_args!(
+                            "summitdb told me to try redis://{leader} instead, so here we go..."
+                        ));
+                    }
+                    node = leader;
+                }
+                Err(Fault::Leaderless(why)) => {
+                    round.why = why;
+                    return Ok(None);
+                }
+                Err(Fault::Lost(why)) => {
+                    round.restarted = round.dead.is_empty();
+                    return round.lost(node, why);
+                }
+                Err(Fault::Silent(why)) => return round.lost(node, why),
+                // Without the leader nothing can be done; without another node, much.
+                Err(Fault::Forbidden(why)) if hop > 0 || self.is_named(&node) => {
+                    return Err(Error::Denied(why));
+                }
+                Err(Fault::Forbidden(why)) => return round.lost(node, why),
+            }
+        }
+        Ok(None)
+    }
+
+    fn try_node<T>(
+        &mut self,
+        node: &Address,
+        overall: Deadline,
+        operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        // With a short patience one node that hangs must not use up all of it.
+        let left = overall.left().unwrap_or_default();
+        let deadline = Deadline::after(NODE_TIMEOUT.min(left / 2));
+        let mut wire = match self.wire.take() {
+            Some(wire) if self.at == *node => wire,
+            _ => self.dial(node, deadline)?,
+        };
+        let mut session = Session {
+            wire: &mut wire,
+            deadline,
+            out_of_step: false,
+        };
+        let answer = operation(&mut session);
+        // A refusal is a whole reply; the connection that brought it is as good as before.
+        if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
+            self.at = node.clone();
+            self.wire = Some(wire);
+        }
+        answer
+    }
+
+    /// Connects and asks for the node's peers, to know whom to ask when it is gone.
+    fn dial(&mut self, node: &Address, deadline: Deadline) -> Result<Wire, Fault> {
+        let mut wire = Wire::dial(node, PORT, deadline)?;
+        let [reply] = wire.exchange([&cmd("RAFTPEERS")], deadline)?;
+        let peers = peers(&reply);
+        if !peers.is_empty() {
+            self.learned = peers;
+        }
+        Ok(wire)
+    }
+
+    /// Every node there may be, the one that was tried last at the end.
+    fn candidates(&self) -> Vec<Address> {
+        let mut nodes: Vec<Address> = Vec::new();
+        let named = self.settings.nodes.iter().cloned().map(with_port);
+        for node in named.chain(self.learned.iter().cloned()) {
+            if node != self.at && !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes.push(self.at.clone());
+        nodes
+    }
+
+    fn unavailable(&self, round: &Round) -> Error {
+        Error::Unavailable(format!(
+            "no node of the SummitDB group did it within {:?}: {}",
+            self.settings.patience, round.why
+        ))
+    }
+
+    fn is_named(&self, node: &Address) -> bool {
+        self.settings
+            .nodes
+            .iter()
+            .any(|named| with_port(named.clone()) == *node)
+    }
+}
+
+impl Session<'_> {
+    /// Sends a command and reads its reply, which is no error.
+    pub(crate) fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
+        let reply = self.wire.exchange([command], self.deadline);
+        self.out_of_step |= reply.is_err();
+        match reply? {
+            [Value::ServerError(error)] => Err(refusal::fault(&error)),
+            [reply] => Ok(reply),
+        }
+    }
+}
+
+/// The addresses in an answer to `RAFTPEERS`: addresses and states by turns. Empty for any other.
+fn peers(reply: &Value) -> Vec<Address> {
+    let Value::Array(items) = reply else {
+        return Vec::new();
+    };
+    items
+        .iter()
+        .step_by(2)
+        .filter_map(|item| Address::parse(text(item)?).ok())
+        .filter(|address| address.port.is_some())
+        .take(MAX_PEERS)
+        .collect()
+}
+
+fn with_port(node: Address) -> Address {
+    Address {
+        port: Some(node.port_or(PORT)),
+        ..node
+    }
+}
+
+/// Tells the person at the terminal. Nobody may be there; then nothing is told.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    #[test]
+    fn peers_are_every_other_item() {
+        let reply = Value::Array(
+            [
+                "127.0.0.1:7481",
+                "Leader",
+                "[::1]:7482",
+                "Follower",
+                "nonsense",
+                "Invalid",
+                "h",
+            ]
+            .map(bulk)
+            .into(),
+        );
+        let found: Vec<_> = peers(&reply).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["127.0.0.1:7481", "[::1]:7482"]);
+        assert_eq!(peers(&Value::Nil), []);
+        let many = Value::Array((1..1000).map(|n| bulk(&format!("h:{n}"))).collect());
+        assert_eq!(peers(&many).len(), MAX_PEERS);
+    }
+
+    #[test]
+    fn the_last_node_tried_comes_last() {
+        let settings = Settings::read(&"redis://a,b:2".parse().expect("a DSN")).expect("valid");
+        let mut group = Group::new(settings).expect("a host");
+        group.learned = ["b:2", "c:3"].map(|n| Address::parse(n).expect(n)).into();
+        let names = |group: &Group| -> Vec<String> {
+            group.candidates().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&group), ["b:2", "c:3", "a:7481"]);
+        group.at = Address::parse("x:9").expect("an address");
+        assert_eq!(names(&group), ["a:7481", "b:2", "c:3", "x:9"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! What the DSN says.
+
+use engine_dsn::Address;
+use engine_guest::{Dsn, Error, deadline};
+use std::time::Duration;
+
+/// How long one operation may take when the DSN does not say: enough for every try while a
+/// group chooses its leader.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A checked DSN.
+pub(crate) struct Settings {
+    /// One or more nodes, tried in this order.
+    pub(crate) nodes: Vec<Address>,
+    /// How long one operation may take, tries included.
+    pub(crate) patience: Duration,
+}
+
+impl Settings {
+    pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
+        dsn.only_params(&["timeout"])
+            .map_err(|e| invalid(&e.to_string()))?;
+        if dsn.addresses().is_empty() {
+            return Err(invalid(
+                "the DSN names no host; write `redis://localhost:7481`",
+            ));
+        }
+        if dsn.user().is_some() || dsn.password().is_some() {
+            return Err(invalid(
+                "the DSN has a user or password; SummitDB knows none, write `redis://host:7481`",
+            ));
+        }
+        if !dsn.path().is_empty() {
+            return Err(invalid(
+                "the DSN has a path; SummitDB has one database only, write `redis://host:7481`",
+            ));
+        }
+        let timeout = deadline::timeout(dsn)?;
+        Ok(Self {
+            nodes: dsn.addresses().to_vec(),
+            patience: match dsn.param("timeout") {
+                Some(_) => timeout,
+                None => PATIENCE,
+            },
+        })
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::Invalid(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(dsn: &str) -> Result<Settings, Error> {
+        Settings::read(&dsn.parse().expect(dsn))
+    }
+
+    #[test]
+    fn nodes_and_patience() {
+        let settings = read("redis://a:1,b,[::1]:3").expect("valid");
+        assert_eq!(settings.nodes.len(), 3);
+        assert_eq!(settings.patience, PATIENCE);
+        let settings = read("summitdb://a?timeout=3s").expect("valid");
+        assert_eq!(settings.patience, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn mistakes_are_invalid() {
+        for bad in [
+            "redis://",
+            "redis://:hunter2@h",
+            "redis://u:hunter2@h",
+            "redis://h/0",
+            "redis://h?timeout=0s",
+            "redis://h?wait=1",
+        ] {
+            match read(bad) {
+                Err(Error::Invalid(message)) => assert!(!message.contains("hunter2"), "{message}"),
+                Err(other) => panic!("{bad}: {other:?}"),
+                Ok(_) => panic!("{bad} was taken"),
+            }
+        }
+    }
+}

@@ -36,7 +36,7 @@
 //!
 //! # A row: `artisanal_integers (name VARBINARY(128) PRIMARY KEY, mark BIGINT)`
 //!
-//! `INSERT … ON DUPLICATE KEY UPDATE mark = LAST_INSERT_ID(mark + n)`: one statement that locks
+//! `INSERT … ON DUPLICATE KEY UPDATE mark = LAST_INSERT_ID(mark + n)`: one statement, which locks
 //! one row, whose new value comes in the reply. `set-last` is the same with `GREATEST`. A sum past
 //! the top of `s64` is the server's error 1690 and changes nothing. No counter is involved, so
 //! nobody's `auto_increment_increment` matters, and on Galera or in a replication group two nodes

@@ -38,10 +38,12 @@ impl Rows {
     }
 
     /// Adds to the mark. The reply's insert id is the new mark.
+    ///
+    /// Insert ids are unsigned: the cast lets marks below zero, set by hand, be what they are.
     pub(crate) fn advance(&self, by: i64) -> String {
         format!(
             "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({by})) \
-             ON DUPLICATE KEY UPDATE mark=LAST_INSERT_ID(mark+{by})",
+             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(mark+{by}) AS SIGNED)",
             quote::name(TABLE),
             self.key
         )
@@ -51,7 +53,7 @@ impl Rows {
     pub(crate) fn raise(&self, to: i64) -> String {
         format!(
             "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({to})) \
-             ON DUPLICATE KEY UPDATE mark=LAST_INSERT_ID(GREATEST(mark,{to}))",
+             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(GREATEST(mark,{to})) AS SIGNED)",
             quote::name(TABLE),
             self.key
         )
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(
             text,
             "INSERT INTO `artisanal_integers` (name,mark) VALUES (X'61273B20',LAST_INSERT_ID(2)) \
-             ON DUPLICATE KEY UPDATE mark=LAST_INSERT_ID(mark+2)"
+             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(mark+2) AS SIGNED)"
         );
     }
 

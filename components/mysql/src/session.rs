@@ -376,10 +376,10 @@ impl Session {
         i64::try_from(mark).map_err(|_| {
             Fault::Final(Error::Other(format!(
                 "{} has a ticket table whose counter is past {mark}, above the greatest integer \
-                 there is, {}; as an administrator bring it back to what was handed out, by \
-                 making the table anew",
+                 there is, {top}; as an administrator run, with the table's name: DELETE FROM … \
+                 WHERE id > {top}; ALTER TABLE … AUTO_INCREMENT = (one more than was handed out)",
                 self.to,
-                i64::MAX
+                top = i64::MAX
             )))
         })
     }
@@ -400,7 +400,10 @@ fn taken(greatest: u64, next: u64) -> u64 {
 
 /// The statements that describe a table: itself, then its columns.
 fn describe(table: &str) -> String {
-    let table = quote::text(table);
+    // Names of tables have no characters above U+FFFF, and MariaDB refuses to compare them with
+    // such. No table has the empty name.
+    let possible = table.chars().all(|c| c <= '\u{ffff}');
+    let table = quote::text(if possible { table } else { "" });
     let there = format!("WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME={table}");
     format!(
         "SELECT TABLE_NAME,TABLE_TYPE,ENGINE FROM information_schema.TABLES {there};\
@@ -452,6 +455,12 @@ mod tests {
         assert_eq!(taken(3, 6), 5);
         // An id changed by hand, on a server whose counter does not follow.
         assert_eq!(taken(1000, 8), 1000);
+    }
+
+    #[test]
+    fn names_that_no_table_has_are_not_compared() {
+        assert!(describe("é").contains("TABLE_NAME=_utf8mb4 X'C3A9'"));
+        assert!(describe("🔢").contains("TABLE_NAME=_utf8mb4 X''"));
     }
 
     #[test]

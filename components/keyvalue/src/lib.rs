@@ -19,8 +19,10 @@
 //! default store wraps around (or panics, in a debug build). So every `increment` is preceded by
 //! a read, and above 2^62, or for strides above 2^53, stores that keep eight bytes are advanced
 //! by compare-and-swap instead. What remains is a `set-last` beyond 2^62 by somebody else between
-//! the read and the `increment`: a sum that wrapped is recognised, taken back exactly, and
-//! answered with `exhausted`; whoever sees it meanwhile gets an error.
+//! the read and the `increment`: the sum may wrap to somewhere below -2^62. It is answered with
+//! `exhausted`, and whoever meets such a mark sets it to the greatest integer there is, which
+//! leaves the sequence where it was headed: exhausted. For the same reason a mark below -2^62
+//! that is set by hand is taken for one that wrapped.
 
 mod bindings;
 mod encoding;
@@ -30,7 +32,7 @@ use encoding::Encoding;
 use engine_guest::deadline::{self, Deadline};
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use std::time::Duration;
-use store::{Cell, Fault, Stored, Swap};
+use store::{Cell, Fault, Swap};
 
 /// Above this, a store that may wrap is not trusted with `increment`.
 const HIGH: i64 = 1 << 62;
@@ -71,25 +73,28 @@ impl Engine for KeyValue {
 
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
         let cell = &mut self.cell;
-        retry(self.timeout, || {
-            Ok(Some(match cell.read()? {
-                Some(stored) => Some(intact(stored)?),
-                None => None,
-            }))
+        retry(self.timeout, || match cell.read()? {
+            Some(stored) if has_wrapped(stored.mark) => mend(cell),
+            stored => Ok(Some(stored.map(|stored| stored.mark))),
         })
     }
 
     async fn raise(&mut self, to: i64) -> Result<(), Error> {
         let cell = &mut self.cell;
         retry(self.timeout, || {
-            let swap = cell.swap(|stored| match intact(stored)? {
-                mark if mark > to => Err(Error::TooSmall(mark).into()),
-                mark => Ok((mark < to).then_some(to)),
+            let mut wrapped = false;
+            let swap = cell.swap(|stored| {
+                wrapped = has_wrapped(stored.mark);
+                match stored.mark {
+                    mark if mark > to => Err(Error::TooSmall(mark).into()),
+                    mark => Ok((mark < to && !wrapped).then_some(to)),
+                }
             })?;
-            Ok(match swap {
-                Swap::Done => Some(()),
-                Swap::Lost => None,
-            })
+            match swap {
+                Swap::Done if wrapped => mend(cell),
+                Swap::Done => Ok(Some(())),
+                Swap::Lost => Ok(None),
+            }
         })
     }
 }
@@ -97,26 +102,29 @@ impl Engine for KeyValue {
 /// One try; None when somebody else was faster.
 fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
     let stored = cell.read()?;
-    let mark = stored.map(intact).transpose()?.unwrap_or(0);
+    let mark = stored.map_or(0, |stored| stored.mark);
+    if has_wrapped(mark) {
+        return mend(cell);
+    }
     mark.checked_add(by).ok_or_else(exhausted)?;
     // Text is written by stores that report overflow themselves; Spin's Redis store moreover
     // reports every swap as failed.
     let text = stored.is_some_and(|stored| stored.encoding == Encoding::Decimal);
     if text || (mark <= HIGH && by <= GIANT) {
         let mark = cell.increment(by)?;
-        if mark < -HIGH {
-            // It wrapped. Sums that wrap commute, so taking ours back restores what was there
-            // whatever others do meanwhile.
-            cell.increment(-by)?;
-            return Err(exhausted().into());
-        }
-        return Ok(Some(mark));
+        return if has_wrapped(mark) {
+            mend(cell)
+        } else {
+            Ok(Some(mark))
+        };
     }
     let mut advanced = None;
     let swap = cell.swap(|stored| {
-        let mark = intact(stored)?.checked_add(by).ok_or_else(exhausted)?;
-        advanced = Some(mark);
-        Ok(Some(mark))
+        advanced = match stored.mark {
+            mark if has_wrapped(mark) => None,
+            mark => Some(mark.checked_add(by).ok_or_else(exhausted)?),
+        };
+        Ok(advanced)
     })?;
     Ok(match swap {
         Swap::Done => advanced,
@@ -124,17 +132,16 @@ fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
     })
 }
 
-/// The mark, unless it lies where only a sum that wrapped around can have brought it.
-fn intact(stored: Stored) -> Result<i64, Fault> {
-    if stored.mark >= -HIGH {
-        return Ok(stored.mark);
-    }
-    Err(Fault::Final(Error::Other(format!(
-        "the key-value store holds {} under this key: the sequence ran past the greatest integer \
-         and the store wrapped around; store the greatest integer handed out so far, or begin a \
-         new key",
-        stored.mark
-    ))))
+/// Whether the mark lies where only a sum that wrapped around can have brought it.
+fn has_wrapped(mark: i64) -> bool {
+    mark < -HIGH
+}
+
+/// Sets a mark that wrapped around to the greatest integer there is, for the next try to find.
+/// That several do so, or one does so twice, does no harm.
+fn mend<T>(cell: &mut Cell) -> Result<Option<T>, Fault> {
+    cell.swap(|stored| Ok(has_wrapped(stored.mark).then_some(i64::MAX)))?;
+    Ok(None)
 }
 
 /// Tries until there is an answer, an error that will stay, or no time left.
@@ -219,22 +226,13 @@ mod tests {
 
     #[test]
     fn wrapped_marks_are_recognised_and_hand_set_ones_are_not() {
-        let mark = |mark| {
-            intact(Stored {
-                mark,
-                encoding: Encoding::LittleEndian,
-            })
-        };
         for fine in [i64::MAX, HIGH, 0, -98, -HIGH] {
-            assert!(matches!(mark(fine), Ok(found) if found == fine));
+            assert!(!has_wrapped(fine), "{fine}");
         }
-        // The lowest and highest sums that a stride of at most `GIANT` can wrap to, and a
-        // thousand racing instances on top.
+        // The lowest sum that wraps, the highest that a stride of at most `GIANT` wraps to, and
+        // that of hundreds of racing instances.
         for wrapped in [i64::MIN, i64::MIN + GIANT, i64::MIN + 500 * GIANT] {
-            assert!(
-                matches!(mark(wrapped), Err(Fault::Final(Error::Other(_)))),
-                "{wrapped}"
-            );
+            assert!(has_wrapped(wrapped), "{wrapped}");
         }
     }
 }

@@ -42,14 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             workspace.join(watched).display()
         );
     }
-    if let Err(error) = build(&workspace, &target) {
-        println!("cargo::warning={}", error.to_string().replace('\n', " | "));
-    } // TEMP
+    build(&workspace, &target)?;
     for (_, file) in COMPONENTS {
-        if !target.join(TARGET).join("component").join(file).exists() {
-            fs::write(out.join(file), b"")?;
-            continue;
-        } // TEMP
         fs::copy(
             target.join(TARGET).join("component").join(file),
             out.join(file),

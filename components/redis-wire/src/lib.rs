@@ -5,6 +5,8 @@
 //! greatest length, whatever the server announces. What the replies mean is up to the engine.
 
 mod reply;
+#[cfg(feature = "stand-in")]
+pub mod stand_in;
 mod wire;
 
 pub use redis::{Cmd, ServerError, Value, cmd, parse_redis_value as parse};

@@ -210,3 +210,99 @@ fn moved(target: Option<&engine_dsn::Address>) -> Error {
          redirects are followed to nodes that the DSN names, and to no others"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_redis_wire::stand_in::{Answer, StandIn};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn client(dsn: &str) -> Client {
+        Client::new(Settings::read(&dsn.parse().expect(dsn)).expect(dsn))
+    }
+
+    fn ping(client: &mut Client) -> Result<i64, Error> {
+        client.run(|session| {
+            let [reply] = session.ask([&cmd("PING")])?;
+            Ok(engine_redis_wire::integer(&reply).expect("an integer"))
+        })
+    }
+
+    #[test]
+    fn what_is_left_of_a_reply_is_not_taken_for_the_next_one() {
+        let calls = AtomicUsize::new(0);
+        let server = StandIn::start(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                let rest = b":1\r\n".repeat(engine_redis_wire::MAX_REPLY_BYTES);
+                Answer::Reply([b"$1000000\r\n".to_vec(), rest].concat())
+            }
+            _ => Answer::line(":2"),
+        });
+        let mut client = client(&format!("redis://{}", server.address()));
+        assert!(matches!(ping(&mut client), Err(Error::Other(_))));
+        assert_eq!(ping(&mut client), Ok(2));
+    }
+
+    #[test]
+    fn a_lost_reply_is_asked_for_again() {
+        let calls = AtomicUsize::new(0);
+        let server = StandIn::start(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+            1 | 2 => Answer::Close,
+            n => Answer::line(&format!(":{n}")),
+        });
+        let mut client = client(&format!("redis://{}", server.address()));
+        assert_eq!(ping(&mut client), Ok(0));
+        assert_eq!(ping(&mut client), Ok(3));
+    }
+
+    #[test]
+    fn the_node_that_can_write_is_found_and_kept() {
+        let replica = StandIn::start(|_| Answer::line("-READONLY You can't write"));
+        let primary = StandIn::start(|_| Answer::line(":7"));
+        let mut client = client(&format!(
+            "redis://{},{}",
+            replica.address(),
+            primary.address()
+        ));
+        assert_eq!(ping(&mut client), Ok(7));
+        assert_eq!(ping(&mut client), Ok(7));
+        assert_eq!((replica.commands(), primary.commands()), (1, 2));
+    }
+
+    #[test]
+    fn clusters_are_followed_to_nodes_that_the_dsn_names() {
+        let other = StandIn::start(|_| Answer::line(":7"));
+        let moved = format!("-MOVED 1 {}", other.address());
+        let node = StandIn::start(move |_| Answer::line(&moved));
+        let mut both = client(&format!("redis://{},{}", node.address(), other.address()));
+        assert_eq!(ping(&mut both), Ok(7));
+        let mut alone = client(&format!("redis://{}", node.address()));
+        let error = ping(&mut alone).expect_err("a redirect to a stranger");
+        assert!(
+            matches!(&error, Error::Other(message) if message.contains(&other.address())),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn nodes_that_never_serve_are_tried_in_moderation() {
+        let node = StandIn::start(|_| Answer::line("-LOADING Redis is loading"));
+        let mut client = client(&format!("redis://{}?timeout=500ms", node.address()));
+        assert!(matches!(ping(&mut client), Err(Error::Unavailable(_))));
+        // 10 + 20 + 40 + 80 + 160 + 200 ms: seven tries, however slow the machine is.
+        assert!((1..=7).contains(&node.commands()), "{}", node.commands());
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        let server = StandIn::start(|words| {
+            Answer::line(&format!(
+                "-ERR unknown command, args beginning with: {words:?}"
+            ))
+        });
+        let mut client = client(&format!("redis://u:hunter2@{}", server.address()));
+        let error = ping(&mut client).expect_err("no login");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert!(matches!(error, Error::Denied(_)), "{error:?}");
+    }
+}

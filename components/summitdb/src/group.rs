@@ -128,21 +128,17 @@ impl Group {
         overall: Deadline,
         operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<Option<T>, Error> {
-        for hop in 0..=HOPS {
-            if round.dead.contains(&node) {
-                return Ok(None);
-            }
+        let mut asked = Vec::new();
+        while asked.len() <= HOPS && !asked.contains(&node) && !round.dead.contains(&node) {
             match self.try_node(&node, overall, operation) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(Fault::Final(error)) => return Err(error),
                 Err(Fault::Try(leader)) => {
+                    say(format_args!(
+                        "summitdb told me to try redis://{leader} instead, so here we go..."
+                    ));
                     round.why = format!("{node} says that {leader} leads");
-                    if hop < HOPS && !round.dead.contains(&leader) {
-                        say(format_args!(
-                            "summitdb told me to try redis://{leader} instead, so here we go..."
-                        ));
-                    }
-                    node = leader;
+                    asked.push(std::mem::replace(&mut node, leader));
                 }
                 Err(Fault::Leaderless(why)) => {
                     round.why = why;
@@ -154,7 +150,7 @@ impl Group {
                 }
                 Err(Fault::Silent(why)) => return round.lost(node, why),
                 // Without the leader nothing can be done; without another node, much.
-                Err(Fault::Forbidden(why)) if hop > 0 || self.is_named(&node) => {
+                Err(Fault::Forbidden(why)) if !asked.is_empty() || self.is_named(&node) => {
                     return Err(Error::Denied(why));
                 }
                 Err(Fault::Forbidden(why)) => return round.lost(node, why),
@@ -270,6 +266,99 @@ fn say(line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine_redis_wire::stand_in::{Answer, StandIn};
+    use std::sync::{Arc, OnceLock};
+
+    fn group(dsn: &str) -> Group {
+        let settings = Settings::read(&dsn.parse().expect(dsn)).expect(dsn);
+        Group::new(settings).expect("a host")
+    }
+
+    fn ping(group: &mut Group) -> Result<i64, Error> {
+        group.run(|session| {
+            let reply = session.ask(&cmd("PING"))?;
+            Ok(engine_redis_wire::integer(&reply).expect("an integer"))
+        })
+    }
+
+    /// A node that says this to everything but `RAFTPEERS`, which names `peers`.
+    fn node(peers: Vec<String>, line: impl Fn() -> String + Send + Sync + 'static) -> StandIn {
+        StandIn::start(move |words| {
+            if words != ["RAFTPEERS"] {
+                return Answer::line(&line());
+            }
+            let mut reply = format!("*{}\r\n", 2 * peers.len());
+            for peer in &peers {
+                reply.push_str(&format!("${}\r\n{peer}\r\n$8\r\nFollower\r\n", peer.len()));
+            }
+            Answer::Reply(reply.into_bytes())
+        })
+    }
+
+    #[test]
+    fn the_leader_is_found_and_kept() {
+        let leader = node(vec![], || ":7".into());
+        let told = format!("-TRY {}", leader.address());
+        let follower = node(vec![], move || told.clone());
+        let mut group = group(&format!("redis://{}", follower.address()));
+        assert_eq!(ping(&mut group), Ok(7));
+        assert_eq!(ping(&mut group), Ok(7));
+        // Each was asked for its peers once.
+        assert_eq!((follower.commands(), leader.commands()), (2, 3));
+    }
+
+    #[test]
+    fn a_leader_that_is_gone_is_sought_among_the_peers_it_had() {
+        let heir = node(vec![], || ":8".into());
+        // Answers once and breaks off ever after.
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let peer = heir.address();
+        let leader = StandIn::start(move |words| {
+            let mut reply = String::from(":7\r\n");
+            if words == ["RAFTPEERS"] {
+                reply = format!("*2\r\n${}\r\n{peer}\r\n$8\r\nFollower\r\n", peer.len());
+            } else if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
+                return Answer::Close;
+            }
+            Answer::Reply(reply.into_bytes())
+        });
+        let mut group = group(&format!("redis://{}", leader.address()));
+        assert_eq!(ping(&mut group), Ok(7));
+        assert_eq!(ping(&mut group), Ok(8));
+    }
+
+    #[test]
+    fn nodes_that_send_in_circles_are_followed_a_few_times_only() {
+        let second_address = Arc::new(OnceLock::new());
+        let told = Arc::clone(&second_address);
+        let first = node(vec![], move || {
+            format!("-TRY {}", told.get().cloned().unwrap_or_default())
+        });
+        let told = first.address();
+        let second = node(vec![], move || format!("-TRY {told}"));
+        second_address.set(second.address()).expect("set once");
+        let mut group = group(&format!("redis://{}?timeout=700ms", first.address()));
+        let error = ping(&mut group).expect_err("nobody leads");
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        // The first try, the round that follows it, and one each 200 ms; both nodes from each
+        // end, two commands a node.
+        let most = (1 + 1 + 4) * 2 * 2 * 2;
+        let commands = first.commands() + second.commands();
+        assert!((2..=most).contains(&commands), "{commands} of {most}");
+    }
+
+    #[test]
+    fn a_group_without_a_leader_is_waited_for() {
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let node = node(vec![], move || {
+            match calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0..3 => "-ERR leader not known".into(),
+                _ => ":9".into(),
+            }
+        });
+        let mut group = group(&format!("redis://127.0.0.1:1,{}", node.address()));
+        assert_eq!(ping(&mut group), Ok(9));
+    }
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.into())

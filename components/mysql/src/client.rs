@@ -50,14 +50,26 @@ impl Client {
         let nodes = self.settings.nodes.len();
         let mut tried = 0;
         let mut pause = PAUSE;
+        let mut reason = None;
         loop {
             let kept = self.session.is_some();
-            let (at, why) = match self.try_once(deadline, nodes - tried % nodes, operation) {
+            let at = match self.try_once(deadline, nodes - tried % nodes, operation) {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Final(error)) => return Err(error),
                 // The server may have been restarted since: dial it again, at once.
-                Err(Fault::Lost(why)) => (self.at, why),
-                Err(Fault::Elsewhere(why)) => ((self.at + 1) % nodes, why),
+                Err(Fault::Lost(why)) => {
+                    reason = Some(why);
+                    self.at
+                }
+                Err(Fault::Elsewhere(why)) => {
+                    reason = Some(why);
+                    (self.at + 1) % nodes
+                }
+                // What went wrong before tells more.
+                Err(Fault::Slow(why)) => {
+                    reason.get_or_insert(why);
+                    (self.at + 1) % nodes
+                }
             };
             if at != self.at || !kept {
                 tried += 1;
@@ -69,8 +81,9 @@ impl Client {
             self.at = at;
             if deadline.left().is_none() {
                 return Err(Error::Unavailable(format!(
-                    "the database did not do it within {:?}: {why}",
-                    self.settings.timeout
+                    "the database did not do it within {:?}: {}",
+                    self.settings.timeout,
+                    reason.unwrap_or_default()
                 )));
             }
         }
@@ -96,7 +109,8 @@ impl Client {
         // A session that failed is dropped here, outside of the runtime, so that its socket is
         // closed now: inside, the driver would leave that, and whatever the server has locked
         // for it, to a task that runs when somebody calls again.
-        let answer = answer.unwrap_or_else(|| Err(Fault::Lost("it does not answer".into())))?;
+        let answer = answer
+            .unwrap_or_else(|| Err(Fault::Slow(format!("{} does not answer", session.to()))))?;
         self.seen |= session.exists();
         self.session = Some(session);
         Ok(answer)
@@ -116,7 +130,7 @@ impl Client {
             Session::dial(&to, ips, &self.key, &self.settings),
         );
         dialled.unwrap_or_else(|| {
-            Err(Fault::Elsewhere(format!(
+            Err(Fault::Slow(format!(
                 "{to} does not answer, or does not let anybody in"
             )))
         })

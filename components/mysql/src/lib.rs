@@ -111,10 +111,12 @@
 //! Deadlocks, lock waits, servers that restart or that are read-only for now are tried again until
 //! the deadline.
 
+mod catalog;
 mod client;
 mod layout;
 mod quote;
 mod refusal;
+mod reply;
 mod rows;
 mod server;
 mod session;

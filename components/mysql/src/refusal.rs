@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     Lost(String),
     /// This server cannot do it now; another one, or the same one later, may.
     Elsewhere(String),
+    /// The time was over before there was an answer.
+    Slow(String),
 }
 
 /// The longest part of a server's message that is passed on, in characters.
@@ -113,10 +115,14 @@ impl Fault {
             1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 => {
                 Self::Elsewhere(format!("{to} says: {words}"))
             }
-            // The table went away, which makes it a new decision; waits that were too long,
-            // deadlocks, failed commits of a cluster, killed queries and connections, network
-            // errors as the server sees them, idle connections.
-            1146 | 1205 | 1213 | 1180 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
+            1205 => Self::Lost(format!(
+                "{to} says: {words}; another transaction, perhaps one left open or a backup, \
+                 keeps the table locked"
+            )),
+            // The table went away, which makes it a new decision; deadlocks, failed commits of a
+            // cluster, killed queries and connections, network errors as the server sees them,
+            // idle connections.
+            1146 | 1213 | 1180 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
                 Self::Lost(format!("{to} says: {words}"))
             }
             _ => Self::Final(Error::Other(format!("{to} says: {words}"))),

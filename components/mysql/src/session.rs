@@ -1,8 +1,10 @@
 //! One connection: set up, decided which table it works on, and doing one operation at a time.
 
-use crate::layout::{Column, Found, Layout, Plan, Table, decide};
+use crate::catalog::{describe, table};
+use crate::layout::{Found, Layout, Plan, decide};
 use crate::quote;
 use crate::refusal::{Fault, cannot_create};
+use crate::reply::{Reply, text};
 use crate::rows::{self, Rows};
 use crate::server::{self, Server};
 use crate::settings::{PORT, Settings};
@@ -10,7 +12,7 @@ use crate::tickets::{self, Tickets};
 use engine_dsn::Address;
 use engine_guest::{Error, Key};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, Row, Value};
+use mysql_async::{Conn, OptsBuilder};
 use std::mem::discriminant;
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -26,14 +28,6 @@ pub(crate) enum Operation {
     Mark,
     /// Raise the mark to this, unless it is greater, and tell what it is then.
     Raise(i64),
-}
-
-/// One reply of the server: to one statement of a text.
-#[derive(Debug, Default)]
-struct Reply {
-    /// What `LAST_INSERT_ID` was set to, or the id that a row was given; 0 when neither.
-    insert_id: u64,
-    rows: Vec<Row>,
 }
 
 /// One open connection.
@@ -115,6 +109,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Where the connection leads, as messages name it.
+    pub(crate) fn to(&self) -> &str {
+        &self.to
+    }
+
     /// Whether the sequence was there when it was last looked for.
     pub(crate) fn exists(&self) -> bool {
         self.plan.exists
@@ -172,7 +171,7 @@ impl Session {
         operation: Operation,
         settings: &Settings,
     ) -> Result<Option<i64>, Fault> {
-        let seconds = settings.seconds();
+        let seconds = settings.lock_seconds();
         match operation {
             Operation::Advance(by) => {
                 let text = tickets.advance(by, seconds);
@@ -265,7 +264,7 @@ impl Session {
              lock_wait_timeout={};\
              SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;\
              SHOW VARIABLES WHERE Variable_name IN ({names})",
-            settings.seconds()
+            settings.lock_seconds()
         );
         let replies = self.tell(&first, 4, settings).await?;
         let variables = replies.get(3).map(|reply| reply.rows.as_slice());
@@ -282,7 +281,7 @@ impl Session {
         if self.server.innodb {
             more.push(format!(
                 "SET SESSION innodb_lock_wait_timeout={}",
-                settings.seconds()
+                settings.lock_seconds()
             ));
         }
         if self.server.caches_statistics {
@@ -313,14 +312,11 @@ impl Session {
 
     /// Looks at the tables and decides anew.
     async fn look(&mut self, key: &Key, settings: &Settings) -> Result<(), Fault> {
-        let mut found = Found {
-            namesake: None,
-            rows: None,
-            has_row: false,
-        };
+        let mut found = Found::default();
         let namesake = key.as_str();
-        let text = [namesake, rows::TABLE].map(describe).join(";");
-        let mut replies = self.tell(&text, 4, settings).await?.into_iter();
+        // The COMMITs end what these reads begin on a connection without autocommit.
+        let text = format!("{};{};COMMIT", describe(namesake), describe(rows::TABLE));
+        let mut replies = self.tell(&text, 5, settings).await?.into_iter();
         found.namesake = table(namesake, replies.next(), replies.next());
         found.rows = table(rows::TABLE, replies.next(), replies.next());
         if found.rows.is_some() {
@@ -398,50 +394,6 @@ fn taken(greatest: u64, next: u64) -> u64 {
     greatest.max(next.saturating_sub(1))
 }
 
-/// The statements that describe a table: itself, then its columns.
-fn describe(table: &str) -> String {
-    // Names of tables have no characters above U+FFFF, and MariaDB refuses to compare them with
-    // such. No table has the empty name.
-    let possible = table.chars().all(|c| c <= '\u{ffff}');
-    let table = quote::text(if possible { table } else { "" });
-    let there = format!("WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME={table}");
-    format!(
-        "SELECT TABLE_NAME,TABLE_TYPE,ENGINE FROM information_schema.TABLES {there};\
-         SELECT TABLE_NAME,COLUMN_NAME,COLUMN_TYPE,COLUMN_KEY,EXTRA \
-         FROM information_schema.COLUMNS {there}"
-    )
-}
-
-/// The table that the replies describe. Servers may compare names without case or trailing
-/// spaces, so there may be others among the rows.
-fn table(name: &str, itself: Option<Reply>, columns: Option<Reply>) -> Option<Table> {
-    let (itself, columns) = (itself?, columns?);
-    let row = itself.rows.iter().find(|row| text(row, 0) == name)?;
-    Some(Table {
-        kind: text(row, 1).to_owned(),
-        engine: text(row, 2).to_owned(),
-        columns: columns
-            .rows
-            .iter()
-            .filter(|row| text(row, 0) == name)
-            .map(|row| Column {
-                name: text(row, 1).to_owned(),
-                form: text(row, 2).to_owned(),
-                index: text(row, 3).to_owned(),
-                extra: text(row, 4).to_owned(),
-            })
-            .collect(),
-    })
-}
-
-/// A value as the text that the server sent; empty for NULL and what is no text.
-fn text(row: &Row, column: usize) -> &str {
-    match row.as_ref(column) {
-        Some(Value::Bytes(bytes)) => std::str::from_utf8(bytes).unwrap_or_default(),
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,12 +407,6 @@ mod tests {
         assert_eq!(taken(3, 6), 5);
         // An id changed by hand, on a server whose counter does not follow.
         assert_eq!(taken(1000, 8), 1000);
-    }
-
-    #[test]
-    fn names_that_no_table_has_are_not_compared() {
-        assert!(describe("é").contains("TABLE_NAME=_utf8mb4 X'C3A9'"));
-        assert!(describe("🔢").contains("TABLE_NAME=_utf8mb4 X''"));
     }
 
     #[test]

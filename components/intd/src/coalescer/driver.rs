@@ -60,10 +60,17 @@ impl<S: Source> Driver<S> {
     }
 
     async fn serve(&mut self, sum: u32) {
-        match self.shared.mint(sum).await {
-            Ok(span) => self.hand_out(span),
+        let result = self.shared.mint(sum).await;
+        if matches!(result, Err(Error::Exhausted(_))) && self.batch.len() > 1 {
             // A smaller span may still fit.
-            Err(Error::Exhausted(_)) if self.batch.len() > 1 => self.one_by_one().await,
+            self.one_by_one().await;
+            self.shared.lock().landed();
+            return;
+        }
+        // First: whoever is answered is not pending any longer.
+        self.shared.lock().landed();
+        match result {
+            Ok(span) => self.hand_out(span),
             Err(error) => self.refuse(&error),
         }
     }

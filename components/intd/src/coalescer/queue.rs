@@ -158,6 +158,11 @@ impl Queue {
         sum
     }
 
+    /// Ends the call in flight.
+    pub(super) fn landed(&mut self) {
+        self.in_flight = 0;
+    }
+
     /// Empties the queue after its driver was stopped.
     pub(super) fn give_up(&mut self) -> Vec<Reply> {
         self.busy = false;
@@ -167,6 +172,12 @@ impl Queue {
             .drain(..)
             .filter_map(|place| place.reply)
             .collect()
+    }
+
+    /// Whether the next request finds nobody, not even a driver.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        !self.busy
     }
 
     /// How many requests wait for a call.

@@ -104,12 +104,18 @@ async fn ask(subject: &Subject, count: u32) -> Reply {
     reply
 }
 
-/// Asks in a task of its own and returns once that request's call is in flight.
+/// Asks in a task of its own when nobody else does, and returns once the call is in flight.
 async fn lead(subject: &Subject, count: u32) -> Reply {
+    idle(subject).await;
     let before = subject.source().calls().len();
     let reply = ask(subject, count).await;
     until(|| subject.source().calls().len() == before + 1).await;
     reply
+}
+
+/// Returns when the last driver is gone, too.
+async fn idle(subject: &Subject) {
+    until(|| subject.shared.lock().is_idle()).await;
 }
 
 async fn until(condition: impl Fn() -> bool) {

@@ -1,10 +1,12 @@
 //! Keeps one connection to whichever server can write, and tries until the deadline.
 
 use crate::refusal::Fault;
-use crate::session::{Operation, Session, resolve};
-use crate::settings::Settings;
+use crate::session::{Operation, Session};
+use crate::settings::{PORT, Settings};
+use engine_dsn::Address;
 use engine_guest::deadline::Deadline;
 use engine_guest::{Error, Key};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -146,4 +148,35 @@ fn block_on<T>(runtime: &Runtime, limit: Duration, work: impl Future<Output = T>
     let done = runtime.block_on(async { timeout(limit, work.as_mut()).await });
     drop(work);
     done.ok()
+}
+
+/// The addresses of a node. The resolution of a name is the host's and has its own time limit.
+fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
+    let to = Address {
+        host: node.host.clone(),
+        port: Some(node.port_or(PORT)),
+    };
+    let ips = match node.ip() {
+        Some(ip) => vec![ip],
+        None => (node.host.as_str(), node.port_or(PORT))
+            .to_socket_addrs()
+            .map_err(|error| {
+                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
+            })?
+            .map(|address| address.ip())
+            .collect(),
+    };
+    Ok((to, ips))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_no_resolution() {
+        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
+        assert_eq!(to.to_string(), "[::1]:3306");
+        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
+    }
 }

@@ -14,7 +14,7 @@ use engine_guest::{Error, Key};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::mem::discriminant;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 
 /// The longest packet that is read, in bytes. What this engine asks for is far shorter.
 const MAX_PACKET_BYTES: usize = 1 << 20;
@@ -39,25 +39,6 @@ pub(crate) struct Session {
     fresh: bool,
     /// Where the connection leads, as messages name it.
     to: String,
-}
-
-/// The addresses of a node. The resolution of a name is the host's and has its own time limit.
-pub(crate) fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
-    let to = Address {
-        host: node.host.clone(),
-        port: Some(node.port_or(PORT)),
-    };
-    let ips = match node.ip() {
-        Some(ip) => vec![ip],
-        None => (node.host.as_str(), node.port_or(PORT))
-            .to_socket_addrs()
-            .map_err(|error| {
-                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
-            })?
-            .map(|address| address.ip())
-            .collect(),
-    };
-    Ok((to, ips))
 }
 
 impl Session {
@@ -407,12 +388,5 @@ mod tests {
         assert_eq!(taken(3, 6), 5);
         // An id changed by hand, on a server whose counter does not follow.
         assert_eq!(taken(1000, 8), 1000);
-    }
-
-    #[test]
-    fn addresses_need_no_resolution() {
-        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
-        assert_eq!(to.to_string(), "[::1]:3306");
-        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
     }
 }

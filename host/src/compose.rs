@@ -107,3 +107,58 @@ fn export_all(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Builtin;
+    use wasmtime::component::Component;
+
+    fn imports(wasm: &[u8]) -> Vec<String> {
+        let engine = crate::Host::new(crate::Options::default())
+            .unwrap()
+            .engine()
+            .clone();
+        let component = Component::new(&engine, wasm).unwrap();
+        component
+            .component_type()
+            .imports(&engine)
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_host_decides_where_settings_come_from() {
+        for (target, config) in [
+            (Target::Spin, CONFIG),
+            (Target::Wasmtime, "wasi:config/store@0.2.0-rc.1"),
+        ] {
+            let imports = imports(&compose(Builtin::Memory.wasm(), target).unwrap());
+            let configs: Vec<_> = imports
+                .iter()
+                .filter(|name| name.starts_with("wasi:config/"))
+                .collect();
+            assert_eq!(configs, [config], "{target:?}");
+            assert!(
+                !imports.iter().any(|name| name == ENGINE),
+                "the engine is inside"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_engine_is_refused() {
+        for wasm in [
+            CONFIG_BRIDGE,
+            b"\0asm\x0d\0\x01\0",
+            b"\0asm\x01\0\0\0",
+            b"",
+            b"hello",
+        ] {
+            assert!(matches!(
+                compose(wasm, Target::Spin),
+                Err(Error::Misconfigured(_))
+            ));
+        }
+    }
+}

@@ -420,10 +420,13 @@ pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         .map(|dsn| dsn.addresses().to_vec())
         .unwrap_or_default();
     let Some(engine) = builtin else {
-        let ports = parsed
-            .as_ref()
-            .map(|dsn| ports_of(dsn.scheme()))
-            .unwrap_or_default();
+        let scheme = parsed.as_ref().map_or("", Dsn::scheme);
+        let ports = ports_of(scheme);
+        if addresses.is_empty() && scheme == "mysql" {
+            addresses.extend(Builtin::Mysql.default_address());
+        }
+        // What names no port and has none by default is no address, but the name of a bucket.
+        addresses.retain(|address| address.port.is_some() || !ports.is_empty());
         return Ok(Grant::new(&addresses, ports, false));
     };
     let Some(port) = engine.port() else {
@@ -435,13 +438,14 @@ pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     Ok(Grant::new(&addresses, &[port], engine.redirects()))
 }
 
-/// The ports that a scheme stands for where the engine behind it is not ours.
+/// The ports that a scheme stands for where the engine behind it is not known: it may be in a
+/// composed component, and one of ours.
 fn ports_of(scheme: &str) -> &'static [u16] {
     match scheme {
-        "redis" | "rediss" => &[6379],
+        "redis" | "rediss" => &[6379, 7481],
         "mysql" | "mariadb" => &[3306],
-        "http" => &[80],
-        "https" => &[443],
+        "http" => &[80, 4001],
+        "https" => &[443, 4001],
         "postgres" | "postgresql" => &[5432],
         _ => &[],
     }

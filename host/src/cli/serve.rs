@@ -40,7 +40,7 @@ pub(super) struct Serve {
     /// Who may mint; without it everybody. Other users see it unless it is in the environment
     #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     mint_token: Option<String>,
-    /// Which web pages may use it: `*`, or origins like https://example.com, separated by commas
+    /// Which web pages may use it: `*`, or origins like `https://example.com`, separated by commas
     #[arg(long, env = "ARTISANAL_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = SERVER, hide_env_values = true)]
     cors_origin: Option<String>,
     /// How many requests may wait for one sequence; further ones are answered 503
@@ -58,13 +58,13 @@ pub(super) struct Serve {
     /// How many requests may be in flight; further ones are answered 503
     #[arg(long, env = "ARTISANAL_MAX_REQUESTS", value_name = "N", default_value_t = EndpointOptions::default().requests, value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_requests: usize,
-    /// How many instances there may be [default: 1, or 64 for wasi:http@0.2]
+    /// How many instances there may be (default: 1, or 32 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCES", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instances: Option<usize>,
-    /// After how many requests an instance is replaced [default: never, or 1 for wasi:http@0.2]
+    /// After how many requests an instance is replaced (default: never, or 1 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCE_REQUESTS", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instance_requests: Option<usize>,
-    /// How many requests an instance handles at a time [default: all, always 1 for wasi:http@0.2]
+    /// How many requests an instance handles at a time (default: all, always 1 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCE_CONCURRENCY", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instance_concurrency: Option<usize>,
     /// How long an instance without requests is kept [default: for ever]
@@ -111,6 +111,7 @@ impl Serve {
             flags.log_format,
             &format!("warn,int_host=info,int_host::requests={requests}"),
         );
+        allow_many_connections();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -176,8 +177,8 @@ impl Serve {
 
     fn options(&self, flags: &Flags) -> Options {
         let options = flags.options();
-        let instances =
-            u32::try_from(self.keys.len().max(self.max_instances.unwrap_or(0))).unwrap_or(u32::MAX);
+        let endpoints = self.max_instances.unwrap_or(0).saturating_mul(2);
+        let instances = u32::try_from(self.keys.len().max(endpoints)).unwrap_or(u32::MAX);
         Options {
             queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
             instances: options
@@ -303,3 +304,17 @@ async fn end_on_signals(shutdown: Shutdown) {
         shutdown.begin();
     }
 }
+
+/// Raises the limit of open files, of which each connection is one, as far as the process may.
+#[cfg(unix)]
+fn allow_many_connections() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_many_connections() {}

@@ -1,4 +1,4 @@
-//! What command lines mean. Nothing here depends on the environment.
+//! What command lines mean, as long as no `ARTISANAL_*` variable is set.
 
 use super::*;
 use crate::{Builtin, Source};

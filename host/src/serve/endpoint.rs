@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, Proxy, ProxyPre};
@@ -31,7 +32,7 @@ pub struct EndpointOptions {
     /// What the component reads from `wasi:config/store`. It may open the addresses that the DSN
     /// under `dsn` names.
     pub settings: BTreeMap<String, String>,
-    /// The most instances. Default: 1, or 64 for `wasi:http@0.2`.
+    /// The most instances that take requests; as many may finish beside them. Default: 1, or 32 for `wasi:http@0.2`.
     pub instances: Option<usize>,
     /// After how many requests an instance is thrown away. Default: never, or 1.
     pub instance_requests: Option<usize>,
@@ -90,6 +91,8 @@ pub(super) struct Shared {
     pub(super) options: EndpointOptions,
     pub(super) queue: Queue,
     pub(super) closed: Shutdown,
+    /// For instances: twice as many as take requests, since others end beside those.
+    pub(super) places: Arc<Semaphore>,
     in_flight: AtomicUsize,
 }
 
@@ -125,10 +128,12 @@ impl Host {
             Err(_) => ProxyPre::P2(P2Pre::new(instance).map_err(unfit)?),
         };
         if let ProxyPre::P2(_) = pre {
-            options.instances.get_or_insert(64);
+            options.instances.get_or_insert(32);
             options.instance_requests.get_or_insert(1);
             options.instance_concurrency = Some(1);
         }
+        let places = options.instances.unwrap_or(1).saturating_mul(2);
+        let places = places.clamp(2, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             host: self.clone(),
             pre,
@@ -136,6 +141,7 @@ impl Host {
             options,
             queue: Queue::default(),
             closed: Shutdown::new(),
+            places: Arc::new(Semaphore::new(places)),
             in_flight: AtomicUsize::new(0),
         });
         Ok(Endpoint(Arc::new(Handle(shared))))

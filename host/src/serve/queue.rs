@@ -99,12 +99,6 @@ impl Queue {
         !needed
     }
 
-    /// Ends a worker that cannot go on. Who waits is taken by others, or by the next one.
-    pub(super) fn lose(&self) {
-        let mut state = self.lock();
-        state.workers = state.workers.saturating_sub(1);
-    }
-
     /// Nothing is half done between any two statements that could panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

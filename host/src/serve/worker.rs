@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use wasmtime::component::{Accessor, Func};
 use wasmtime::{AsContextMut, Store};
@@ -23,41 +24,35 @@ use wasmtime_wasi_http::handler::{ExpirationError, Prepared, Proxy};
 
 /// Handles requests, with one instance after another, until there are none and the last instance
 /// was idle for too long.
+///
+/// An instance that takes no further requests may have work left, like bodies that are read slowly.
+/// It does that beside the next instance.
 pub(super) async fn work(shared: Arc<Shared>) {
-    let mut present = Present {
-        shared: &shared,
-        left: false,
-    };
     let mut jobs = VecDeque::new();
     loop {
         shared.queue.take(1, &mut jobs);
-        match jobs.pop_front() {
-            Some(job) => lifetime(&shared, job).await,
-            None if shared.queue.leave() => {
-                present.left = true;
-                return;
+        let Some(job) = jobs.pop_front() else {
+            match shared.queue.leave() {
+                true => return,
+                false => continue,
             }
-            None => {}
-        }
-    }
-}
-
-/// Sees to it that a worker that panics is not counted on any longer.
-struct Present<'a> {
-    shared: &'a Shared,
-    left: bool,
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        if !self.left {
-            self.shared.queue.lose();
-        }
+        };
+        let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else {
+            return;
+        };
+        let (retire, retired) = oneshot::channel();
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            lifetime(&shared, job, retire).await;
+            drop(place);
+        });
+        // However the instance ends, this resolves.
+        let _ = retired.await;
     }
 }
 
 /// Makes an instance, lets it handle `first` and what comes after it, and throws it away.
-async fn lifetime(shared: &Shared, first: Job) {
+async fn lifetime(shared: &Shared, first: Job, retire: Retire) {
     let patience = shared.options.patience;
     let (mut store, proxy) = match timeout(patience, shared.instantiate()).await {
         Ok(Ok(made)) => made,
@@ -74,14 +69,18 @@ async fn lifetime(shared: &Shared, first: Job) {
     };
     let pulse = Pulse::new();
     let ended = tokio::select! {
-        ended = handle(shared, &mut store, &proxy, first, &pulse) => ended,
+        ended = handle(shared, &mut store, &proxy, first, &pulse, retire) => ended,
         () = pulse.missed(patience) => {
             Err(wasmtime::format_err!("it blocked all its requests for longer than one may take"))
         }
         () = shared.closed.requested() => Ok(()),
     };
     if let Err(error) = ended {
-        tracing::error!("the component broke; the next request gets a new instance: {error:#}");
+        tracing::error!(
+            "the component broke, the next request gets a new instance: {}",
+            error.root_cause()
+        );
+        tracing::debug!("where it broke: {error:?}");
     }
 }
 
@@ -91,6 +90,7 @@ async fn handle(
     proxy: &Proxy,
     first: Job,
     pulse: &Pulse,
+    retire: Retire,
 ) -> wasmtime::Result<()> {
     let function = match proxy {
         Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
@@ -106,13 +106,17 @@ async fn handle(
                 function,
                 jobs,
                 begun: 0,
-                accepting: true,
+                late: false,
+                retire: Some(retire),
             }
             .run(pulse)
             .await
         })
         .await?
 }
+
+/// Tells a worker that its instance takes no further requests.
+type Retire = oneshot::Sender<()>;
 
 /// An instance and its requests.
 struct Instance<'a> {
@@ -124,8 +128,10 @@ struct Instance<'a> {
     jobs: VecDeque<Job>,
     /// How many requests were begun.
     begun: usize,
-    /// Whether it takes further requests. If not, it ends when those it has are done.
-    accepting: bool,
+    /// Whether a request took too long. It goes on inside, so no others are given to this instance.
+    late: bool,
+    /// To be sent once it takes no further requests.
+    retire: Option<Retire>,
 }
 
 impl Drop for Instance<'_> {
@@ -146,22 +152,28 @@ impl<'a> Instance<'a> {
             }
             if !self.jobs.is_empty() && is_ready(accessor, function).await {
                 while let Some(job) = self.jobs.pop_front() {
-                    running.push(self.begin(job)?);
+                    match options.patience.checked_sub(job.since.elapsed()) {
+                        Some(left) => running.push(self.begin(job, left)?),
+                        None => drop(job.reply.send(Err(ExpirationError.into()))),
+                    }
                 }
             }
             let room = self.room(running.len());
-            if running.is_empty() && self.jobs.is_empty() && room == 0 {
-                // What the guest still does for requests that it answered.
-                let _ = timeout(options.patience, rest(accessor)).await;
-                return Ok(());
+            if self.late || (running.is_empty() && self.jobs.is_empty() && room == 0) {
+                self.shared.queue.give_back(&mut self.jobs);
+                if let Some(retire) = self.retire.take() {
+                    let _ = retire.send(());
+                }
+                if running.is_empty() {
+                    // What the guest still does for requests that it answered.
+                    let _ = timeout(options.patience, rest(accessor)).await;
+                    return Ok(());
+                }
             }
             pulse.beat(!running.is_empty());
             tokio::select! {
                 biased;
-                Some(in_time) = running.next(), if !running.is_empty() => {
-                    // A request that took too long goes on inside, to no use.
-                    self.accepting &= in_time?;
-                }
+                Some(in_time) = running.next(), if !running.is_empty() => self.late |= !in_time?,
                 () = ready(accessor, function), if !self.jobs.is_empty() => {}
                 () = self.shared.queue.pushed(), if room > 0 => {}
                 () = idle(accessor, options.idle), if running.is_empty() => return Ok(()),
@@ -173,7 +185,7 @@ impl<'a> Instance<'a> {
     /// How many further requests it may take now.
     fn room(&self, running: usize) -> usize {
         let options = &self.shared.options;
-        if !self.accepting {
+        if self.late {
             return 0;
         }
         let ever = options
@@ -191,14 +203,10 @@ impl<'a> Instance<'a> {
     fn begin(
         &mut self,
         job: Job,
+        left: Duration,
     ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<bool>> + use<'a>> {
         self.begun += 1;
         let (accessor, proxy) = (self.accessor, self.proxy);
-        let left = self
-            .shared
-            .options
-            .patience
-            .saturating_sub(job.since.elapsed());
         let prepared = accessor.with(|mut store| {
             store.data_mut().new_call();
             Prepared::new(

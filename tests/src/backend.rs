@@ -56,6 +56,12 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// Whether the engine asks its server for other addresses of the same server, and so finds a way around
+    /// a proxy.
+    fn knows_other_ways(&self) -> bool {
+        false
+    }
+
     /// Kills what holds the integers, without warning, and starts it again.
     fn crash(&self) {}
 }

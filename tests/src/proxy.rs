@@ -65,14 +65,15 @@ impl Proxy {
     /// # Panics
     /// When no port can be listened on.
     pub fn to(target: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
         let (port, listener) = crate::server::on_free_port(|port| {
-            let listener = runtime.block_on(listen(port)).map_err(|e| e.to_string())?;
+            // The standard library sets SO_REUSEADDR, as tokio does.
+            let listener =
+                std::net::TcpListener::bind(loopback(port)).map_err(|e| e.to_string())?;
             Ok((port, listener))
         });
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
         let shared = Arc::new(Shared {
             fault: watch::Sender::new(Fault::None),
             target: watch::Sender::new(loopback(target)),
@@ -87,7 +88,12 @@ impl Proxy {
         let thread = std::thread::Builder::new()
             .name(format!("proxy {port}"))
             .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
                 runtime.block_on(async {
+                    let listener = TcpListener::from_std(listener).expect("a runtime is there");
                     tokio::select! {
                         () = serve(port, listener, serving) => {}
                         _ = stopped => {}
@@ -162,7 +168,7 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    // Tokio sets SO_REUSEADDR, so that the port can be taken again after `Refuse`.
+    // With SO_REUSEADDR, which tokio sets, the port can be taken again after `Refuse`.
     TcpListener::bind(loopback(port)).await
 }
 

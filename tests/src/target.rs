@@ -27,22 +27,28 @@ fn profile_directory() -> PathBuf {
     .to_owned()
 }
 
-/// The `int-host` program of the profile that the running test was built with. Built by the
-/// first call, since cargo builds the programs of a package only for that package's own tests.
+/// The program `int-host`: the one that the environment variable `INT_HOST` names, or else that
+/// of the profile that the running test was built with. That one is built by the first call, since cargo
+/// builds the programs of a package only for that package's own tests.
 ///
 /// # Panics
 /// When it does not build.
 pub fn int_host() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(named) = std::env::var_os("INT_HOST").filter(|path| !path.is_empty()) {
+            // Commands run in folders of their own.
+            return std::path::absolute(&named).unwrap_or_else(|e| panic!("{named:?}: {e}"));
+        }
         let folder = profile_directory();
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
             Some(profile) => profile,
         };
+        let target = directory();
         cargo(
             &["build", "--package", "int-host", "--profile", profile],
-            &directory(),
+            &target,
         );
         folder.join(format!("int-host{}", std::env::consts::EXE_SUFFIX))
     })

@@ -169,8 +169,9 @@ fn every_way_to_fail_has_its_code() {
         let outcome = place.run(line);
         outcome.assert_failed(*code, says);
         assert!(!outcome.stderr.contains(PASSWORD), "{outcome:?}");
-        assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
-        if *code != 2 {
+        assert!(!outcome.stderr.contains("panicked at host/"), "{outcome:?}");
+        // A component that traps may say so itself.
+        if !matches!(code, 2 | 7) {
             assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
         }
     }

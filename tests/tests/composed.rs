@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         "a_composed_endpoint_keeps_to_its_address",
         keeps_to_its_address,
     );
+    suite.test("a_server_outlives_its_component", outlives_its_component);
     suite.test("an_endpoint_survives_many_instances", many_instances);
     suite.run()
 }
@@ -79,7 +80,7 @@ fn under_int_host(kind: Kind) {
             "--key",
             &key,
             "--keys",
-            "second",
+            &second(&key),
             "--admin-token",
             TOKEN,
         ]);
@@ -123,7 +124,7 @@ fn under_wasmtime(kind: Kind, program: &Path) {
     for (name, value) in [
         ("dsn", dsn.as_str()),
         ("key", "composed"),
-        ("keys", "second"),
+        ("keys", "composed second"),
         ("admin_token", TOKEN),
     ] {
         command.args(["-S", &format!("config-var={name}={value}")]);
@@ -131,7 +132,13 @@ fn under_wasmtime(kind: Kind, program: &Path) {
     command.arg(file);
     let serving =
         Serving::start_saying(command, |log| log.contains("Serving HTTP").then_some(port));
-    check(&serving, "composed", kind.engine.about().counts);
+    if backend.reach() == Reach::Sequence {
+        // Each instance has integers of its own, and it is wasmtime that says how many instances there are.
+        assert_eq!(serving.get("/").integer(), 2);
+        assert_eq!(serving.get("/ping").body, "PONG");
+    } else {
+        check(&serving, "composed", kind.engine.about().counts);
+    }
 }
 
 /// The manifest of an engine, if there is one.
@@ -167,7 +174,7 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     };
     command.env("SPIN_VARIABLE_DSN", dsn);
     command.env("SPIN_VARIABLE_KEY", "composed");
-    command.env("SPIN_VARIABLE_KEYS", "second");
+    command.env("SPIN_VARIABLE_KEYS", second("composed"));
     command.env("SPIN_VARIABLE_ADMIN_TOKEN", TOKEN);
     if let Some(port) = backend.port() {
         let scheme = if kind.engine.about().name == "rqlite" {
@@ -183,6 +190,11 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     let serving =
         Serving::start_saying(command, |log| log.contains("Serving http").then_some(port));
     check(&serving, "composed", kind.engine.about().counts);
+}
+
+/// The key of the other sequence that servers have.
+fn second(key: &str) -> String {
+    format!("{key} second")
 }
 
 /// What every host must make of the endpoint.
@@ -248,7 +260,8 @@ fn check(serving: &Serving, key: &str, counts: &str) {
         .as_str()
         .and_then(|text| text.parse::<i64>().ok());
     assert!(next > Some(exact), "{}", minted.body);
-    let second = serving.request("POST", "/v1/sequences/second/next", &[], "");
+    let other = format!("/v1/sequences/{}/next", second(key).replace(' ', "%20"));
+    let second = serving.request("POST", &other, &[], "");
     assert_eq!(second.json()["first"], first, "{}", second.body);
     assert_eq!(serving.get("/v1/sequences/third").status, 404);
     at_once(serving);
@@ -291,38 +304,83 @@ fn at_once(serving: &Serving) {
     History::from_iter(records.into_iter().flatten()).assert_clean();
 }
 
-/// The endpoint may open what its DSN names, and nothing else.
+/// The endpoint with an engine that tries to get out, as far as the host lets it.
 fn keeps_to_its_address() {
     let place = Place::default();
-    let file = compose(&place, "redis", "spin");
-    let redis = integration_tests::redis::Redis::start();
-    let named = redis.dsn();
-    // The DSN that the component reads names another address than the one that the host was told.
-    let elsewhere = format!("dsn=redis://127.0.0.2:{}?timeout=500ms", redis.port());
-    let serving = place.serve(&["--component", &file, "--dsn", &named]);
-    assert_eq!(serving.get("/").integer(), 2);
-    serving.stop();
-    let serving = place.serve(&["--component", &file, "--config", &elsewhere]);
-    let answer = serving.get("/");
-    assert!(matches!(answer.status, 502 | 503), "{}", answer.body);
-    // Neither files nor the environment: settings come from the host alone.
-    let mut command = place.command(&[
-        "serve",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let dials = format!("dials?to={address}");
+    let file = compose_misbehaving(&place);
+    for attempt in [
+        &dials,
+        "reads?to=/etc/passwd",
+        "environment",
+        "listens",
+        "talks?to=127.0.0.1:53",
+    ] {
+        for authority in ["", "127.0.0.1:9"] {
+            let dsn = format!("misbehaving://{authority}/{attempt}");
+            let serving = place.serve(&["--component", &file, "--dsn", &dsn]);
+            let answer = serving.get("/");
+            assert_eq!(answer.status, 502, "{dsn}: {}", answer.body);
+            assert_eq!(answer.json()["code"], "denied", "{dsn}: {}", answer.body);
+        }
+    }
+    listener.set_nonblocking(true).expect("set");
+    assert!(listener.accept().is_err(), "somebody connected");
+    // The control: with the permission it gets there.
+    let dsn = format!("misbehaving:///{dials}");
+    let allowed = address.to_string();
+    let serving = place.serve(&[
         "--component",
         &file,
+        "--dsn",
+        &dsn,
+        "--allow-host",
+        &allowed,
     ]);
-    command.env("DSN", &named);
-    let serving = Serving::start(command);
     let answer = serving.get("/");
-    assert!(
-        answer.status >= 500 || answer.status == 400,
-        "{}",
-        answer.body
-    );
+    assert!(answer.body.contains("ESCAPED"), "{}", answer.body);
+}
+
+/// The endpoint with an engine that breaks: the request that met it fails, and the server stays.
+fn outlives_its_component() {
+    let place = Place::default();
+    let file = compose_misbehaving(&place);
+    for habit in ["traps", "hog", "spins", "waits"] {
+        let dsn = format!("misbehaving:///{habit}");
+        let serving = place.serve(&[
+            "--component",
+            &file,
+            "--dsn",
+            &dsn,
+            "--request-timeout",
+            "3s",
+        ]);
+        assert_eq!(serving.get("/ping").status, 200);
+        for _ in 0..2 {
+            let answer = serving.get("/");
+            assert!(
+                (500..=504).contains(&answer.status),
+                "{habit}: {}",
+                answer.body
+            );
+            assert_eq!(serving.get("/ping").status, 200, "{habit}");
+        }
+        let (status, log) = serving.stop();
+        assert_eq!(status.code(), Some(0), "{habit}: {log}");
+        assert!(!log.contains("panicked at host/"), "{habit}: {log}");
+    }
+}
+
+fn compose_misbehaving(place: &Place) -> String {
+    let component = target::component("misbehaving");
+    let file = place.file("misbehaving.wasm");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let component = component.to_str().expect("UTF-8");
+    let outcome = place.run(&["compose", "--component", component, "-o", &file]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    file
 }
 
 /// Instances that are thrown away all the time lose nothing and repeat nothing.

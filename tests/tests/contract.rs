@@ -1,6 +1,6 @@
 //! The contract, C1 to C10, for every engine that `int-host` carries.
 
-use integration_tests::backend::{Backend, KINDS};
+use integration_tests::backend::KINDS;
 use integration_tests::contract::{PROMISES, Stage};
 use integration_tests::suite::Suite;
 use std::process::ExitCode;
@@ -9,17 +9,15 @@ use std::sync::{Arc, OnceLock};
 fn main() -> ExitCode {
     let mut suite = Suite::new().threads(4);
     for kind in KINDS {
-        // Started by the first promise that needs it; gone when the last one is done.
-        let shared: Arc<OnceLock<Arc<dyn Backend>>> = Arc::default();
+        // Set by the first promise that needs it; its servers are gone when the last one is done.
+        let shared: Arc<OnceLock<Stage>> = Arc::default();
         for promise in &PROMISES {
             let name = format!("{}::{}", kind.engine.about().name, promise.name);
             let shared = Arc::clone(&shared);
-            suite.test_unless((kind.missing)(), name, move || {
-                let backend = match promise.own_server {
-                    true => Arc::from((kind.start)()),
-                    false => Arc::clone(shared.get_or_init(|| Arc::from((kind.start)()))),
-                };
-                (promise.test)(&Stage::new(kind.engine, backend));
+            let stage = || Stage::new(kind.engine, Arc::from((kind.start)()));
+            suite.test_unless((kind.missing)(), name, move || match promise.own_server {
+                true => (promise.test)(&stage()),
+                false => (promise.test)(shared.get_or_init(stage)),
             });
         }
     }

@@ -102,14 +102,16 @@ fn computing_has_a_limit_and_disturbs_nobody() {
     runtime.block_on(async {
         let spins = open("spins").await;
         let behaves = open("behaves").await;
-        let mut spinning = tokio::spawn(async move { failure(&spins).await });
-        let mut minted = 0;
-        let error = loop {
-            tokio::select! {
-                error = &mut spinning => break error.expect("no panic"),
-                span = behaves.next(1) => { span.expect("minted"); minted += 1; }
+        let spinning = tokio::spawn(async move { failure(&spins).await });
+        let minting = tokio::spawn(async move {
+            let mut minted = 0;
+            while !spinning.is_finished() {
+                behaves.next(1).await.expect("minted");
+                minted += 1;
             }
-        };
+            (minted, spinning.await.expect("no panic"))
+        });
+        let (minted, error) = minting.await.expect("no panic");
         assert_broken(&error, "computed for longer than its limit");
         assert!(minted > 1, "{minted} mints beside the one that computed");
     });
@@ -145,7 +147,8 @@ fn callers_beyond_the_queue_are_turned_away_at_once() {
         }
         let errors = callers.join_all().await;
         let busy = errors.iter().filter(|e| **e == Error::Busy).count();
-        assert!((85..=99).contains(&busy), "{busy} of 100 were turned away");
+        // Ten were under way and ten waited, or one and ten.
+        assert!((80..=89).contains(&busy), "{busy} of 100 were turned away");
         assert!(errors.iter().all(|e| matches!(kind(e), "busy" | "broken")));
     });
 }

@@ -616,7 +616,7 @@ fn a_wrong_start_is_told_at_once() {
     drop(listener);
     let outcome = place.run(&["serve", "--port", "0", "--engine", "redis"]);
     outcome.assert_failed(2, &["redis://"]);
-    let outcome = place.run(&["serve", "--port", "0", "--key", ""]);
+    let outcome = place.run(&["serve", "--port", "0", "--key", "a\nb"]);
     outcome.assert_failed(2, &["key"]);
     let outcome = place.run(&[
         "serve",

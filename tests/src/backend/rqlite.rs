@@ -40,6 +40,10 @@ impl Backend for RqliteBackend {
         Some(format!("http://somebody:{password}@127.0.0.1:{port}"))
     }
 
+    fn knows_other_ways(&self) -> bool {
+        true
+    }
+
     fn crash(&self) {
         self.server.node(0).kill();
         self.server.node(0).start_again();

@@ -46,6 +46,10 @@ impl Backend for SummitdbBackend {
         true
     }
 
+    fn knows_other_ways(&self) -> bool {
+        true
+    }
+
     fn crash(&self) {
         self.server.node(0).kill();
         self.server.node(0).start_again();

@@ -152,11 +152,10 @@ fn usable(key: &str, table: &Table, server: &Server) -> Result<(), String> {
     promise(server, &table.engine).map_err(|why| {
         let engine = if server.is_alone() && !server.is_lookalike() {
             format!(
-                " Or change the table's storage engine: ALTER TABLE {name} ENGINE={}.",
-                if server.keeps_counters() {
-                    "InnoDB"
-                } else {
-                    "MyISAM"
+                " Or change the table's storage engine: ALTER TABLE {name} ENGINE={}",
+                match server.innodb_repeats() {
+                    None => "InnoDB",
+                    Some(_) => "MyISAM (which a crash of the server may damage)",
                 }
             )
         } else {
@@ -199,12 +198,10 @@ fn promise(server: &Server, engine: &str) -> Result<(), String> {
     }
     match engine.to_ascii_lowercase().as_str() {
         "myisam" => Ok(()),
-        "innodb" if server.keeps_counters() => Ok(()),
-        "innodb" => Err(format!(
-            "InnoDB in version {} forgets its AUTO_INCREMENT counter at a restart, and integers \
-             could come again",
-            server.version
-        )),
+        "innodb" => match server.innodb_repeats() {
+            None => Ok(()),
+            Some(why) => Err(format!("{why}, so integers could come again")),
+        },
         _ => Err(format!(
             "its storage engine is {engine}, and only InnoDB's and MyISAM's counters are known \
              to be safe"

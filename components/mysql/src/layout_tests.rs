@@ -139,7 +139,17 @@ fn ticket_tables_that_cannot_promise_are_refused() {
         (
             tickets("InnoDB"),
             server("5.7.44"),
-            "forgets its AUTO_INCREMENT",
+            "MySQL's InnoDB sets an AUTO_INCREMENT counter back",
+        ),
+        (
+            tickets("InnoDB"),
+            server("8.4.3"),
+            "MySQL's InnoDB sets an AUTO_INCREMENT counter back",
+        ),
+        (
+            tickets("InnoDB"),
+            server("10.6.18-MariaDB"),
+            "InnoDB before MariaDB 10.11",
         ),
         (
             tickets("InnoDB"),
@@ -155,13 +165,15 @@ fn ticket_tables_that_cannot_promise_are_refused() {
             "{message}"
         );
     }
-    assert!(decide("integers", &namesake(tickets("MyISAM")), &server("5.7.44")).is_ok());
+    for mysql in ["5.7.44", "8.4.3"] {
+        assert!(decide("integers", &namesake(tickets("MyISAM")), &server(mysql)).is_ok());
+    }
     let message = refusal("integers", &namesake(tickets("InnoDB")), &server("5.7.44"));
     assert!(message.contains("ENGINE=MyISAM"), "{message}");
     let message = refusal("integers", &namesake(tickets("Aria")), &mariadb());
     assert!(message.contains("ENGINE=InnoDB"), "{message}");
     // Without a table there is nothing to refuse: the sequence goes into a row.
-    for server in [galera, group, server("5.7.44")] {
+    for server in [galera, group, server("5.7.44"), server("8.4.3")] {
         let plan = decide("integers", &Found::default(), &server).unwrap();
         assert_eq!(plan.layout, Layout::Rows(Rows::new("integers")));
     }

@@ -25,12 +25,12 @@
 //! | a table of that shape, named as the key | in it, shared with the original |
 //! | a row for the key in `artisanal_integers` | in that row |
 //! | both | nowhere: an error, which says which table to rename |
-//! | neither, key `integers` | in a ticket table that the first mint creates, on InnoDB |
-//! | neither, any other key | in a row, in a table that the first mint creates |
+//! | neither, key `integers`, MariaDB | in a ticket table that the first mint creates, on InnoDB |
+//! | neither, otherwise | in a row, in a table that the first mint creates |
 //!
 //! Names are compared byte by byte, and keys are stored as bytes, so case and trailing spaces
 //! count. A ticket table on a server that cannot promise what is said below is refused, with the
-//! statements that move its sequence to a row; there `integers` is kept in a row from the start.
+//! statements that move its sequence to a row.
 //! A sequence that was there and is gone, with its table or row, is an error as long as the engine
 //! remembers it, not a new sequence that counts from 1 again.
 //!
@@ -56,7 +56,7 @@
 //!   `innodb_autoinc_lock_mode` 2, MySQL 8's default, no lock of InnoDB's prevents it.
 //! - A `REPLACE` of n rows draws n values at once and costs n rows (InnoDB: quadratic, 20 ms for
 //!   17 rows); with a large `auto_increment_increment` it costs two rows and skips as many
-//!   integers as it mints, n is bounded, and MySQL 8.0.14 to 8.0.17 asks for a privilege.
+//!   integers as it mints, and n is bounded.
 //!
 //! So a mint locks the table, all in one text and one round trip:
 //!
@@ -72,8 +72,7 @@
 //!
 //! `LOCK TABLES … WRITE` is granted when no statement or transaction of anybody uses the table, so
 //! nobody holds a drawn and unwritten value, and nobody draws until it is released: on MyISAM and
-//! InnoDB, whatever the `innodb_autoinc_lock_mode`, in MySQL and in MariaDB. (4) draws v, above
-//! everything ever drawn. (5) writes m = v + n − 1, and both engines move their counter past an id
+//! InnoDB, whatever the `innodb_autoinc_lock_mode`. (4) draws v, above everything ever drawn. (5) writes m = v + n − 1, and both engines move their counter past an id
 //! that is written explicitly. So [v, m] is this call's, and whoever draws later gets more,
 //! whatever the increment and offset of their session. `GREATEST` is for an id that somebody
 //! raised by hand on a server where `UPDATE` leaves the counter behind. (3) fails when m would be
@@ -92,10 +91,18 @@
 //! INSERT and UPDATE; CREATE to create). A transaction left open that has read the ticket table,
 //! a backup for instance, holds up minting until it ends; the error is `unavailable`.
 //!
-//! Refused, because table locks or counters do not mean this there: Galera clusters, replication
-//! groups with several primaries, InnoDB before MySQL 8.0 and MariaDB 10.2.4 (counters in memory
-//! only: a restart may repeat integers), storage engines other than InnoDB and MyISAM, and
-//! products that only speak MySQL's language.
+//! So ticket tables are used on MyISAM, in both servers, and on InnoDB in MariaDB since 10.11.
+//! Refused, because table locks or counters do not mean this there:
+//!
+//! - InnoDB in MySQL. When a session draws with a smaller `auto_increment_increment` than the
+//!   session that used the same cached table handler last, InnoDB takes the older increment off
+//!   the counter, whatever was drawn through other handlers since. A later draw, of the original's
+//!   as well as of ours, then repeats integers; 8.0.15 does so within seconds when originals with
+//!   increments of 1, 2 and 50 mint at once, without this engine. No client can see the sessions
+//!   to come, so none can promise anything. Before 8.0 a restart sets the counter back, too.
+//! - InnoDB in MariaDB before 10.11: the same was in it, and left it at some time.
+//! - Galera clusters and replication groups with several primaries, whose nodes have table locks
+//!   and counters of their own; other storage engines; products that only speak MySQL's language.
 //!
 //! # What survives (C9)
 //!
@@ -104,8 +111,9 @@
 //! second may be lost and **its integers come again**. `sync_binlog=1` does the same for replicas.
 //! A failover to a replica that had not received everything, as with asynchronous replication,
 //! loses integers in the same way. **MyISAM is not crash-safe**: a killed server may find the
-//! table damaged, and its repair may put the counter back. Change such a table with `ALTER TABLE
-//! integers ENGINE=InnoDB`; the original does not notice.
+//! table damaged, and its repair may put the counter back. On MariaDB change such a table with
+//! `ALTER TABLE integers ENGINE=InnoDB`, which the original does not notice; on MySQL move the
+//! sequence to a row.
 //!
 //! A lost reply is followed by another mint, so integers may be skipped and none repeated (C7).
 //! Deadlocks, lock waits, servers that restart or that are read-only for now are tried again until

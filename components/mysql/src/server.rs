@@ -78,10 +78,25 @@ impl Server {
         server
     }
 
-    /// Whether InnoDB's counters survive a restart: since MySQL 8.0.0 and MariaDB 10.2.4.
-    pub(crate) fn keeps_counters(&self) -> bool {
-        let since = if self.mariadb { [10, 2, 4] } else { [8, 0, 0] };
-        self.numbers >= since
+    /// Why InnoDB's AUTO_INCREMENT counters may hand out a value again here; None where they never
+    /// do, as since MariaDB 10.11.
+    ///
+    /// Up to MySQL 5.7 and MariaDB 10.2.3 a restart loses the counter. In every MySQL, and in
+    /// MariaDB versions before it was found wrong, a session whose `auto_increment_increment` is
+    /// not that of the session which used the same cached table handler before it sets the counter
+    /// back by the older increment, whatever others drew since (`ha_innobase::get_auto_increment`).
+    pub(crate) fn innodb_repeats(&self) -> Option<&'static str> {
+        if self.mariadb {
+            (self.numbers < [10, 11, 0]).then_some(
+                "InnoDB before MariaDB 10.11 may set an AUTO_INCREMENT counter back, after a \
+                 restart or when sessions differ in auto_increment_increment",
+            )
+        } else {
+            Some(
+                "MySQL's InnoDB sets an AUTO_INCREMENT counter back when sessions differ in \
+                 auto_increment_increment, and before version 8.0 at a restart",
+            )
+        }
     }
 
     /// Whether no other server writes the same tables.
@@ -120,29 +135,27 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_survive() {
-        for kept in [
+    fn counters_that_never_go_back() {
+        for sound in [
+            "10.11.19-MariaDB-0+deb12u1",
+            "5.5.5-10.11.8-MariaDB",
+            "11.4.2-MariaDB",
+        ] {
+            assert_eq!(version(sound).innodb_repeats(), None, "{sound}");
+        }
+        for unsound in [
             "8.0.15",
             "8.4.3-log",
             "9.1.0",
-            "10.2.4-MariaDB",
-            "10.11.19-MariaDB-0+deb12u1",
-            "5.5.5-10.4.8-MariaDB",
-            "11.4.2-MariaDB",
-        ] {
-            assert!(version(kept).keeps_counters(), "{kept}");
-        }
-        for forgotten in [
+            "10.11.0",
             "5.7.44-log",
-            "5.6.51",
-            "10.2.3-MariaDB",
-            "10.1.48-MariaDB",
-            "5.5.5-10.1.9-MariaDB",
+            "10.6.19-MariaDB",
+            "5.5.5-10.4.8-MariaDB",
             "",
             "unknown",
-            "99999999999.0.0",
+            "99999999999.0.0-MariaDB",
         ] {
-            assert!(!version(forgotten).keeps_counters(), "{forgotten}");
+            assert!(version(unsound).innodb_repeats().is_some(), "{unsound}");
         }
     }
 

@@ -36,7 +36,7 @@ pub trait Group: Send + Sync {
 
 /// The groups that engines are tested on: the engine, how to start its group, and why there is none
 /// on this machine.
-pub const GROUPS: &[(Builtin, fn() -> Box<dyn Group>, Missing)] = &[
+pub const GROUPS: &[(Builtin, Start, Missing)] = &[
     (Builtin::Redis, || Box::new(Redis::start()), || None),
     (Builtin::Mysql, || Box::new(MariaDb::start()), || None),
     (Builtin::Rqlite, || Box::new(Rqlite::cluster(3)), || None),
@@ -46,6 +46,9 @@ pub const GROUPS: &[(Builtin, fn() -> Box<dyn Group>, Missing)] = &[
         || summitdb::program().is_none().then_some(summitdb::MISSING),
     ),
 ];
+
+/// How a group is started.
+pub type Start = fn() -> Box<dyn Group>;
 
 /// Why something cannot run here; None when it can.
 pub type Missing = fn() -> Option<&'static str>;

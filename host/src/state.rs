@@ -18,6 +18,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(20);
 /// A tick that comes so long after the one before it was not missed by computing.
 const LATE: Duration = TICK.saturating_mul(3);
 
+/// How many calls may compute together for as long as one may alone. So many at a time only occur
+/// where each computes for a fraction of a millisecond.
+const CROWD: usize = 256;
+
 /// What a component is given besides its own memory.
 #[derive(Clone, Default)]
 pub(crate) struct Rights {
@@ -45,6 +49,7 @@ pub(crate) struct State {
     settings: Settings,
     limits: StoreLimits,
     ticks_spent: u32,
+    ticks_allowed: u32,
     /// When the clock of guest code was last seen to tick.
     last_tick: Option<Instant>,
 }
@@ -80,6 +85,7 @@ impl State {
                 .tables(100)
                 .build(),
             ticks_spent: 0,
+            ticks_allowed: limits.ticks,
             last_tick: None,
         };
         let mut store = wasmtime::Store::new(engine, state);
@@ -92,10 +98,10 @@ impl State {
             let late = |last| now.saturating_duration_since(last) > LATE;
             let waited = state.last_tick.replace(now).is_none_or(late);
             state.ticks_spent += u32::from(!waited);
-            if state.ticks_spent > limits.ticks {
+            if state.ticks_spent > state.ticks_allowed {
                 wasmtime::bail!(
                     "{OVERRUN} of {} ms",
-                    u128::from(limits.ticks) * TICK.as_millis()
+                    u128::from(state.ticks_allowed) * TICK.as_millis()
                 );
             }
             Ok(UpdateDeadline::Yield(1))
@@ -107,6 +113,14 @@ impl State {
     /// Begins the account of a call's ticks anew.
     pub(crate) fn new_call(&mut self) {
         self.ticks_spent = 0;
+    }
+
+    /// The same for an instance that handles many calls at a time: one limit for all of them, and
+    /// another one for every [`CROWD`] of them.
+    pub(crate) fn new_call_among(&mut self, calls: usize, limits: Limits) {
+        let crowds = u32::try_from(calls / CROWD).unwrap_or(u32::MAX);
+        self.ticks_spent = 0;
+        self.ticks_allowed = limits.ticks.saturating_mul(crowds.saturating_add(1));
     }
 
     pub(crate) fn keyvalue(&mut self) -> KeyValue<'_> {

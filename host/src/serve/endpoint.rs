@@ -2,7 +2,7 @@
 
 use super::Shutdown;
 use super::queue::{Job, Queue};
-use super::worker::work;
+use super::worker::start;
 use crate::sequence::grant;
 use crate::settings::Settings;
 use crate::state::{Rights, State};
@@ -149,7 +149,17 @@ impl Host {
 }
 
 impl Endpoint {
-    /// Answers one request. To be called inside a tokio runtime.
+    fn start_worker(&self) {
+        let shared = &self.0.0;
+        if let Err(error) = start(Arc::clone(shared)) {
+            tracing::error!(%error, "no thread for an instance");
+            for job in shared.queue.not_started() {
+                let _ = job.reply.send(Err(wasmtime::Error::from(Unstarted)));
+            }
+        }
+    }
+
+    /// Answers one request.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many requests are in flight, [`Error::Unavailable`] when the answer
@@ -168,7 +178,7 @@ impl Endpoint {
             .queue
             .push(job, shared.options.instances.unwrap_or(1))
         {
-            tokio::spawn(work(Arc::clone(shared)));
+            self.start_worker();
         }
         match answer.await {
             Ok(Ok(response)) => Ok(response),
@@ -214,6 +224,10 @@ impl Drop for Counted<'_> {
 }
 
 impl Shared {
+    pub(super) fn limits(&self) -> crate::state::Limits {
+        self.host.limits()
+    }
+
     /// A fresh instance in a store of its own.
     pub(super) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Proxy)> {
         let mut store = State::store(

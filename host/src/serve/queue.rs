@@ -89,6 +89,17 @@ impl Queue {
         self.pushed.notified()
     }
 
+    /// Takes back that a worker was started: it could not be. Returns who waits for it, unless
+    /// others take them.
+    pub(super) fn not_started(&self) -> VecDeque<Job> {
+        let mut state = self.lock();
+        state.workers = state.workers.saturating_sub(1);
+        match state.workers {
+            0 => std::mem::take(&mut state.waiting),
+            _ => VecDeque::new(),
+        }
+    }
+
     /// Ends a worker. False when requests wait that nobody else would take: then it must go on.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.lock();

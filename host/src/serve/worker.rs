@@ -11,44 +11,65 @@ use crate::state::State;
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
+use tokio::runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wasmtime::component::{Accessor, Func};
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{ExpirationError, Prepared, Proxy};
 
+/// Starts a worker, on a thread of its own.
+///
+/// Guests compute. Among the tasks of connections they would either hold those up, or get no more
+/// than a turn for each turn of thousands of clients that only come to be refused.
+pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name("instance".into())
+        .spawn(move || runtime.block_on(work(shared)))
+        .map(drop)
+}
+
 /// Handles requests, with one instance after another, until there are none and the last instance
 /// was idle for too long.
 ///
 /// An instance that takes no further requests may have work left, like bodies that are read slowly.
 /// It does that beside the next instance.
-pub(super) async fn work(shared: Arc<Shared>) {
+async fn work(shared: Arc<Shared>) {
+    let mut instances = JoinSet::new();
     let mut jobs = VecDeque::new();
     loop {
         shared.queue.take(1, &mut jobs);
         let Some(job) = jobs.pop_front() else {
             match shared.queue.leave() {
-                true => return,
+                true => break,
                 false => continue,
             }
         };
         let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else {
-            return;
+            break;
         };
         let (retire, retired) = oneshot::channel();
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
+        instances.spawn(async move {
             lifetime(&shared, job, retire).await;
             drop(place);
         });
         // However the instance ends, this resolves.
         let _ = retired.await;
+        while instances.try_join_next().is_some() {}
     }
+    instances.join_all().await;
 }
 
 /// Makes an instance, lets it handle `first` and what comes after it, and throws it away.
@@ -153,7 +174,10 @@ impl<'a> Instance<'a> {
             if !self.jobs.is_empty() && is_ready(accessor, function).await {
                 while let Some(job) = self.jobs.pop_front() {
                     match options.patience.checked_sub(job.since.elapsed()) {
-                        Some(left) => running.push(self.begin(job, left)?),
+                        Some(left) => {
+                            let beginning = self.begin(job, left, running.len())?;
+                            running.push(beginning);
+                        }
                         None => drop(job.reply.send(Err(ExpirationError.into()))),
                     }
                 }
@@ -199,16 +223,18 @@ impl<'a> Instance<'a> {
         ever.min(now).saturating_sub(self.jobs.len())
     }
 
-    /// Begins a request. The future says whether it was answered in time.
+    /// Begins a request beside others. The future says whether it was answered in time.
     fn begin(
         &mut self,
         job: Job,
         left: Duration,
+        others: usize,
     ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<bool>> + use<'a>> {
         self.begun += 1;
         let (accessor, proxy) = (self.accessor, self.proxy);
+        let limits = self.shared.limits();
         let prepared = accessor.with(|mut store| {
-            store.data_mut().new_call();
+            store.data_mut().new_call_among(others, limits);
             Prepared::new(
                 store.as_context_mut(),
                 proxy,

@@ -55,6 +55,9 @@ pub(super) struct Flags {
     pub(super) log_format: LogFormat,
 }
 
+/// One, and one in its place should it break.
+const INSTANCES: u32 = 2;
+
 const SEQUENCE: &str = "Sequence";
 const MINTING: &str = "Minting";
 const HOST: &str = "Host";
@@ -81,10 +84,12 @@ impl Flags {
         Host::new(self.options())
     }
 
-    /// How the host treats components.
+    /// How the host treats components, for commands that use one sequence. Room for instances costs
+    /// time at the start.
     pub(super) fn options(&self) -> Options {
         let mut options = Options {
             allow: self.allow_host.clone(),
+            instances: INSTANCES,
             ..Options::default()
         };
         if let Some(data) = &self.data {

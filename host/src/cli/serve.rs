@@ -78,8 +78,8 @@ pub(super) struct Serve {
 const SERVER: &str = "Server";
 const COMPONENT: &str = "Endpoints of --component";
 
-/// Instances that a host needs besides one for each sequence.
-const SPARE_INSTANCES: u32 = 36;
+/// Instances besides those of `--keys`: one for `--key`, others in place of some that break.
+const SPARE_INSTANCES: u32 = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Protocol {
@@ -177,13 +177,16 @@ impl Serve {
 
     fn options(&self, flags: &Flags) -> Options {
         let options = flags.options();
-        let endpoints = self.max_instances.unwrap_or(0).saturating_mul(2);
-        let instances = u32::try_from(self.keys.len().max(endpoints)).unwrap_or(u32::MAX);
+        let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
+        let instances = match flags.component {
+            // Each may have one beside it that is about to end.
+            Some(_) => endpoints.saturating_mul(2).max(self.keys.len()),
+            None => self.keys.len(),
+        };
+        let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         Options {
             queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
-            instances: options
-                .instances
-                .max(instances.saturating_add(SPARE_INSTANCES)),
+            instances: instances.saturating_add(SPARE_INSTANCES),
             ..options
         }
     }

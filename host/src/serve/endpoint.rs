@@ -46,6 +46,11 @@ pub struct EndpointOptions {
     pub requests: usize,
 }
 
+impl EndpointOptions {
+    /// How many instances a component of `wasi:http@0.2` has by default.
+    pub const INSTANCES: usize = 32;
+}
+
 impl Default for EndpointOptions {
     fn default() -> Self {
         Self {
@@ -128,7 +133,7 @@ impl Host {
             Err(_) => ProxyPre::P2(P2Pre::new(instance).map_err(unfit)?),
         };
         if let ProxyPre::P2(_) = pre {
-            options.instances.get_or_insert(32);
+            options.instances.get_or_insert(EndpointOptions::INSTANCES);
             options.instance_requests.get_or_insert(1);
             options.instance_concurrency = Some(1);
         }

@@ -4,6 +4,7 @@
 //! the request was executed, stalls, refuses. Bytes are forwarded as they are, so it works for
 //! every protocol. One thread, whatever the number of connections.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -167,9 +168,18 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
+/// Listens on the port again after [`Fault::Refuse`]. With SO_REUSEADDR, which tokio sets, old
+/// connections do not prevent it; somebody else who looks whether the port is free may, for a moment.
 async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    // With SO_REUSEADDR, which tokio sets, the port can be taken again after `Refuse`.
-    TcpListener::bind(loopback(port)).await
+    let begin = std::time::Instant::now();
+    loop {
+        match TcpListener::bind(loopback(port)).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begin.elapsed() < LIMIT / 2 => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {

@@ -1,7 +1,7 @@
 //! What one mint costs, layer by layer: the arithmetic, the call into a component and back, and
 //! the queue in front of it. Every measured answer is checked before it is timed.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine_guest::Lattice;
 use int_host::{Builtin, Config, Host, Options, Sequence};
 use std::hint::black_box;
@@ -90,5 +90,10 @@ async fn mint(sequence: &Sequence, tasks: usize, rounds: usize) -> (Vec<i64>, Du
     (all, begin.elapsed())
 }
 
-criterion_group!(benches, lattice, call, tasks);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    lattice(&mut criterion);
+    call(&mut criterion);
+    tasks(&mut criterion);
+    criterion.final_summary();
+}

@@ -8,7 +8,7 @@ mod rqlite;
 mod summitdb;
 
 use crate::target;
-use int_host::{Builtin, Config, Error, Host, Options, Sequence};
+use int_host::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use std::path::PathBuf;
 
 /// How far the sequences of one backend are shared.
@@ -50,6 +50,10 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Makes a place for a sequence before it is opened, where the backend can keep sequences in other places
+    /// than the one that the engine would make.
+    fn prepare(&self, _key: &str) {}
+
     /// Stores a mark behind the engine's back, as an administrator or another program would. False when that
     /// cannot be done from outside.
     fn store(&self, _key: &str, _mark: i64) -> bool {
@@ -62,13 +66,18 @@ pub trait Backend: Send + Sync {
         false
     }
 
-    /// Kills what holds the integers, without warning, and starts it again.
-    fn crash(&self) {}
+    /// Kills what holds the integers, without warning, and starts it again. False when what is kept there
+    /// is not promised to survive that.
+    fn crash(&self) -> bool {
+        false
+    }
 }
 
 /// A kind of backend: how to start one, and why that cannot be done here.
 #[derive(Clone, Copy)]
 pub struct Kind {
+    /// What it is called in the names of tests.
+    pub name: &'static str,
     /// The engine.
     pub engine: Builtin,
     /// Starts a server of its own.
@@ -83,6 +92,7 @@ macro_rules! backends {
     ($($engine:ident => $backend:path),+ $(,)?) => {
         /// The backends of all engines, in the order of [`Builtin::ALL`].
         pub const KINDS: &[Kind] = &[$(Kind {
+            name: Builtin::$engine.about().name,
             engine: Builtin::$engine,
             start: || Box::new(<$backend>::start()),
             missing: <$backend>::missing,
@@ -116,6 +126,22 @@ backends! {
     Summitdb => summitdb::SummitdbBackend,
 }
 
+/// Other places where engines keep sequences, for which the contract holds as well.
+pub const PLACES: &[Kind] = &[
+    Kind {
+        name: "mysql-tickets-innodb",
+        engine: Builtin::Mysql,
+        start: || Box::new(mysql::MysqlBackend::on_tickets("InnoDB")),
+        missing: mysql::MysqlBackend::missing,
+    },
+    Kind {
+        name: "mysql-tickets-myisam",
+        engine: Builtin::Mysql,
+        start: || Box::new(mysql::MysqlBackend::on_tickets("MyISAM")),
+        missing: mysql::MysqlBackend::missing,
+    },
+];
+
 const fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
@@ -128,17 +154,6 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
         i += 1;
     }
     true
-}
-
-/// The backend of an engine.
-///
-/// # Panics
-/// Never: the list is complete.
-pub fn of(engine: Builtin) -> Kind {
-    *KINDS
-        .iter()
-        .find(|kind| kind.engine == engine)
-        .expect("the list of backends is complete")
 }
 
 /// A host as the tests use it. Compiled components are kept in the target folder.
@@ -161,11 +176,11 @@ pub fn cache() -> PathBuf {
 ///
 /// # Errors
 /// Those of [`Host::open`].
-pub async fn open(host: &Host, engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> {
+pub async fn open(host: &Host, source: &Source, dsn: &str, key: &str) -> Result<Sequence, Error> {
     let config = Config {
         dsn: dsn.to_owned(),
         key: key.to_owned(),
         ..Config::default()
     };
-    host.open(engine.into(), config).await
+    host.open(source.clone(), config).await
 }

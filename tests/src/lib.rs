@@ -18,6 +18,7 @@ pub mod rqlite;
 pub mod runtime;
 pub mod scratch;
 pub mod server;
+pub mod stand_in;
 pub mod suite;
 pub mod summitdb;
 pub mod target;

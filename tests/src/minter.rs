@@ -164,6 +164,29 @@ impl Minter {
         });
     }
 
+    /// How many calls that began after `time` have returned, in whatever way.
+    pub fn returned_after(&self, time: u64) -> usize {
+        let output = lock(&self.output);
+        let minted = output.records.iter().rev().map(|r| r.begin);
+        let failed = output.failures.iter().rev().map(|f| f.begin);
+        minted.take_while(|begin| *begin > time).count()
+            + failed.take_while(|begin| *begin > time).count()
+    }
+
+    /// The time that the process has spent on a processor so far.
+    ///
+    /// # Panics
+    /// When it is gone, or the system is not Linux.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.unwrap_or_else(|e| panic!("/proc: {e}"));
+        // After the name, which is in parentheses, fields 14 and 15 of proc(5): ticks of 10 ms.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|t| t.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Tells the process to end and returns what it minted, and how it failed.
     ///
     /// # Panics
@@ -235,18 +258,23 @@ impl Crowd {
         }
     }
 
-    /// Waits until so many more calls of each one have failed.
+    /// Waits until so many calls of each one, begun later than now, have returned in whatever way.
     ///
     /// # Panics
     /// When that takes longer than `limit`.
-    pub fn wait_for_failures(&self, number: usize, limit: Duration) {
-        let before: Vec<_> = self.0.iter().map(Minter::failed).collect();
-        for (minter, before) in self.0.iter().zip(before) {
-            wait::until("a call fails", limit, || match minter.failed() {
-                failed if failed >= before + number => Ok(()),
-                failed => Err(format!("{failed} failed, {} did not", minter.minted())),
+    pub fn wait_for_returns(&self, number: usize, limit: Duration) {
+        let now = clock::now();
+        for minter in &self.0 {
+            wait::until("calls return", limit, || match minter.returned_after(now) {
+                returned if returned >= number => Ok(()),
+                returned => Err(format!("{returned} of {number} did")),
             });
         }
+    }
+
+    /// The processes.
+    pub fn minters(&self) -> &[Minter] {
+        &self.0
     }
 
     fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {

@@ -29,15 +29,27 @@ impl Rqlite {
         Self::cluster(1)
     }
 
+    /// Starts a single node with further options, such as `-auth`.
+    ///
+    /// # Panics
+    /// As [`Rqlite::cluster`].
+    pub fn with(options: &[&str]) -> Self {
+        Self::start_some(1, options)
+    }
+
     /// Starts a cluster and waits until every node knows the leader.
     ///
     /// # Panics
     /// When there is neither `rqlited` nor Go to build it with, saying how to install them, or it
     /// does not start.
     pub fn cluster(size: usize) -> Self {
+        Self::start_some(size, &[])
+    }
+
+    fn start_some(size: usize, options: &[&str]) -> Self {
         let mut attempts = 3;
         loop {
-            match Self::try_cluster(size) {
+            match Self::try_start(size, options) {
                 Ok(cluster) => return cluster,
                 // Somebody took one of the ports meanwhile.
                 Err(why) => {
@@ -48,15 +60,19 @@ impl Rqlite {
         }
     }
 
-    fn try_cluster(size: usize) -> Result<Self, String> {
+    fn try_start(size: usize, options: &[&str]) -> Result<Self, String> {
         let program = program();
         let raft: Vec<u16> = (0..size).map(|_| crate::port::free()).collect();
         let everybody: Vec<_> = raft.iter().map(|p| format!("127.0.0.1:{p}")).collect();
-        let everybody = everybody.join(",");
+        let mut arguments: Vec<_> = options.iter().map(ToString::to_string).collect();
+        if size > 1 {
+            arguments.extend(["-bootstrap-expect".to_owned(), size.to_string()]);
+            arguments.extend(["-join".to_owned(), everybody.join(",")]);
+        }
         let nodes = raft
             .iter()
             .enumerate()
-            .map(|(index, raft)| node(&program, index, *raft, size, &everybody))
+            .map(|(index, raft)| node(&program, index, *raft, &arguments))
             .collect();
         let cluster = Self { nodes };
         // None is ready before most of them run.
@@ -161,19 +177,17 @@ pub fn dsn(ports: &[u16]) -> String {
     format!("http://{}", hosts.join(","))
 }
 
-fn node(program: &Path, index: usize, raft: u16, size: usize, everybody: &str) -> Node {
+fn node(program: &Path, index: usize, raft: u16, arguments: &[String]) -> Node {
     let scratch = Scratch::new("rqlite");
     let http = crate::port::free();
     let (program, data) = (program.to_owned(), scratch.join("data"));
-    let everybody = everybody.to_owned();
+    let arguments = arguments.to_owned();
     let launch = move || {
         let mut command = Command::new(&program);
         command.args(["-node-id", &index.to_string()]);
         command.args(["-http-addr", &format!("127.0.0.1:{http}")]);
         command.args(["-raft-addr", &format!("127.0.0.1:{raft}")]);
-        if size > 1 {
-            command.args(["-bootstrap-expect", &size.to_string(), "-join", &everybody]);
-        }
+        command.args(&arguments);
         command.arg(&data);
         command
     };

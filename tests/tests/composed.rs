@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let wasmtime = server::find("wasmtime", Some("WASMTIME"));
     let spin = server::find("spin", Some("SPIN"));
     for kind in KINDS {
-        let engine = kind.engine.about().name;
+        let engine = kind.name;
         let missing = (kind.missing)();
         suite.test_unless(missing, format!("{engine}::under_int_host"), || {
             under_int_host(*kind);
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             suite.test_unless(
                 missing.or(no_wasmtime),
                 format!("{engine}::under_wasmtime"),
-                { move || under_wasmtime(*kind, &program) },
+                move || under_wasmtime(*kind, &program),
             );
         }
         let no_spin = spin
@@ -69,7 +69,7 @@ fn under_int_host(kind: Kind) {
     let backend = (kind.start)();
     let place = Place::default();
     for host in ["spin", "wasmtime"] {
-        let file = compose(&place, kind.engine.about().name, host);
+        let file = compose(&place, kind.name, host);
         let dsn = backend.dsn();
         let key = format!("composed-{host}");
         let serving = place.serve(&[
@@ -96,7 +96,7 @@ fn is_durable(kind: Kind, backend: &dyn Backend, place: &Place) {
     if backend.reach() == Reach::Sequence {
         return;
     }
-    let file = compose(place, kind.engine.about().name, "spin");
+    let file = compose(place, kind.name, "spin");
     let dsn = backend.dsn();
     let mut greatest = 0;
     for _ in 0..2 {
@@ -111,7 +111,7 @@ fn is_durable(kind: Kind, backend: &dyn Backend, place: &Place) {
 fn under_wasmtime(kind: Kind, program: &Path) {
     let backend = (kind.start)();
     let place = Place::default();
-    let file = compose(&place, kind.engine.about().name, "wasmtime");
+    let file = compose(&place, kind.name, "wasmtime");
     let port = port::free();
     let mut command = Command::new(program);
     command.args(["serve", "--addr", &format!("127.0.0.1:{port}")]);
@@ -177,11 +177,7 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     command.env("SPIN_VARIABLE_KEYS", second("composed"));
     command.env("SPIN_VARIABLE_ADMIN_TOKEN", TOKEN);
     if let Some(port) = backend.port() {
-        let scheme = if kind.engine.about().name == "rqlite" {
-            "http"
-        } else {
-            "tcp"
-        };
+        let scheme = if kind.name == "rqlite" { "http" } else { "tcp" };
         command.env(
             "SPIN_VARIABLE_BACKEND",
             format!("{scheme}://127.0.0.1:{port}"),

@@ -27,11 +27,12 @@ type Trouble = fn(&dyn Group, &mut Crowd);
 fn main() -> ExitCode {
     // Each test is nine processes or more.
     let mut suite = Suite::new().threads(2);
-    let troubles: [(&str, Trouble, bool); 4] = [
+    let troubles: [(&str, Trouble, bool); 5] = [
         ("killed", killed, false),
         ("leader_moved", leader_moved, true),
         ("restarted_one_after_another", restarted, false),
         ("frozen", frozen, false),
+        ("all_dead", all_dead, false),
     ];
     let lines: [(&str, Line); 2] = [("replies_lost", replies_lost), ("stalled", stalled)];
     for (engine, start, missing) in GROUPS {
@@ -43,7 +44,13 @@ fn main() -> ExitCode {
                 continue;
             }
             suite.test_unless(missing, format!("{name}::{what}"), move || {
-                in_trouble(*engine, &*start(), trouble);
+                // Some engines search for a leader for a long time unless told otherwise.
+                let parameters = if what == "all_dead" {
+                    "?timeout=1s"
+                } else {
+                    ""
+                };
+                in_trouble(*engine, &*start(), parameters, trouble);
             });
         }
         for (what, trouble) in lines {
@@ -83,8 +90,8 @@ fn minter(
     )
 }
 
-fn in_trouble(engine: Builtin, group: &dyn Group, trouble: Trouble) {
-    let mut crowd = crowd(engine, &group.dsn());
+fn in_trouble(engine: Builtin, group: &dyn Group, parameters: &str, trouble: Trouble) {
+    let mut crowd = crowd(engine, &format!("{}{parameters}", group.dsn()));
     crowd.mint_more(10);
     trouble(group, &mut crowd);
     crowd.mint_more(10);
@@ -151,10 +158,40 @@ fn frozen(group: &dyn Group, crowd: &mut Crowd) {
     if group.size() > 1 {
         go_on(crowd, "leader frozen");
     } else {
-        crowd.wait_for_failures(1, START);
+        crowd.wait_for_returns(1, START);
     }
     group.server(leader).resume();
     go_on(crowd, "leader thawed");
+}
+
+/// All servers are gone for a while, and nobody burns a processor over it.
+fn all_dead(group: &dyn Group, crowd: &mut Crowd) {
+    for index in 0..group.size() {
+        group.server(index).kill();
+    }
+    // Whatever was under way is over.
+    crowd.wait_for_returns(1, START);
+    let spent = |crowd: &Crowd| -> Vec<_> {
+        let minters = crowd.minters().iter();
+        minters.map(|minter| minter.processor_time()).collect()
+    };
+    let (begin, before) = (clock::now(), spent(crowd));
+    crowd.wait_for_returns(2, START);
+    let waited = Duration::from_nanos(clock::now() - begin);
+    for (before, after) in before.iter().zip(spent(crowd)) {
+        let share = (after - *before).as_secs_f64() / waited.as_secs_f64();
+        assert!(share < 0.3, "{:.0} % of a processor", share * 100.0);
+    }
+    for index in 0..group.size() {
+        group
+            .server(index)
+            .launch()
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+    for index in 0..group.size() {
+        group.server(index).start_again();
+    }
+    go_on(crowd, "all started again");
 }
 
 type Line = fn(&Proxy, &mut Crowd);
@@ -187,7 +224,7 @@ fn replies_lost(proxy: &Proxy, crowd: &mut Crowd) {
 fn stalled(proxy: &Proxy, crowd: &mut Crowd) {
     for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
         proxy.set(fault.clone());
-        crowd.wait_for_failures(1, START);
+        crowd.wait_for_returns(1, START);
         proxy.set(Fault::None);
         go_on(crowd, &format!("{fault:?}"));
     }

@@ -5,12 +5,23 @@ use crate::mariadb::{MariaDb, PASSWORD, USER};
 
 pub(super) struct MysqlBackend {
     server: MariaDb,
+    /// The storage engine of ticket tables, if sequences are to be kept in those.
+    tickets: Option<&'static str>,
 }
 
 impl MysqlBackend {
     pub(super) fn start() -> Self {
         Self {
             server: MariaDb::start(),
+            tickets: None,
+        }
+    }
+
+    /// Keeps each sequence whose key can be a table's name in a table like the original's.
+    pub(super) fn on_tickets(engine: &'static str) -> Self {
+        Self {
+            tickets: Some(engine),
+            ..Self::start()
         }
     }
 
@@ -40,8 +51,48 @@ impl Backend for MysqlBackend {
         Some(self.server.dsn_of(USER, password, port))
     }
 
-    fn crash(&self) {
+    fn prepare(&self, key: &str) {
+        // Names of tables have 64 characters at most, of those in the Basic Multilingual Plane, and no space
+        // at the end; case does not always count in them.
+        let fits = key.chars().count() <= 64
+            && key.chars().all(|c| c < '\u{10000}' && !c.is_control())
+            && !key.is_empty()
+            && !key.ends_with(' ')
+            && !key.contains(['`', '\\', '/', '.'])
+            && key.to_lowercase() == key;
+        if let (Some(engine), true) = (self.tickets, fits) {
+            self.server.sql_as_user(&format!(
+                "CREATE TABLE IF NOT EXISTS `{key}` (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
+                     stub CHAR(1) NOT NULL DEFAULT '', PRIMARY KEY (id), UNIQUE KEY stub (stub)) \
+                     ENGINE={engine}"
+            ));
+        }
+    }
+
+    fn store(&self, key: &str, mark: i64) -> bool {
+        if self.tickets.is_some() {
+            // The column is unsigned, and a row of 0 is none that the original makes.
+            if mark > 0 {
+                self.prepare(key);
+                self.server.sql_as_user(&format!(
+                    "REPLACE INTO `{key}` (id, stub) VALUES ({mark}, 'a')"
+                ));
+            }
+            return mark > 0;
+        }
+        // The documented table; the engine takes one that is there already.
+        self.server.sql_as_user(&format!(
+            "CREATE TABLE IF NOT EXISTS artisanal_integers \
+                 (name VARBINARY(128) PRIMARY KEY, mark BIGINT NOT NULL); \
+             REPLACE INTO artisanal_integers VALUES ('{key}', {mark})"
+        ));
+        true
+    }
+
+    fn crash(&self) -> bool {
         self.server.kill();
         self.server.start_again();
+        // MyISAM survives no crash.
+        self.tickets != Some("MyISAM")
     }
 }

@@ -47,8 +47,9 @@ impl Backend for RedisBackend {
         true
     }
 
-    fn crash(&self) {
+    fn crash(&self) -> bool {
         self.server.kill();
         self.server.start_again();
+        true
     }
 }

@@ -50,8 +50,9 @@ impl Backend for SummitdbBackend {
         true
     }
 
-    fn crash(&self) {
+    fn crash(&self) -> bool {
         self.server.node(0).kill();
         self.server.node(0).start_again();
+        true
     }
 }

@@ -9,7 +9,7 @@
 //! It ends when its standard input does.
 
 use anyhow::{Context, bail};
-use int_host::{Builtin, Error};
+use int_host::{Builtin, Error, Span};
 use integration_tests::{backend, clock};
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Between calls: eight of these and their servers share a machine with whatever else runs there.
+const PACE: Duration = Duration::from_millis(1);
 
 /// After an error that came at once, such as a refusal: no processor is burnt by asking again.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
@@ -29,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         [engine, dsn, key, count, data] => (engine, dsn, key, count, Some(PathBuf::from(data))),
         _ => bail!("minter ENGINE DSN KEY COUNT [DATA]"),
     };
-    let engine = Builtin::named(engine).context("no such engine")?;
+    let engine = Builtin::named(engine).context("no such engine")?.into();
     let count = count.parse().context("COUNT is not a number")?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -45,18 +48,19 @@ async fn main() -> anyhow::Result<()> {
             let sequence = match &sequence {
                 Some(sequence) => sequence,
                 // Only until it succeeds once: a sequence needs no reopening.
-                None => sequence.insert(backend::open(&host, engine, dsn, key).await?),
+                None => sequence.insert(backend::open(&host, &engine, dsn, key).await?),
             };
             sequence.next(count).await
         };
         let result = minted.await;
         let end = clock::now();
         match result {
-            Ok(span) => writeln!(
-                lines,
-                "+ {begin} {end} {} {} {}",
-                span.first, span.step, span.count
-            )?,
+            Ok(span) => {
+                let Span { first, step, count } = span;
+                writeln!(lines, "+ {begin} {end} {first} {step} {count}")?;
+                lines.flush()?;
+                tokio::time::sleep(PACE).await;
+            }
             Err(error) => {
                 let text = error.to_string().replace('\n', " ");
                 writeln!(lines, "! {begin} {end} {} {text}", kind(&error))?;
@@ -64,7 +68,6 @@ async fn main() -> anyhow::Result<()> {
                 tokio::time::sleep(AFTER_ERROR).await;
             }
         }
-        lines.flush()?;
     }
     Ok(())
 }

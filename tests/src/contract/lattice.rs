@@ -17,7 +17,7 @@ async fn defaults(stage: &Stage) {
     assert_eq!(lattice.increment, 2);
     let minted = sequence.next(3).await.expect("minted");
     let counts: Vec<_> = minted.iter().map(|n| n.to_string()).collect();
-    let documented = stage.engine.about().counts;
+    let documented = stage.about.counts;
     assert!(
         documented.starts_with(&counts.join(", ")),
         "a fresh sequence gave {counts:?}; documented is {documented}"

@@ -3,7 +3,7 @@
 use crate::backend::{self, Backend, Reach};
 use crate::history::{History, Record, Span};
 use crate::{clock, runtime};
-use int_host::{Builtin, Config, Error, Host, Sequence};
+use int_host::{About, Builtin, Config, Error, Host, Sequence, Source};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// One engine with its backend. Promises use keys that begin with their own name.
 pub struct Stage {
     /// The engine.
-    pub engine: Builtin,
+    pub source: Source,
+    /// What is documented of it.
+    pub about: About,
     /// Its server.
     pub backend: Arc<dyn Backend>,
     /// A host for whoever shares one.
@@ -22,11 +24,17 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A stage on this backend.
+    /// A stage for an engine that the host carries.
     pub fn new(engine: Builtin, backend: Arc<dyn Backend>) -> Self {
+        Self::with(engine.into(), engine.about(), backend)
+    }
+
+    /// A stage for any engine.
+    pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Self {
         let host = backend::host(backend.data());
         Self {
-            engine,
+            source,
+            about,
             backend,
             host,
         }
@@ -59,7 +67,8 @@ impl Stage {
     /// # Errors
     /// Those of [`Host::open`].
     pub async fn try_open(&self, dsn: &str, key: &str) -> Result<Sequence, Error> {
-        backend::open(&self.host, self.engine, dsn, key).await
+        self.backend.prepare(key);
+        backend::open(&self.host, &self.source, dsn, key).await
     }
 
     /// Opens a sequence on a lattice.
@@ -72,13 +81,14 @@ impl Stage {
         increment: i64,
         offset: i64,
     ) -> Result<Sequence, Error> {
+        self.backend.prepare(key);
         let config = Config {
             dsn: self.backend.dsn(),
             key: key.to_owned(),
             increment: Some(increment),
             offset: Some(offset),
         };
-        self.host.open(self.engine.into(), config).await
+        self.host.open(self.source.clone(), config).await
     }
 
     /// So many ways to the same sequence, as far apart as the backend allows: hosts of their own
@@ -93,13 +103,14 @@ impl Stage {
                 }
             }
             Reach::Everybody => {
+                self.backend.prepare(key);
                 for index in 0..number {
                     // Every other one in a host of its own.
                     let host = match index % 2 {
                         0 => backend::host(None),
                         _ => self.host.clone(),
                     };
-                    let opened = backend::open(&host, self.engine, &self.backend.dsn(), key).await;
+                    let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;
                     handles.push(opened.unwrap_or_else(|e| panic!("open {key:?}: {e}")));
                 }
             }

@@ -1,0 +1,46 @@
+//! What is each engine's own: how it treats what only its backend can do to it.
+
+mod mysql;
+mod originals;
+mod redis;
+mod rqlite;
+mod summitdb;
+
+use int_host::{Builtin, Config, Error, Host, Sequence};
+use integration_tests::backend;
+use integration_tests::contract::kind;
+use integration_tests::runtime::run;
+
+/// A sequence of an engine on a host of its own, with the engine's defaults.
+async fn open(engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> {
+    backend::open(&backend::host(None), &engine.into(), dsn, key).await
+}
+
+/// Opens and mints one integer.
+fn mint(engine: Builtin, dsn: &str, key: &str) -> Result<i64, Error> {
+    run(async { Ok(open(engine, dsn, key).await?.next(1).await?.first) })
+}
+
+/// Opens on a host that allows further addresses, and mints one integer.
+fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error> {
+    let mut options = int_host::Options::default();
+    options.cache = Some(backend::cache());
+    options.allow = vec![engine_dsn::Address::parse(allowed).expect("an address")];
+    let config = Config {
+        dsn: dsn.to_owned(),
+        ..Config::default()
+    };
+    run(async {
+        let sequence = Host::new(options)?.open(engine.into(), config).await?;
+        Ok(sequence.next(1).await?.first)
+    })
+}
+
+/// Checks how a mint fails: the error's case, and texts that it holds.
+fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
+    let error = minted.expect_err(case);
+    assert_eq!(kind(&error), case, "{error}");
+    for text in says {
+        assert!(error.to_string().contains(text), "no {text:?} in: {error}");
+    }
+}

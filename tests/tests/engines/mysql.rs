@@ -1,0 +1,206 @@
+//! The engine `mysql`: the original's table in all the states that it can be in, rights, and DSNs.
+
+use crate::{assert_fails, mint, open};
+use int_host::{Builtin, Error};
+use integration_tests::contract::kind;
+use integration_tests::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use integration_tests::runtime::run;
+
+const MYSQL: Builtin = Builtin::Mysql;
+
+/// The original's table.
+pub(crate) fn tickets(name: &str, engine: &str) -> String {
+    format!(
+        "CREATE TABLE `{name}` (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
+         stub CHAR(1) NOT NULL DEFAULT '', PRIMARY KEY (id), UNIQUE KEY stub (stub)) \
+         ENGINE={engine}"
+    )
+}
+
+#[test]
+fn both_forms_of_the_dsn_reach_it() {
+    let mariadb = MariaDb::start();
+    let port = mariadb.port();
+    let go = format!("{USER}:{PASSWORD}@tcp(127.0.0.1:{port})/{DATABASE}");
+    assert_eq!(mint(MYSQL, &mariadb.dsn(), "integers"), Ok(1));
+    assert_eq!(mint(MYSQL, &go, "integers"), Ok(3));
+    let slow = format!("{go}?timeout=5s");
+    assert_eq!(mint(MYSQL, &slow, "integers"), Ok(5));
+    // What it created is the original's table, and the original goes on with it.
+    let id =
+        mariadb.sql_as_user("REPLACE INTO integers (stub) VALUES ('a'); SELECT LAST_INSERT_ID()");
+    assert!(id.parse::<i64>().expect("an id") > 5, "{id}");
+}
+
+#[test]
+fn the_originals_table_is_taken_as_it_is() {
+    let mariadb = MariaDb::start();
+    for engine in ["InnoDB", "MyISAM"] {
+        let name = format!("integers_{engine}");
+        mariadb.sql_as_user(&tickets(&name, engine));
+        run(async {
+            let sequence = open(MYSQL, &mariadb.dsn(), &name).await.expect("opened");
+            assert_eq!(sequence.last().await, Ok(None), "{engine}: empty");
+            assert_eq!(sequence.next(1).await.expect("minted").first, 1);
+            // Rows that the original left.
+            mariadb.sql_as_user(&format!(
+                "REPLACE INTO {name} (id, stub) VALUES (5000, 'a')"
+            ));
+            assert_eq!(sequence.last().await, Ok(Some(5000)), "{engine}");
+            let minted = sequence.next(2).await.expect("minted");
+            assert!(minted.first > 5000, "{engine}: {minted:?}");
+            sequence.set_last(1 << 54).await.expect("raised");
+            let minted = sequence.next(1).await.expect("minted");
+            assert!(minted.first > 1 << 54, "{engine}: {minted:?}");
+        });
+        // And the other way round.
+        let id = mariadb.sql_as_user(&format!(
+            "REPLACE INTO {name} (stub) VALUES ('a'); SELECT LAST_INSERT_ID()"
+        ));
+        assert!(
+            id.parse::<i64>().expect("an id") > 1 << 54,
+            "{engine}: {id}"
+        );
+        let rows = mariadb.sql_as_user(&format!("SELECT COUNT(*) FROM {name}"));
+        assert_eq!(rows, "1", "{engine}: the table stays one row");
+    }
+}
+
+/// The column is unsigned: it can hold what no integer of ours can.
+#[test]
+fn ids_beyond_s64_are_exhausted() {
+    let mariadb = MariaDb::start();
+    for engine in ["InnoDB", "MyISAM"] {
+        let name = format!("integers_{engine}");
+        mariadb.sql_as_user(&tickets(&name, engine));
+        let above = "9223372036854775808";
+        mariadb.sql_as_user(&format!("INSERT INTO {name} VALUES ({above}, 'a')"));
+        assert_fails(mint(MYSQL, &mariadb.dsn(), &name), "exhausted", &[]);
+        let id = mariadb.sql_as_user(&format!("SELECT MAX(id) FROM {name}"));
+        assert_eq!(id, above, "{engine}: nothing was taken");
+    }
+}
+
+#[test]
+fn tables_that_cannot_be_used_are_told_with_what_to_do() {
+    let mariadb = MariaDb::start();
+    let cases = [
+        (
+            "id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1) UNIQUE",
+            "InnoDB",
+            "MODIFY id BIGINT",
+        ),
+        (
+            "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1)",
+            "InnoDB",
+            "ADD UNIQUE KEY",
+        ),
+        (
+            "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1) UNIQUE",
+            "Aria",
+            "ENGINE=InnoDB",
+        ),
+        ("number BIGINT", "InnoDB", "AUTO_INCREMENT"),
+    ];
+    for (columns, engine, says) in cases {
+        mariadb.sql_as_user(&format!(
+            "DROP TABLE IF EXISTS integers; CREATE TABLE integers ({columns}) ENGINE={engine}"
+        ));
+        assert_fails(
+            mint(MYSQL, &mariadb.dsn(), "integers"),
+            "other",
+            &["integers", says],
+        );
+    }
+}
+
+#[test]
+fn a_sequence_that_is_kept_twice_is_told() {
+    let mariadb = MariaDb::start();
+    assert_eq!(mint(MYSQL, &mariadb.dsn(), "k"), Ok(1));
+    mariadb.sql_as_user(&tickets("k", "InnoDB"));
+    assert_fails(
+        mint(MYSQL, &mariadb.dsn(), "k"),
+        "other",
+        &["kept twice", "RENAME TABLE"],
+    );
+}
+
+/// A sequence that vanishes does not begin anew behind the back of whoever mints from it.
+#[test]
+fn a_table_that_is_dropped_is_not_begun_anew() {
+    let mariadb = MariaDb::start();
+    run(async {
+        let sequence = open(MYSQL, &mariadb.dsn(), "integers")
+            .await
+            .expect("opened");
+        sequence.next(5).await.expect("minted");
+        mariadb.sql_as_user("DROP TABLE integers");
+        let error = sequence.next(1).await.expect_err("it is gone");
+        assert!(matches!(kind(&error), "other" | "unavailable"), "{error}");
+    });
+}
+
+#[test]
+fn users_need_the_right_password_and_rights() {
+    let mariadb = MariaDb::start();
+    mariadb.sql(&format!(
+        "CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT SELECT ON {DATABASE}.* TO poor@'127.0.0.1'"
+    ));
+    let dsn = |user: &str, password: &str| mariadb.dsn_of(user, password, mariadb.port());
+    assert_fails(
+        mint(MYSQL, &dsn("poor", "secret"), "integers"),
+        "denied",
+        &["GRANT", "poor"],
+    );
+    assert_fails(
+        mint(MYSQL, &dsn("poor", "wrong"), "integers"),
+        "denied",
+        &["password"],
+    );
+    assert_fails(
+        mint(MYSQL, &dsn("nobody", "secret"), "integers"),
+        "denied",
+        &[],
+    );
+    let elsewhere = mariadb.dsn().replace(DATABASE, "nowhere");
+    assert_fails(mint(MYSQL, &elsewhere, "integers"), "denied", &["nowhere"]);
+}
+
+#[test]
+fn a_server_that_is_read_only_for_now_is_tried_again() {
+    let mariadb = MariaDb::start();
+    let dsn = format!("{}?timeout=500ms", mariadb.dsn());
+    run(async {
+        let sequence = open(MYSQL, &dsn, "integers").await.expect("opened");
+        let before = sequence.next(1).await.expect("minted");
+        mariadb.sql("SET GLOBAL read_only = 1");
+        let error = sequence.next(1).await.expect_err("read-only");
+        assert_eq!(kind(&error), "unavailable", "{error}");
+        mariadb.sql("SET GLOBAL read_only = 0");
+        let after = sequence.next(1).await.expect("minted");
+        assert!(after.first > before.last());
+    });
+}
+
+/// A transaction that somebody left open holds a mint up until the deadline, and no longer.
+#[test]
+fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() {
+    let mariadb = MariaDb::start();
+    let dsn = format!("{}?timeout=1s", mariadb.dsn());
+    run(async {
+        let sequence = open(MYSQL, &dsn, "row").await.expect("opened");
+        let before = sequence.next(1).await.expect("minted");
+        let pool = mysql_async::Pool::new(mariadb.dsn().as_str());
+        let mut other = pool.get_conn().await.expect("connected");
+        use mysql_async::prelude::Queryable;
+        let lock = "SELECT * FROM artisanal_integers WHERE name = 'row' FOR UPDATE";
+        other.query_drop("BEGIN").await.expect("begun");
+        other.query_drop(lock).await.expect("locked");
+        let error = sequence.next(1).await.expect_err("locked");
+        assert!(matches!(error, Error::Unavailable(_)), "{error}");
+        other.query_drop("ROLLBACK").await.expect("ended");
+        let after = sequence.next(1).await.expect("minted");
+        assert!(after.first > before.last());
+    });
+}

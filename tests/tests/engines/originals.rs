@@ -1,0 +1,113 @@
+//! The engine `mysql` and the original client, on one table at the same time.
+//!
+//! The original is played with its own statements, `REPLACE INTO integers (stub) VALUES ('a')` and
+//! `LAST_INSERT_ID()`, over a native client, in sessions with increments and offsets of their own.
+
+use crate::mysql::tickets;
+use crate::open;
+use int_host::{Builtin, Error};
+use integration_tests::clock;
+use integration_tests::history::{History, Record, Span};
+use integration_tests::mariadb::MariaDb;
+use integration_tests::runtime::run;
+use mysql_async::prelude::Queryable;
+
+/// How often each client mints.
+const CALLS: usize = 60;
+
+/// The original in a session that draws with this increment and offset.
+async fn original(dsn: String, process: u32, increment: u32, offset: u32) -> Vec<Record> {
+    let pool = mysql_async::Pool::new(dsn.as_str());
+    let mut session = pool.get_conn().await.expect("connected");
+    let settings = format!(
+        "SET SESSION auto_increment_increment = {increment}, auto_increment_offset = {offset}"
+    );
+    session.query_drop(settings).await.expect("set");
+    let mut records = Vec::new();
+    for _ in 0..CALLS {
+        let begin = clock::now();
+        session
+            .query_drop("REPLACE INTO integers (stub) VALUES ('a')")
+            .await
+            .expect("replaced");
+        let id: Option<i64> = session
+            .query_first("SELECT LAST_INSERT_ID()")
+            .await
+            .expect("selected");
+        records.push(Record {
+            process,
+            begin,
+            end: clock::now(),
+            span: Span::one(id.expect("an id")),
+        });
+    }
+    drop(session);
+    pool.disconnect().await.expect("closed");
+    records
+}
+
+/// The engine, in a host of its own.
+async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
+    let sequence = open(Builtin::Mysql, &dsn, "integers")
+        .await
+        .expect("opened");
+    let mut records = Vec::new();
+    while records.len() < CALLS {
+        let begin = clock::now();
+        let minted = match sequence.next(count).await {
+            Ok(minted) => minted,
+            // The table is busy: that is what this is about.
+            Err(Error::Unavailable(_)) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        records.push(Record {
+            process,
+            begin,
+            end: clock::now(),
+            span: Span {
+                first: minted.first,
+                step: minted.step,
+                count: minted.count,
+            },
+        });
+    }
+    records
+}
+
+fn together(engine: &str, lock_mode: &str) {
+    let mariadb = MariaDb::with(&[lock_mode]);
+    mariadb.sql_as_user(&tickets("integers", engine));
+    let dsn = format!("{}?timeout=10s", mariadb.dsn());
+    let native = mariadb.dsn();
+    let records = run(async {
+        let mut clients = tokio::task::JoinSet::new();
+        for (process, increment, offset) in
+            [(0, 1, 1), (1, 2, 1), (2, 2, 2), (3, 10, 7), (4, 50, 3)]
+        {
+            clients.spawn(original(native.clone(), process, increment, offset));
+        }
+        for (process, count) in [(5, 1), (6, 3), (7, 100)] {
+            clients.spawn(ours(dsn.clone(), process, count));
+        }
+        clients.join_all().await
+    });
+    let history = History::from_iter(records.into_iter().flatten());
+    assert_eq!(history.records().len(), 8 * CALLS);
+    history.assert_clean();
+}
+
+#[test]
+fn no_integer_repeats_on_myisam() {
+    together("MyISAM", "--innodb-autoinc-lock-mode=1");
+}
+
+#[test]
+fn no_integer_repeats_on_innodb() {
+    together("InnoDB", "--innodb-autoinc-lock-mode=1");
+}
+
+/// The mode that MySQL 8 has by default: inserts do not lock the counter.
+#[test]
+fn no_integer_repeats_on_innodb_with_interleaved_counters() {
+    together("InnoDB", "--innodb-autoinc-lock-mode=2");
+}

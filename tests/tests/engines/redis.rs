@@ -1,0 +1,224 @@
+//! The engine `redis`: replicas, rights, values that are no counters, and what other Redis-like servers
+//! answer.
+
+use crate::{assert_fails, mint, mint_allowing, open};
+use int_host::Builtin;
+use integration_tests::redis::{Options, Redis};
+use integration_tests::runtime::run;
+use integration_tests::stand_in::{Reply, StandIn};
+use std::net::Ipv4Addr;
+
+const REDIS: Builtin = Builtin::Redis;
+
+fn replica_of(primary: &Redis) -> Redis {
+    Redis::with(Options {
+        replica_of: Some(primary.port()),
+        ..Options::default()
+    })
+}
+
+#[test]
+fn a_replica_does_not_mint_and_says_so() {
+    let primary = Redis::start();
+    let replica = replica_of(&primary);
+    let dsn = format!("{}?timeout=500ms", replica.dsn());
+    assert_fails(
+        mint(REDIS, &dsn, "k"),
+        "unavailable",
+        &["replica", "primary"],
+    );
+    // Nor does it tell what may be old.
+    let last = run(async { open(REDIS, &dsn, "k").await?.last().await });
+    assert!(last.is_err(), "{last:?}");
+}
+
+#[test]
+fn of_several_hosts_the_one_that_can_write_is_found() {
+    let primary = Redis::start();
+    let replica = replica_of(&primary);
+    let hosts = |first: u16, second: u16| format!("redis://127.0.0.1:{first},127.0.0.1:{second}");
+    let closed = integration_tests::port::free();
+    assert_eq!(
+        mint(REDIS, &hosts(replica.port(), primary.port()), "k"),
+        Ok(2)
+    );
+    assert_eq!(
+        mint(REDIS, &hosts(primary.port(), replica.port()), "k"),
+        Ok(4)
+    );
+    assert_eq!(mint(REDIS, &hosts(closed, primary.port()), "k"), Ok(6));
+}
+
+#[test]
+fn a_replica_that_is_promoted_goes_on() {
+    let primary = Redis::start();
+    let replica = replica_of(&primary);
+    let dsn = format!(
+        "redis://127.0.0.1:{},127.0.0.1:{}",
+        primary.port(),
+        replica.port()
+    );
+    run(async {
+        let sequence = open(REDIS, &format!("{dsn}?wait=1"), "k")
+            .await
+            .expect("opened");
+        let before = sequence.next(5).await.expect("minted");
+        primary.kill();
+        replica.query::<()>(&["REPLICAOF", "NO", "ONE"]);
+        // Nobody acknowledges any more.
+        let error = sequence.next(1).await.expect_err("no replica is left");
+        assert!(error.to_string().contains("replica"), "{error}");
+        let sequence = open(REDIS, &dsn, "k").await.expect("opened");
+        let after = sequence.next(1).await.expect("minted");
+        assert!(after.first > before.last(), "{after:?} after {before:?}");
+    });
+}
+
+#[test]
+fn wait_asks_for_acknowledgements() {
+    let primary = Redis::start();
+    let alone = format!("{}?wait=1&timeout=1s", primary.dsn());
+    assert_fails(mint(REDIS, &alone, "k"), "unavailable", &["replica"]);
+    let _replica = replica_of(&primary);
+    let minted = mint(REDIS, &alone, "k").expect("acknowledged");
+    assert!(
+        minted >= 4,
+        "what was not acknowledged is skipped: {minted}"
+    );
+    for bad in ["wait=-1", "wait=x", "wait=", "wait=1.5"] {
+        let dsn = format!("{}?{bad}", primary.dsn());
+        assert_fails(mint(REDIS, &dsn, "k"), "invalid", &["wait"]);
+    }
+}
+
+#[test]
+fn users_without_rights_are_denied() {
+    let redis = Redis::start();
+    redis.query::<()>(&[
+        "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+getex",
+    ]);
+    redis.query::<()>(&[
+        "ACL", "SETUSER", "minter", "on", ">secret", "~*", "+incrby", "+eval",
+    ]);
+    let dsn = |user: &str| format!("redis://{user}:secret@127.0.0.1:{}", redis.port());
+    assert_fails(mint(REDIS, &dsn("reader"), "k"), "denied", &["incrby"]);
+    assert_eq!(mint(REDIS, &dsn("minter"), "k"), Ok(2));
+    assert_fails(
+        mint(REDIS, &dsn("nobody"), "k"),
+        "denied",
+        &["user and password"],
+    );
+}
+
+#[test]
+fn databases_are_apart() {
+    let redis = Redis::start();
+    assert_eq!(mint(REDIS, &redis.dsn(), "k"), Ok(2));
+    assert_eq!(mint(REDIS, &format!("{}/1", redis.dsn()), "k"), Ok(2));
+    assert_eq!(mint(REDIS, &format!("{}/0", redis.dsn()), "k"), Ok(4));
+    assert_fails(
+        mint(REDIS, &format!("{}/99", redis.dsn()), "k"),
+        "other",
+        &["99"],
+    );
+    assert_fails(
+        mint(REDIS, &format!("{}/x", redis.dsn()), "k"),
+        "invalid",
+        &["database"],
+    );
+}
+
+/// What another program left under the key is not overwritten, and not taken for zero.
+#[test]
+fn values_that_are_no_counters_are_told() {
+    let redis = Redis::start();
+    for value in ["", "ten", "1.5", "9223372036854775808", " 7"] {
+        redis.query::<()>(&["SET", "k", value]);
+        assert_fails(mint(REDIS, &redis.dsn(), "k"), "other", &["integer"]);
+        run(async {
+            let sequence = open(REDIS, &redis.dsn(), "k").await.expect("opened");
+            assert!(sequence.last().await.is_err(), "{value:?}");
+            assert!(sequence.set_last(5).await.is_err(), "{value:?}");
+        });
+        assert_eq!(redis.query::<String>(&["GET", "k"]), value);
+    }
+    redis.query::<()>(&["DEL", "k"]);
+    redis.query::<()>(&["RPUSH", "k", "1"]);
+    assert_fails(mint(REDIS, &redis.dsn(), "k"), "other", &["no counter"]);
+}
+
+#[test]
+fn tls_is_told_to_be_missing_or_works() {
+    let redis = Redis::start();
+    let dsn = format!("rediss://127.0.0.1:{}?timeout=1s", redis.port());
+    let error = mint(REDIS, &dsn, "k").expect_err("this server has no TLS");
+    let text = error.to_string();
+    assert!(text.contains("TLS") || text.contains("rediss"), "{text}");
+}
+
+/// Stand-in: a server that is still reading its data.
+#[test]
+fn a_server_that_is_loading_is_asked_again() {
+    let mut asked = 0;
+    let server = StandIn::on(Ipv4Addr::LOCALHOST, move |words| match words[0].as_str() {
+        "INCRBY" => {
+            asked += 1;
+            match asked {
+                1..=3 => Reply::Error("LOADING Redis is loading the dataset in memory".into()),
+                _ => Reply::Integer(2 * asked),
+            }
+        }
+        _ => Reply::Text("OK".into()),
+    });
+    let dsn = format!("redis://{}?timeout=10s", server.address());
+    assert_eq!(mint(REDIS, &dsn, "k"), Ok(8));
+}
+
+/// Stand-in: a node of a cluster that does not have the key.
+#[test]
+fn a_node_of_a_cluster_names_the_other_one() {
+    let other = StandIn::on(Ipv4Addr::LOCALHOST, |words| match words[0].as_str() {
+        "INCRBY" => Reply::Integer(2),
+        _ => Reply::Text("OK".into()),
+    });
+    let moved = format!("MOVED 866 {}", other.address());
+    let node = StandIn::on(Ipv4Addr::LOCALHOST, move |words| match words[0].as_str() {
+        "INCRBY" => Reply::Error(moved.clone()),
+        _ => Reply::Text("OK".into()),
+    });
+    let dsn = format!("redis://{}?timeout=1s", node.address());
+    // Its address is not in the DSN: either the user is told how to allow it, or it is reached.
+    match mint(REDIS, &dsn, "k") {
+        Ok(minted) => assert_eq!(minted, 2),
+        Err(error) => assert!(
+            error.to_string().contains(&other.address().to_string()),
+            "{error}"
+        ),
+    }
+    let allowed = other.address().to_string();
+    assert_eq!(mint_allowing(REDIS, &dsn, &allowed), Ok(2));
+}
+
+/// Stand-ins that are no Redis: nothing of it panics, hangs or is taken for an integer.
+#[test]
+fn nonsense_is_an_error() {
+    for reply in [
+        Reply::Nil,
+        Reply::Text("OK".into()),
+        Reply::Text("12a".into()),
+        Reply::List(vec!["1".into(), "2".into()]),
+        Reply::Error("WHAT is this".into()),
+        Reply::Error(String::new()),
+    ] {
+        let shown = format!("{reply:?}");
+        let server = StandIn::on(Ipv4Addr::LOCALHOST, move |_| reply.clone());
+        let dsn = format!("redis://{}?timeout=500ms", server.address());
+        let minted = mint(REDIS, &dsn, "k");
+        let error = minted.expect_err(&shown);
+        let case = integration_tests::contract::kind(&error);
+        assert!(
+            matches!(case, "other" | "unavailable" | "denied"),
+            "{shown}: {case}: {error}"
+        );
+    }
+}

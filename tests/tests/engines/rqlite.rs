@@ -1,0 +1,96 @@
+//! The engine `rqlite`: users, tables that are there already, and nodes that the DSN does not name.
+
+use crate::{assert_fails, mint, open};
+use int_host::Builtin;
+use integration_tests::rqlite::{self, Rqlite};
+use integration_tests::runtime::run;
+use integration_tests::scratch::Scratch;
+
+const RQLITE: Builtin = Builtin::Rqlite;
+
+#[test]
+fn users_need_the_right_password_and_rights() {
+    let scratch = Scratch::new("auth");
+    let file = scratch.join("auth.json");
+    let users = r#"[
+        {"username": "minter", "password": "secret", "perms": ["execute", "query", "status"]},
+        {"username": "reader", "password": "secret", "perms": ["query"]},
+        {"username": "*", "perms": ["ready", "status"]}
+    ]"#;
+    std::fs::write(&file, users).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let rqlite = Rqlite::with(&["-auth", file]);
+    let port = rqlite.ports()[0];
+    let dsn = |login: &str| format!("http://{login}127.0.0.1:{port}");
+    assert_eq!(mint(RQLITE, &dsn("minter:secret@"), "k"), Ok(1));
+    assert_eq!(mint(RQLITE, &dsn("minter:secret@"), "k"), Ok(3));
+    for login in ["", "minter:wrong@", "reader:secret@", "nobody:secret@"] {
+        assert_fails(mint(RQLITE, &dsn(login), "k"), "denied", &[]);
+    }
+}
+
+#[test]
+fn a_table_of_another_shape_is_told() {
+    for table in [
+        "CREATE TABLE artisanal_integers (id INTEGER)",
+        "CREATE TABLE artisanal_integers (name TEXT, mark INTEGER)",
+        "CREATE VIEW artisanal_integers AS SELECT 'k' AS name, 5 AS mark",
+    ] {
+        let rqlite = Rqlite::start();
+        rqlite.sql(table);
+        assert_fails(
+            mint(RQLITE, &rqlite.dsn(), "k"),
+            "other",
+            &["artisanal_integers"],
+        );
+    }
+}
+
+#[test]
+fn keys_are_values_and_not_statements() {
+    let rqlite = Rqlite::start();
+    for key in [
+        "'; DROP TABLE artisanal_integers; --",
+        "a'b",
+        "a\"b",
+        "%_",
+        "\\",
+    ] {
+        assert_eq!(mint(RQLITE, &rqlite.dsn(), key), Ok(1), "{key}");
+        assert_eq!(mint(RQLITE, &rqlite.dsn(), key), Ok(3), "{key}");
+    }
+    let rows = rqlite.sql("SELECT COUNT(*) FROM artisanal_integers");
+    assert_eq!(rows["values"], serde_json::json!([[5]]));
+}
+
+#[test]
+fn the_cluster_names_the_nodes_that_the_dsn_does_not() {
+    let rqlite = Rqlite::cluster(3);
+    let named = rqlite.leader();
+    let dsn = rqlite::dsn(&[rqlite.ports()[named]]);
+    run(async {
+        let sequence = open(RQLITE, &dsn, "k").await.expect("opened");
+        let before = sequence.next(1).await.expect("minted");
+        rqlite.node(named).kill();
+        rqlite.leader();
+        let after = loop {
+            match sequence.next(1).await {
+                Ok(minted) => break minted,
+                Err(int_host::Error::Unavailable(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(after.first > before.last());
+    });
+}
+
+/// A follower passes on what it is asked to do; it makes no difference which node is named.
+#[test]
+fn every_node_mints() {
+    let rqlite = Rqlite::cluster(3);
+    let mut expected = 1;
+    for port in rqlite.ports() {
+        assert_eq!(mint(RQLITE, &rqlite::dsn(&[port]), "k"), Ok(expected));
+        expected += 2;
+    }
+}

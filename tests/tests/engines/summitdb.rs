@@ -1,0 +1,236 @@
+//! The engine `summitdb` against stand-ins for the nodes of a group: servers that speak Redis's protocol and
+//! answer what a script says. They are no SummitDB; what real groups do is in the tests of the
+//! contract and of faults, where there is a `summitdb-server`.
+
+use crate::{assert_fails, mint, mint_allowing, open};
+use int_host::Builtin;
+use integration_tests::cli::{Place, run as run_command};
+use integration_tests::history::{History, Record, Span};
+use integration_tests::runtime::run;
+use integration_tests::stand_in::{Reply, StandIn};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+const SUMMITDB: Builtin = Builtin::Summitdb;
+
+/// Another loopback address: to the host, another machine. Linux has all of 127.0.0.0/8.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// What the nodes of a group share.
+#[derive(Default)]
+struct Group {
+    mark: i64,
+    leader: Option<SocketAddr>,
+    peers: Vec<SocketAddr>,
+    /// How many commands that need the leader were sent, to anybody.
+    asked: usize,
+    /// How many of the next mints are executed and not answered.
+    lose: usize,
+}
+
+/// What a node of the group answers.
+fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Reply {
+    let mut group = group.lock().expect("no panic in scripts");
+    if words[0] == "RAFTPEERS" {
+        let peers = group.peers.iter();
+        return Reply::List(
+            peers
+                .flat_map(|p| [p.to_string(), "Follower".into()])
+                .collect(),
+        );
+    }
+    group.asked += 1;
+    match group.leader {
+        None => return Reply::Error("ERR leader not known".into()),
+        Some(leader) if own != Some(leader) => return Reply::Error(format!("TRY {leader}")),
+        Some(_) => {}
+    }
+    // A mint is INCRBY or a script that gets the number and two bounds.
+    let (by, as_text) = match (words[0].as_str(), words.len()) {
+        ("INCRBY", 3) => (&words[2], false),
+        ("EVAL", 7) => (&words[4], true),
+        _ => return Reply::Text(group.mark.to_string()),
+    };
+    group.mark += by.parse::<i64>().expect("a number");
+    if group.lose > 0 {
+        group.lose -= 1;
+        return Reply::Close;
+    }
+    match as_text {
+        true => Reply::Text(group.mark.to_string()),
+        false => Reply::Integer(group.mark),
+    }
+}
+
+/// So many nodes, each on an address of its own, of which none leads yet.
+fn group(addresses: &[Ipv4Addr]) -> (Arc<Mutex<Group>>, Vec<StandIn>) {
+    let group = Arc::new(Mutex::new(Group::default()));
+    let nodes: Vec<_> = addresses
+        .iter()
+        .map(|ip| {
+            let server = StandIn::on(IpAddr::from(*ip), |_| Reply::Close);
+            let (shared, own) = (Arc::clone(&group), Some(server.address()));
+            server.play(move |words| node(&shared, own, words));
+            server
+        })
+        .collect();
+    group.lock().expect("new").peers = nodes.iter().map(StandIn::address).collect();
+    (group, nodes)
+}
+
+fn lead(group: &Mutex<Group>, node: &StandIn) {
+    group.lock().expect("no panic in scripts").leader = Some(node.address());
+}
+
+fn dsn(node: &StandIn) -> String {
+    format!("redis://{}?timeout=5s", node.address())
+}
+
+#[test]
+fn try_is_followed_and_told_as_the_original_did() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+    lead(&group, &nodes[2]);
+    let place = Place::default();
+    let outcome = place.run(&["--engine", "summitdb", "--dsn", &dsn(&nodes[0])]);
+    assert_eq!(outcome.integers(), [2]);
+    let told = format!(
+        "summitdb told me to try redis://{} instead, so here we go...",
+        nodes[2].address()
+    );
+    assert!(
+        outcome.stderr.lines().any(|line| line == told),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn while_nobody_leads_it_is_told_as_the_original_did() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+    let place = Place::default();
+    let slow = format!("redis://{}?timeout=1s", nodes[0].address());
+    let outcome = place.run(&["--engine", "summitdb", "--dsn", &slow]);
+    outcome.assert_failed(
+        6,
+        &["couldn't connect to leader so trying to see if the peers are rebalancing themselves (1/200)..."],
+    );
+    // Every 200 ms, three nodes: no busy loop.
+    let asked = group.lock().expect("no panic").asked;
+    assert!((2..100).contains(&asked), "{asked} commands in a second");
+}
+
+#[test]
+fn a_leader_on_another_host_needs_permission() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST, ELSEWHERE]);
+    lead(&group, &nodes[1]);
+    let leader = nodes[1].address().to_string();
+    let hint = format!("--allow-host {leader}");
+    assert_fails(mint(SUMMITDB, &dsn(&nodes[0]), "k"), "denied", &[&hint]);
+    assert_eq!(nodes[1].accepted(), 0, "nobody came");
+    assert_eq!(mint_allowing(SUMMITDB, &dsn(&nodes[0]), &leader), Ok(2));
+    assert_eq!(mint_allowing(SUMMITDB, &dsn(&nodes[0]), "127.0.0.2"), Ok(4));
+    assert_fails(
+        mint_allowing(SUMMITDB, &dsn(&nodes[0]), "127.0.0.2:9"),
+        "denied",
+        &[&hint],
+    );
+    // The same on the command line, and from the environment.
+    let place = Place::default();
+    let dsn = dsn(&nodes[0]);
+    let line = ["--engine", "summitdb", "--dsn", &dsn];
+    place.run(&line).assert_failed(5, &[&hint]);
+    let allowing = [
+        "--engine",
+        "summitdb",
+        "--dsn",
+        &dsn,
+        "--allow-host",
+        &leader,
+    ];
+    assert_eq!(place.mint(&allowing), [6]);
+    let mut command = place.command(&line);
+    command.env("ARTISANAL_ALLOW_HOST", format!("10.0.0.1,{leader}"));
+    assert_eq!(run_command(command).integers(), [8]);
+}
+
+#[test]
+fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+    lead(&group, &nodes[0]);
+    let mut history = History::default();
+    run(async {
+        let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
+        for turn in 0..30 {
+            lead(&group, &nodes[turn % 3]);
+            // Now and then a reply gets lost after the mint was executed.
+            group.lock().expect("no panic").lose = usize::from(turn % 4 == 1);
+            let minted = sequence.next(1 + turn as u32 % 3).await.expect("minted");
+            let span = Span {
+                first: minted.first,
+                step: minted.step,
+                count: minted.count,
+            };
+            let time = turn as u64;
+            history.push(Record {
+                process: 0,
+                begin: 2 * time,
+                end: 2 * time + 1,
+                span,
+            });
+        }
+    });
+    history.assert_clean();
+}
+
+#[test]
+fn nodes_that_send_each_other_on_are_left_at_the_deadline() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+    for (node, other) in [(0, 1), (1, 0)] {
+        let answer = format!("TRY {}", nodes[other].address());
+        let shared = Arc::clone(&group);
+        nodes[node].play(move |words| {
+            shared.lock().expect("no panic").asked += 1;
+            match words[0].as_str() {
+                "RAFTPEERS" => Reply::List(Vec::new()),
+                _ => Reply::Error(answer.clone()),
+            }
+        });
+    }
+    let short = format!("redis://{}?timeout=1s", nodes[0].address());
+    assert_fails(mint(SUMMITDB, &short, "k"), "unavailable", &[]);
+    let asked = group.lock().expect("no panic").asked;
+    assert!(asked < 200, "{asked} commands in a second");
+}
+
+#[test]
+fn nodes_that_are_dead_silent_or_strange_are_skipped() {
+    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, integration_tests::port::free()));
+    for habit in [Some(Reply::Silence), Some(Reply::Close), None] {
+        let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+        lead(&group, &nodes[1]);
+        let first = match &habit {
+            Some(reply) => {
+                let reply = reply.clone();
+                nodes[0].play(move |_| reply.clone());
+                nodes[0].address()
+            }
+            None => closed,
+        };
+        let dsn = format!("redis://{first},{}?timeout=5s", nodes[1].address());
+        assert_eq!(mint(SUMMITDB, &dsn, "k"), Ok(2), "{habit:?}");
+    }
+}
+
+#[test]
+fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() {
+    let (group, mut nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+    lead(&group, &nodes[0]);
+    run(async {
+        // The DSN names one node only.
+        let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
+        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        nodes[0].play(|_| Reply::Close);
+        drop(nodes.remove(0));
+        lead(&group, &nodes[1]);
+        assert_eq!(sequence.next(1).await.expect("minted").first, 4);
+    });
+}

@@ -46,13 +46,18 @@ pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
     export_all(&mut graph, package, endpoint)?;
     graph
         .encode(EncodeOptions::default())
-        .map_err(|error| refuse("encoded", error))
+        .map_err(|error| refuse("encoded", &error))
 }
 
-fn refuse(step: &str, error: impl Into<anyhow::Error>) -> Error {
+fn refuse(step: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut why = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        why = format!("{why}: {error}");
+        cause = error.source();
+    }
     Error::Misconfigured(format!(
-        "the endpoint and the engine cannot be {step}: {:#}",
-        error.into()
+        "the endpoint and the engine cannot be {step}: {why}"
     ))
 }
 
@@ -63,10 +68,10 @@ fn add(
     wasm: &[u8],
 ) -> Result<(PackageId, NodeId), Error> {
     let package = Package::from_bytes(name, None, wasm.to_vec(), graph.types_mut())
-        .map_err(|error| refuse("read", error))?;
+        .map_err(|error| refuse("read", error.as_ref()))?;
     let package = graph
         .register_package(package)
-        .map_err(|error| refuse("composed", error))?;
+        .map_err(|error| refuse("composed", &error))?;
     Ok((package, graph.instantiate(package)))
 }
 
@@ -81,10 +86,10 @@ fn plug(
     let (_, instance) = add(graph, name, wasm)?;
     let export = graph
         .alias_instance_export(instance, interface)
-        .map_err(|error| refuse("composed", error))?;
+        .map_err(|error| refuse("composed", &error))?;
     graph
         .set_instantiation_argument(socket, interface, export)
-        .map_err(|error| refuse("composed", error))
+        .map_err(|error| refuse("composed", &error))
 }
 
 fn export_all(
@@ -100,10 +105,10 @@ fn export_all(
     for name in names {
         let export = graph
             .alias_instance_export(instance, &name)
-            .map_err(|error| refuse("composed", error))?;
+            .map_err(|error| refuse("composed", &error))?;
         graph
             .export(export, &name)
-            .map_err(|error| refuse("composed", error))?;
+            .map_err(|error| refuse("composed", &error))?;
     }
     Ok(())
 }

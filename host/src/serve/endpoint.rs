@@ -19,7 +19,9 @@ use wasmtime::Store;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre as P2Pre;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as P2Code;
 use wasmtime_wasi_http::p3::bindings::ServicePre as P3Pre;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as P3Code;
 
 /// What an endpoint is given, and how its instances are used.
 ///
@@ -169,7 +171,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error::Busy`] when too many requests are in flight, [`Error::Unavailable`] when the answer
     /// did not begin in time, [`Error::Broken`] when the component trapped or could not be started,
-    /// [`Error::Other`] when it answered with an error.
+    /// [`Error::Other`] when it answered with an error of `wasi:http`.
     pub async fn call(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
         let shared = &self.0.0;
         let _counted = Counted::one_more(shared)?;
@@ -191,12 +193,19 @@ impl Endpoint {
                 "the component did not answer within {:?}",
                 shared.options.patience
             ))),
-            Ok(Err(error)) => Err(match error.downcast_ref::<Unstarted>() {
-                Some(_) => {
-                    Error::Broken("the component does not start; the server's log tells why".into())
-                }
-                None => Error::Other(format!("the component failed: {}", error.root_cause())),
-            }),
+            Ok(Err(error)) if error.is::<Unstarted>() => Err(Error::Broken(
+                "the component does not start; the server's log tells why".into(),
+            )),
+            Ok(Err(error)) if error.is::<P2Code>() || error.is::<P3Code>() => {
+                Err(Error::Other(format!(
+                    "the component answered with an error: {}",
+                    error.root_cause()
+                )))
+            }
+            Ok(Err(error)) => Err(Error::Broken(format!(
+                "the component broke while it handled this request: {}",
+                error.root_cause()
+            ))),
             Err(_) => Err(Error::Broken(
                 "the component broke while it handled this request".into(),
             )),

@@ -104,7 +104,6 @@ pub(super) fn builder(limits: &Limits) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.reading)
-        .pipeline_flush(true)
         .max_buf_size(64 << 10);
     builder
 }

@@ -124,10 +124,14 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Whether the machine has no such address, or no such kind of address at all.
 fn is_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) {
+        return true;
+    }
     matches!(
         error.kind(),
         ErrorKind::AddrNotAvailable | ErrorKind::Unsupported
-    ) || (cfg!(target_os = "linux") && error.raw_os_error() == Some(97))
+    )
 }
 
 #[cfg(test)]

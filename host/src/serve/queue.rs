@@ -30,16 +30,18 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Job>,
     workers: usize,
+    /// How many workers cannot take more than they have.
+    full: usize,
 }
 
 impl Queue {
     /// Adds a request. True when a worker has to be started for it, which counts as started then:
-    /// there is none yet, or all are too busy to take what came before and there may be more.
+    /// there is none yet, or none of them has room, or they did not even take what came before.
     pub(super) fn push(&self, job: Job, most_workers: usize) -> bool {
         let start = {
             let mut state = self.lock();
-            let start =
-                state.workers == 0 || (state.workers < most_workers && !state.waiting.is_empty());
+            let busy = state.full >= state.workers || !state.waiting.is_empty();
+            let start = busy && state.workers < most_workers.max(1);
             state.workers += usize::from(start);
             state.waiting.push_back(job);
             start
@@ -48,6 +50,19 @@ impl Queue {
             self.pushed.notify_one();
         }
         start
+    }
+
+    /// The request that an instance begins with. `full` says whether the instance has no room for
+    /// a second one; a [`Full`] must be made for it then.
+    pub(super) fn first(&self, full: bool) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            let job = state.waiting.pop_front()?;
+            if !job.reply.is_canceled() {
+                state.full += usize::from(full);
+                return Some(job);
+            }
+        }
     }
 
     /// Moves to `jobs` what one worker should take at a time: its share of those who still wait
@@ -110,9 +125,44 @@ impl Queue {
         !needed
     }
 
+    fn count_full(&self, full: bool) {
+        let mut state = self.lock();
+        state.full = match full {
+            true => state.full.saturating_add(1),
+            false => state.full.saturating_sub(1),
+        };
+    }
+
     /// Nothing is half done between any two statements that could panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an instance has room for further requests, for [`Queue::push`] to know.
+pub(super) struct Full<'a> {
+    queue: &'a Queue,
+    full: bool,
+}
+
+impl<'a> Full<'a> {
+    /// For an instance that begins with what [`Queue::first`] gave.
+    pub(super) fn new(queue: &'a Queue, full: bool) -> Self {
+        Self { queue, full }
+    }
+
+    /// Takes note of it.
+    pub(super) fn set(&mut self, full: bool) {
+        if self.full != full {
+            self.full = full;
+            self.queue.count_full(full);
+        }
+    }
+}
+
+impl Drop for Full<'_> {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 
@@ -167,6 +217,24 @@ mod tests {
         assert!(!fourth, "two are the most");
         assert_eq!(take(&queue, 9), ["/2", "/3"], "a half of three");
         assert_eq!(take(&queue, 9), ["/4"]);
+    }
+
+    #[test]
+    fn workers_are_started_when_those_there_are_full() {
+        let queue = Queue::default();
+        let (_, _a) = push(&queue, "/1", 2);
+        queue.first(true).unwrap();
+        let mut full = Full::new(&queue, true);
+        let (second, _b) = push(&queue, "/2", 2);
+        assert!(second, "there is no room for it");
+        full.set(false);
+        assert_eq!(take(&queue, 1), ["/2"]);
+        drop(full);
+        let queue = Queue::default();
+        let (_, _c) = push(&queue, "/1", 2);
+        queue.first(false).unwrap();
+        let (second, _d) = push(&queue, "/2", 2);
+        assert!(!second, "there is room for it");
     }
 
     #[test]

@@ -192,6 +192,36 @@ async fn those_who_do_not_read_are_cut_off() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_wait_for_the_next_request() {
+    let server = Server::http(Limits::default()).await;
+    let mut client = server.connect().await;
+    send(&mut client, &format!("{GET}GET / HT")).await;
+    until(&mut client, "\r\n\r\n2").await;
+    send(&mut client, "TP/1.1\r\nHost: x\r\n\r\n").await;
+    until(&mut client, "\r\n\r\n4").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_told_so() {
+    let server = Server::http(Limits::default()).await;
+    let mut client = server.connect().await;
+    send(&mut client, "\0\r\n\r\n").await;
+    let answer = rest(client).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    let mut client = server.connect().await;
+    let many = "A: x\r\n".repeat(200);
+    send(
+        &mut client,
+        &format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
+    )
+    .await;
+    let answer = rest(client).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn connections_are_bounded() {
     let limits = Limits {
         connections: 1,

@@ -6,7 +6,7 @@
 //! bounded and each takes all that wait: requests of one instance can share a call to a backend.
 
 use super::endpoint::{Shared, Unstarted};
-use super::queue::Job;
+use super::queue::{Full, Job};
 use crate::state::State;
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
@@ -47,10 +47,10 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
 /// It does that beside the next instance.
 async fn work(shared: Arc<Shared>) {
     let mut instances = JoinSet::new();
-    let mut jobs = VecDeque::new();
+    let alone = shared.options.instance_requests == Some(1)
+        || shared.options.instance_concurrency == Some(1);
     loop {
-        shared.queue.take(1, &mut jobs);
-        let Some(job) = jobs.pop_front() else {
+        let Some(job) = shared.queue.first(alone) else {
             match shared.queue.leave() {
                 true => break,
                 false => continue,
@@ -62,7 +62,8 @@ async fn work(shared: Arc<Shared>) {
         let (retire, retired) = oneshot::channel();
         let shared = Arc::clone(&shared);
         instances.spawn(async move {
-            lifetime(&shared, job, retire).await;
+            let full = Full::new(&shared.queue, alone);
+            lifetime(&shared, job, full, retire).await;
             drop(place);
         });
         // However the instance ends, this resolves.
@@ -73,7 +74,7 @@ async fn work(shared: Arc<Shared>) {
 }
 
 /// Makes an instance, lets it handle `first` and what comes after it, and throws it away.
-async fn lifetime(shared: &Shared, first: Job, retire: Retire) {
+async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
     let patience = shared.options.patience;
     let (mut store, proxy) = match timeout(patience, shared.instantiate()).await {
         Ok(Ok(made)) => made,
@@ -90,7 +91,7 @@ async fn lifetime(shared: &Shared, first: Job, retire: Retire) {
     };
     let pulse = Pulse::new();
     let ended = tokio::select! {
-        ended = handle(shared, &mut store, &proxy, first, &pulse, retire) => ended,
+        ended = handle(shared, &mut store, &proxy, first, &pulse, full, retire) => ended,
         () = pulse.missed(patience) => {
             Err(wasmtime::format_err!("it blocked all its requests for longer than one may take"))
         }
@@ -111,6 +112,7 @@ async fn handle(
     proxy: &Proxy,
     first: Job,
     pulse: &Pulse,
+    full: Full<'_>,
     retire: Retire,
 ) -> wasmtime::Result<()> {
     let function = match proxy {
@@ -128,6 +130,7 @@ async fn handle(
                 jobs,
                 begun: 0,
                 late: false,
+                full,
                 retire: Some(retire),
             }
             .run(pulse)
@@ -151,6 +154,8 @@ struct Instance<'a> {
     begun: usize,
     /// Whether a request took too long. It goes on inside, so no others are given to this instance.
     late: bool,
+    /// Whether it has room for further requests.
+    full: Full<'a>,
     /// To be sent once it takes no further requests.
     retire: Option<Retire>,
 }
@@ -186,6 +191,8 @@ impl<'a> Instance<'a> {
             if self.late || (running.is_empty() && self.jobs.is_empty() && room == 0) {
                 self.shared.queue.give_back(&mut self.jobs);
                 if let Some(retire) = self.retire.take() {
+                    // Its worker has room again.
+                    self.full.set(false);
                     let _ = retire.send(());
                 }
                 if running.is_empty() {
@@ -193,6 +200,9 @@ impl<'a> Instance<'a> {
                     let _ = timeout(options.patience, rest(accessor)).await;
                     return Ok(());
                 }
+            }
+            if self.retire.is_some() {
+                self.full.set(room == 0);
             }
             pulse.beat(!running.is_empty());
             tokio::select! {

@@ -67,8 +67,14 @@ async fn survives_a_crash(stage: &Stage) {
         }
         // Who comes after the crash finds what was there, and who was there goes on by itself.
         let fresh = stage.open("c9").await;
-        assert_eq!(resumed(&fresh).await, last);
-        assert_eq!(resumed(&sequence).await, last);
+        // Less than one interval more may be told: some servers count on when they start.
+        for handle in [&fresh, &sequence] {
+            let told = resumed(handle).await;
+            assert!(
+                told >= last && told < last.map(|n| n + 2),
+                "{told:?}, it was {last:?}"
+            );
+        }
         history.push(mint(&fresh, 100 + round, 1).await.expect("minted"));
         history.push(mint(&sequence, round, 1).await.expect("minted"));
     }

@@ -1,7 +1,7 @@
 //! The engine `redis`: replicas, rights, values that are no counters, and what other Redis-like servers
 //! answer.
 
-use crate::{assert_fails, mint, mint_allowing, open};
+use crate::{assert_fails, mint, open};
 use int_host::Builtin;
 use integration_tests::redis::{Options, Redis};
 use integration_tests::runtime::run;
@@ -119,7 +119,7 @@ fn databases_are_apart() {
     assert_fails(
         mint(REDIS, &format!("{}/99", redis.dsn()), "k"),
         "other",
-        &["99"],
+        &["out of range"],
     );
     assert_fails(
         mint(REDIS, &format!("{}/x", redis.dsn()), "k"),
@@ -174,9 +174,10 @@ fn a_server_that_is_loading_is_asked_again() {
     assert_eq!(mint(REDIS, &dsn, "k"), Ok(8));
 }
 
-/// Stand-in: a node of a cluster that does not have the key.
+/// Stand-in: a node of a cluster that does not have the key. Its word is not enough to go somewhere that
+/// the user did not name.
 #[test]
-fn a_node_of_a_cluster_names_the_other_one() {
+fn a_node_of_a_cluster_is_followed_to_nodes_of_the_dsn() {
     let other = StandIn::on(Ipv4Addr::LOCALHOST, |words| match words[0].as_str() {
         "INCRBY" => Reply::Integer(2),
         _ => Reply::Text("OK".into()),
@@ -186,17 +187,16 @@ fn a_node_of_a_cluster_names_the_other_one() {
         "INCRBY" => Reply::Error(moved.clone()),
         _ => Reply::Text("OK".into()),
     });
-    let dsn = format!("redis://{}?timeout=1s", node.address());
-    // Its address is not in the DSN: either the user is told how to allow it, or it is reached.
-    match mint(REDIS, &dsn, "k") {
-        Ok(minted) => assert_eq!(minted, 2),
-        Err(error) => assert!(
-            error.to_string().contains(&other.address().to_string()),
-            "{error}"
-        ),
-    }
-    let allowed = other.address().to_string();
-    assert_eq!(mint_allowing(REDIS, &dsn, &allowed), Ok(2));
+    let (node, other_at) = (node.address(), other.address());
+    let alone = format!("redis://{node}?timeout=1s");
+    assert_fails(
+        mint(REDIS, &alone, "k"),
+        "other",
+        &[&other_at.to_string(), "DSN"],
+    );
+    assert_eq!(other.accepted(), 0);
+    let both = format!("redis://{node},{other_at}?timeout=1s");
+    assert_eq!(mint(REDIS, &both, "k"), Ok(2));
 }
 
 /// Stand-ins that are no Redis: nothing of it panics, hangs or is taken for an integer.

@@ -15,7 +15,7 @@ serve: toolchain
 
 test: toolchain servers check
 	@mkdir -p target && rm -f $(SKIPPED)
-	$(CARGO) build --workspace --all-targets
+	$(CARGO) build --package int-host --bin int-host
 	$(CARGO) test --workspace
 	@if [ -s $(SKIPPED) ]; then \
 		echo; echo "skipped: $$(sort -u $(SKIPPED) | wc -l) tests that need a server which is not here:"; \

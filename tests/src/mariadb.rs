@@ -36,7 +36,9 @@ impl MariaDb {
         let started = server::on_free_port(|port| {
             let scratch = Scratch::new("mariadb");
             let data = scratch.join("data");
-            install(&data)?;
+            let temporary = scratch.join("tmp");
+            std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
+            install(&data, &temporary)?;
             let program = program("mariadbd");
             let options = options.clone();
             let server = Server::start(
@@ -47,6 +49,8 @@ impl MariaDb {
                     // Must come first: nothing of the machine's own configuration counts.
                     command.arg("--no-defaults");
                     command.arg(path_option("--datadir", &data));
+                    // Its own: a server that starts clears away temporary tables, whosever they are.
+                    command.arg(path_option("--tmpdir", &temporary));
                     command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
                     command.arg(format!("--port={port}"));
                     // Within the data folder, which keeps the path short enough for a socket.
@@ -121,11 +125,12 @@ const SMALL: [&str; 5] = [
 ];
 
 /// Makes the system tables.
-fn install(data: &Path) -> Result<(), String> {
+fn install(data: &Path, temporary: &Path) -> Result<(), String> {
     let done = Command::new(program("mariadb-install-db"))
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .args(["--skip-test-db", "--skip-name-resolve"])
         .arg(path_option("--datadir", data))
+        .arg(path_option("--tmpdir", temporary))
         .args(SMALL)
         .args(as_root())
         .output()

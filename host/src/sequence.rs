@@ -10,7 +10,7 @@ use crate::{Builtin, Error, Host};
 use engine_dsn::Dsn;
 use intd::{Coalescer, Driver, Lattice, Span};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -81,10 +81,12 @@ impl Host {
             },
             rights,
             runtime: Handle::current(),
+            lattice: OnceLock::new(),
             live: Mutex::default(),
         }));
         // A bad configuration must be told now, not at the first mint.
         let live = worker.start().await?;
+        let _ = worker.lattice.set(live.lattice);
         *worker.live.lock().await = Some(live);
         Ok(Sequence {
             coalescer: Coalescer::new(worker, self.options().queue),
@@ -217,6 +219,8 @@ struct Inner {
     rights: Rights,
     /// Where calls are finished that nobody waits for any more.
     runtime: Handle,
+    /// What the first instance said; every later one has the same configuration.
+    lattice: OnceLock<Lattice>,
     live: Mutex<Option<Live>>,
 }
 
@@ -226,6 +230,12 @@ impl std::ops::Deref for Worker {
     fn deref(&self) -> &Inner {
         &self.0
     }
+}
+
+/// Whether a span is of the lattice that the component named when it was opened.
+fn on(lattice: Lattice, span: &Span) -> bool {
+    span.step == lattice.increment
+        && span.first % lattice.increment == lattice.offset % lattice.increment
 }
 
 /// A running instance with its open sequence.
@@ -244,11 +254,18 @@ impl intd::Source for Worker {
                     guest.sequence().call_next(accessor, sequence, count).await
                 })
                 .await?;
-            Span::checked(span.first, span.step, span.count).ok_or_else(|| {
-                Error::Broken(format!(
-                    "the component answered with the impossible span {span:?}"
-                ))
-            })
+            Span::checked(span.first, span.step, span.count)
+                .filter(|span| {
+                    worker
+                        .lattice
+                        .get()
+                        .is_none_or(|lattice| on(*lattice, span))
+                })
+                .ok_or_else(|| {
+                    Error::Broken(format!(
+                        "the component answered with the impossible span {span:?}"
+                    ))
+                })
         })
     }
 

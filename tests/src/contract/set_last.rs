@@ -92,10 +92,12 @@ async fn amid_mints(stage: &Stage) {
         tasks.spawn(async move {
             let mut raised = Vec::new();
             let mut below = 0;
-            for _ in 0..30 {
+            for turn in 0..30 {
                 let last = handle.last().await.expect("last").unwrap_or(0);
+                // Just ahead of the mints, to be overtaken now and then, and far ahead, not to be.
+                let ahead = if turn % 3 == 0 { 4_096 } else { 8 };
                 // Off the lattice, and not what the other raiser takes: values are all different.
-                let free = last.max(below) / 8 * 8 + 8;
+                let free = last.max(below) / 8 * 8 + ahead;
                 let value = free + 1 - offset + 2 * (raiser % RAISERS);
                 let begin = clock::now();
                 match handle.set_last(value).await {

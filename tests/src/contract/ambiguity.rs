@@ -40,15 +40,21 @@ async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
     for times in [1, 1, 2, 1] {
         let before = proxy.replies_cut();
         proxy.cut(times, b"");
-        let mut failed = 0;
-        while proxy.replies_cut() < before + times {
+        // As soon as a connection is cut an engine may have found another way, if it knows one.
+        for _ in 0..50 {
+            if proxy.replies_cut() >= before + times {
+                break;
+            }
             match mint(&sequence, 0, 3).await {
                 Ok(record) => history.push(record),
-                Err(Error::Unavailable(_)) => failed += 1,
+                Err(Error::Unavailable(_)) => {}
                 Err(error) => panic!("a lost reply is {}: {error}", kind(&error)),
             }
-            assert!(failed < 100, "nothing gets through, and nothing was cut");
         }
+        assert!(
+            proxy.replies_cut() >= before + times || stage.backend.knows_other_ways(),
+            "no reply was lost"
+        );
         proxy.set(Fault::None);
         history.push(resumes(&sequence).await);
         // Somebody else mints meanwhile: what was lost is not given out again.

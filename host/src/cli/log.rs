@@ -17,6 +17,10 @@ pub(super) enum LogFormat {
 /// For commands that only have something to say when something is odd.
 pub(super) const QUIET: &str = "warn";
 
+/// What a compiler says of every instruction is gigabytes for one component, which takes minutes to
+/// write: it is logged for those who name the compiler's crates, not for all who say `trace`.
+const COMPILER: &str = "cranelift=warn,regalloc2=warn,wasmtime_internal_cranelift=warn";
+
 /// Begins to log what `RUST_LOG` selects; where that is not set, what `otherwise` selects.
 pub(super) fn start(format: LogFormat, otherwise: &str) {
     let selected = std::env::var(EnvFilter::DEFAULT_ENV)
@@ -31,8 +35,8 @@ pub(super) fn start(format: LogFormat, otherwise: &str) {
             logs.with_max_level(LevelFilter::WARN).try_init()
         }
         (selected, format) => {
-            let logs =
-                logs.with_env_filter(EnvFilter::new(selected.as_deref().unwrap_or(otherwise)));
+            let selected = selected.as_deref().unwrap_or(otherwise);
+            let logs = logs.with_env_filter(EnvFilter::new(format!("{COMPILER},{selected}")));
             match format {
                 LogFormat::Text => logs.try_init(),
                 LogFormat::Json => logs.json().try_init(),

@@ -4,7 +4,7 @@ use super::flags::Flags;
 use super::interrupt::signal;
 use super::{Failure, duration, log};
 use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
-use crate::{Config, Error, Host, Options, Sequence, Source};
+use crate::{Error, Host, Options, Sequence, Source};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use intd::{App, Settings};
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ pub(super) struct Serve {
 const SERVER: &str = "Server";
 const COMPONENT: &str = "Endpoints of --component";
 
-/// Instances besides those of `--keys`: one for `--key`, others in place of some that break.
+/// Instances besides those that sequences share, in place of some that break.
 const SPARE_INSTANCES: u32 = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -180,8 +180,8 @@ impl Serve {
         let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
         let instances = match flags.component {
             // Each may have one beside it that is about to end.
-            Some(_) => endpoints.saturating_mul(2).max(self.keys.len()),
-            None => self.keys.len(),
+            Some(_) => endpoints.saturating_mul(2),
+            None => Sequence::INSTANCES,
         };
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         Options {
@@ -266,11 +266,13 @@ impl Sequences {
         flags: &Flags,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let config = |key: &String| Config {
-            key: key.clone(),
-            ..flags.config()
-        };
-        let default = host.open(source.clone(), config(&settings.key)).await?;
+        let others = settings.keys.iter().filter(|key| **key != settings.key);
+        let keys = std::iter::once(&settings.key).chain(others).cloned();
+        let opened = host.open_keys(source.clone(), flags.config(), keys.clone());
+        let mut opened = opened.await?.into_iter();
+        let default = opened
+            .next()
+            .ok_or_else(|| Error::Other("no sequence was opened".into()))?;
         if let Some(last) = flags.set_last_int {
             match default.set_last(last).await {
                 // A server that starts again with the same options goes on where it was.
@@ -280,10 +282,7 @@ impl Sequences {
                 other => other?,
             }
         }
-        let mut others = BTreeMap::new();
-        for key in &settings.keys {
-            others.insert(key.clone(), host.open(source.clone(), config(key)).await?);
-        }
+        let others = keys.skip(1).zip(opened).collect();
         Ok(Self { default, others })
     }
 

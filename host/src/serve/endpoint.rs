@@ -3,7 +3,7 @@
 use super::Shutdown;
 use super::queue::{Job, Queue};
 use super::worker::start;
-use crate::sequence::grant;
+use crate::rights::grant;
 use crate::settings::Settings;
 use crate::state::{Rights, State};
 use crate::{Error, Host, Source};

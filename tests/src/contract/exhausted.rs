@@ -43,7 +43,7 @@ async fn up_to_the_top(stage: &Stage) {
     }
     history.assert_clean();
     assert_eq!(history.integers(), 10);
-    let lattice = sequence.lattice().await.expect("a lattice");
+    let lattice = sequence.lattice();
     assert_eq!(history.off_lattice(2, lattice.offset), []);
     stays_exhausted(&sequence).await;
     let last = sequence.last().await.expect("last");

@@ -13,7 +13,7 @@ pub(super) fn test(stage: &Stage) {
 /// What a fresh sequence gives, as documented.
 async fn defaults(stage: &Stage) {
     let sequence = stage.open("c2 defaults").await;
-    let lattice = sequence.lattice().await.expect("a lattice");
+    let lattice = sequence.lattice();
     assert_eq!(lattice.increment, 2);
     let minted = sequence.next(3).await.expect("minted");
     let counts: Vec<_> = minted.iter().map(|n| n.to_string()).collect();
@@ -37,7 +37,7 @@ async fn lattices(stage: &Stage) {
     ] {
         let key = format!("c2 {increment} {offset}");
         let sequence = stage.on_lattice(&key, increment, offset).await.expect(&key);
-        let lattice = sequence.lattice().await.expect("a lattice");
+        let lattice = sequence.lattice();
         assert_eq!(
             (lattice.increment, lattice.offset),
             (increment, offset % increment)
@@ -75,7 +75,7 @@ async fn marks_of_others(stage: &Stage) {
         for count in [1, 5, 1] {
             history.push(mint(&sequence, 0, count).await.expect(&key));
         }
-        let lattice = sequence.lattice().await.expect("a lattice");
+        let lattice = sequence.lattice();
         assert_eq!(history.off_lattice(2, lattice.offset), [], "{key}");
         history.assert_clean();
         let first = history.records()[0].span.first;

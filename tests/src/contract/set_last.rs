@@ -76,7 +76,7 @@ async fn amid_mints(stage: &Stage) {
     const RAISERS: i64 = 2;
     let mut handles = Vec::new();
     let usual = stage.handles("c5 amid", MINTERS + RAISERS as usize).await;
-    let offset = usual[0].lattice().await.expect("a lattice").offset;
+    let offset = usual[0].lattice().offset;
     handles.extend(usual);
     let mut tasks = tokio::task::JoinSet::new();
     for (process, handle) in (0..).zip(handles.drain(..MINTERS)) {

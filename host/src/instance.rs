@@ -1,0 +1,303 @@
+//! An instance of an engine component, and the open sequences that share it.
+
+use crate::bindings::engine::artisanal::integers::types as wit;
+use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
+use crate::bindings::engine::{EngineProvider, EngineProviderPre};
+use crate::component::Source;
+use crate::rights::grant;
+use crate::state::{OVERRUN, Rights, State};
+use crate::{Error, Host};
+use intd::Lattice;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as Shortly, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use wasmtime::component::{Accessor, ResourceAny};
+
+/// An engine that is ready to be instantiated, with all that its instances are given.
+pub(crate) struct Provider {
+    host: Host,
+    pre: EngineProviderPre<State>,
+    rights: Rights,
+}
+
+impl Provider {
+    pub(crate) fn new(host: &Host, source: &Source, dsn: &str) -> Result<Self, Error> {
+        let (component, shape) = host.engine_component(source)?;
+        let rights = Rights {
+            grant: grant(source, dsn)?.and(&host.options().allow),
+            store: match shape.imports("wasi:keyvalue/") {
+                true => Some(host.store()?),
+                false => None,
+            },
+            ..Rights::default()
+        };
+        let pre = host
+            .linker()
+            .instantiate_pre(&component)
+            .and_then(EngineProviderPre::new)
+            .map_err(|e| Error::Misconfigured(format!("{source} does not fit this host: {e:#}")))?;
+        Ok(Self {
+            host: host.clone(),
+            pre,
+            rights,
+        })
+    }
+
+    async fn instantiate(&self) -> Result<Live, Error> {
+        let mut store = State::store(
+            self.host.engine(),
+            &self.rights,
+            self.host.limits(),
+            self.host.client(),
+        );
+        let provider = within(self.host.options().patience, async {
+            Ok(self.pre.instantiate_async(&mut store).await)
+        })
+        .await?;
+        Ok(Live {
+            store,
+            provider,
+            sequences: HashMap::new(),
+        })
+    }
+
+    /// What the engine said, with what the host knows better: that it was kept from an address.
+    fn told(&self, error: wit::Error) -> Error {
+        match (error.into(), self.rights.grant.take_refusal()) {
+            (Error::Unavailable(_) | Error::Denied(_) | Error::Other(_), Some(refusal)) => {
+                Error::Denied(refusal)
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// The instance that some sequences share. It makes one call at a time, and is started anew when it
+/// breaks.
+pub(crate) struct Instance {
+    provider: Arc<Provider>,
+    live: Mutex<Option<Live>>,
+    failures: Shortly<Failures>,
+    /// Sequences that nobody needs any more.
+    closed: Shortly<Vec<Id>>,
+}
+
+/// A sequence among those of an instance, whichever instance it is at the time.
+pub(crate) type Id = usize;
+
+/// What a sequence is to be opened with, and under which name it is found again.
+pub(crate) struct Opening {
+    pub(crate) id: Id,
+    pub(crate) config: wit::Config,
+}
+
+/// How often the backend could not serve, and the last reason.
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    reason: String,
+}
+
+struct Live {
+    store: wasmtime::Store<State>,
+    provider: EngineProvider,
+    sequences: HashMap<Id, Open>,
+}
+
+#[derive(Clone, Copy)]
+struct Open {
+    sequence: ResourceAny,
+    lattice: Lattice,
+}
+
+impl Instance {
+    pub(crate) fn new(provider: Arc<Provider>) -> Self {
+        Self {
+            provider,
+            live: Mutex::default(),
+            failures: Shortly::default(),
+            closed: Shortly::default(),
+        }
+    }
+
+    /// Opens a sequence, and tells which integers it mints.
+    pub(crate) async fn open(&self, opening: &Opening) -> Result<Lattice, Error> {
+        self.with(opening, async |_, open| Ok(open.lattice)).await
+    }
+
+    /// Makes one call of a sequence, which is opened first where it is not.
+    ///
+    /// An instance that traps, computes too long or does not answer in time is thrown away.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        opening: &Opening,
+        call: impl AsyncFnOnce(
+            &Guest,
+            &Accessor<State>,
+            ResourceAny,
+        ) -> wasmtime::Result<Result<T, wit::Error>>,
+    ) -> Result<T, Error> {
+        self.with(opening, async |live, open| {
+            self.run(live, async |guest, accessor| {
+                call(guest, accessor, open.sequence).await
+            })
+            .await?
+            .map_err(|error| self.provider.told(error))
+        })
+        .await
+    }
+
+    /// Forgets a sequence. The next call of another one closes it.
+    pub(crate) fn close(&self, id: Id) {
+        shortly(&self.closed).push(id);
+    }
+
+    async fn with<T>(
+        &self,
+        opening: &Opening,
+        work: impl AsyncFnOnce(&mut Live, Open) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let failures = shortly(&self.failures).count;
+        let mut slot = self.live.lock().await;
+        // Whoever waited while the backend was found unable to serve is told so, instead of finding
+        // out in turn: deadlines that add up would be none.
+        self.failed_since(failures)?;
+        // Taken out, so that a call given up half-way leaves no half-used instance behind.
+        let mut live = match slot.take() {
+            Some(live) => live,
+            None => self.provider.instantiate().await?,
+        };
+        let done = async {
+            self.tidy(&mut live).await?;
+            let open = self.opened(&mut live, opening).await?;
+            work(&mut live, open).await
+        }
+        .await;
+        match &done {
+            Err(Error::Broken(_)) => return done,
+            Err(Error::Unavailable(reason)) => self.fail(reason),
+            _ => {}
+        }
+        *slot = Some(live);
+        done
+    }
+
+    async fn opened(&self, live: &mut Live, opening: &Opening) -> Result<Open, Error> {
+        if let Some(open) = live.sequences.get(&opening.id) {
+            return Ok(*open);
+        }
+        let config = opening.config.clone();
+        let (sequence, lattice) = self
+            .run(live, async |guest, accessor| {
+                let sequence = match guest.sequence().call_open(accessor, config).await? {
+                    Ok(sequence) => sequence,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let lattice = guest.sequence().call_lattice(accessor, sequence).await?;
+                Ok(Ok((sequence, lattice)))
+            })
+            .await?
+            .map_err(|error| self.provider.told(error))?;
+        if lattice.increment < 1 || lattice.offset < 0 {
+            return Err(Error::Broken(format!(
+                "the component named the impossible lattice {lattice:?}"
+            )));
+        }
+        let open = Open {
+            sequence,
+            lattice: Lattice {
+                increment: lattice.increment,
+                offset: lattice.offset,
+            },
+        };
+        live.sequences.insert(opening.id, open);
+        Ok(open)
+    }
+
+    /// Closes what nobody needs any more.
+    async fn tidy(&self, live: &mut Live) -> Result<(), Error> {
+        let closed = std::mem::take(&mut *shortly(&self.closed));
+        for id in closed {
+            if let Some(open) = live.sequences.remove(&id) {
+                live.store.data_mut().new_call();
+                within(self.provider.host.options().patience, async {
+                    Ok(open.sequence.resource_drop_async(&mut live.store).await)
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        live: &mut Live,
+        call: impl AsyncFnOnce(&Guest, &Accessor<State>) -> wasmtime::Result<T>,
+    ) -> Result<T, Error> {
+        live.store.data_mut().new_call();
+        let guest = live.provider.artisanal_integers_engine();
+        within(
+            self.provider.host.options().patience,
+            live.store
+                .run_concurrent(async |accessor| call(guest, accessor).await),
+        )
+        .await
+    }
+
+    fn fail(&self, reason: &str) {
+        let mut failures = shortly(&self.failures);
+        failures.count = failures.count.wrapping_add(1);
+        reason.clone_into(&mut failures.reason);
+    }
+
+    fn failed_since(&self, count: u64) -> Result<(), Error> {
+        let failures = shortly(&self.failures);
+        match failures.count == count {
+            true => Ok(()),
+            false => Err(Error::Unavailable(failures.reason.clone())),
+        }
+    }
+}
+
+/// Nothing is half done between any two statements that could panic.
+fn shortly<T>(lock: &Shortly<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a call: for its answer, a trap, or the end of patience.
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = wasmtime::Result<wasmtime::Result<T>>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(error)) | Err(error)) => Err(trapped(&error)),
+        Err(_) => Err(Error::Broken(format!(
+            "the component did not answer within {} s; it was stopped",
+            patience.as_secs()
+        ))),
+    }
+}
+
+/// The error for a component that did not end its call in order.
+fn trapped(error: &wasmtime::Error) -> Error {
+    let text = format!("{error:#}");
+    match text.contains(OVERRUN) {
+        true => Error::Broken(format!("{}; it was stopped", error.root_cause())),
+        false => Error::Broken(format!("the component trapped: {}", error.root_cause())),
+    }
+}
+
+impl From<wit::Error> for Error {
+    fn from(error: wit::Error) -> Self {
+        match error {
+            wit::Error::Invalid(text) => Self::Invalid(text),
+            wit::Error::TooSmall(current) => Self::TooSmall(current),
+            wit::Error::Exhausted(text) => Self::Exhausted(text),
+            wit::Error::Denied(text) => Self::Denied(text),
+            wit::Error::Unavailable(text) => Self::Unavailable(text),
+            wit::Error::Other(text) => Self::Other(text),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a component may reach, from the DSN it is given.
+
+use crate::component::Source;
+use crate::network::Grant;
+use crate::{Builtin, Error};
+use engine_dsn::Dsn;
+
+/// The addresses that a DSN names, as seen by the engine that will read it.
+pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
+    let builtin = match source {
+        Source::Builtin(engine) => Some(*engine),
+        Source::File(_) => None,
+    };
+    let parsed = match dsn {
+        "" => None,
+        text => Some(
+            text.parse::<Dsn>()
+                .map_err(|e| Error::Invalid(e.to_string()))?,
+        ),
+    };
+    let mut addresses = parsed
+        .as_ref()
+        .map(|dsn| dsn.addresses().to_vec())
+        .unwrap_or_default();
+    let Some(engine) = builtin else {
+        let scheme = parsed.as_ref().map_or("", Dsn::scheme);
+        let ports = ports_of(scheme);
+        if addresses.is_empty() && scheme == "mysql" {
+            addresses.extend(Builtin::Mysql.default_address());
+        }
+        // What names no port and has none by default is no address, but the name of a bucket.
+        addresses.retain(|address| address.port.is_some() || !ports.is_empty());
+        return Ok(Grant::new(&addresses, ports, false));
+    };
+    let Some(port) = engine.port() else {
+        return Ok(Grant::default());
+    };
+    if addresses.is_empty() {
+        addresses.extend(engine.default_address());
+    }
+    Ok(Grant::new(&addresses, &[port], engine.redirects()))
+}
+
+/// The ports that a scheme stands for where the engine behind it is not known: it may be in a
+/// composed component, and one of ours.
+fn ports_of(scheme: &str) -> &'static [u16] {
+    match scheme {
+        "redis" | "rediss" => &[6379, 7481],
+        "mysql" | "mariadb" => &[3306],
+        "http" => &[80, 4001],
+        "https" => &[443, 4001],
+        "postgres" | "postgresql" => &[5432],
+        _ => &[],
+    }
+}

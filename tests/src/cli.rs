@@ -122,6 +122,23 @@ impl Place {
     }
 }
 
+/// The same command, run by a shell script that ends with `exec "$@"`: for limits, and signals to ignore.
+pub fn within_shell(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    shell
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! More clients than can be served, and a backend that stops answering for a while: memory stays bounded, who
 //! cannot be served is told so at once, and when the backend goes on so does everything else.
 
-use integration_tests::cli::{Place, Serving};
+use integration_tests::cli::{Place, Serving, within_shell};
 use integration_tests::history::{History, Record, Span};
 use integration_tests::load::{Load, Protocol, Seen};
 use integration_tests::redis::Redis;
@@ -12,7 +12,7 @@ use integration_tests::{open_files, wait};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::task::LocalSet;
 
@@ -143,17 +143,8 @@ fn serve(ulimit: &str, arguments: &[&str]) -> Serving {
     let place = Place::default();
     let mut line = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
     line.extend(arguments);
-    let command = place.command(&line);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("{ulimit} && exec \"$@\""), "sh"]);
-    limited.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    Serving::start(limited)
+    let script = format!("{ulimit} && exec \"$@\"");
+    Serving::start(within_shell(&script, &place.command(&line)))
 }
 
 /// More connections than there are files: the others wait, and the server keeps files for its own connections.

@@ -16,6 +16,7 @@ mod last;
 mod lines;
 mod log;
 mod mint;
+mod open_files;
 mod serve;
 
 pub use exit::Failure;

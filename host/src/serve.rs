@@ -23,6 +23,7 @@ mod http;
 mod listeners;
 mod proxy;
 mod queue;
+mod seldom;
 mod shutdown;
 mod stall;
 mod tcp;

@@ -122,6 +122,23 @@ impl Place {
     }
 }
 
+/// The same command, run by a shell script that ends with `exec "$@"`: for limits, and signals to ignore.
+pub fn within_shell(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    shell
+}
+
 /// Runs a command to its end.
 ///
 /// # Panics
@@ -153,6 +170,15 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<S
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+/// The memory of a process that is not swapped out, in KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// In use now.
+    pub now: u64,
+    /// The most that ever was.
+    pub most: u64,
 }
 
 /// A server that listens. Killed when dropped.
@@ -245,6 +271,26 @@ impl Serving {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// How much memory it uses and used, from `/proc`.
+    ///
+    /// # Panics
+    /// When it does not run, or the system has no `/proc`.
+    pub fn memory(&self) -> Memory {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let kib = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
+                .and_then(|number| number.trim().parse().ok())
+                .unwrap_or_else(|| panic!("no {name} in {path}:\n{status}"))
+        };
+        Memory {
+            now: kib("VmRSS:"),
+            most: kib("VmHWM:"),
+        }
     }
 
     /// How it ended; None while it runs.

@@ -1,6 +1,6 @@
 //! `int-host` on the command line: what it prints, how it fails, how it is interrupted.
 
-use integration_tests::cli::{Place, run};
+use integration_tests::cli::{Place, run, within_shell};
 use integration_tests::history::{History, Record, Span};
 use integration_tests::mariadb::PASSWORD;
 use integration_tests::minter::{Minter, START};
@@ -9,6 +9,8 @@ use integration_tests::redis::{Options, Redis};
 use integration_tests::{port, target};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 #[test]
@@ -485,6 +487,63 @@ fn components_are_compiled_once_and_damage_to_the_cache_costs_only_time() {
     command.env("XDG_CACHE_HOME", place.file("unused"));
     assert_eq!(run(command).integers(), [2]);
     assert!(!place.file("unused").exists());
+}
+
+/// Whatever is wrong with the cache, it costs time and nothing else.
+#[test]
+fn a_cache_that_cannot_be_used_is_not_fatal() {
+    let place = Place::default();
+    let with = |cache: &Path| {
+        let mut command = place.command(&["--engine", "memory"]);
+        command.env("ARTISANAL_CACHE", cache);
+        command
+    };
+    // Where others can write, nothing is read and nothing is kept.
+    let open = place.file("open");
+    std::fs::create_dir(&open).expect("made");
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).expect("set");
+    let outcome = run(with(&open));
+    assert_eq!(outcome.integers(), [2]);
+    assert!(outcome.stderr.contains("--cache"), "{}", outcome.stderr);
+    assert_eq!(std::fs::read_dir(&open).expect("read").count(), 0);
+    // A file is in the way.
+    let file = place.file("file");
+    std::fs::write(&file, "").expect("written");
+    assert_eq!(run(with(&file)).integers(), [2]);
+    assert_eq!(run(with(&file.join("below"))).integers(), [2]);
+    // The disk is full in the middle of the entry. (Much less, and the runtime has no room for memories.)
+    let small = place.file("small");
+    let command = with(&small);
+    let script = "trap '' XFSZ && ulimit -f 256 && exec \"$@\"";
+    let outcome = run(within_shell(script, &command));
+    assert_eq!(outcome.integers(), [2]);
+    assert_eq!(std::fs::read_dir(&small).expect("read").count(), 0);
+    assert_eq!(run(with(&small)).integers(), [2]);
+    assert_eq!(std::fs::read_dir(&small).expect("read").count(), 1);
+}
+
+/// All of them find nothing, compile, and put the same there.
+#[test]
+fn processes_may_fill_the_cache_at_once() {
+    let place = Place::default();
+    let cache = place.file("cache");
+    let minted: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut command = place.command(&["--engine", "memory"]);
+                    command.env("ARTISANAL_CACHE", &cache);
+                    run(command).integers()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    assert_eq!(minted, [[2]; 4]);
+    assert_eq!(std::fs::read_dir(&cache).expect("read").count(), 1);
 }
 
 /// C3 as users of the command see it: one that was started after another one had ended gets greater

@@ -2,7 +2,7 @@
 
 use super::flags::Flags;
 use super::interrupt::signal;
-use super::{Failure, duration, log};
+use super::{Failure, duration, log, open_files};
 use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, Sequence, Source};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
@@ -46,7 +46,8 @@ pub(super) struct Serve {
     /// How many requests may wait for one sequence; further ones are answered 503
     #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     queue: u64,
-    /// How many connections may be open at one time; further ones wait
+    /// How many connections may be open at one time, as far as the limit of open files allows;
+    /// further ones wait until others end
     #[arg(long, env = "ARTISANAL_MAX_CONNECTIONS", value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     max_connections: u32,
     /// Log each request
@@ -111,21 +112,24 @@ impl Serve {
             flags.log_format,
             &format!("warn,int_host=info,int_host::requests={requests}"),
         );
-        allow_many_connections();
+        let files = open_files::raise_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| Error::Misconfigured(format!("no event loop: {error}")))?;
-        let ended = runtime.block_on(self.serve(flags));
+        let ended = runtime.block_on(self.serve(flags, files));
         // Whatever still runs there is nothing that anybody waits for.
         runtime.shutdown_background();
         Ok(ended?)
     }
 
-    async fn serve(&self, flags: &Flags) -> Result<(), Error> {
+    /// `files` is how many files may be open, if that is known.
+    async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
         let source = flags.source();
         let settings = self.settings(flags);
-        let host = Host::new(self.options(flags))?;
+        let options = self.options(flags);
+        let limits = self.limits(files, options.instances);
+        let host = Host::new(options)?;
         let shutdown = Shutdown::new();
         if is_endpoint(&host, &source)? {
             if self.protocol == Protocol::Tcp {
@@ -140,19 +144,17 @@ impl Serve {
             }
             let endpoint = host.endpoint(&source, self.endpoint(settings))?;
             let listeners = self.listen(&source, &shutdown).await?;
-            serve::proxy(listeners, endpoint, self.limits(), shutdown).await;
+            serve::proxy(listeners, endpoint, limits, shutdown).await;
         } else {
             let settings = Settings::from_lookup(|name| settings.get(name).cloned())
                 .map_err(|error| Error::Invalid(error.to_string()))?;
             let sequences = Sequences::open(&host, &source, flags, &settings).await?;
             let listeners = self.listen(&source, &shutdown).await?;
             match self.protocol {
-                Protocol::Tcp => {
-                    serve::tcp(listeners, sequences.default, self.limits(), shutdown).await
-                }
+                Protocol::Tcp => serve::tcp(listeners, sequences.default, limits, shutdown).await,
                 Protocol::Http => {
                     let app = App::new(settings, |key| sequences.named(key));
-                    serve::http(listeners, app, self.limits(), shutdown).await;
+                    serve::http(listeners, app, limits, shutdown).await;
                 }
             }
         }
@@ -191,9 +193,18 @@ impl Serve {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, files: Option<u64>, instances: u32) -> Limits {
+        let most = files.map_or(u32::MAX, |files| {
+            open_files::connections_within(files, instances)
+        });
+        if most < self.max_connections {
+            tracing::info!(
+                "at most {most} connections at one time, since this process may have {} files open",
+                files.unwrap_or_default()
+            );
+        }
         Limits {
-            connections: self.max_connections,
+            connections: self.max_connections.min(most),
             log_requests: self.log_requests,
             ..Limits::default()
         }
@@ -306,17 +317,3 @@ async fn end_on_signals(shutdown: Shutdown) {
         shutdown.begin();
     }
 }
-
-/// Raises the limit of open files, of which each connection is one, as far as the process may.
-#[cfg(unix)]
-fn allow_many_connections() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
-}
-
-#[cfg(not(unix))]
-fn allow_many_connections() {}

@@ -1,5 +1,6 @@
 //! Accepting connections, a bounded number of them, until the end.
 
+use super::seldom::Seldom;
 use super::{Limits, Listeners, Shutdown};
 use futures::future::join_all;
 use std::io::ErrorKind;
@@ -55,13 +56,16 @@ async fn accept_from<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
+    let (full, failing) = (Seldom::default(), Seldom::default());
     loop {
         let slot = match Arc::clone(slots).try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => {
-                tracing::warn!(
-                    "all connections that are allowed at one time are in use; others wait"
-                );
+                if full.tell().is_some() {
+                    tracing::warn!(
+                        "all connections that are allowed at one time are in use; others wait"
+                    );
+                }
                 match Arc::clone(slots).acquire_owned().await {
                     Ok(slot) => slot,
                     Err(_) => return,
@@ -80,7 +84,9 @@ async fn accept_from<F>(
             }
             Err(error) if is_the_clients(error.kind()) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; trying again");
+                if failing.tell().is_some() {
+                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

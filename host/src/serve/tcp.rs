@@ -1,24 +1,32 @@
 //! Integers over plain TCP: connect, read one line, done.
 
 use super::connections::accept;
+use super::seldom::Seldom;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
+use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Sends each connection one integer and a newline, and closes it; nothing is read. Where there
-/// is no integer to send it is closed at once, and the reason is logged.
+/// is no integer to send it is closed at once, and the reason is logged now and then.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
+    let failing = Arc::new(Seldom::default());
     accept(listeners, &limits, &shutdown, |stream| {
         let (sequence, limits) = (sequence.clone(), limits.clone());
+        let failing = Arc::clone(&failing);
         async move {
             match answer(stream, &sequence, &limits).await {
                 Ok(integer) if limits.log_requests => {
                     tracing::info!(target: "int_host::requests", integer)
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "no integer for a connection"),
+                Err(error) => {
+                    if let Some(others) = failing.tell() {
+                        tracing::warn!(%error, others, "no integer for a connection");
+                    }
+                }
             }
         }
     })

@@ -1,0 +1,209 @@
+//! More clients than can be served, and a backend that stops answering for a while: memory stays bounded, who
+//! cannot be served is told so at once, and when the backend goes on so does everything else.
+
+use integration_tests::cli::{Place, Serving, within_shell};
+use integration_tests::history::{History, Record, Span};
+use integration_tests::load::{Load, Protocol, Seen};
+use integration_tests::redis::Redis;
+use integration_tests::rqlite::Rqlite;
+use integration_tests::server::Server;
+use integration_tests::suite::Suite;
+use integration_tests::{open_files, wait};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::task::LocalSet;
+
+/// How long the backend does not answer.
+const STALL: Duration = Duration::from_secs(5);
+
+/// How long anything may take. Far more than it does: on a busy machine tests wait for each other.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    // One at a time: each uses up what one process may have.
+    let mut suite = Suite::new().threads(1);
+    suite.test("http", || {
+        let redis = Redis::start();
+        let dsn = redis.dsn();
+        Overload {
+            clients: 10_000,
+            waiting: 2 * 4096,
+            ..Overload::http(&["--engine", "redis", "--dsn", &dsn])
+        }
+        .check(&redis);
+    });
+    suite.test("http_rqlite", || {
+        let rqlite = Rqlite::start();
+        let dsn = rqlite.dsn();
+        Overload::http(&["--engine", "rqlite", "--dsn", &dsn, "--queue", "200"])
+            .check(rqlite.node(0));
+    });
+    suite.test("tcp", || {
+        let redis = Redis::start();
+        let dsn = redis.dsn();
+        let line = ["--protocol", "tcp", "--engine", "redis", "--dsn", &dsn];
+        let line = [&line[..], &["--queue", "200"]].concat();
+        Overload {
+            protocol: Protocol::Tcp,
+            ..Overload::http(&line)
+        }
+        .check(&redis);
+    });
+    suite.test("composed", || {
+        let redis = Redis::start();
+        let dsn = redis.dsn();
+        let place = Place::default();
+        let file = place.file("composed.wasm");
+        let file = file.to_str().expect("UTF-8");
+        let outcome = place.run(&["compose", "--engine", "redis", "-o", file]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let line = ["--component", file, "--dsn", &dsn, "--max-requests", "200"];
+        Overload::http(&line).check(&redis);
+    });
+    suite.test("few_open_files", few_open_files);
+    suite.run()
+}
+
+/// What is to be borne.
+struct Overload<'a> {
+    protocol: Protocol,
+    arguments: Vec<&'a str>,
+    clients: usize,
+    /// The most clients that wait for the backend: in the call in flight, and for the next one.
+    waiting: usize,
+}
+
+impl<'a> Overload<'a> {
+    /// A thousand clients of a server that lets two hundred wait.
+    fn http(arguments: &[&'a str]) -> Self {
+        Self {
+            protocol: Protocol::Http,
+            arguments: arguments.to_vec(),
+            clients: 1000,
+            waiting: 2 * 200,
+        }
+    }
+
+    fn check(&self, backend: &Server) {
+        // Files of other kinds are few.
+        open_files::allow(self.clients as u64 + 500);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        // Many systems start programs with a low limit that they may raise.
+        let serving = serve("ulimit -Sn 256", &self.arguments);
+        let stalled = LocalSet::new().block_on(&runtime, self.stall(serving, backend));
+        let history = stalled
+            .into_iter()
+            .map(|integer| Record::untimed(0, Span::one(integer)));
+        let history = History::from_iter(history);
+        history.assert_clean();
+        assert!(history.integers() >= 2 * self.clients as u64);
+    }
+
+    /// What the server may ever use, in KiB: most of it are the buffers of the connections.
+    fn memory(&self) -> u64 {
+        (96 << 10) + 24 * self.clients as u64
+    }
+
+    async fn stall(&self, serving: Serving, backend: &Server) -> Vec<i64> {
+        let all = self.clients;
+        let load = Load::start(self.protocol, serving.port(), all);
+        load.until("all are served", LIMIT, |seen| seen.minted == all)
+            .await;
+        backend.pause();
+        load.mark();
+        tokio::time::sleep(STALL).await;
+        let turned_away = |seen: Seen| seen.busy >= all - self.waiting;
+        load.until("who does not fit is turned away", LIMIT, turned_away)
+            .await;
+        backend.resume();
+        load.mark();
+        load.until("all are served again", LIMIT, |seen| seen.minted == all)
+            .await;
+        let memory = serving.memory();
+        assert!(memory.most < self.memory(), "{memory:?}");
+        // From here on connections end.
+        load.expect_the_end();
+        serving.signal(Signal::TERM);
+        let integers = load.end(LIMIT).await;
+        let (status, log) = serving.end();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.len() < 16 << 10, "it logs each of them: {log}");
+        integers
+    }
+}
+
+/// A server for which a shell set the limit of open files first.
+fn serve(ulimit: &str, arguments: &[&str]) -> Serving {
+    let place = Place::default();
+    let mut line = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
+    line.extend(arguments);
+    let script = format!("{ulimit} && exec \"$@\"");
+    Serving::start(within_shell(&script, &place.command(&line)))
+}
+
+/// More connections than there are files: the others wait, and the server keeps files for its own connections.
+fn few_open_files() {
+    let redis = Redis::start();
+    let dsn = redis.dsn();
+    let mut serving = serve("ulimit -n 256", &["--engine", "redis", "--dsn", &dsn]);
+    let mut clients: Vec<_> = (0..300).map(|_| Keep::connect(serving.port())).collect();
+    let mut integers = vec![clients[0].mint()];
+    wait::until_true("there is no room for more", LIMIT, || {
+        let log = serving.log();
+        log.contains("are in use; others wait") || log.contains("cannot accept")
+    });
+    let waiting = clients.pop().expect("a client");
+    redis.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    integers.push(clients[0].mint());
+    redis.kill();
+    redis.start_again();
+    integers.push(clients[0].mint());
+    assert_eq!(serving.ended(), None);
+    drop(clients);
+    let mut waiting = waiting;
+    integers.push(waiting.mint());
+    assert!(integers.is_sorted_by(|a, b| a < b), "{integers:?}");
+    let (status, log) = serving.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.len() < 16 << 10, "{log}");
+}
+
+/// A connection that is kept open.
+struct Keep(BufReader<TcpStream>);
+
+impl Keep {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        stream.set_read_timeout(Some(LIMIT)).expect("set");
+        Self(BufReader::new(stream))
+    }
+
+    /// Asks for an integer until there is one.
+    fn mint(&mut self) -> i64 {
+        wait::until("it mints", LIMIT, || {
+            self.0
+                .get_mut()
+                .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .expect("sent");
+            let mut length = 0;
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                let begin = head.len();
+                assert_ne!(self.0.read_line(&mut head).expect("a line"), 0, "{head}");
+                if let Some(value) = head[begin..].strip_prefix("content-length: ") {
+                    length = value.trim().parse().expect("a length");
+                }
+            }
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).expect("a body");
+            let body = String::from_utf8_lossy(&body);
+            body.parse().map_err(|_| format!("{head}{body}"))
+        })
+    }
+}

@@ -4,7 +4,7 @@
 
 CARGO ?= cargo
 COMPONENTS := engine-memory engine-keyvalue engine-redis engine-mysql engine-rqlite engine-summitdb \
-	intd config-bridge misbehaving
+	intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
 SKIPPED := target/skipped-tests.txt
 

@@ -1,14 +1,16 @@
 # make serve   add the wasm target, build, serve integers from the embedded store
 # make test    add the target, install missing test servers, check formatting and lints, run all tests
-# make bench   compile and run the benchmarks
+# make bench   load real servers, print one table of how they compare with their limits
+# make criterion   time single calls, layer by layer and engine by engine
 
 CARGO ?= cargo
 COMPONENTS := engine-memory engine-keyvalue engine-redis engine-mysql engine-rqlite engine-summitdb \
-	intd config-bridge misbehaving
+	intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
 
-.PHONY: serve test bench check lint toolchain servers docs
+.PHONY: serve test bench criterion check lint toolchain servers docs
 
 serve: toolchain
 	$(CARGO) run --release --package int-host --bin int-host -- serve
@@ -22,8 +24,15 @@ test: toolchain servers check
 		sort -u $(SKIPPED) | sed 's/^/  /'; \
 	fi
 
-bench: toolchain
-	$(CARGO) bench --package int-host
+# Options of the program, such as BENCH="--quick" or BENCH="--only serve --engines redis".
+bench: toolchain servers
+	$(CARGO) build --release --package int-host --bin int-host
+	$(CARGO) build --release --package bench --bins
+	INT_HOST=$(TARGET)/release/int-host $(TARGET)/release/bench $(BENCH)
+
+# Names of benches and options of criterion, such as CRITERION="--bench engines -- redis".
+criterion: toolchain servers
+	$(CARGO) bench --package bench $(CRITERION)
 
 check: lint docs
 

@@ -1,0 +1,27 @@
+//! What `wit-bindgen` makes of the world below. Nothing else here is written by hand.
+#![allow(
+    clippy::allow_attributes_without_reason,
+    clippy::all,
+    missing_docs,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    clippy::undocumented_unsafe_blocks,
+    reason = "generated code; the WIT files are its documentation"
+)]
+
+wit_bindgen::generate!({
+    path: "../../../wit",
+    inline: "
+        package artisanal:bench@0.1.0;
+
+        world noop {
+            export wasi:http/handler@0.3.0;
+        }
+    ",
+    world: "artisanal:bench/noop",
+    with: {
+        "wasi:http/types@0.3.0": spin_sdk::wasip3::http::types,
+        "wasi:clocks/types@0.3.0": spin_sdk::wasip3::clocks::types,
+    },
+    generate_all,
+});

@@ -1,0 +1,47 @@
+//! Answers every request with the same seven bytes: the yardstick for the composed endpoint.
+//!
+//! It does of `wasi:http` what an answer needs, and nothing of what the endpoint does besides: it looks
+//! at no request, calls no engine, and waits for nothing.
+#![cfg(target_family = "wasm")]
+
+mod bindings;
+
+use bindings::exports::wasi::http::handler::Guest;
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use spin_sdk::wasip3::{wit_future, wit_stream};
+use wit_bindgen::spawn_local;
+
+/// As long as an integer in the millions.
+const BODY: &[u8] = b"1234567";
+
+/// What an answer with an integer has.
+const HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/plain"),
+    ("cache-control", "no-store"),
+    ("content-length", "7"),
+];
+
+struct Noop;
+
+impl Guest for Noop {
+    async fn handle(_request: Request) -> Result<Response, ErrorCode> {
+        let fields: Vec<_> = HEADERS
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        let fields = Fields::from_list(&fields)
+            .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+        let (trailers, no_trailers) = wit_future::new(|| Ok(None));
+        let (mut writer, contents) = wit_stream::new();
+        spawn_local(async move {
+            let _unread = writer.write_all(BODY.to_vec()).await;
+        });
+        spawn_local(async move {
+            let _unread = trailers.write(Ok(None)).await;
+        });
+        let (response, _sent) = Response::new(fields, Some(contents), no_trailers);
+        Ok(response)
+    }
+}
+
+bindings::export!(Noop with_types_in bindings);

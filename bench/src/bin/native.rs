@@ -1,0 +1,56 @@
+//! A server without this project in it: each request is one mint by the backend's own client.
+//!
+//! The yardstick for `int-host serve` on one connection: the same hyper, the same statement, one kept
+//! connection to the backend, and nothing gathered.
+
+use bench::native::{Native, Place};
+use bench::yardstick::serve;
+use bytes::Bytes;
+use clap::Parser;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use std::sync::Arc;
+
+/// Answer every HTTP request with an integer, minted by a native client
+#[derive(Parser)]
+struct Arguments {
+    /// Which backend
+    #[arg(long)]
+    engine: String,
+    /// Where it is
+    #[arg(long)]
+    dsn: String,
+    /// The name of the sequence
+    #[arg(long, default_value = "integers")]
+    key: String,
+    /// The port on 127.0.0.1; 0 is any
+    #[arg(long, default_value_t = 8082)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Arguments {
+        engine,
+        dsn,
+        key,
+        port,
+    } = Arguments::parse();
+    let native = Arc::new(Native::connect(&engine, &Place::Dsn(dsn), &key).await?);
+    serve(port, move |_| {
+        let native = Arc::clone(&native);
+        async move {
+            match native.next(1).await {
+                Ok(span) => Response::new(Full::from(Bytes::copy_from_slice(
+                    itoa::Buffer::new().format(span.first).as_bytes(),
+                ))),
+                Err(error) => {
+                    let mut response = Response::new(Full::from(format!("{error:#}")));
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,64 @@
+//! The machine that numbers are from.
+
+use serde::Serialize;
+use std::process::Command;
+
+/// What numbers depend on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// The processor, as the kernel names it.
+    pub cpu: String,
+    /// How many threads run at a time.
+    pub cores: usize,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Programs that take part, with their versions.
+    pub versions: Vec<(String, String)>,
+}
+
+/// The programs whose versions are asked for, with the option that does it.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("rustc", "--version"),
+    ("redis-server", "--version"),
+    ("mariadbd", "--version"),
+    ("rqlited", "-version"),
+    ("summitdb-server", "-v"),
+];
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let versions = PROGRAMS
+            .iter()
+            .filter_map(|(program, option)| {
+                let done = Command::new(program).arg(option).output().ok()?;
+                let said = [done.stdout, done.stderr].concat();
+                let said = String::from_utf8_lossy(&said);
+                Some((program.to_string(), said.lines().next()?.trim().to_owned()))
+            })
+            .collect();
+        Self {
+            cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            versions,
+        }
+    }
+}
+
+fn cpu() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The memory of a process that is in RAM, in bytes; None where the kernel does not tell.
+pub fn resident(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}

@@ -1,0 +1,160 @@
+//! What whole processes cost: time to start, and memory.
+
+use super::row::{fault, median};
+use super::{Bench, Goal, Pair, Part, Row, Shape};
+use crate::machine::resident;
+use crate::stage::name;
+use anyhow::{Context, ensure};
+use int_host::Builtin;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// How often the program is started.
+const STARTS: usize = 20;
+
+/// How many connections load the server whose memory is looked at.
+const CONNECTIONS: usize = 100;
+
+const MIB: f64 = (1 << 20) as f64;
+
+impl Bench {
+    /// Rows about processes.
+    ///
+    /// # Errors
+    /// When one does not start or does not do what it should.
+    pub(super) fn processes(&mut self) -> anyhow::Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        if self.wants_on(Part::Starts, &[Builtin::Redis]) {
+            rows.extend(self.starts()?);
+        }
+        if self.wants(Part::Memory) {
+            rows.extend(self.memory()?);
+        }
+        Ok(rows)
+    }
+
+    /// One mint by the command line, from what the program costs by itself up to the mint on Redis. All
+    /// are started by turns, so that they have the same machine.
+    fn starts(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.tell("starting int-host again and again");
+        let dsn = self.store(Builtin::Redis)?.dsn();
+        let commands: [(&str, &[&str]); 4] = [
+            ("prints its version", &["--version"]),
+            ("one mint, memory, cached", &["--engine", "memory"]),
+            (
+                "one mint, redis, cached",
+                &["--engine", "redis", "--dsn", &dsn, "--key", "started"],
+            ),
+            (
+                "one mint, redis, compiled anew",
+                &[
+                    "--engine",
+                    "redis",
+                    "--dsn",
+                    &dsn,
+                    "--key",
+                    "started",
+                    "--no-cache",
+                ],
+            ),
+        ];
+        let mut times = [const { Vec::new() }; 4];
+        let mut greatest = 0;
+        // The first ones fill the cache and the kernel's.
+        for round in 0..=STARTS {
+            for (at, (what, arguments)) in commands.iter().enumerate() {
+                // This one takes a second or so each time.
+                if arguments.contains(&"--no-cache") && round > STARTS / 4 {
+                    continue;
+                }
+                let mut command = self.workshop.command(arguments);
+                command.stdin(Stdio::null());
+                let begin = Instant::now();
+                let done = command.output()?;
+                let took = begin.elapsed();
+                let said = String::from_utf8_lossy(&done.stdout);
+                ensure!(
+                    done.status.success(),
+                    "int-host {what}: {}{said}",
+                    String::from_utf8_lossy(&done.stderr)
+                );
+                if what.contains("redis") {
+                    let minted: i64 = said
+                        .trim()
+                        .parse()
+                        .with_context(|| format!("{what}: {said}"))?;
+                    ensure!(minted > greatest, "{what}: {minted} after {greatest}");
+                    greatest = minted;
+                }
+                if round > 0 {
+                    times[at].push(took.as_secs_f64() * 1000.0);
+                }
+            }
+        }
+        let rows = commands
+            .iter()
+            .zip(times)
+            .enumerate()
+            .map(|(at, ((what, _), times))| Row {
+                what: format!("int-host, whole process: {what}"),
+                unit: "ms",
+                against: String::new(),
+                goal: (at == 2).then_some(Goal::AtMost(20.0)),
+                pairs: median(times.into_iter())
+                    .map(|value| Pair {
+                        value,
+                        yardstick: None,
+                        fault: None,
+                    })
+                    .into_iter()
+                    .collect(),
+            });
+        Ok(rows.collect())
+    }
+
+    /// What `serve` takes of the memory, before it was asked anything and after it was loaded.
+    fn memory(&mut self) -> anyhow::Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for engine in [Builtin::Memory, Builtin::Redis] {
+            if !self.wants_on(Part::Memory, &[engine]) {
+                continue;
+            }
+            let target = self.workshop.serve(self.store(engine)?, "resident", &[])?;
+            let look = || {
+                let bytes = resident(target.id()).context("the kernel does not tell")?;
+                anyhow::Ok(bytes as f64 / MIB)
+            };
+            let idle = look()?;
+            let shape = Shape::plain(CONNECTIONS);
+            // Until everything that grows with the load has grown.
+            let first = self.run(&target, &shape);
+            let loaded = look()?;
+            let second = self.run(&target, &shape);
+            let again = look()?;
+            let engine = name(engine);
+            rows.push(Row {
+                what: format!("memory of an idle serve, {engine}"),
+                unit: "MiB",
+                against: String::new(),
+                goal: Some(Goal::AtMost(40.0)),
+                pairs: vec![Pair {
+                    value: idle,
+                    yardstick: None,
+                    fault: None,
+                }],
+            });
+            rows.push(Row {
+                what: format!("memory of serve after twice the load, {engine}"),
+                unit: "MiB",
+                against: format!("after {CONNECTIONS} connections"),
+                goal: Some(Goal::RatioAtMost(1.1)),
+                pairs: vec![Pair {
+                    value: again,
+                    yardstick: Some(loaded),
+                    fault: fault(&[&first, &second]),
+                }],
+            });
+        }
+        Ok(rows)
+    }
+}

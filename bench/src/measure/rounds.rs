@@ -1,0 +1,274 @@
+//! The table of targets, measured in rounds: what is compared is measured one after the other.
+
+use super::in_process::Tasks;
+use super::row::fault;
+use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
+use crate::stage::{Target, name};
+use int_host::Builtin;
+
+/// Connections where throughput is measured.
+const MANY: usize = 100;
+
+/// Integers a request, where those are measured.
+const COUNT: u32 = 1000;
+
+/// What one row wants.
+struct Wish {
+    what: String,
+    unit: &'static str,
+    against: String,
+    goal: Option<Goal>,
+}
+
+fn wish(
+    what: impl Into<String>,
+    unit: &'static str,
+    against: impl Into<String>,
+    goal: Goal,
+) -> Wish {
+    Wish {
+        what: what.into(),
+        unit,
+        against: against.into(),
+        goal: Some(goal),
+    }
+}
+
+/// One engine with all that is measured about it.
+struct Engine {
+    engine: Builtin,
+    served: Target,
+    /// None where there is no backend to have a client.
+    native: Option<Target>,
+    composed: Option<Target>,
+}
+
+impl Engine {
+    fn name(&self) -> &'static str {
+        name(self.engine)
+    }
+
+    /// What `serve` must reach of the bare server.
+    fn share(&self) -> f64 {
+        match self.engine {
+            Builtin::Memory | Builtin::Redis => 0.90,
+            _ => 0.80,
+        }
+    }
+
+    /// What the composed endpoint must reach of the component that does nothing.
+    fn composed_share(&self) -> f64 {
+        match self.engine {
+            Builtin::Memory => 0.85,
+            _ => 0.75,
+        }
+    }
+}
+
+/// The rows so far, in the order in which they were first measured.
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn add(&mut self, wish: Wish, pair: Pair) {
+        if let Some(row) = self.0.iter_mut().find(|row| row.what == wish.what) {
+            row.pairs.push(pair);
+            return;
+        }
+        self.0.push(Row {
+            what: wish.what,
+            unit: wish.unit,
+            against: wish.against,
+            goal: wish.goal,
+            pairs: vec![pair],
+        });
+    }
+}
+
+impl Bench {
+    /// Measures all rows that are chosen.
+    ///
+    /// # Errors
+    /// When a server does not start.
+    pub(super) fn rows(&mut self) -> anyhow::Result<Vec<Row>> {
+        let mut rows = Rows::default();
+        let parts = [
+            Part::Serve,
+            Part::Single,
+            Part::Composed,
+            Part::Integers,
+            Part::Tasks,
+        ];
+        if parts.into_iter().any(|part| self.wants(part)) {
+            let bare = self.workshop.bare()?;
+            let noop = self.workshop.noop()?;
+            let engines = self.engines()?;
+            for _ in 0..self.rounds {
+                self.throughput(&mut rows, &bare, &engines);
+                self.single(&mut rows, &bare, &engines);
+                self.composed(&mut rows, &noop, &engines);
+                self.integers(&mut rows, &engines);
+                self.tasks(&mut rows)?;
+            }
+        }
+        let mut rows = rows.0;
+        rows.extend(self.processes()?);
+        Ok(rows)
+    }
+
+    fn engines(&self) -> anyhow::Result<Vec<Engine>> {
+        self.stores
+            .iter()
+            .map(|store| {
+                self.tell(&format!("starting servers on {}", name(store.engine)));
+                let composed = matches!(store.engine, Builtin::Memory | Builtin::Redis);
+                Ok(Engine {
+                    engine: store.engine,
+                    served: self.workshop.serve(store, "served", &[])?,
+                    native: (store.engine != Builtin::Memory)
+                        .then(|| self.workshop.native(store))
+                        .transpose()?,
+                    composed: composed
+                        .then(|| self.workshop.composed(store, "composed"))
+                        .transpose()?,
+                })
+            })
+            .collect()
+    }
+
+    /// `serve` against the server that answers a constant, on many connections, and its latency there.
+    fn throughput(&mut self, rows: &mut Rows, bare: &Target, engines: &[Engine]) {
+        if !self.wants(Part::Serve) {
+            return;
+        }
+        let shape = Shape::plain(MANY);
+        let limit = self.run(bare, &shape);
+        for engine in engines {
+            let run = self.run(&engine.served, &shape);
+            let throughput = wish(
+                format!("serve {}, {MANY} connections", engine.name()),
+                "requests/s",
+                "bare hyper",
+                Goal::RatioAtLeast(engine.share()),
+            );
+            rows.add(throughput, Pair::of(&run, &limit, |run| run.rate));
+            let trip = self.round_trip(engine.engine);
+            let latency = wish(
+                format!(
+                    "latency of serve {}, p99 at {MANY} connections",
+                    engine.name()
+                ),
+                "µs",
+                "3 × (round trip + p99 of bare hyper)",
+                Goal::RatioAtMost(1.0),
+            );
+            let pair = Pair {
+                value: run.p99_us,
+                yardstick: Some(3.0 * (trip.p50_us + limit.p99_us)),
+                fault: fault(&[&run, &limit, &trip]),
+            };
+            rows.add(latency, pair);
+        }
+    }
+
+    /// `serve` against the backend's own client, on one connection.
+    fn single(&mut self, rows: &mut Rows, bare: &Target, engines: &[Engine]) {
+        if !self.wants(Part::Single) {
+            return;
+        }
+        let shape = Shape::plain(1);
+        for engine in engines {
+            let native = engine.native.as_ref().unwrap_or(bare);
+            let limit = self.run(native, &shape);
+            let run = self.run(&engine.served, &shape);
+            let wish = wish(
+                format!("serve {}, 1 connection", engine.name()),
+                "requests/s",
+                &*native.name,
+                Goal::RatioAtLeast(0.80),
+            );
+            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+        }
+    }
+
+    /// The composed endpoint against a component that does nothing, under the same host.
+    fn composed(&mut self, rows: &mut Rows, noop: &Target, engines: &[Engine]) {
+        if !self.wants(Part::Composed) {
+            return;
+        }
+        let shape = Shape::plain(MANY);
+        let limit = self.run(noop, &shape);
+        for engine in engines {
+            let Some(composed) = &engine.composed else {
+                continue;
+            };
+            let run = self.run(composed, &shape);
+            let wish = wish(
+                format!("composed {}, {MANY} connections", engine.name()),
+                "requests/s",
+                "no-op component",
+                Goal::RatioAtLeast(engine.composed_share()),
+            );
+            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+        }
+    }
+
+    /// Many integers a request.
+    fn integers(&mut self, rows: &mut Rows, engines: &[Engine]) {
+        if !self.wants(Part::Integers) {
+            return;
+        }
+        let shape = Shape {
+            label: ", count=1000",
+            ..Shape::counting(MANY, COUNT)
+        };
+        for engine in engines {
+            let run = self.run(&engine.served, &shape);
+            let trip = self.round_trip(engine.engine);
+            let backend = engine.engine != Builtin::Memory;
+            let wish = wish(
+                format!("integers of serve {}, count={COUNT}", engine.name()),
+                "integers/s",
+                if backend {
+                    "backend one by one × count"
+                } else {
+                    ""
+                },
+                Goal::Either {
+                    value: 10e6,
+                    ratio: 1.0,
+                },
+            );
+            let pair = Pair {
+                value: run.integers_rate,
+                yardstick: backend.then(|| trip.rate * f64::from(COUNT)),
+                fault: fault(&[&run, &trip]),
+            };
+            rows.add(wish, pair);
+        }
+    }
+
+    /// `Sequence::next` by many tasks of one process.
+    fn tasks(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
+        if !self.wants_on(Part::Tasks, &[Builtin::Redis]) {
+            return Ok(());
+        }
+        let Tasks { one_by_one, runs } = self.tasks_on_redis()?;
+        for run in runs {
+            let tasks = run.connections;
+            let (class, goal) = match tasks {
+                1 => ("20k/s class", Goal::AtLeast(20e3)),
+                100 => ("1M/s class", Goal::RatioAtLeast(10.0)),
+                _ => ("3M/s class", Goal::RatioAtLeast(10.0)),
+            };
+            let wish = wish(
+                format!("Sequence::next, redis, tasks: {tasks} ({class})"),
+                "calls/s",
+                "native client, one by one",
+                goal,
+            );
+            rows.add(wish, Pair::of(&run, &one_by_one, |run: &Run| run.rate));
+        }
+        Ok(())
+    }
+}

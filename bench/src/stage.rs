@@ -1,0 +1,271 @@
+//! Everything that is measured, running: backends, servers in front of them, and yardsticks.
+
+use crate::attempt::attempt;
+use crate::integers::Lattice;
+use crate::native::{Place, lattice};
+use crate::yardstick::CONSTANT;
+use anyhow::{Context, ensure};
+use int_host::Builtin;
+use integration_tests::backend::{Backend, KINDS};
+use integration_tests::cli::{self, Serving};
+use integration_tests::redis::{Options, Redis};
+use integration_tests::target;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The engines that are served, in the order of the table.
+pub const ENGINES: [Builtin; 5] = [
+    Builtin::Memory,
+    Builtin::Redis,
+    Builtin::Mysql,
+    Builtin::Rqlite,
+    Builtin::Summitdb,
+];
+
+/// A backend that runs, until it is dropped.
+pub struct Store {
+    /// The engine that reaches it.
+    pub engine: Builtin,
+    server: Server,
+}
+
+enum Server {
+    Redis(Redis),
+    Other(Box<dyn Backend>),
+}
+
+impl Store {
+    /// Starts one as its makers ship it, on a free port.
+    ///
+    /// Redis runs with its own defaults, without an append-only file: waiting for the disk would hide what
+    /// everything else costs.
+    ///
+    /// # Errors
+    /// When it cannot be started, with how to install it where it is missing.
+    pub fn start(engine: Builtin) -> anyhow::Result<Self> {
+        let server = attempt(|| {
+            if engine == Builtin::Redis {
+                let extra = ["--appendonly", "no"].map(str::to_owned).to_vec();
+                return Ok(Server::Redis(Redis::with(Options {
+                    extra,
+                    ..Options::default()
+                })));
+            }
+            let kind = KINDS
+                .iter()
+                .find(|kind| kind.engine == engine)
+                .with_context(|| format!("{engine:?} has no backend"))?;
+            Ok(Server::Other((kind.start)()))
+        })
+        .with_context(|| format!("starting the backend of {}", name(engine)))?;
+        Ok(Self { engine, server })
+    }
+
+    /// Why it cannot be started here although nothing is wrong; None when it can. Only SummitDB
+    /// comes from no package manager.
+    pub fn missing(engine: Builtin) -> Option<&'static str> {
+        let kind = KINDS.iter().find(|kind| kind.engine == engine)?;
+        (kind.missing)()
+    }
+
+    /// How to reach it.
+    pub fn dsn(&self) -> String {
+        match &self.server {
+            Server::Redis(redis) => redis.dsn(),
+            Server::Other(backend) => backend.dsn(),
+        }
+    }
+
+    /// How a native client reaches it.
+    pub fn place(&self) -> Place {
+        match (&self.server, self.engine) {
+            (_, Builtin::Memory) => Place::Memory,
+            (Server::Other(backend), Builtin::Keyvalue) => {
+                backend.data().map_or(Place::Memory, Place::Data)
+            }
+            _ => Place::Dsn(self.dsn()),
+        }
+    }
+
+    /// The folder of the embedded store, for the engine that uses it.
+    pub fn data(&self) -> Option<PathBuf> {
+        match &self.server {
+            Server::Redis(_) => None,
+            Server::Other(backend) => backend.data(),
+        }
+    }
+}
+
+/// A server that answers over HTTP, until it is dropped.
+pub struct Target {
+    /// What it is called in the report.
+    pub name: String,
+    /// What its answers are taken from; None where they are a constant.
+    pub sequence: Option<Sequence>,
+    serving: Serving,
+}
+
+/// One sequence in one backend.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// Different from all others that live as long.
+    pub name: String,
+    /// What it mints.
+    pub lattice: Lattice,
+}
+
+impl Target {
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.serving.port()
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.serving.id()
+    }
+
+    /// What every answer is, where that is known.
+    pub fn constant(&self) -> Option<&'static [u8]> {
+        match self.sequence {
+            Some(_) => None,
+            None => Some(CONSTANT),
+        }
+    }
+}
+
+/// The folder that servers run in, and the files that they are given.
+#[derive(Default)]
+pub struct Workshop {
+    place: cli::Place,
+}
+
+impl Workshop {
+    /// The server that answers a constant.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn bare(&self) -> anyhow::Result<Target> {
+        let command = program("bare", &[])?;
+        start("bare hyper".to_owned(), None, command)
+    }
+
+    /// The server that mints by the backend's own client.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn native(&self, store: &Store) -> anyhow::Result<Target> {
+        let engine = name(store.engine);
+        let dsn = store.dsn();
+        let command = program(
+            "native",
+            &["--engine", engine, "--dsn", &dsn, "--key", "native"],
+        )?;
+        let sequence = sequence(store.engine, format!("{engine}/native"))?;
+        start(format!("native {engine}"), Some(sequence), command)
+    }
+
+    /// `int-host serve` on this sequence, with further options.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn serve(&self, store: &Store, key: &str, options: &[&str]) -> anyhow::Result<Target> {
+        let engine = name(store.engine);
+        let dsn = store.dsn();
+        let mut arguments = vec!["--engine", engine, "--dsn", &dsn, "--key", key];
+        arguments.extend(options);
+        let sequence = sequence(store.engine, format!("{engine}/{key}"))?;
+        self.int_host(format!("serve {engine}"), Some(sequence), &arguments)
+    }
+
+    /// The endpoint composed with an engine, under `int-host serve`.
+    ///
+    /// # Errors
+    /// When it cannot be composed or does not start.
+    pub fn composed(&self, store: &Store, key: &str) -> anyhow::Result<Target> {
+        let engine = name(store.engine);
+        let file = self.place.file(&format!("intd-{engine}.wasm"));
+        let file = file.to_str().context("the path of temporary files")?;
+        let done = attempt(|| {
+            Ok(self
+                .place
+                .run(&["compose", "--engine", engine, "--output", file]))
+        })?;
+        ensure!(done.code == Some(0), "composing {engine}: {}", done.stderr);
+        let dsn = store.dsn();
+        let arguments = ["--component", file, "--dsn", &dsn, "--key", key];
+        let sequence = sequence(store.engine, format!("{engine}/{key}"))?;
+        self.int_host(format!("composed {engine}"), Some(sequence), &arguments)
+    }
+
+    /// The component that answers a constant, under `int-host serve` with the same options.
+    ///
+    /// # Errors
+    /// When it cannot be built or does not start.
+    pub fn noop(&self) -> anyhow::Result<Target> {
+        let file = attempt(|| Ok(target::component("noop")))?;
+        let file = file.to_str().context("the path of the target folder")?;
+        let arguments = ["--component", file, "--dsn", "memory://", "--key", "noop"];
+        self.int_host("no-op component".to_owned(), None, &arguments)
+    }
+
+    /// A command line of `int-host`.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.place.command(arguments)
+    }
+
+    fn int_host(
+        &self,
+        name: String,
+        sequence: Option<Sequence>,
+        options: &[&str],
+    ) -> anyhow::Result<Target> {
+        let mut arguments = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
+        arguments.extend(options);
+        start(name, sequence, self.place.command(&arguments))
+    }
+}
+
+/// The name of an engine, as in `--engine`.
+pub fn name(engine: Builtin) -> &'static str {
+    engine.about().name
+}
+
+fn sequence(engine: Builtin, name: String) -> anyhow::Result<Sequence> {
+    let lattice = lattice(engine)?;
+    Ok(Sequence {
+        name,
+        lattice: Lattice {
+            increment: lattice.increment(),
+            offset: lattice.offset(),
+        },
+    })
+}
+
+fn start(name: String, sequence: Option<Sequence>, command: Command) -> anyhow::Result<Target> {
+    let serving =
+        attempt(|| Ok(Serving::start(command))).with_context(|| format!("starting {name}"))?;
+    Ok(Target {
+        name,
+        sequence,
+        serving,
+    })
+}
+
+/// A program of this package: beside the running one, or above it when that is a bench.
+fn program(name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    let running = std::env::current_exe()?;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let found = running
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(&file))
+        .find(|path| path.is_file())
+        .with_context(|| {
+            format!("{name} is not built; run: cargo build --release --package bench --bins")
+        })?;
+    let mut command = Command::new(found);
+    command.args(["--port", "0"]).args(arguments);
+    Ok(command)
+}

@@ -7,7 +7,7 @@ use crate::route::Route;
 use crate::{Cors, Error, Sequence, Settings, Span, Token, body, json};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use std::collections::BTreeMap;
 
 /// The description of the endpoint that `/openapi.json` answers.
@@ -73,6 +73,29 @@ impl<S: Sequence> App<S> {
         self.settings.cors.is_none() && self.settings.mint_token.is_none() && *method != Method::PUT
     }
 
+    /// Whether the most frequent request, `GET /`, can be answered by [`App::mint`] alone: whoever
+    /// asks may mint, and the answer has no headers but the usual ones.
+    pub fn mints_for_all(&self) -> bool {
+        self.ignores_headers(&Method::GET)
+    }
+
+    /// The answer's text to `GET /`: one integer. Its headers are [`App::TEXT_HEADERS`].
+    ///
+    /// # Errors
+    /// With the whole answer, when there is no integer.
+    pub async fn mint(&self) -> Result<Bytes, Response<Bytes>> {
+        match self.default.next(1).await {
+            Ok(span) => Ok(digits(span.first)),
+            Err(error) => Err(Problem::from(error).into_response(false)),
+        }
+    }
+
+    /// The names and values that go with the text of [`App::mint`].
+    pub const TEXT_HEADERS: [(HeaderName, HeaderValue); 2] = [
+        (header::CONTENT_TYPE, TEXT),
+        (header::CACHE_CONTROL, NO_STORE),
+    ];
+
     /// Answers one request, whatever it holds. `body` is what [`App::body_bytes`] asks for.
     ///
     /// Dropping the future wastes the integers asked for and no others.
@@ -83,10 +106,12 @@ impl<S: Sequence> App<S> {
             && request.uri.query().is_none()
         {
             match self.allowed_to_mint(&request.headers) {
-                Ok(()) => self.mint_text(1).await,
-                Err(problem) => Err(problem),
+                Ok(()) => match self.mint().await {
+                    Ok(text) => answer(TEXT, text),
+                    Err(response) => response,
+                },
+                Err(problem) => problem.into_response(false),
             }
-            .unwrap_or_else(|problem| problem.into_response(false))
         } else {
             self.route(request, body).await
         };

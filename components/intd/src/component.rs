@@ -23,6 +23,12 @@ impl Guest for Component {
             Ok(app) => app,
             Err(error) => return http::send(crate::refuse(error)),
         };
+        if app.mints_for_all() && http::is_plain(&request) {
+            return match app.mint().await {
+                Ok(text) => http::send_text(text),
+                Err(response) => http::send(response),
+            };
+        }
         let (parts, body) = match http::receive(&app, request).await {
             Ok(received) => received,
             Err(error) => return http::send(crate::refuse(error)),

@@ -3,15 +3,25 @@
 use super::engine::Engine;
 use crate::{App, Error};
 use bytes::Bytes;
+use futures::future::join;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Response};
 use spin_sdk::wasip3::wit_bindgen::StreamResult;
 use spin_sdk::wasip3::{wit_future, wit_stream};
+use std::cell::RefCell;
 use wit_bindgen::spawn_local;
 
 /// How much of a body is read at a time, in bytes.
 const CHUNK: usize = 4096;
+
+/// Whether it is `GET /` and nothing else.
+pub(super) fn is_plain(request: &Request) -> bool {
+    matches!(request.get_method(), types::Method::Get)
+        && request
+            .get_path_with_query()
+            .is_some_and(|path| path == "/")
+}
 
 /// What the app needs to see of a request, and no more: each look is a call to the host.
 pub(super) async fn receive(app: &App<Engine>, request: Request) -> Result<(Parts, Bytes), Error> {
@@ -95,25 +105,69 @@ pub(super) fn send(response: http::Response<Bytes>) -> Result<Response, ErrorCod
         let length = itoa::Buffer::new().format(body.len()).as_bytes().to_vec();
         fields.push((header::CONTENT_LENGTH.as_str().to_owned(), length));
     }
-    let fields = Fields::from_list(&fields)
-        .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+    respond(parts.status, fields_of(&fields)?, body)
+}
+
+thread_local! {
+    /// The headers of texts, by their length in bytes. A copy costs less than parsing them again.
+    static TEXTS: RefCell<[Option<Fields>; LONGEST + 1]> = const { RefCell::new([const { None }; LONGEST + 1]) };
+}
+
+/// The digits of the greatest integer.
+const LONGEST: usize = 19;
+
+/// The answer with the text of an integer.
+pub(super) fn send_text(text: Bytes) -> Result<Response, ErrorCode> {
+    let fields = TEXTS.with_borrow_mut(|texts| match texts.get_mut(text.len()) {
+        Some(Some(fields)) => Ok(fields.clone()),
+        place => {
+            let fields = text_fields(text.len())?;
+            if let Some(place) = place {
+                *place = Some(fields.clone());
+            }
+            Ok(fields)
+        }
+    })?;
+    respond(StatusCode::OK, fields, text)
+}
+
+fn text_fields(length: usize) -> Result<Fields, ErrorCode> {
+    let mut fields: Vec<_> = App::<Engine>::TEXT_HEADERS
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    let length = itoa::Buffer::new().format(length).as_bytes().to_vec();
+    fields.push((header::CONTENT_LENGTH.as_str().to_owned(), length));
+    fields_of(&fields)
+}
+
+fn fields_of(fields: &[(String, Vec<u8>)]) -> Result<Fields, ErrorCode> {
+    Fields::from_list(fields).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))
+}
+
+fn respond(status: StatusCode, fields: Fields, body: Bytes) -> Result<Response, ErrorCode> {
     let (trailers, no_trailers) = wit_future::new(|| Ok(None));
-    let contents = if body.is_empty() {
-        None
-    } else {
-        let (mut writer, reader) = wit_stream::new();
-        spawn_local(async move {
-            // What the client does not read any longer is lost, and nobody minds.
-            let _unread = writer.write_all(body.into()).await;
-        });
-        Some(reader)
+    let (writer, contents) = match body.is_empty() {
+        true => (None, None),
+        false => {
+            let (writer, contents) = wit_stream::new();
+            (Some(writer), Some(contents))
+        }
     };
+    // What the client does not read any longer is lost, and nobody minds.
     spawn_local(async move {
-        let _unread = trailers.write(Ok(None)).await;
+        let body = async {
+            if let Some(mut writer) = writer {
+                writer.write_all(body.into()).await;
+            }
+        };
+        let (_unread, ()) = join(trailers.write(Ok(None)), body).await;
     });
     let (response, _sent) = Response::new(fields, contents, no_trailers);
-    response
-        .set_status_code(parts.status.as_u16())
-        .map_err(|()| ErrorCode::InternalError(Some("the status is not understood".into())))?;
+    if status != StatusCode::OK {
+        response
+            .set_status_code(status.as_u16())
+            .map_err(|()| ErrorCode::InternalError(Some("the status is not understood".into())))?;
+    }
     Ok(response)
 }

@@ -44,12 +44,14 @@ mod engine;
 mod lattice;
 mod limits;
 mod sequence;
+mod shared;
 
 pub use engine::{Engine, Key, exhausted};
 pub use engine_dsn::Dsn;
 pub use lattice::Lattice;
 pub use limits::{MAX_COUNT, MAX_KEY_BYTES};
 pub use sequence::Sequence;
+pub use shared::Shared;
 
 pub use bindings::artisanal::integers::types::{Config, Error, Span};
 

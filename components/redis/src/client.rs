@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// By how much Redis may overrun the timeout of a command that waits, and some room.
 const SERVER_TICK: Duration = Duration::from_millis(150);
 
-/// The connection of one sequence.
+/// The connection of the sequences that have one DSN.
 pub(crate) struct Client {
     settings: Settings,
     /// Taken out while it is used: what fails is not put back.

@@ -13,7 +13,8 @@
 //! without a C compiler for it, and those written in Rust alone say that they are not ready for
 //! use; a TLS tunnel next to the component does the same.
 //!
-//! One connection is kept and dialled again when it is lost. A mint is one `INCRBY`, one round
+//! The sequences of one instance that have the same DSN share a connection, which is kept and
+//! dialled again when it is lost. A mint is one `INCRBY`, one round
 //! trip; `set-last` is one script; `last` is `GETEX`, which replicas refuse, so that a replica
 //! that lags behind cannot answer (`GET` where the server is older than 6.2 or the user may not
 //! use `GETEX`).
@@ -29,16 +30,23 @@ mod refusal;
 mod settings;
 
 use client::Client;
-use engine_guest::{Dsn, Engine, Error, Key};
+use engine_guest::{Dsn, Engine, Error, Key, Shared};
 use engine_redis_wire::{Unreadable, Value, cmd, integer, mark};
 use refusal::Fault;
 use settings::Settings;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 const RAISE: &str = include_str!("raise.lua");
 
+thread_local! {
+    static CLIENTS: Shared<Client> = const { Shared::new() };
+}
+
 /// One key of one Redis.
 struct Redis {
-    client: Client,
+    /// Borrowed during a call, which blocks the instance: there is no other call then.
+    client: Rc<RefCell<Client>>,
     key: Key,
 }
 
@@ -48,16 +56,16 @@ impl Engine for Redis {
     const SCHEMES: &'static [&'static str] = &["redis", "rediss"];
 
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
-        Ok(Self {
-            client: Client::new(Settings::read(&dsn)?),
-            key,
-        })
+        let client = CLIENTS.with(|clients| {
+            clients.get(dsn, |dsn| Ok::<_, Error>(Client::new(Settings::read(dsn)?)))
+        })?;
+        Ok(Self { client, key })
     }
 
     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
         let mut command = cmd("INCRBY");
         command.arg(self.key.as_str()).arg(by);
-        self.client.run(|session| {
+        self.client.borrow_mut().run(|session| {
             let (reply, enough) = session.write(&command)?;
             enough?;
             integer(&reply).map_err(no_mark)
@@ -69,7 +77,7 @@ impl Engine for Redis {
         getex.arg(self.key.as_str());
         let mut get = cmd("GET");
         get.arg(self.key.as_str());
-        self.client.run(|session| {
+        self.client.borrow_mut().run(|session| {
             let [reply] = match session.try_ask([&getex])? {
                 [Value::ServerError(error)] if refusal::is_about_the_command(&error) => {
                     session.ask([&get])?
@@ -83,7 +91,7 @@ impl Engine for Redis {
     async fn raise(&mut self, to: i64) -> Result<(), Error> {
         let mut command = cmd("EVAL");
         command.arg(RAISE).arg(1).arg(self.key.as_str()).arg(to);
-        self.client.run(|session| {
+        self.client.borrow_mut().run(|session| {
             let (reply, enough) = session.write(&command)?;
             match mark(&reply).map_err(no_mark)? {
                 None => enough,

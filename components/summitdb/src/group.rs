@@ -25,7 +25,7 @@ const MAX_PEERS: usize = 64;
 /// How long a node may take to answer before another one is tried.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The nodes of one group and the connection of one sequence to them.
+/// The nodes of one group and the connection to one of them.
 pub(crate) struct Group {
     settings: Settings,
     /// What nodes said of their peers.

@@ -9,7 +9,8 @@
 //! gone, every node that the DSN names or that a node named (`RAFTPEERS`) is tried every 200 ms,
 //! 200 times at most. So without a `timeout` an operation may take 45 s, longer than with other
 //! engines: an election may be under way. A node that cannot be reached is skipped. Both searches
-//! are told on standard error.
+//! are told on standard error. The sequences of one instance that have the same DSN share what is
+//! known of the nodes, and the connection.
 //!
 //! An integer handed out is in the logs of most nodes (C9); with SummitDB's default durability,
 //! `high`, on their disks. With `medium` and `low` a crash of most nodes at once can lose the last
@@ -29,11 +30,13 @@ mod group;
 mod refusal;
 mod settings;
 
-use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use engine_guest::{Dsn, Engine, Error, Key, Shared, exhausted};
 use engine_redis_wire::{Cmd, Unreadable, cmd, integer, mark};
 use group::{Group, Session};
 use refusal::Fault;
 use settings::Settings;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 const ADVANCE: &str = include_str!("advance.js");
 const RAISE: &str = include_str!("raise.js");
@@ -50,9 +53,14 @@ const HIGH: i64 = 1 << 62;
 /// however many clients race.
 const GIANT: i64 = 1 << 53;
 
+thread_local! {
+    static GROUPS: Shared<Group> = const { Shared::new() };
+}
+
 /// One key of one group.
 struct SummitDb {
-    group: Group,
+    /// Borrowed during a call, which blocks the instance: there is no other call then.
+    group: Rc<RefCell<Group>>,
     key: Key,
     /// The mark after the last mint, when that is known for certain.
     mark: Option<i64>,
@@ -64,8 +72,10 @@ impl Engine for SummitDb {
     const SCHEMES: &'static [&'static str] = &["redis", "summitdb"];
 
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
+        let group =
+            GROUPS.with(|groups| groups.get(dsn, |dsn| Group::new(Settings::read(dsn)?)))?;
         Ok(Self {
-            group: Group::new(Settings::read(&dsn)?)?,
+            group,
             key,
             mark: None,
         })
@@ -81,7 +91,7 @@ impl Engine for SummitDb {
         plain.arg(key.as_str()).arg(by);
         let mut guarded = script(ADVANCE, key);
         guarded.arg(by).arg(i64::MAX.saturating_sub(by)).arg(HIGH);
-        group.run(|session| {
+        group.borrow_mut().run(|session| {
             let mark = if known.take().is_some_and(|mark| mark <= HIGH) && by <= GIANT {
                 integer(&session.ask(&plain)?).map_err(no_mark)?
             } else {
@@ -100,7 +110,7 @@ impl Engine for SummitDb {
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
         let Self { group, key, .. } = self;
         let command = script(MARK, key);
-        group.run(|session| {
+        group.borrow_mut().run(|session| {
             let found = mark(&session.ask(&command)?).map_err(no_mark)?;
             match found {
                 Some(mark) if mend(session, key, mark)? => Ok(Some(i64::MAX)),
@@ -113,7 +123,7 @@ impl Engine for SummitDb {
         let Self { group, key, .. } = self;
         let mut command = script(RAISE, key);
         command.arg(to).arg(HIGH);
-        group.run(|session| {
+        group.borrow_mut().run(|session| {
             let Some(mark) = mark(&session.ask(&command)?).map_err(no_mark)? else {
                 return Ok(());
             };

@@ -9,6 +9,7 @@ mod summitdb;
 use int_host::{Builtin, Config, Error, Host, Sequence};
 use integration_tests::backend;
 use integration_tests::contract::kind;
+use integration_tests::proxy::Proxy;
 use integration_tests::runtime::run;
 
 /// A sequence of an engine on a host of its own, with the engine's defaults.
@@ -42,5 +43,27 @@ fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
     assert_eq!(kind(&error), case, "{error}");
     for text in says {
         assert!(error.to_string().contains(text), "no {text:?} in: {error}");
+    }
+}
+
+/// However many calls there are, an engine dials its server once.
+#[test]
+fn one_connection_is_kept() {
+    for engine in [Builtin::Redis, Builtin::Mysql, Builtin::Rqlite] {
+        let kinds = backend::KINDS.iter();
+        let backend = kinds
+            .copied()
+            .find(|kind| kind.engine == engine)
+            .map(|kind| (kind.start)())
+            .expect("every engine has a backend");
+        let proxy = Proxy::to(backend.port().expect("one server"));
+        run(async {
+            let dsn = backend.dsn_on(proxy.port());
+            let sequence = open(engine, &dsn, "kept").await.expect("opened");
+            for _ in 0..20 {
+                sequence.next(1).await.expect("minted");
+            }
+        });
+        assert_eq!(proxy.accepted(), 1, "{engine:?}");
     }
 }

@@ -5,9 +5,13 @@
 use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
 use integration_tests::cli::{Place, run as run_command};
+use integration_tests::contract::kind;
 use integration_tests::history::{History, Record, Span};
+use integration_tests::minter::{Minter, START};
 use integration_tests::runtime::run;
 use integration_tests::stand_in::{Reply, StandIn};
+use integration_tests::wait;
+use rustix::process::Signal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -45,13 +49,20 @@ fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Repl
         Some(leader) if own != Some(leader) => return Reply::Error(format!("TRY {leader}")),
         Some(_) => {}
     }
-    // A mint is INCRBY or a script that gets the number and two bounds.
+    let number = |at: usize| words[at].parse::<i64>().expect("a number");
+    // A mint is INCRBY, which wraps, or a script that gets the number and two bounds. A script with
+    // two arguments sets a mark that wrapped.
     let (by, as_text) = match (words[0].as_str(), words.len()) {
-        ("INCRBY", 3) => (&words[2], false),
-        ("EVAL", 7) => (&words[4], true),
+        ("INCRBY", 3) => (number(2), false),
+        ("EVAL", 7) if group.mark > number(5) => return Reply::Nil,
+        ("EVAL", 7) => (number(4), true),
+        ("EVAL", 6) if group.mark <= -number(5) => {
+            group.mark = number(4);
+            return Reply::Nil;
+        }
         _ => return Reply::Text(group.mark.to_string()),
     };
-    group.mark += by.parse::<i64>().expect("a number");
+    group.mark = group.mark.wrapping_add(by);
     if group.lose > 0 {
         group.lose -= 1;
         return Reply::Close;
@@ -179,6 +190,59 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
         }
     });
     history.assert_clean();
+}
+
+/// As the original did: it says that it waits, and goes on.
+#[test]
+fn continuous_waits_for_a_leader_and_goes_on() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+    lead(&group, &nodes[0]);
+    let place = Place::default();
+    let log = place.file("stderr");
+    let dsn = format!("redis://{}", nodes[0].address());
+    let mut command = place.command(&["-engine", "summitdb", "-dsn", &dsn, "-continuous"]);
+    command.stderr(std::fs::File::create(&log).expect("a file"));
+    let mut minter = Minter::printing(command, 0);
+    minter.wait_for_mints(10, START);
+    for (heir, tries) in [(1, 2), (2, 3)] {
+        group.lock().expect("no panic in scripts").leader = None;
+        std::fs::File::create(&log).expect("emptied");
+        let waits = format!(
+            "couldn't connect to leader so trying to see if the peers are rebalancing \
+             themselves ({tries}/200)..."
+        );
+        wait::until_true(&waits, START, || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains(&waits))
+        });
+        let before = minter.minted();
+        lead(&group, &nodes[heir]);
+        minter.wait_for_mints(before + 10, START);
+    }
+    minter.process().signal(Signal::INT);
+    let (status, records) = minter.end();
+    assert_eq!(status.code(), Some(0));
+    let integers: Vec<_> = records.iter().map(|record| record.span.first).collect();
+    assert!(integers.is_sorted_by(|a, b| a < b), "{integers:?}");
+}
+
+/// SummitDB's counter starts again from the other end when it is full; the engine's does not.
+#[test]
+fn a_counter_that_wraps_is_exhausted_and_stays_so() {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+    lead(&group, &nodes[1]);
+    run(async {
+        let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
+        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        // Another client raises it to just below the top, which this one does not know.
+        group.lock().expect("no panic in scripts").mark = i64::MAX - 3;
+        for _ in 0..2 {
+            let error = sequence.next(100).await.expect_err("there are no hundred");
+            assert_eq!(kind(&error), "exhausted", "{error}");
+        }
+        assert_eq!(sequence.last().await, Ok(Some(i64::MAX)));
+    });
+    assert_eq!(group.lock().expect("no panic in scripts").mark, i64::MAX);
+    assert_fails(mint(SUMMITDB, &dsn(&nodes[0]), "k"), "exhausted", &[]);
 }
 
 #[test]

@@ -247,7 +247,12 @@ fn parse(read: &[u8]) -> Option<(Answer, usize)> {
     let (body, body_length) = match header("content-length").map(str::parse::<usize>) {
         Some(Ok(length)) => (rest.get(..length)?.to_vec(), length),
         _ if header("transfer-encoding") == Some("chunked") => dechunk(rest)?,
-        _ => return Some((Answer::Mistake("an answer without a length".into()), 0)),
+        _ => {
+            return Some((
+                Answer::Mistake("an answer without a length".into()),
+                read.len(),
+            ));
+        }
     };
     let body = String::from_utf8_lossy(&body).into_owned();
     let answer = judge(head.code.unwrap_or(0), header, &body);
@@ -356,5 +361,63 @@ impl Shared {
 
     fn mistaken(&self, mistake: String) {
         self.mistake.borrow_mut().get_or_insert(mistake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINTED: &str =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n42";
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\
+        transfer-encoding: chunked\r\n\r\n1\r\n4\r\n1\r\n2\r\n0\r\n\r\n";
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+        retry-after: 1\r\ncontent-length: 15\r\n\r\n{\"code\":\"busy\"}";
+
+    fn only(bytes: &str) -> Answer {
+        let (answer, length) = parse(bytes.as_bytes()).expect("a whole answer");
+        assert_eq!(length, bytes.len());
+        answer
+    }
+
+    #[test]
+    fn whole_answers_are_taken_and_others_awaited() {
+        for answer in [MINTED, CHUNKED] {
+            assert!(matches!(only(answer), Answer::Minted(42)));
+        }
+        assert!(matches!(only(BUSY), Answer::Refused { busy: true }));
+        for answer in [MINTED, CHUNKED, BUSY] {
+            for end in 0..answer.len() {
+                assert!(
+                    parse(&answer.as_bytes()[..end]).is_none(),
+                    "{}",
+                    &answer[..end]
+                );
+            }
+            let two = [answer, answer].concat();
+            let (_, length) = parse(two.as_bytes()).expect("the first one");
+            assert_eq!(length, answer.len());
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_mistake() {
+        for (answer, from, to) in [
+            (MINTED, "200", "201"),
+            (MINTED, "42", "no"),
+            (MINTED, "text/plain", "text/html"),
+            (BUSY, "503", "500"),
+            (BUSY, "503", "429"),
+            (BUSY, "retry-after: 1\r\n", ""),
+            (BUSY, "retry-after: 1", "retry-after: 0"),
+            (BUSY, "problem+json", "json"),
+            (BUSY, "busy", "lazy"),
+        ] {
+            let changed = answer.replace(from, to);
+            assert!(matches!(only(&changed), Answer::Mistake(_)), "{changed}");
+        }
+        let (answer, _) = parse(b"SSH-2.0-x\r\n\r\n").expect("read");
+        assert!(matches!(answer, Answer::Mistake(_)));
     }
 }

@@ -60,8 +60,13 @@ fn main() -> ExitCode {
         let file = file.to_str().expect("UTF-8");
         let outcome = place.run(&["compose", "--engine", "redis", "-o", file]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        let line = ["--component", file, "--dsn", &dsn, "--max-requests", "200"];
-        Overload::http(&line).check(&redis);
+        // Of all that are in flight, however many wait inside.
+        let line = ["--component", file, "--dsn", &dsn, "--max-requests", "400"];
+        Overload {
+            waiting: 400,
+            ..Overload::http(&line)
+        }
+        .check(&redis);
     });
     suite.test("few_open_files", few_open_files);
     suite.run()

@@ -22,10 +22,11 @@ pub(super) fn raise_limit() -> Option<u64> {
     None
 }
 
-/// How many connections there can be beside `instances`, which have connections of their own to
-/// their backends: clients must not keep them from making those. At least 1.
-pub(super) fn connections_within(limit: u64, instances: u32) -> u32 {
-    let others = OTHERS + u64::from(instances) * PER_INSTANCE;
+/// How many connections there can be beside those of so many instances and sequences to their
+/// backends, which clients must not keep them from making. At least 1.
+pub(super) fn connections_within(limit: u64, instances: u32, sequences: usize) -> u32 {
+    let backends = u64::from(instances).saturating_add(sequences as u64);
+    let others = backends.saturating_mul(EACH).saturating_add(OTHERS);
     u32::try_from(limit.saturating_sub(others).max(1)).unwrap_or(u32::MAX)
 }
 
@@ -33,7 +34,7 @@ pub(super) fn connections_within(limit: u64, instances: u32) -> u32 {
 const OTHERS: u64 = 64;
 
 /// One connection that is used, and one in its place.
-const PER_INSTANCE: u64 = 2;
+const EACH: u64 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -41,8 +42,10 @@ mod tests {
 
     #[test]
     fn some_files_are_left_for_others() {
-        assert_eq!(connections_within(1024, 8), 944);
-        assert_eq!(connections_within(10, 8), 1);
-        assert_eq!(connections_within(u64::MAX, u32::MAX), u32::MAX);
+        assert_eq!(connections_within(1024, 8, 0), 944);
+        assert_eq!(connections_within(1024, 8, 100), 744);
+        assert_eq!(connections_within(10, 8, 1), 1);
+        assert_eq!(connections_within(u64::MAX, u32::MAX, 1), u32::MAX);
+        assert_eq!(connections_within(1024, u32::MAX, usize::MAX), 1);
     }
 }

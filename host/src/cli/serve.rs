@@ -195,7 +195,7 @@ impl Serve {
 
     fn limits(&self, files: Option<u64>, instances: u32) -> Limits {
         let most = files.map_or(u32::MAX, |files| {
-            open_files::connections_within(files, instances)
+            open_files::connections_within(files, instances, self.keys.len())
         });
         if most < self.max_connections {
             tracing::info!(

@@ -1,1 +1,61 @@
-fn main() {}
+//! The queue in front of an engine, over a source that costs nothing.
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use futures::future::join_all;
+use intd::{Coalescer, Driver, Error, Source, Span};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use tokio::runtime::Builder;
+
+/// Adds, after everybody else who is ready had a turn: as if something were asked.
+#[derive(Default)]
+struct Adder {
+    mark: AtomicI64,
+    calls: AtomicUsize,
+}
+
+impl Source for Adder {
+    async fn next(&self, count: u32) -> Result<Span, Error> {
+        tokio::task::yield_now().await;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let by = 2 * i64::from(count);
+        let below = self.mark.fetch_add(by, Ordering::Relaxed);
+        Ok(Span {
+            first: below + 2,
+            step: 2,
+            count,
+        })
+    }
+
+    fn spawn(driver: Driver<Self>) {
+        tokio::spawn(driver.run());
+    }
+}
+
+async fn mint(coalescer: &Coalescer<Adder>, waiters: usize) -> Vec<Span> {
+    join_all((0..waiters).map(async |_| coalescer.next(1).await.expect("an integer"))).await
+}
+
+fn coalescer(c: &mut Criterion) {
+    // One thread: the cost of the queue itself, not of threads that meet there.
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let mut group = c.benchmark_group("coalescer");
+    for waiters in [1, 100, 1024] {
+        let coalescer = Coalescer::new(Adder::default(), waiters);
+        let minted = runtime.block_on(mint(&coalescer, waiters));
+        let firsts: Vec<_> = minted.iter().map(|span| span.first).collect();
+        let expected: Vec<_> = (1..=waiters as i64).map(|n| 2 * n).collect();
+        assert_eq!(firsts, expected, "in the order they came, none twice");
+        let calls = coalescer.source().calls.load(Ordering::Relaxed);
+        assert!(calls <= 2, "{waiters} waiters took {calls} calls");
+        group.throughput(Throughput::Elements(waiters as u64));
+        group.bench_function(BenchmarkId::from_parameter(waiters), |b| {
+            b.to_async(&runtime).iter(|| mint(&coalescer, waiters));
+        });
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    coalescer(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,1 +1,114 @@
-fn main() {}
+//! One mint after the other on each engine, beside the backend's own client doing the same.
+//!
+//! `cargo bench --bench engines -- redis` starts Redis alone.
+
+use bench::calls;
+use bench::native::{Native, Place, lattice};
+use bench::stage::{Store, name};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use int_host::{Builtin, Sequence};
+use integration_tests::{backend, runtime};
+use std::cell::LazyCell;
+use std::sync::Arc;
+
+const COUNTS: [u32; 2] = [1, 100];
+
+/// A backend, and both ways to it.
+struct Both {
+    engine: Sequence,
+    native: Arc<Native>,
+    /// Last, so that it goes last.
+    _store: Store,
+}
+
+impl Both {
+    fn start(engine: Builtin) -> Self {
+        let store = Store::start(engine).unwrap_or_else(|error| panic!("{error:#}"));
+        let place = match store.place() {
+            // One process, and one opening, at a time.
+            Place::Data(data) => Place::Data(data.join("native")),
+            other => other,
+        };
+        let host = backend::host(store.data());
+        let (sequence, native) = runtime::run(async {
+            let source = engine.into();
+            let sequence = backend::open(&host, &source, &store.dsn(), "timed").await;
+            let native = Native::connect(name(engine), &place, "native").await;
+            (sequence, native)
+        });
+        Self {
+            engine: sequence.unwrap_or_else(|error| panic!("{error}")),
+            native: Arc::new(native.unwrap_or_else(|error| panic!("{error:#}"))),
+            _store: store,
+        }
+    }
+
+    /// What is about to be timed gives what it should.
+    fn check(&self, engine: Builtin, count: u32) {
+        let lattice = lattice(engine).expect("a lattice");
+        let (mut engines, mut natives) = (0, 0);
+        for _ in 0..3 {
+            let span = runtime::run(self.engine.next(count)).expect("a span");
+            assert_eq!((span.step, span.count), (lattice.increment(), count));
+            assert_eq!(span.first % span.step, lattice.offset());
+            assert!(span.first > engines, "{} after {engines}", span.first);
+            engines = span.last();
+            let span = runtime::run(self.native.next(count)).expect("a span");
+            assert_eq!((span.step, span.count), (lattice.increment(), count));
+            assert_eq!(span.first % span.step, lattice.offset());
+            assert!(span.first > natives, "{} after {natives}", span.first);
+            natives = span.first + span.step * i64::from(span.count - 1);
+        }
+    }
+}
+
+fn engines(c: &mut Criterion) {
+    for engine in Builtin::ALL {
+        if let Some(why) = Store::missing(engine) {
+            eprintln!("skipped: {}: {why}", name(engine));
+            continue;
+        }
+        // Servers that the command line does not ask for are not started.
+        let both = LazyCell::new(|| Both::start(engine));
+        let mut group = c.benchmark_group(name(engine));
+        for count in COUNTS {
+            group.throughput(Throughput::Elements(count.into()));
+            next(&mut group, engine, &both, count);
+        }
+    }
+}
+
+fn next<F: FnOnce() -> Both>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    engine: Builtin,
+    both: &LazyCell<Both, F>,
+    count: u32,
+) {
+    group.bench_function(BenchmarkId::new("native", count), |b| {
+        both.check(engine, count);
+        b.iter_custom(|times| {
+            let native = Arc::clone(&both.native);
+            calls::time(times, move || {
+                let native = Arc::clone(&native);
+                async move { native.next(count).await.expect("a span") }
+            })
+        });
+    });
+    group.bench_function(BenchmarkId::new("engine", count), |b| {
+        both.check(engine, count);
+        b.iter_custom(|times| {
+            let sequence = both.engine.clone();
+            calls::time(times, move || {
+                let sequence = sequence.clone();
+                async move { sequence.next(count).await.expect("a span") }
+            })
+        });
+    });
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    engines(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,1 +1,59 @@
-fn main() {}
+//! From nothing to an open sequence: with the component compiled anew, and taken from the cache.
+
+use criterion::{BenchmarkId, Criterion};
+use int_host::{Builtin, Config, Host, Options, Sequence};
+use integration_tests::runtime;
+use std::path::PathBuf;
+
+/// A host for one sequence, as the command line makes it, and the sequence.
+fn open(engine: Builtin, cache: Option<PathBuf>) -> Sequence {
+    let mut options = Options::default();
+    options.cache = cache;
+    options.instances = 2;
+    let config = Config {
+        // Nobody is asked before the first mint.
+        dsn: match engine {
+            Builtin::Redis => "redis://127.0.0.1:6379".to_owned(),
+            _ => String::new(),
+        },
+        ..Config::default()
+    };
+    let host = Host::new(options).expect("a host");
+    runtime::run(host.open(engine.into(), config)).expect("a sequence")
+}
+
+fn check(engine: Builtin, sequence: &Sequence) {
+    let lattice = runtime::run(sequence.lattice()).expect("a lattice");
+    assert_eq!((lattice.increment, lattice.offset), (2, 0));
+    if engine == Builtin::Memory {
+        let span = runtime::run(sequence.next(1)).expect("an integer");
+        assert_eq!(span.first, 2);
+    }
+}
+
+fn opening(c: &mut Criterion) {
+    let mut group = c.benchmark_group("open");
+    // A second each.
+    group.sample_size(10);
+    for engine in [Builtin::Memory, Builtin::Redis] {
+        let name = engine.about().name;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = Some(folder.path().to_owned());
+        // The first one fills the cache, the second one uses it.
+        check(engine, &open(engine, cache.clone()));
+        check(engine, &open(engine, cache.clone()));
+        check(engine, &open(engine, None));
+        group.bench_function(BenchmarkId::new("cached", name), |b| {
+            b.iter(|| open(engine, cache.clone()));
+        });
+        group.bench_function(BenchmarkId::new("cold", name), |b| {
+            b.iter(|| open(engine, None));
+        });
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    opening(&mut criterion);
+    criterion.final_summary();
+}

@@ -6,6 +6,7 @@
 //! one has no ratio. The benches beside it time single calls with criterion.
 
 pub mod attempt;
+pub mod calls;
 pub mod integers;
 pub mod load;
 pub mod machine;

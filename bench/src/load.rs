@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub enum Expect {
     /// These bytes.
     Constant(&'static [u8]),
-    /// So many integers, one a line, without a newline at the end.
+    /// So many integers, one a line; a single one has no newline after it.
     Lines(u32),
     /// A JSON object with `key`, `first`, `step` and `count`, which must be this.
     Spans(u32),

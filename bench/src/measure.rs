@@ -206,10 +206,13 @@ struct Bench {
 struct Shape {
     connections: usize,
     /// Added to the target's name in the report.
-    label: &'static str,
+    label: String,
     requests: Vec<Request>,
     expect: Expect,
 }
+
+/// About how long the first answer of one more sequence takes, when many are asked.
+const FIRST: Duration = Duration::from_micros(300);
 
 impl Shape {
     /// One integer a request.
@@ -221,7 +224,7 @@ impl Shape {
     fn counting(connections: usize, count: u32) -> Self {
         Self {
             connections,
-            label: "",
+            label: String::new(),
             requests: vec![match count {
                 1 => Request::get("/"),
                 _ => Request::get(&format!("/?count={count}")),
@@ -298,10 +301,12 @@ impl Bench {
         let what = format!("{}{}", target.name, shape.label);
         let connections = shape.connections;
         self.tell(&format!("{what}, {connections} connections"));
+        let extra = u32::try_from(shape.requests.len() - 1).unwrap_or(u32::MAX);
         let load = Load {
             port: target.port(),
             connections,
-            warm_up: (self.time() / 5).min(Duration::from_secs(1)),
+            // Long enough for every sequence to be asked, where there are many.
+            warm_up: (self.time() / 5).min(Duration::from_secs(1)) + FIRST * extra,
             time: self.time(),
             requests: shape.requests.clone(),
             expect: target.constant().map_or(shape.expect, Expect::Constant),
@@ -336,8 +341,10 @@ impl Bench {
     fn judge(&mut self, target: &Target, load: &Load, outcome: &load::Outcome) -> Option<String> {
         let sequence = target.sequence.as_ref()?;
         for (request, taken) in load.requests.iter().zip(&outcome.taken) {
-            // The memory of a process ends with it, so the next one begins anew.
-            let name = format!("{}/{}/{}", sequence.name, request.key(), target.id());
+            let mut name = format!("{}/{}", sequence.name, request.key());
+            if sequence.forgets {
+                name = format!("{name}/{}", target.id());
+            }
             if let Err(why) = self.ledger.note(&name, sequence.lattice, taken) {
                 return Some(why);
             }

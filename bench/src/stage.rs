@@ -4,7 +4,7 @@ use crate::attempt::attempt;
 use crate::integers::Lattice;
 use crate::native::{Place, lattice};
 use crate::yardstick::CONSTANT;
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use int_host::Builtin;
 use integration_tests::backend::{Backend, KINDS};
 use integration_tests::cli::{self, Serving};
@@ -108,10 +108,12 @@ pub struct Target {
 /// One sequence in one backend.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// Different from all others that live as long.
+    /// The engine and the key.
     pub name: String,
     /// What it mints.
     pub lattice: Lattice,
+    /// Whether it begins anew with each process.
+    pub forgets: bool,
 }
 
 impl Target {
@@ -239,17 +241,30 @@ fn sequence(engine: Builtin, name: String) -> anyhow::Result<Sequence> {
             increment: lattice.increment(),
             offset: lattice.offset(),
         },
+        forgets: engine == Builtin::Memory,
     })
 }
 
 fn start(name: String, sequence: Option<Sequence>, command: Command) -> anyhow::Result<Target> {
-    let serving =
-        attempt(|| Ok(Serving::start(command))).with_context(|| format!("starting {name}"))?;
+    // The command line may be as long as a list of ten thousand keys; the last line says what went wrong.
+    let serving = attempt(|| Ok(Serving::start(command)))
+        .map_err(|error| anyhow!("{name} did not start: {}", last_line(&error.to_string())))?;
     Ok(Target {
         name,
         sequence,
         serving,
     })
+}
+
+fn last_line(text: &str) -> &str {
+    let lines = text.lines().map(str::trim);
+    let line = lines
+        .rev()
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    line.char_indices()
+        .nth(300)
+        .map_or(line, |(end, _)| &line[..end])
 }
 
 /// A program of this package: beside the running one, or above it when that is a bench.

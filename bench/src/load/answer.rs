@@ -69,11 +69,10 @@ pub(super) fn integers(
     Ok(Some(span))
 }
 
-/// One integer a line, each as far from the one before it.
+/// One integer, or several, each as far from the one before it and with a newline after it.
 fn lines(body: &[u8]) -> Option<Span> {
-    let mut lines = body.split(|byte| *byte == b'\n');
-    let first = number(lines.next()?)?;
-    let Some(second) = lines.next() else {
+    let Some(body) = body.strip_suffix(b"\n") else {
+        let first = number(body)?;
         return Some(Span {
             first,
             last: first,
@@ -81,7 +80,9 @@ fn lines(body: &[u8]) -> Option<Span> {
             count: 1,
         });
     };
-    let mut last = number(second)?;
+    let mut lines = body.split(|byte| *byte == b'\n');
+    let first = number(lines.next()?)?;
+    let mut last = number(lines.next()?)?;
     let step = last.checked_sub(first)?;
     let mut count = 2;
     for line in lines {
@@ -176,8 +177,16 @@ mod tests {
     #[test]
     fn lines_have_equal_steps() {
         assert_eq!(lines(b"7"), span(7, 7, 0, 1));
-        assert_eq!(lines(b"7\n9\n11"), span(7, 11, 2, 3));
-        for wrong in ["", "7\n", "7\n9\n", "7\n9\n12", "7\n9\nx", "\n7"] {
+        assert_eq!(lines(b"7\n9\n11\n"), span(7, 11, 2, 3));
+        for wrong in [
+            "",
+            "7\n",
+            "7\n9",
+            "7\n9\n12\n",
+            "7\n9\nx\n",
+            "\n7",
+            "7\n9\n\n",
+        ] {
             assert_eq!(lines(wrong.as_bytes()), None, "{wrong}");
         }
     }

@@ -144,7 +144,7 @@ impl Bench {
             let keys: Vec<_> = (0..count).map(|n| format!("k{count}-{n}")).collect();
             let shape = Shape {
                 connections: MANY,
-                label: ", by key",
+                label: format!(", {count} keys"),
                 requests: keys.iter().map(|key| Request::next_of(key)).collect(),
                 expect: Expect::Spans(1),
             };
@@ -154,7 +154,7 @@ impl Bench {
                 self.workshop
                     .serve(store, "default", &["--keys", &keys.join(",")])
             };
-            let run = self.run_started(started, &shape, &format!("{count} keys"));
+            let run = self.run_started(started, &shape, engine);
             points.push(Point::of(count as u64, &run, run.rate));
         }
         Ok(Curve {
@@ -170,7 +170,7 @@ impl Bench {
         let mut points = Vec::new();
         for count in COUNTS {
             let shape = Shape {
-                label: ", by count",
+                label: format!(", count={count}"),
                 ..Shape::counting(FEW, count)
             };
             let run = self.run(&target, &shape);
@@ -189,12 +189,16 @@ impl Bench {
         for value in [1, NEAR_THE_TOP] {
             let key = format!("from-{value}");
             let value = value.to_string();
+            let shape = Shape {
+                label: format!(", from {value}"),
+                ..Shape::plain(MANY)
+            };
             let started = {
                 let store: &Store = self.store(engine)?;
                 self.workshop
                     .serve(store, &key, &["--set-last-int", &value])
             };
-            let run = self.run_started(started, &Shape::plain(MANY), &format!("from {value}"));
+            let run = self.run_started(started, &shape, engine);
             points.push(Point::of(value.parse()?, &run, run.rate));
         }
         Ok(Curve {
@@ -206,11 +210,17 @@ impl Bench {
     }
 
     /// Loads a server that may not have started.
-    fn run_started(&mut self, started: anyhow::Result<Target>, shape: &Shape, what: &str) -> Run {
+    fn run_started(
+        &mut self,
+        started: anyhow::Result<Target>,
+        shape: &Shape,
+        engine: Builtin,
+    ) -> Run {
         match started {
             Ok(target) => self.run(&target, shape),
             Err(error) => {
-                let run = Run::failed(what.to_owned(), shape.connections, &error);
+                let what = format!("serve {}{}", name(engine), shape.label);
+                let run = Run::failed(what, shape.connections, &error);
                 self.runs.push(run.clone());
                 run
             }

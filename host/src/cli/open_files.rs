@@ -23,11 +23,12 @@ pub(super) fn raise_limit() -> Option<u64> {
 }
 
 /// How many connections there can be beside those of so many instances and sequences to their
-/// backends, which clients must not keep them from making. At least 1.
+/// backends, which clients must not keep them from making. At least half of all: not every sequence
+/// has a connection of its own.
 pub(super) fn connections_within(limit: u64, instances: u32, sequences: usize) -> u32 {
     let backends = u64::from(instances).saturating_add(sequences as u64);
     let others = backends.saturating_mul(EACH).saturating_add(OTHERS);
-    u32::try_from(limit.saturating_sub(others).max(1)).unwrap_or(u32::MAX)
+    u32::try_from(limit - others.min(limit / 2)).unwrap_or(u32::MAX)
 }
 
 /// Standard streams, listeners, the embedded store, name resolution, event loops.
@@ -44,8 +45,8 @@ mod tests {
     fn some_files_are_left_for_others() {
         assert_eq!(connections_within(1024, 8, 0), 944);
         assert_eq!(connections_within(1024, 8, 100), 744);
-        assert_eq!(connections_within(10, 8, 1), 1);
+        assert_eq!(connections_within(10, 8, 1), 5);
         assert_eq!(connections_within(u64::MAX, u32::MAX, 1), u32::MAX);
-        assert_eq!(connections_within(1024, u32::MAX, usize::MAX), 1);
+        assert_eq!(connections_within(1024, u32::MAX, usize::MAX), 512);
     }
 }

@@ -1,0 +1,109 @@
+//! Many sequences behind one server, which share a few instances.
+
+use integration_tests::cli::{Place, Serving};
+use integration_tests::http::{Answer, Client};
+use integration_tests::redis::Redis;
+use integration_tests::runtime::run;
+use integration_tests::wait;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Far more than there are instances.
+const KEYS: usize = 1_600;
+
+/// How long something may take that takes a moment.
+const SOON: Duration = Duration::from_secs(60);
+
+fn keys() -> String {
+    let keys: Vec<_> = (0..KEYS).map(|n| format!("k{n}")).collect();
+    keys.join(",")
+}
+
+/// Mints once from each key, at the same time, and returns the answers in the keys' order.
+async fn round(serving: &Serving) -> Vec<Answer> {
+    let client = Client::default();
+    let mut requests = JoinSet::new();
+    for key in 0..KEYS {
+        let client = client.clone();
+        let url = serving.url(&format!("/v1/sequences/k{key}/next"));
+        requests.spawn(async move { (key, client.send("POST", &url, &[], "").await) });
+    }
+    let answers: BTreeMap<_, _> = requests.join_all().await.into_iter().collect();
+    answers
+        .into_values()
+        .map(|answer| answer.unwrap_or_else(|e| panic!("{e}")))
+        .collect()
+}
+
+fn assert_minted(answers: &[Answer], first: i64) {
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.status, 200, "k{n}: {answer:?}");
+        let json = answer.json();
+        assert_eq!(json["key"], format!("k{n}"));
+        assert_eq!(json["first"], first, "k{n} is a sequence of its own");
+    }
+}
+
+#[test]
+fn each_key_counts_by_itself() {
+    let keys = keys();
+    let serving = Place::default().serve(&["--engine", "memory", "--keys", &keys]);
+    run(async {
+        for first in [2, 4, 6] {
+            assert_minted(&round(&serving).await, first);
+        }
+    });
+    // One instance for each would be two gigabytes.
+    let memory = serving.memory();
+    assert!(memory.most < 300 * 1024, "{} KiB", memory.most);
+}
+
+#[test]
+fn keys_share_connections() {
+    let redis = Redis::start();
+    let keys = keys();
+    let serving =
+        Place::default().serve(&["--engine", "redis", "--dsn", &redis.dsn(), "--keys", &keys]);
+    run(async {
+        assert_minted(&round(&serving).await, 2);
+        assert_minted(&round(&serving).await, 4);
+    });
+    let clients: String = redis.query(&["CLIENT", "LIST"]);
+    // Another one asks.
+    let connections = clients.lines().count() - 1;
+    assert!((1..=16).contains(&connections), "{connections} connections");
+}
+
+#[test]
+fn keys_do_not_wait_for_the_backend_in_turn() {
+    let redis = Redis::start();
+    let keys = keys();
+    let dsn = format!("{}?timeout=500ms", redis.dsn());
+    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn, "--keys", &keys]);
+    run(async {
+        assert_minted(&round(&serving).await, 2);
+        redis.pause();
+        // A hundred keys of one instance, each with its own deadline, would be 50 s.
+        let stalled = tokio::time::timeout(Duration::from_secs(30), round(&serving)).await;
+        redis.resume();
+        for answer in stalled.expect("all are answered before their deadlines would add up") {
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert_eq!(answer.header("retry-after"), "1");
+            assert_eq!(answer.json()["code"], "unavailable");
+        }
+    });
+    wait::until("the server mints again", SOON, || {
+        let answer = serving.request("POST", "/v1/sequences/k0/next", &[], "");
+        match answer.status {
+            200 => Ok(()),
+            status => Err(format!("{status}: {}", answer.body)),
+        }
+    });
+    // What was lost on the way is skipped, and never comes again.
+    let answers = run(round(&serving));
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.json()["first"].as_i64() >= Some(4), "{answer:?}");
+    }
+}

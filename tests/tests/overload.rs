@@ -19,6 +19,10 @@ use tokio::task::LocalSet;
 /// How long the backend does not answer.
 const STALL: Duration = Duration::from_secs(5);
 
+/// What a stall may take of memory on top of what the same clients take otherwise: those who wait, and no more
+/// for each that is turned away.
+const STALL_KIB: u64 = 64 << 10;
+
 /// How long anything may take. Far more than it does: on a busy machine tests wait for each other.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -110,9 +114,10 @@ impl<'a> Overload<'a> {
         assert!(history.integers() >= 2 * self.clients as u64);
     }
 
-    /// What the server may ever use, in KiB: most of it are the buffers of the connections.
+    /// What the server may ever use, in KiB: most of it are the buffers of the connections, 16 KiB each, and
+    /// what an allocator keeps around them.
     fn memory(&self) -> u64 {
-        (96 << 10) + 24 * self.clients as u64
+        (96 << 10) + 40 * self.clients as u64
     }
 
     async fn stall(&self, serving: Serving, backend: &Server) -> Vec<i64> {
@@ -120,6 +125,7 @@ impl<'a> Overload<'a> {
         let load = Load::start(self.protocol, serving.port(), all);
         load.until("all are served", LIMIT, |seen| seen.minted == all)
             .await;
+        let warm = serving.memory();
         backend.pause();
         load.mark();
         tokio::time::sleep(STALL).await;
@@ -132,6 +138,8 @@ impl<'a> Overload<'a> {
             .await;
         let memory = serving.memory();
         assert!(memory.most < self.memory(), "{memory:?}");
+        let stall = memory.most - warm.most;
+        assert!(stall < STALL_KIB, "the stall took {stall} KiB: {memory:?}");
         // From here on connections end.
         load.expect_the_end();
         serving.signal(Signal::TERM);

@@ -43,7 +43,7 @@ fn throughput<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
     let mut chart = builder(area, "thousand requests per second")
         .build_cartesian_2d((1.0..widest).log_scale(), 0.0..top * 1.1)?;
     let chart: &mut ChartContext<'_, _, Cartesian2d<Connections, RangedCoordf64>> = &mut chart;
-    lines(chart, curves, rate, SeriesLabelPosition::UpperRight)
+    lines(chart, curves, rate)
 }
 
 fn latency<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
@@ -54,7 +54,13 @@ fn latency<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
         (1.0..widest).log_scale(),
         (bottom..(top * 2.0).max(bottom * 10.0)).log_scale(),
     )?;
-    lines(&mut chart, curves, p99, SeriesLabelPosition::LowerRight)
+    lines(&mut chart, curves, p99)?;
+    // For both: on the left there is no corner without lines.
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .position(SeriesLabelPosition::LowerRight)
+        .draw()
 }
 
 /// The most connections, and the least and the greatest value, of all points that are right.
@@ -80,11 +86,10 @@ fn builder<'a, 'b>(area: &'b Area<'a>, title: &str) -> ChartBuilder<'b, 'b, Svg<
     builder
 }
 
-fn lines<'a: 'c, 'c, Y>(
-    chart: &mut ChartContext<'c, Svg<'a>, Cartesian2d<Connections, Y>>,
+fn lines<'a, Y>(
+    chart: &mut ChartContext<'_, Svg<'a>, Cartesian2d<Connections, Y>>,
     curves: &[&Curve],
     value: impl Fn(&Point) -> f64,
-    legend: SeriesLabelPosition,
 ) -> Drawn<'a>
 where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -104,10 +109,5 @@ where
             .label(&*curve.what)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .position(legend)
-        .draw()?;
     Ok(())
 }

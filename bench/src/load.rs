@@ -345,3 +345,6 @@ fn open(port: u16, poll: &Poll, index: usize, request: usize) -> anyhow::Result<
     Connection::open(address, poll.registry(), Token(index), request)
         .with_context(|| format!("connecting to {address}"))
 }
+
+#[cfg(test)]
+mod tests;

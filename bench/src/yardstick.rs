@@ -15,18 +15,25 @@ use tokio::net::TcpListener;
 /// What the server that does nothing else answers.
 pub const CONSTANT: &[u8] = b"1234567";
 
-/// Answers every request on a port of 127.0.0.1 with what `answer` gives, for ever. Port 0 is any that
-/// is free; the port is told on standard error.
+/// Listens on a port of 127.0.0.1 and tells it on standard error. Port 0 is any that is free.
 ///
 /// # Errors
 /// When the port cannot be listened on.
-pub async fn serve<F, A>(port: u16, answer: F) -> anyhow::Result<()>
+pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Answers every request with what `answer` gives, for ever.
+///
+/// # Errors
+/// When no connection can be taken any more.
+pub async fn serve<F, A>(listener: TcpListener, answer: F) -> anyhow::Result<()>
 where
     F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    eprintln!("listening on http://{}", listener.local_addr()?);
     let answer = Arc::new(answer);
     loop {
         let (stream, _) = listener.accept().await?;

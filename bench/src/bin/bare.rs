@@ -2,7 +2,7 @@
 //!
 //! The yardstick for `int-host serve`, which is measured beside it in the same run.
 
-use bench::yardstick::{CONSTANT, serve};
+use bench::yardstick::{CONSTANT, listen, serve};
 use bytes::Bytes;
 use clap::Parser;
 use http::Response;
@@ -19,7 +19,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Arguments { port } = Arguments::parse();
-    serve(port, async |_| {
+    serve(listen(port).await?, async |_| {
         Response::new(Full::new(Bytes::from_static(CONSTANT)))
     })
     .await

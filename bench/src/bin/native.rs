@@ -4,7 +4,7 @@
 //! connection to the backend, and nothing gathered.
 
 use bench::native::{Native, Place};
-use bench::yardstick::serve;
+use bench::yardstick::{listen, serve};
 use bytes::Bytes;
 use clap::Parser;
 use http::{Response, StatusCode};
@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
         port,
     } = Arguments::parse();
     let native = Arc::new(Native::connect(&engine, &Place::Dsn(dsn), &key).await?);
-    serve(port, move |_| {
+    serve(listen(port).await?, move |_| {
         let native = Arc::clone(&native);
         async move {
             match native.next(1).await {

@@ -3,6 +3,8 @@
 use crate::measure::{Curve, Point};
 use anyhow::anyhow;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -17,7 +19,10 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Svg<'a> = SVGBackend<'a>;
+type Area<'a> = DrawingArea<Svg<'a>, Shift>;
+type Drawn<'a> = Result<(), DrawingAreaErrorKind<<Svg<'a> as DrawingBackend>::ErrorType>>;
+type Connections = plotters::coord::combinators::LogCoord<f64>;
 
 /// Draws both, side by side. Points that are wrong are left out.
 pub(super) fn draw(curves: &[&Curve], file: &Path) -> anyhow::Result<()> {
@@ -25,57 +30,84 @@ pub(super) fn draw(curves: &[&Curve], file: &Path) -> anyhow::Result<()> {
     let done = || {
         area.fill(&WHITE)?;
         let (left, right) = area.split_horizontally(SIZE.0 / 2);
-        panel(&left, curves, "requests per second", |point| point.rate)?;
-        panel(&right, curves, "p99 latency, µs", |point| point.p99_us)?;
+        throughput(&left, curves)?;
+        latency(&right, curves)?;
         area.present()
     };
     done().map_err(|error| anyhow!("{}: {error}", file.display()))
 }
 
-fn panel<'a>(
-    area: &Area<'a>,
-    curves: &[&Curve],
-    title: &str,
-    value: impl Fn(&Point) -> f64,
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-    let points = |curve: &Curve| -> Vec<(f64, f64)> {
-        curve
-            .points
-            .iter()
-            .filter(|point| point.fault.is_none())
-            .map(|point| (point.at as f64, value(point)))
-            .collect()
-    };
-    let all: Vec<_> = curves.iter().flat_map(|curve| points(curve)).collect();
-    let most = |of: fn(&(f64, f64)) -> f64| all.iter().map(of).fold(1.0, f64::max);
-    let least = all.iter().map(|point| point.1).fold(f64::MAX, f64::min);
-    let (right, top) = (most(|point| point.0), most(|point| point.1));
-    let bottom = least.min(top).max(1.0);
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(64)
-        .build_cartesian_2d(
-            (1.0..right * 1.2).log_scale(),
-            (bottom / 2.0..top * 2.0).log_scale(),
-        )?;
-    chart
-        .configure_mesh()
-        .x_desc("connections")
-        .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.0}"))
-        .draw()?;
-    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-        let style = colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points(curve), style).point_size(3))?
-            .label(&*curve.what)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
-    }
+fn throughput<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
+    let rate = |point: &Point| point.rate / 1000.0;
+    let (widest, _, top) = bounds(curves, rate);
+    let mut chart = builder(area, "thousand requests per second")
+        .build_cartesian_2d((1.0..widest).log_scale(), 0.0..top * 1.1)?;
+    let chart: &mut ChartContext<'_, _, Cartesian2d<Connections, RangedCoordf64>> = &mut chart;
+    lines(chart, curves, rate)
+}
+
+fn latency<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
+    let p99 = |point: &Point| point.p99_us / 1000.0;
+    let (widest, least, top) = bounds(curves, p99);
+    let bottom = (least / 2.0).max(0.001);
+    let mut chart = builder(area, "99th percentile of latency, ms").build_cartesian_2d(
+        (1.0..widest).log_scale(),
+        (bottom..(top * 2.0).max(bottom * 10.0)).log_scale(),
+    )?;
+    lines(&mut chart, curves, p99)?;
+    // For both: on the left there is no corner without lines.
     chart
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .position(SeriesLabelPosition::LowerRight)
         .draw()
+}
+
+/// The most connections, and the least and the greatest value, of all points that are right.
+fn bounds(curves: &[&Curve], value: impl Fn(&Point) -> f64) -> (f64, f64, f64) {
+    let right = || curves.iter().flat_map(|curve| right(curve));
+    let widest = right().map(|point| point.at as f64).fold(10.0, f64::max);
+    let least = right().map(&value).fold(f64::MAX, f64::min);
+    let top = right().map(&value).fold(0.001, f64::max);
+    (widest, least.min(top), top)
+}
+
+fn right(curve: &Curve) -> impl Iterator<Item = &Point> {
+    curve.points.iter().filter(|point| point.fault.is_none())
+}
+
+fn builder<'a, 'b>(area: &'b Area<'a>, title: &str) -> ChartBuilder<'b, 'b, Svg<'a>> {
+    let mut builder = ChartBuilder::on(area);
+    builder
+        .caption(title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(48);
+    builder
+}
+
+fn lines<'a, Y>(
+    chart: &mut ChartContext<'_, Svg<'a>, Cartesian2d<Connections, Y>>,
+    curves: &[&Curve],
+    value: impl Fn(&Point) -> f64,
+) -> Drawn<'a>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("connections")
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y}"))
+        .draw()?;
+    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        let style = colour.stroke_width(2);
+        let points = right(curve).map(|point| (point.at as f64, value(point)));
+        chart
+            .draw_series(LineSeries::new(points, style).point_size(3))?
+            .label(&*curve.what)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+    }
+    Ok(())
 }

@@ -4,10 +4,6 @@ use int_host::cli::Cli;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// What runs components allocates a lot, in small pieces and on several threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::parse() {
         Ok(cli) => cli,

@@ -96,6 +96,8 @@ pub struct Outcome {
     pub statuses: BTreeMap<u16, u64>,
     /// Connections that broke, by reason.
     pub broken: BTreeMap<String, u64>,
+    /// Requests that had no answer long after the end.
+    pub unanswered: usize,
     /// The first answer with status 200 that was not as expected.
     pub wrong: Option<String>,
     /// Every integer that came, also in the warm-up and after the end: by index of the request.
@@ -124,6 +126,9 @@ impl Outcome {
         }
         if let Some((why, times)) = self.broken.first_key_value() {
             return Some(format!("{times} connections broke: {why}"));
+        }
+        if self.unanswered > 0 {
+            return Some(format!("{} requests were never answered", self.unanswered));
         }
         (self.requests == 0).then(|| "nothing was answered in time".to_owned())
     }
@@ -183,6 +188,7 @@ impl<'a> Generator<'a> {
                 latency: Histogram::new_with_bounds(1_000, LONGEST, 3)?,
                 statuses: BTreeMap::new(),
                 broken: BTreeMap::new(),
+                unanswered: 0,
                 wrong: None,
                 taken: vec![Taken::default(); load.requests.len()],
             },
@@ -212,7 +218,10 @@ impl<'a> Generator<'a> {
                         self.outcome.time = now - counting_since;
                         end = now + DRAIN;
                     }
-                    Phase::Draining => return Ok(self.outcome),
+                    Phase::Draining => {
+                        self.outcome.unanswered = self.under_way;
+                        return Ok(self.outcome);
+                    }
                 }
             }
             if self.phase == Phase::Draining && self.under_way == 0 {

@@ -20,6 +20,7 @@
 mod connections;
 mod endpoint;
 mod http;
+mod idle;
 mod listeners;
 mod proxy;
 mod queue;
@@ -45,7 +46,8 @@ pub struct Limits {
     /// The most connections at one time; more wait to be accepted. Default 16 384.
     pub connections: u32,
     /// How long a client may take to send a request's head, also after the one before it, and
-    /// then its body. Default 30 s.
+    /// then its body. For heads that is looked at so often only, so they may take up to twice as
+    /// long. Default 30 s.
     pub reading: Duration,
     /// How long a client may take to accept any part of an answer. Default 30 s.
     pub writing: Duration,

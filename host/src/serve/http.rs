@@ -1,6 +1,7 @@
 //! HTTP/1.1, and sequences behind it.
 
 use super::connections::accept;
+use super::idle::{Activity, Idle};
 use super::stall::Stall;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
@@ -9,19 +10,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::TokioTimer;
+use hyper::service::{Service, service_fn};
 use intd::App;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Serves the routes of [`App`].
 pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shutdown: Shutdown) {
-    let server = builder(&limits);
+    let server = builder();
     let shared = Arc::new((app, limits.clone()));
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
@@ -99,17 +100,15 @@ pub(super) fn log(method: &Method, uri: &Uri, status: StatusCode, begun: Instant
 }
 
 /// How connections are treated.
-pub(super) fn builder(limits: &Limits) -> http1::Builder {
+pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.reading)
-        .max_buf_size(64 << 10);
+    // Answers are short: to copy the body behind the head costs less than to write both as a list.
+    builder.max_buf_size(64 << 10).writev(false);
     builder
 }
 
-/// Serves one connection until it ends, or until its request in flight is answered when the
-/// server is shutting down.
+/// Serves one connection until it ends, until its client owes a request for too long, or until its
+/// request in flight is answered when the server is shutting down.
 pub(super) fn connection<S, B>(
     builder: &http1::Builder,
     stream: TcpStream,
@@ -118,14 +117,18 @@ pub(super) fn connection<S, B>(
     shutdown: &Shutdown,
 ) -> impl Future<Output = ()> + Send + use<S, B>
 where
-    S: HttpService<Incoming, ResBody = B> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = builder.serve_connection(Stall::new(stream, limits.writing), service);
+    let activity = Arc::new(Activity::default());
+    let stream = Stall::new(stream, limits.writing, Arc::clone(&activity));
+    let mut idle = Idle::new(Arc::clone(&activity), limits.reading);
+    let service = service_fn(move |request| activity.request(service.call(request)));
+    let connection = builder.serve_connection(stream, service);
     let requested = shutdown.requested();
     let shutdown = shutdown.clone();
     async move {
@@ -143,11 +146,16 @@ where
                     connection.as_mut().graceful_shutdown();
                 }
             }
-            connection.as_mut().poll(context)
+            match connection.as_mut().poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => idle.poll(context).map(|()| None),
+            }
         })
         .await;
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke off");
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+            None => tracing::debug!("a connection was idle for too long"),
         }
     }
 }

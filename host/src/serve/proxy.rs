@@ -17,7 +17,7 @@ use wasmtime_wasi_http::WasiBody;
 
 /// Serves a component. When it has no answer there is one in its place, `application/problem+json`.
 pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shutdown: Shutdown) {
-    let server = builder(&limits);
+    let server = builder();
     let shared = Arc::new((endpoint, limits.clone()));
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);

@@ -1,9 +1,11 @@
 //! A connection whose other side must keep reading.
 
+use super::idle::Activity;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -13,15 +15,17 @@ use tokio::time::Sleep;
 pub(super) struct Stall {
     stream: TokioIo<TcpStream>,
     patience: Duration,
+    activity: Arc<Activity>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stall {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, activity: Arc<Activity>) -> Self {
         Self {
             stream: TokioIo::new(stream),
             patience,
+            activity,
             waiting: None,
         }
     }
@@ -33,6 +37,7 @@ impl Stall {
     ) -> Poll<io::Result<T>> {
         if let ready @ Poll::Ready(_) = write(Pin::new(&mut self.stream), context) {
             self.waiting = None;
+            self.activity.note();
             return ready;
         }
         let patience = self.patience;

@@ -1,0 +1,125 @@
+//! Connections on which nothing is asked.
+//!
+//! A timer for each request would cost more than reading its head does. So there is one for each
+//! connection, which looks now and then whether anything happened since it last did.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What happens on one connection. All of it is one task's: no order between threads is needed.
+#[derive(Default)]
+pub(super) struct Activity {
+    /// Counts heads of requests that arrived, answers that were found, and writes.
+    events: AtomicU64,
+    in_flight: AtomicBool,
+}
+
+impl Activity {
+    /// The head of a request arrived; resolves as `answer` does.
+    pub(super) fn request<F: Future>(
+        self: &Arc<Self>,
+        answer: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        let activity = Arc::clone(self);
+        activity.note();
+        activity.in_flight.store(true, Ordering::Relaxed);
+        async move {
+            let answer = answer.await;
+            activity.in_flight.store(false, Ordering::Relaxed);
+            activity.note();
+            answer
+        }
+    }
+
+    /// The client took a part of an answer.
+    pub(super) fn note(&self) {
+        let events = self.events.load(Ordering::Relaxed);
+        self.events.store(events.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// Notices when a client owes the head of a request for too long.
+pub(super) struct Idle {
+    activity: Arc<Activity>,
+    patience: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// The events when the timer was started.
+    seen: u64,
+}
+
+impl Idle {
+    /// Must be made within a runtime.
+    pub(super) fn new(activity: Arc<Activity>, patience: Duration) -> Self {
+        Self {
+            activity,
+            patience,
+            timer: Box::pin(sleep(patience)),
+            seen: 0,
+        }
+    }
+
+    /// Resolves once the client owed it for longer than `patience`, and before it did for twice that.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let events = self.activity.events.load(Ordering::Relaxed);
+            if events == self.seen && !self.activity.in_flight.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            self.seen = events;
+            self.timer.as_mut().reset(Instant::now() + self.patience);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn idle() -> (Arc<Activity>, Idle) {
+        let activity = Arc::new(Activity::default());
+        (Arc::clone(&activity), Idle::new(activity, PATIENCE))
+    }
+
+    #[tokio::test]
+    async fn nothing_at_all_is_noticed() {
+        let (_activity, mut idle) = idle();
+        poll_fn(|context| idle.poll(context)).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_in_flight_is_not_idle() {
+        let (activity, mut idle) = idle();
+        let request = activity.request(std::future::pending::<()>());
+        let noticed = timeout(PATIENCE * 5, poll_fn(|context| idle.poll(context))).await;
+        assert!(noticed.is_err());
+        drop(request);
+        activity.request(async {}).await;
+        poll_fn(|context| idle.poll(context)).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_does_something_is_not_idle() {
+        let (activity, mut idle) = idle();
+        let busy = async {
+            loop {
+                activity.note();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = busy => unreachable!(),
+            () = poll_fn(|context| idle.poll(context)) => panic!("it was not idle"),
+            () = sleep(PATIENCE * 5) => {}
+        }
+    }
+}

@@ -46,6 +46,7 @@ struct Shared {
     to_cut: AtomicUsize,
     cut: AtomicUsize,
     accepted: AtomicUsize,
+    turns: AtomicUsize,
     /// Whether the port is being listened on.
     listening: watch::Sender<bool>,
     /// One for each connection that may still be opened.
@@ -81,6 +82,7 @@ impl Proxy {
             to_cut: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
             listening: watch::Sender::new(true),
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
@@ -153,6 +155,11 @@ impl Proxy {
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many round trips clients made so far: how often one spoke first, or after the server did.
+    pub fn round_trips(&self) -> usize {
+        self.shared.turns.load(Ordering::SeqCst)
     }
 }
 
@@ -239,6 +246,7 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (mut requests, mut replies) = ([0; 16 * 1024], [0; 16 * 1024]);
     // Whether the next reply answers a request whose reply is to be cut.
     let mut armed = false;
+    let mut clients_turn = true;
     loop {
         let fault = faults.borrow_and_update().clone();
         if fault == Fault::Refuse {
@@ -257,6 +265,7 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     return Ok(());
                 }
                 armed = false;
+                clients_turn = true;
                 client.write_all(bytes).await?;
             }
             read = client.read(&mut requests), if take_requests => {
@@ -264,6 +273,8 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 if bytes.is_empty() {
                     return Ok(());
                 }
+                shared.turns.fetch_add(usize::from(clients_turn), Ordering::SeqCst);
+                clients_turn = false;
                 armed |= matches!(&fault, Fault::CutReplies(needle) if holds(bytes, needle));
                 server.write_all(bytes).await?;
             }

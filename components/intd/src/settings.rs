@@ -1,6 +1,7 @@
 //! What an operator can set.
 
 use crate::{Cors, DsnText, Token};
+use std::collections::BTreeSet;
 
 /// The settings of one endpoint.
 #[derive(Clone, Debug)]
@@ -86,10 +87,11 @@ impl Settings {
         let key = get("key").unwrap_or(default.key);
         check_key("key", &key)?;
         let mut keys = Vec::new();
+        let mut known = BTreeSet::from([key.clone()]);
         for other in get("keys").iter().flat_map(|list| list.split(',')) {
             let other = other.trim();
             check_key("keys", other)?;
-            if other != key && !keys.iter().any(|known| known == other) {
+            if known.insert(other.to_owned()) {
                 keys.push(other.to_owned());
             }
         }

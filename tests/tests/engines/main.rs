@@ -47,9 +47,10 @@ fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
 }
 
 /// However many calls there are, an engine dials its server once, or now and then again when an answer does
-/// not come in time on a busy machine.
+/// not come in time on a busy machine; and each mint is one round trip.
 #[test]
-fn connections_are_kept() {
+fn connections_are_kept_and_mints_are_one_round_trip() {
+    const MINTS: usize = 100;
     for engine in [Builtin::Redis, Builtin::Mysql, Builtin::Rqlite] {
         let kinds = backend::KINDS.iter();
         let backend = kinds
@@ -61,9 +62,22 @@ fn connections_are_kept() {
         run(async {
             let dsn = backend.dsn_on(proxy.port());
             let sequence = open(engine, &dsn, "kept").await.expect("opened");
-            for _ in 0..100 {
+            // Logs in, looks around, and makes what is missing.
+            for _ in 0..2 {
                 sequence.next(1).await.expect("minted");
             }
+            let (dialled, begun) = (proxy.accepted(), proxy.round_trips());
+            for _ in 0..MINTS {
+                sequence.next(1).await.expect("minted");
+            }
+            let again = proxy.accepted() - dialled;
+            let round_trips = proxy.round_trips() - begun;
+            // To dial again costs some of them.
+            let most = MINTS + 20 * again;
+            assert!(
+                (MINTS..=most).contains(&round_trips),
+                "{engine:?}: {round_trips} round trips, dialled again {again} times"
+            );
         });
         let dialled = proxy.accepted();
         assert!((1..10).contains(&dialled), "{engine:?}: {dialled}");

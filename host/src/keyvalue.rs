@@ -257,7 +257,8 @@ impl atomics::HostCas for KeyValue<'_> {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.table.delete(cas)?;
+        // Nobody waits for what will not come.
+        self.table.delete(cas)?.turn.take();
         Ok(())
     }
 }
@@ -324,6 +325,31 @@ mod tests {
         let swapped = guest.swap(cas, seven).await.unwrap();
         assert!(swapped.is_ok(), "nobody wrote in between");
         assert_eq!(other.await.unwrap(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_not_wanted_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let mut table = ResourceTable::new();
+        let cas = table
+            .push(Cas {
+                bucket: Bucket {
+                    store: store.clone(),
+                    name: "b".into(),
+                },
+                key: "k".into(),
+                seen: None,
+                turn: Turn::reserve(store.turn().await),
+            })
+            .unwrap();
+        let mut guest = KeyValue {
+            store: Some(&store),
+            table: &mut table,
+        };
+        atomics::HostCas::drop(&mut guest, cas).await.unwrap();
+        let next = std::pin::pin!(store.turn());
+        assert!(futures::poll!(next).is_ready());
     }
 
     #[tokio::test]

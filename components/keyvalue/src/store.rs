@@ -114,25 +114,39 @@ impl Cell {
 
     /// Replaces the integer when nobody else does meanwhile. `choose` gets what the key holds
     /// and says what to write; its errors come back as they are.
+    ///
+    /// It is tried twice, the second time with the handle that the store gave for the purpose: where
+    /// others write all the time, a store may see to it that this one is not too late again.
     pub(crate) fn swap(
         &mut self,
-        choose: impl FnOnce(Stored) -> Result<Option<i64>, Fault>,
+        mut choose: impl FnMut(Stored) -> Result<Option<i64>, Fault>,
     ) -> Result<Swap, Fault> {
         let cas = atomics::Cas::new(&self.bucket, &self.key)?;
+        match self.swap_with(cas, &mut choose)? {
+            Ok(swap) => Ok(swap),
+            Err(fresh) => Ok(self.swap_with(fresh, &mut choose)?.unwrap_or(Swap::Lost)),
+        }
+    }
+
+    /// One try; another handle when somebody else was faster.
+    fn swap_with(
+        &mut self,
+        cas: atomics::Cas,
+        choose: &mut impl FnMut(Stored) -> Result<Option<i64>, Fault>,
+    ) -> Result<Result<Swap, atomics::Cas>, Fault> {
         let Some(bytes) = cas.current()? else {
             // Create it as the store itself would. Swapping in the first value is no option:
             // Spin's SQLite store does that without comparing.
             self.increment(0)?;
-            return Ok(Swap::Lost);
+            return Ok(Ok(Swap::Lost));
         };
         let stored = self.decode(&bytes)?;
         let Some(mark) = choose(stored)? else {
-            return Ok(Swap::Done);
+            return Ok(Ok(Swap::Done));
         };
         match atomics::swap(cas, &stored.encoding.encode(mark)) {
-            Ok(()) => Ok(Swap::Done),
-            // The fresh handle is not used: the next try makes its own.
-            Err(CasError::CasFailed(_)) => Ok(Swap::Lost),
+            Ok(()) => Ok(Ok(Swap::Done)),
+            Err(CasError::CasFailed(fresh)) => Ok(Err(fresh)),
             Err(CasError::StoreError(error)) => Err(error.into()),
         }
     }

@@ -37,7 +37,6 @@ impl Stall {
     ) -> Poll<io::Result<T>> {
         if let ready @ Poll::Ready(_) = write(Pin::new(&mut self.stream), context) {
             self.waiting = None;
-            self.activity.note();
             return ready;
         }
         let patience = self.patience;
@@ -48,6 +47,16 @@ impl Stall {
             .as_mut()
             .poll(context)
             .map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Stall {
+    /// Takes note when the client took something. To flush is not that.
+    fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.note();
+        }
+        written
     }
 }
 
@@ -67,7 +76,8 @@ impl Write for Stall {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write(context, bytes))
+        let written = self.write(context, |stream, context| stream.poll_write(context, bytes));
+        self.noted(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -87,8 +97,9 @@ impl Write for Stall {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| {
+        let written = self.write(context, |stream, context| {
             stream.poll_write_vectored(context, parts)
-        })
+        });
+        self.noted(written)
     }
 }

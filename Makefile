@@ -17,8 +17,7 @@ serve: toolchain
 
 test: toolchain servers check
 	@mkdir -p target && rm -f $(SKIPPED)
-	$(CARGO) build --package int-host --bin int-host
-	$(CARGO) test --workspace
+	INT_HOST=$(abspath $(TARGET))/debug/int-host $(CARGO) test --workspace
 	@if [ -s $(SKIPPED) ]; then \
 		echo; echo "skipped: $$(sort -u $(SKIPPED) | wc -l) tests that need a server which is not here:"; \
 		sort -u $(SKIPPED) | sed 's/^/  /'; \

@@ -29,7 +29,9 @@ fn profile_directory() -> PathBuf {
 
 /// The program `int-host`: the one that the environment variable `INT_HOST` names, or else that
 /// of the profile that the running test was built with. That one is built by the first call, since cargo
-/// builds the programs of a package only for that package's own tests.
+/// builds the programs of a package only for that package's own tests. (`make test` names the one that
+/// it built along with the tests: with fewer packages its dependencies have other features, and are
+/// compiled a second time.)
 ///
 /// # Panics
 /// When it does not build.

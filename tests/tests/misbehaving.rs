@@ -147,8 +147,9 @@ fn callers_beyond_the_queue_are_turned_away_at_once() {
         }
         let errors = callers.join_all().await;
         let busy = errors.iter().filter(|e| **e == Error::Busy).count();
-        // One was under way and ten waited; or, if all came at once, one, ten of those, and ten.
-        assert!((79..=89).contains(&busy), "{busy} of 100 were turned away");
+        // One was under way and ten waited; or the first one waited too, to be the first of ten; or,
+        // if all came at once, one, ten of those, and ten.
+        assert!((79..=90).contains(&busy), "{busy} of 100 were turned away");
         assert!(errors.iter().all(|e| matches!(kind(e), "busy" | "broken")));
     });
 }

@@ -4,7 +4,7 @@
 //! what a person needs to know. Here one server that does not start must not end everything.
 
 use anyhow::anyhow;
-use std::any::Any;
+use integration_tests::suite::message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Keeps panics from being printed where they happen: [`attempt`] makes errors of them.
@@ -18,14 +18,4 @@ pub fn silence_panics() {
 /// What it says itself, or what it panicked with.
 pub fn attempt<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| Err(anyhow!(message(&*panic))))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else {
-        "it panicked".to_owned()
-    }
 }

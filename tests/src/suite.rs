@@ -103,7 +103,8 @@ impl Suite {
     }
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<String>() {
         text.clone()
     } else if let Some(text) = panic.downcast_ref::<&str>() {

@@ -79,9 +79,7 @@ impl Bucket {
             .await?
             .map_err(Into::into))
     }
-}
 
-impl Bucket {
     /// Runs one transaction that writes.
     async fn write<T: Send + 'static>(
         &self,

@@ -23,12 +23,12 @@ pub(super) fn raise_limit() -> Option<u64> {
 }
 
 /// How many connections there can be beside those of so many instances and sequences to their
-/// backends, which clients must not keep them from making. At least half of all: not every sequence
-/// has a connection of its own.
+/// backends, which clients must not keep them from making. At least half of all, and 1: not every
+/// sequence has a connection of its own.
 pub(super) fn connections_within(limit: u64, instances: u32, sequences: usize) -> u32 {
     let backends = u64::from(instances).saturating_add(sequences as u64);
     let others = backends.saturating_mul(EACH).saturating_add(OTHERS);
-    u32::try_from(limit - others.min(limit / 2)).unwrap_or(u32::MAX)
+    u32::try_from((limit - others.min(limit / 2)).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Standard streams, listeners, the embedded store, name resolution, event loops.

@@ -24,6 +24,7 @@ mod idle;
 mod listeners;
 mod proxy;
 mod queue;
+mod runtime;
 mod seldom;
 mod shutdown;
 mod stall;
@@ -34,6 +35,7 @@ pub use self::http::http;
 pub use endpoint::{Endpoint, EndpointOptions};
 pub use listeners::Listeners;
 pub use proxy::proxy;
+pub use runtime::runtime;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 

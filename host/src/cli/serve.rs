@@ -46,10 +46,22 @@ pub(super) struct Serve {
     /// How many requests may wait for one sequence; further ones are answered 503
     #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     queue: u64,
+    /// How many calls one sequence may have under way in the backend [default: as many as pay with the engine]
+    ///
+    /// Each has a connection of its own. Components that are not built in get 1, since they may keep
+    /// their sequences in their own memory, which is not shared: give more to those that do not.
+    #[arg(long, env = "ARTISANAL_CALLS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=Sequence::INSTANCES as i64), help_heading = SERVER, hide_env_values = true)]
+    calls: Option<u16>,
     /// How many connections may be open at one time, as far as the limit of open files allows;
     /// further ones wait until others end
     #[arg(long, env = "ARTISANAL_MAX_CONNECTIONS", value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     max_connections: u32,
+    /// How many threads handle connections [default: half as many as there are processors]
+    ///
+    /// The other half is for the backend, the clients or the system's network work, which are on the
+    /// same machine. More threads help when clients and backend are elsewhere and one thread is busy.
+    #[arg(long, env = "ARTISANAL_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = SERVER, hide_env_values = true)]
+    threads: Option<u16>,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,
@@ -113,10 +125,7 @@ impl Serve {
             &format!("warn,int_host=info,int_host::requests={requests}"),
         );
         let files = open_files::raise_limit();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Misconfigured(format!("no event loop: {error}")))?;
+        let runtime = serve::runtime(self.threads.map(usize::from))?;
         let ended = runtime.block_on(self.serve(flags, files));
         // Whatever still runs there is nothing that anybody waits for.
         runtime.shutdown_background();
@@ -188,6 +197,7 @@ impl Serve {
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         Options {
             queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
+            calls: self.calls.map(usize::from),
             instances: instances.saturating_add(SPARE_INSTANCES),
             ..options
         }

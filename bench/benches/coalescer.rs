@@ -14,7 +14,7 @@ struct Adder {
 }
 
 impl Source for Adder {
-    async fn next(&self, count: u32) -> Result<Span, Error> {
+    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
         tokio::task::yield_now().await;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let by = 2 * i64::from(count);

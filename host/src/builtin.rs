@@ -122,6 +122,18 @@ impl Builtin {
         matches!(self, Self::Rqlite | Self::Summitdb)
     }
 
+    /// How many calls of one sequence pay to be under way at a time.
+    ///
+    /// A backend that waits for its disk, or for other nodes, can take the next call meanwhile.
+    /// Redis is done before a second call arrives. The memory of another instance is another
+    /// sequence, and the embedded store makes one commit at a time.
+    pub(crate) const fn calls(self) -> usize {
+        match self {
+            Self::Memory | Self::Keyvalue | Self::Redis => 1,
+            Self::Mysql | Self::Rqlite | Self::Summitdb => 4,
+        }
+    }
+
     /// The address it goes to when its DSN names none.
     pub(crate) fn default_address(self) -> Option<Address> {
         match self {

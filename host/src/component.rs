@@ -22,6 +22,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// How many calls of one sequence may be under way at a time, each in an instance of its own.
+    /// What a stranger keeps in its own memory, other instances do not know.
+    pub(crate) fn calls(&self) -> usize {
+        match self {
+            Self::Builtin(engine) => engine.calls(),
+            Self::File(_) => 1,
+        }
+    }
+
     /// The component's bytes.
     pub(crate) fn read(&self) -> Result<std::borrow::Cow<'static, [u8]>, Error> {
         match self {

@@ -33,6 +33,10 @@ pub struct Options {
     pub patience: Duration,
     /// The most calls that wait in one sequence. Default 100 000.
     pub queue: usize,
+    /// The most calls that one sequence may have under way in its backend, each in an instance of its
+    /// own. Default: as many as pay with that engine, and 1 for components that are not built in, since
+    /// they may keep their sequences in their own memory.
+    pub calls: Option<usize>,
     /// The most component instances at one time. Default 100.
     pub instances: u32,
     /// Addresses that components may open besides those of their DSN; at any port where the
@@ -52,6 +56,7 @@ impl Default for Options {
             compute: Duration::from_secs(1),
             patience: Duration::from_secs(60),
             queue: 100_000,
+            calls: None,
             instances: 100,
             allow: Vec::new(),
         }

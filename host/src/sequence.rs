@@ -44,18 +44,23 @@ pub struct Sequence {
 }
 
 impl Host {
-    /// Opens a sequence, in an instance of its own.
+    /// Opens a sequence, in instances of its own.
     ///
     /// # Errors
     /// What the engine says of the configuration, [`Error::Misconfigured`] when the component is
     /// no engine or the host cannot give it what it needs, [`Error::Broken`] when it traps.
     pub async fn open(&self, source: Source, config: Config) -> Result<Sequence, Error> {
-        let instance = Instance::new(Arc::new(Provider::new(self, &source, &config.dsn)?));
-        self.sequence(Arc::new(instance), 0, config).await
+        let key = config.key.clone();
+        let mut opened = self.open_keys(source, config, [key]).await?;
+        opened
+            .pop()
+            .ok_or_else(|| Error::Other("no sequence was opened".into()))
     }
 
     /// Opens a sequence for each key, which need not differ in anything else. Where there are many,
-    /// they share [`Sequence::INSTANCES`] instances, whose calls are made one after another.
+    /// they share [`Sequence::INSTANCES`] instances, whose calls are made one after another. Where
+    /// there are few, each has several instances, and so several calls under way at a time
+    /// ([`Options::calls`](crate::Options::calls)); all but the first are made when they are needed.
     ///
     /// # Errors
     /// As [`Host::open`], for the first key that cannot be opened.
@@ -66,30 +71,30 @@ impl Host {
         keys: impl IntoIterator<Item = String>,
     ) -> Result<Vec<Sequence>, Error> {
         let provider = Arc::new(Provider::new(self, &source, &config.dsn)?);
-        let mut instances = Vec::new();
-        let mut sequences = Vec::new();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let most = Sequence::INSTANCES.min(self.options().instances as usize);
+        let calls = self.options().calls.unwrap_or_else(|| source.calls());
+        let calls = calls.min(most / keys.len().max(1)).max(1);
+        let instances: Arc<[_]> = (0..Sequence::INSTANCES.min(keys.len() * calls))
+            .map(|_| Instance::new(Arc::clone(&provider)))
+            .collect();
+        let mut sequences = Vec::with_capacity(keys.len());
         for (id, key) in keys.into_iter().enumerate() {
-            if instances.len() < Sequence::INSTANCES {
-                instances.push(Arc::new(Instance::new(Arc::clone(&provider))));
-            }
-            let Some(instance) = instances.get(id % Sequence::INSTANCES) else {
-                break;
+            let lanes = Lanes {
+                instances: Arc::clone(&instances),
+                first: id * calls,
+                calls,
             };
             let config = Config {
                 key,
                 ..config.clone()
             };
-            sequences.push(self.sequence(Arc::clone(instance), id, config).await?);
+            sequences.push(self.sequence(lanes, id, config).await?);
         }
         Ok(sequences)
     }
 
-    async fn sequence(
-        &self,
-        instance: Arc<Instance>,
-        id: Id,
-        config: Config,
-    ) -> Result<Sequence, Error> {
+    async fn sequence(&self, lanes: Lanes, id: Id, config: Config) -> Result<Sequence, Error> {
         let config = wit::Config {
             dsn: config.dsn,
             key: config.key,
@@ -98,9 +103,9 @@ impl Host {
         };
         let opening = Opening { id, config };
         // A bad configuration must be told now, not at the first mint.
-        let lattice = instance.open(&opening).await?;
+        let lattice = lanes.at(0)?.open(&opening).await?;
         let worker = Worker(Arc::new(Inner {
-            instance,
+            lanes,
             opening,
             lattice,
             runtime: Handle::current(),
@@ -113,7 +118,7 @@ impl Host {
 
 impl Sequence {
     /// The most instances that the sequences of one [`Host::open_keys`] share. As many calls may be
-    /// under way in the backend at a time; each costs 1 to 2 MB.
+    /// under way in the backend at a time; each instance costs 1 to 2 MB.
     pub const INSTANCES: usize = 16;
 
     /// Mints `count` integers, 1 to 100 000.
@@ -137,7 +142,8 @@ impl Sequence {
             .source()
             .finish(async |worker| {
                 worker
-                    .instance
+                    .lanes
+                    .at(0)?
                     .call(&worker.opening, async |guest, accessor, sequence| {
                         guest.sequence().call_last(accessor, sequence).await
                     })
@@ -155,7 +161,8 @@ impl Sequence {
             .source()
             .finish(async move |worker| {
                 worker
-                    .instance
+                    .lanes
+                    .at(0)?
                     .call(&worker.opening, async |guest, accessor, sequence| {
                         guest
                             .sequence()
@@ -224,7 +231,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Finish<F> {
 struct Worker(Arc<Inner>);
 
 struct Inner {
-    instance: Arc<Instance>,
+    lanes: Lanes,
     opening: Opening,
     /// What the first instance said; every later one has the same configuration.
     lattice: Lattice,
@@ -242,7 +249,28 @@ impl std::ops::Deref for Worker {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.instance.close(self.opening.id);
+        for lane in 0..self.lanes.calls {
+            if let Ok(instance) = self.lanes.at(lane) {
+                instance.close(self.opening.id);
+            }
+        }
+    }
+}
+
+/// The instances that make the calls of one sequence, among those that it shares with others.
+struct Lanes {
+    instances: Arc<[Instance]>,
+    first: usize,
+    /// How many calls may be under way at a time.
+    calls: usize,
+}
+
+impl Lanes {
+    fn at(&self, lane: usize) -> Result<&Instance, Error> {
+        let index = (self.first + lane % self.calls.max(1)) % self.instances.len().max(1);
+        self.instances
+            .get(index)
+            .ok_or_else(|| Error::Other("there is no instance".into()))
     }
 }
 
@@ -253,10 +281,11 @@ fn on(lattice: Lattice, span: &Span) -> bool {
 }
 
 impl intd::Source for Worker {
-    fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>> {
+    fn next(&self, lane: usize, count: u32) -> impl Future<Output = Result<Span, Error>> {
         self.finish(async move |worker| {
             let span = worker
-                .instance
+                .lanes
+                .at(lane)?
                 .call(&worker.opening, async |guest, accessor, sequence| {
                     guest.sequence().call_next(accessor, sequence, count).await
                 })
@@ -269,6 +298,10 @@ impl intd::Source for Worker {
                     ))
                 })
         })
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes.calls
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -4,11 +4,18 @@
 //! counts serves them all, in the order they came. No integer is minted before it was asked for,
 //! so a request always gets greater integers than every request that was answered before it began.
 //!
+//! A backend that waits for its disk or for other nodes can take the next call meanwhile. So a
+//! source may have several *lanes*, with a call in flight on each. A further call begins when as
+//! many requests wait as the calls in flight have on average: requests then wait for little more than
+//! one round trip, and calls stay about as large as they can be. The backend orders the calls; what
+//! they bring is checked against each other.
+//!
 //! A request that finds nobody else around makes its call itself. Where calls are dear, it first
 //! lets everything else that is ready run once: on a busy server others come in that moment. As
 //! soon as there is a queue, a [`Driver`] works it off in a task of its own, so that no request
 //! depends on the fate of another one; it ends when the queue is empty.
 
+mod calls;
 mod driver;
 mod queue;
 
@@ -18,17 +25,22 @@ use crate::{Error, MAX_COUNT, Span};
 use futures::channel::oneshot;
 use queue::{Entry, Queue};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 /// Where a coalescer takes its integers from.
 pub trait Source: Sized + 'static {
-    /// Mints `count` integers, 1 to [`MAX_COUNT`].
+    /// Mints `count` integers, 1 to [`MAX_COUNT`]. `lane` is one of [`Source::lanes`], from 0.
     ///
-    /// There is never more than one such call in flight, apart from calls whose future was
+    /// There is never more than one such call in flight on a lane, apart from calls whose future was
     /// dropped half-way: what those would have brought is lost, and the source stays usable.
-    fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>>;
+    fn next(&self, lane: usize, count: u32) -> impl Future<Output = Result<Span, Error>>;
+
+    /// How many calls may be in flight at a time. A call must get greater integers than each that
+    /// was answered before it began, on whichever lane. Asked once.
+    fn lanes(&self) -> usize {
+        1
+    }
 
     /// Whether a call costs more than it costs to give everything else that is ready a turn. Then
     /// a lone request sees whether others come before it calls.
@@ -53,8 +65,6 @@ struct Shared<S> {
     /// The most requests that wait while a call is in flight.
     limit: usize,
     queue: Mutex<Queue>,
-    /// The greatest integer that the source ever gave.
-    greatest: AtomicI64,
 }
 
 impl<S: Source> Clone for Coalescer<S> {
@@ -66,14 +76,14 @@ impl<S: Source> Clone for Coalescer<S> {
 }
 
 impl<S: Source> Coalescer<S> {
-    /// A coalescer in which at most `queue_limit` requests wait while a call is in flight.
+    /// A coalescer in which at most `queue_limit` requests wait while calls are in flight.
     pub fn new(source: S, queue_limit: usize) -> Self {
+        let queue = Mutex::new(Queue::new(source.lanes()));
         Self {
             shared: Arc::new(Shared {
                 source,
                 limit: queue_limit,
-                queue: Mutex::default(),
-                greatest: AtomicI64::new(0),
+                queue,
             }),
         }
     }
@@ -96,10 +106,10 @@ impl<S: Source> Coalescer<S> {
         // In a statement of its own, so that the lock is not held any longer.
         let entry = self.shared.lock().enter(count, self.shared.limit);
         match entry {
-            Entry::Leader(ticket) => self.lead(ticket, count).await,
-            Entry::First(ticket, reply) => {
+            Entry::Leader(ticket, lane) => self.lead(ticket, lane, count).await,
+            Entry::First(ticket, lane, reply) => {
                 let waiting = Waiting::new(&self.shared, ticket);
-                S::spawn(Driver::new(Arc::clone(&self.shared)));
+                S::spawn(Driver::new(Arc::clone(&self.shared), lane));
                 waiting.wait(reply).await
             }
             Entry::Queued(ticket, reply) => Waiting::new(&self.shared, ticket).wait(reply).await,
@@ -118,29 +128,27 @@ impl<S: Source> Coalescer<S> {
     }
 
     /// What a request does that found nobody.
-    async fn lead(&self, ticket: u64, count: u32) -> Result<Span, Error> {
-        let leader = Leader(&self.shared);
-        let joined = if self.shared.source.is_dear() {
+    async fn lead(&self, ticket: u64, lane: usize, count: u32) -> Result<Span, Error> {
+        let leader = Leader(&self.shared, lane);
+        if self.shared.source.is_dear() {
             yield_once().await;
-            self.shared.lock().join(ticket, count)
-        } else {
-            None
-        };
+        }
+        let joined = self.shared.lock().join(ticket, lane, count);
         let Some(reply) = joined else {
-            return self.shared.mint(count).await;
+            return self.shared.mint(lane, count).await;
         };
         // A driver takes over.
         std::mem::forget(leader);
         let waiting = Waiting::new(&self.shared, ticket);
-        S::spawn(Driver::new(Arc::clone(&self.shared)));
+        S::spawn(Driver::new(Arc::clone(&self.shared), lane));
         waiting.wait(reply).await
     }
 }
 
 impl<S: Source> Shared<S> {
-    /// One call, checked. What comes from a source can be anything.
-    async fn mint(&self, count: u32) -> Result<Span, Error> {
-        let given = self.source.next(count).await?;
+    /// One call, which has begun on this lane, checked. What comes from a source can be anything.
+    async fn mint(&self, lane: usize, count: u32) -> Result<Span, Error> {
+        let given = self.source.next(lane, count).await?;
         let Some(span) =
             Span::checked(given.first, given.step, given.count).filter(|span| span.count == count)
         else {
@@ -148,16 +156,7 @@ impl<S: Source> Shared<S> {
                 "the engine was asked for {count} integers and gave {given:?}"
             )));
         };
-        // Calls do not overlap, so nothing happens between the two.
-        let greatest = self.greatest.load(Ordering::Acquire);
-        if span.first <= greatest {
-            return Err(Error::Broken(format!(
-                "the engine gave {} after it had given {greatest}; was the sequence lowered or its \
-                 backend restored from an old copy? Raise it to at least {greatest} to go on",
-                span.first
-            )));
-        }
-        self.greatest.store(span.last(), Ordering::Release);
+        self.lock().calls.check(lane, span)?;
         Ok(span)
     }
 }
@@ -171,13 +170,13 @@ impl<S> Shared<S> {
 
 /// Present while a request makes its call itself, or is about to. However that ends, by an
 /// answer, by a panic or because the future is dropped, those who came meanwhile are taken care of.
-struct Leader<'a, S: Source>(&'a Arc<Shared<S>>);
+struct Leader<'a, S: Source>(&'a Arc<Shared<S>>, usize);
 
 impl<S: Source> Drop for Leader<'_, S> {
     fn drop(&mut self) {
-        let somebody_waits = self.0.lock().leave();
-        if somebody_waits {
-            S::spawn(Driver::new(Arc::clone(self.0)));
+        let lane = self.0.lock().leave(self.1);
+        if let Some(lane) = lane {
+            S::spawn(Driver::new(Arc::clone(self.0), lane));
         }
     }
 }

@@ -90,6 +90,7 @@ impl Flags {
         let mut options = Options {
             allow: self.allow_host.clone(),
             instances: INSTANCES,
+            calls: Some(1),
             ..Options::default()
         };
         if let Some(data) = &self.data {

@@ -6,21 +6,25 @@ use crate::{Error, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Serves the requests of one coalescer, batch after batch, until nobody waits.
+/// Serves the requests of one coalescer, batch after batch, until nobody waits or other drivers
+/// are enough.
 ///
 /// When it is dropped before that, or panics because its source does, everybody who waits gets
 /// an error, and the next request starts afresh.
 pub struct Driver<S: Source> {
     shared: Arc<Shared<S>>,
+    /// The lane of its calls.
+    lane: usize,
     batch: VecDeque<Waiter>,
     done: bool,
 }
 
 impl<S: Source> Driver<S> {
-    /// A driver for a coalescer that was marked as busy.
-    pub(super) fn new(shared: Arc<Shared<S>>) -> Self {
+    /// A driver on a lane that was taken for it.
+    pub(super) fn new(shared: Arc<Shared<S>>, lane: usize) -> Self {
         Self {
             shared,
+            lane,
             batch: VecDeque::new(),
             done: false,
         }
@@ -35,7 +39,7 @@ impl<S: Source> Driver<S> {
     pub async fn run(mut self) {
         loop {
             self.linger().await;
-            let sum = self.shared.lock().gather(&mut self.batch);
+            let sum = self.shared.lock().gather(self.lane, &mut self.batch);
             if self.batch.is_empty() {
                 self.done = true;
                 return;
@@ -60,15 +64,15 @@ impl<S: Source> Driver<S> {
     }
 
     async fn serve(&mut self, sum: u32) {
-        let result = self.shared.mint(sum).await;
+        let result = self.shared.mint(self.lane, sum).await;
         if matches!(result, Err(Error::Exhausted(_))) && self.batch.len() > 1 {
             // A smaller span may still fit.
             self.one_by_one().await;
-            self.shared.lock().landed();
+            self.shared.lock().calls.end(self.lane);
             return;
         }
         // First: whoever is answered is not pending any longer.
-        self.shared.lock().landed();
+        self.shared.lock().calls.end(self.lane);
         match result {
             Ok(span) => self.hand_out(span),
             Err(error) => self.refuse(&error),
@@ -98,7 +102,7 @@ impl<S: Source> Driver<S> {
         while let Some(count) = self.batch.front().map(|waiter| waiter.count) {
             let answer = match &refused {
                 Some((least, error)) if count >= *least => Err(error.clone()),
-                _ => self.shared.mint(count).await,
+                _ => self.again(count).await,
             };
             if let Err(error @ Error::Exhausted(_)) = &answer {
                 refused = Some((count, error.clone()));
@@ -107,6 +111,12 @@ impl<S: Source> Driver<S> {
                 let _ = waiter.reply.send(answer);
             }
         }
+    }
+
+    /// A further call for what is left of the batch.
+    async fn again(&self, count: u32) -> Result<Span, Error> {
+        self.shared.lock().calls.begin(self.lane, self.batch.len());
+        self.shared.mint(self.lane, count).await
     }
 
     fn refuse(&mut self, error: &Error) {
@@ -121,7 +131,7 @@ impl<S: Source> Drop for Driver<S> {
         if self.done {
             return;
         }
-        let queued = self.shared.lock().give_up();
+        let queued = self.shared.lock().give_up(self.lane);
         self.refuse(&stopped());
         for reply in queued {
             let _ = reply.send(Err(stopped()));

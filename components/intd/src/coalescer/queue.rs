@@ -1,5 +1,6 @@
 //! Who waits, in the order they came.
 
+use super::calls::Calls;
 use crate::{Error, MAX_COUNT, Span};
 use futures::channel::oneshot;
 use std::collections::VecDeque;
@@ -10,17 +11,14 @@ type Reply = oneshot::Sender<Result<Span, Error>>;
 /// as there are others.
 const SWEEP: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Queue {
     /// By ascending ticket.
     places: VecDeque<Place>,
     /// How many of the places belong to requests that went away.
     gone: usize,
     next_ticket: u64,
-    /// Whether a call is in flight or a driver exists.
-    busy: bool,
-    /// How many requests the call in flight serves.
-    in_flight: usize,
+    /// What is in flight. Where somebody waits, some lane is taken.
+    pub(super) calls: Calls,
     /// Whether the latest batch had several requests. Then the next one probably will, and it
     /// pays to let them gather first.
     crowded: bool,
@@ -35,10 +33,10 @@ struct Place {
 
 /// What a request does after it came.
 pub(super) enum Entry {
-    /// See whether others come, and else make the call itself.
-    Leader(u64),
-    /// Start a driver and wait.
-    First(u64, oneshot::Receiver<Result<Span, Error>>),
+    /// See whether others come, and else make the call itself, on this lane.
+    Leader(u64, usize),
+    /// Start a driver on this lane and wait.
+    First(u64, usize, oneshot::Receiver<Result<Span, Error>>),
     /// Wait.
     Queued(u64, oneshot::Receiver<Result<Span, Error>>),
     /// Go away.
@@ -52,21 +50,41 @@ pub(super) struct Waiter {
 }
 
 impl Queue {
+    /// A queue in front of so many lanes.
+    pub(super) fn new(lanes: usize) -> Self {
+        Self {
+            places: VecDeque::new(),
+            gone: 0,
+            next_ticket: 0,
+            calls: Calls::new(lanes),
+            crowded: false,
+        }
+    }
+
     pub(super) fn enter(&mut self, count: u32, limit: usize) -> Entry {
-        if !self.busy {
-            self.busy = true;
-            if self.crowded {
-                let (ticket, reply) = self.push(count);
-                Entry::First(ticket, reply)
-            } else {
-                self.in_flight = 1;
-                Entry::Leader(self.ticket())
-            }
-        } else if self.waiting() < limit {
-            let (ticket, reply) = self.push(count);
-            Entry::Queued(ticket, reply)
-        } else {
-            Entry::Full
+        if self.calls.are_none()
+            && !self.crowded
+            && let Some(lane) = self.calls.take_lane(1)
+        {
+            return Entry::Leader(self.ticket(), lane);
+        }
+        if !self.calls.are_none() && self.waiting() >= limit {
+            return Entry::Full;
+        }
+        let (ticket, reply) = self.push(count);
+        match self.further_lane() {
+            Some(lane) => Entry::First(ticket, lane, reply),
+            None => Entry::Queued(ticket, reply),
+        }
+    }
+
+    /// Takes a lane for those who wait, if one is free and they are enough.
+    pub(super) fn further_lane(&mut self) -> Option<usize> {
+        let waiting = self.waiting();
+        let share = self.calls.share()?;
+        match waiting >= share {
+            true => self.calls.take_lane(0),
+            false => None,
         }
     }
 
@@ -87,17 +105,19 @@ impl Queue {
         (ticket, receiver)
     }
 
-    /// Puts the leader in front of those who came after it, if anybody did.
+    /// Puts the leader in front of those who came after it, if anybody did. Else its call begins.
     pub(super) fn join(
         &mut self,
         ticket: u64,
+        lane: usize,
         count: u32,
     ) -> Option<oneshot::Receiver<Result<Span, Error>>> {
         if self.waiting() == 0 {
+            self.calls.begin(lane, 1);
             return None;
         }
+        self.calls.end(lane);
         let (sender, receiver) = oneshot::channel();
-        self.in_flight = 0;
         self.places.push_front(Place {
             ticket,
             count,
@@ -106,11 +126,13 @@ impl Queue {
         Some(receiver)
     }
 
-    /// Ends what the leader began. True when others wait now, who need a driver.
-    pub(super) fn leave(&mut self) -> bool {
-        self.in_flight = 0;
-        self.busy = self.waiting() > 0;
-        self.busy
+    /// Ends what the leader began. The lane, when others wait who need a driver on it.
+    pub(super) fn leave(&mut self, lane: usize) -> Option<usize> {
+        self.calls.leave_lane(lane);
+        match self.waiting() {
+            0 => None,
+            _ => self.further_lane(),
+        }
     }
 
     /// Takes back the request of somebody who does not wait any longer; nothing happens when it
@@ -129,9 +151,18 @@ impl Queue {
         Some(reply)
     }
 
-    /// Moves the longest-waiting requests to `batch`, as many as one call can serve, and returns
-    /// the sum of their counts. When nobody waits that is 0, and the driver's work is over.
-    pub(super) fn gather(&mut self, batch: &mut VecDeque<Waiter>) -> u32 {
+    /// Moves the longest-waiting requests to `batch`, as many as one call can serve, begins that
+    /// call, and returns the sum of their counts. Where nobody waits, or too few do while other
+    /// calls are in flight, that is 0, and the driver's work is over: its lane is free.
+    pub(super) fn gather(&mut self, lane: usize, batch: &mut VecDeque<Waiter>) -> u32 {
+        self.calls.leave_lane(lane);
+        if self
+            .calls
+            .share()
+            .is_some_and(|share| self.waiting() < share)
+        {
+            return 0;
+        }
         let mut sum = 0;
         while let Some(place) = self.places.front() {
             if place.reply.is_some() && sum + place.count > MAX_COUNT {
@@ -149,24 +180,16 @@ impl Queue {
                 _ => self.gone -= 1,
             }
         }
-        self.in_flight = batch.len();
-        if batch.is_empty() {
-            self.busy = false;
-        } else {
+        if !batch.is_empty() {
+            self.calls.begin(lane, batch.len());
             self.crowded = batch.len() > 1;
         }
         sum
     }
 
-    /// Ends the call in flight.
-    pub(super) fn landed(&mut self) {
-        self.in_flight = 0;
-    }
-
-    /// Empties the queue after its driver was stopped.
-    pub(super) fn give_up(&mut self) -> Vec<Reply> {
-        self.busy = false;
-        self.in_flight = 0;
+    /// Empties the queue after a driver was stopped.
+    pub(super) fn give_up(&mut self, lane: usize) -> Vec<Reply> {
+        self.calls.leave_lane(lane);
         self.gone = 0;
         self.places
             .drain(..)
@@ -177,7 +200,7 @@ impl Queue {
     /// Whether the next request finds nobody, not even a driver.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        !self.busy
+        self.calls.are_none()
     }
 
     /// How many requests wait for a call.
@@ -187,6 +210,6 @@ impl Queue {
 
     /// How many requests wait for a call or for its end.
     pub(super) fn pending(&self) -> usize {
-        self.waiting() + self.in_flight
+        self.waiting() + self.calls.requests()
     }
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod faults;
+mod lanes;
 mod leaving;
 
 use super::{Coalescer, Driver, Source};
@@ -18,6 +19,7 @@ struct Gated {
     mark: AtomicI64,
     top: i64,
     dear: bool,
+    lanes: usize,
     calls: Mutex<Vec<u32>>,
     drivers: AtomicUsize,
     /// Answers that come before the regular ones.
@@ -37,6 +39,7 @@ impl Gated {
             mark: AtomicI64::new(0),
             top: i64::MAX,
             dear: true,
+            lanes: 1,
             calls: Mutex::default(),
             drivers: AtomicUsize::new(0),
             script: Mutex::default(),
@@ -53,7 +56,7 @@ impl Gated {
 }
 
 impl Source for Arc<Gated> {
-    async fn next(&self, count: u32) -> Result<Span, Error> {
+    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
         self.calls.lock().unwrap().push(count);
         self.gate.acquire().await.unwrap().forget();
         let act = self.script.lock().unwrap().pop_front();
@@ -77,6 +80,10 @@ impl Source for Arc<Gated> {
         })
     }
 
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+
     fn is_dear(&self) -> bool {
         self.dear
     }
@@ -92,6 +99,15 @@ type Reply = JoinHandle<Result<Span, Error>>;
 
 fn subject(permits: usize, limit: usize) -> (Arc<Gated>, Subject) {
     let source = Arc::new(Gated::new(permits));
+    (Arc::clone(&source), Coalescer::new(source, limit))
+}
+
+/// The same with so many lanes.
+fn with_lanes(lanes: usize, permits: usize, limit: usize) -> (Arc<Gated>, Subject) {
+    let source = Arc::new(Gated {
+        lanes,
+        ..Gated::new(permits)
+    });
     (Arc::clone(&source), Coalescer::new(source, limit))
 }
 

@@ -85,7 +85,7 @@ impl Remote {
 }
 
 impl Source for Remote {
-    async fn next(&self, count: u32) -> Result<Span, Error> {
+    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
         let sequence = self.sequence().await?;
         // To look at the clock twice costs as much as a tenth of a cheap call.
         let untimed = self.untimed.get();

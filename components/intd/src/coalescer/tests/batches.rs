@@ -1,6 +1,6 @@
 //! Who shares a call with whom.
 
-use super::{Gated, ask, integers, lead, subject, until};
+use super::{Gated, ask, integers, lead, subject, until, with_lanes};
 use crate::{Coalescer, Error};
 use futures::FutureExt;
 use std::sync::Arc;
@@ -124,7 +124,13 @@ async fn a_full_queue_refuses_at_once() {
 /// all that the call gets, and nothing comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn order_and_uniqueness_under_concurrency() {
-    let (source, subject) = subject(usize::MAX >> 4, 10_000);
+    for lanes in [1, 2, 5] {
+        order_and_uniqueness(lanes).await;
+    }
+}
+
+async fn order_and_uniqueness(lanes: usize) {
+    let (source, subject) = with_lanes(lanes, usize::MAX >> 4, 10_000);
     let seen = Arc::new(AtomicI64::new(0));
     let tasks: Vec<_> = (0..64u32)
         .map(|task| {

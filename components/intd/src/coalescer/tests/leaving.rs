@@ -1,6 +1,6 @@
 //! Requests that go away.
 
-use super::{ask, integers, lead, subject, until};
+use super::{ask, integers, lead, subject, until, with_lanes};
 use crate::Error;
 use futures::FutureExt;
 use tokio::task::yield_now;
@@ -104,7 +104,13 @@ async fn a_lone_request_that_goes_away_leaves_the_others_served() {
 /// Requests come and go at random; those that stay are served, and nothing comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn requests_that_come_and_go() {
-    let (_, subject) = subject(usize::MAX >> 4, 10_000);
+    for lanes in [1, 3] {
+        come_and_go(lanes).await;
+    }
+}
+
+async fn come_and_go(lanes: usize) {
+    let (_, subject) = with_lanes(lanes, usize::MAX >> 4, 10_000);
     let tasks: Vec<_> = (0..32u64)
         .map(|task| {
             let subject = subject.clone();

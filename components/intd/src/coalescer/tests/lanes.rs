@@ -1,0 +1,118 @@
+//! Several calls in flight.
+
+use super::{Act, Reply, Subject, ask, integers, lead, until, with_lanes};
+use crate::{Error, Span};
+use std::collections::BTreeSet;
+use tokio::task::yield_now;
+
+/// Nothing more happens.
+async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
+/// Asks for one integer so many times, one after the other.
+async fn ask_all(subject: &Subject, requests: usize) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    for _ in 0..requests {
+        replies.push(ask(subject, 1).await);
+    }
+    replies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_as_many_calls_at_a_time_as_lanes() {
+    let (source, subject) = with_lanes(3, 0, 100);
+    let mut replies = vec![lead(&subject, 1).await];
+    for calls in 2..=3 {
+        replies.push(ask(&subject, 1).await);
+        until(|| source.calls().len() == calls).await;
+    }
+    replies.extend(ask_all(&subject, 5).await);
+    settle().await;
+    assert_eq!(source.calls(), [1, 1, 1], "the lanes are all taken");
+    source.gate.add_permits(1);
+    until(|| source.calls().len() == 4).await;
+    assert_eq!(source.calls(), [1, 1, 1, 5]);
+    source.gate.add_permits(10);
+    let mut got = BTreeSet::new();
+    for reply in replies {
+        got.extend(integers(&reply.await.unwrap().unwrap()));
+    }
+    assert!(got.into_iter().eq(1..=8));
+    until(|| subject.pending() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_further_call_begins_when_it_is_worth_it() {
+    let (source, subject) = with_lanes(2, 0, 100);
+    let mut replies = vec![lead(&subject, 1).await, ask(&subject, 1).await];
+    until(|| source.calls().len() == 2).await;
+    replies.extend(ask_all(&subject, 6).await);
+    source.gate.add_permits(1);
+    until(|| source.calls() == [1, 1, 6]).await;
+    // The other one with a single request lands, too: permits go to who came first.
+    source.gate.add_permits(1);
+    until(|| subject.pending() == 6).await;
+    replies.extend(ask_all(&subject, 5).await);
+    settle().await;
+    assert_eq!(source.calls(), [1, 1, 6], "fewer than are in flight");
+    replies.extend(ask_all(&subject, 1).await);
+    until(|| source.calls() == [1, 1, 6, 6]).await;
+    replies.extend(ask_all(&subject, 2).await);
+    settle().await;
+    assert_eq!(source.calls().len(), 4);
+    // Whoever waits is served when the last call lands, however few they are.
+    source.gate.add_permits(3);
+    for reply in replies {
+        assert_eq!(reply.await.unwrap().unwrap().count, 1);
+    }
+    assert_eq!(source.calls(), [1, 1, 6, 6, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_a_time_never_share_an_integer() {
+    let (source, subject) = with_lanes(2, 0, 100);
+    for _ in 0..2 {
+        source.act(Act::Give(Span {
+            first: 41,
+            step: 1,
+            count: 1,
+        }));
+    }
+    let replies = [lead(&subject, 1).await, ask(&subject, 1).await];
+    until(|| source.calls().len() == 2).await;
+    source.gate.add_permits(2);
+    let mut got = Vec::new();
+    for reply in replies {
+        got.push(reply.await.unwrap());
+    }
+    got.sort_by_key(Result::is_err);
+    assert_eq!(got[0].as_ref().map(integers), Ok(vec![41]));
+    assert!(
+        matches!(&got[1], Err(Error::Broken(why)) if why.contains("same time")),
+        "{got:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_fails_leaves_the_others_as_they_are() {
+    let (source, subject) = with_lanes(2, 0, 100);
+    source.act(Act::Panic);
+    let first = lead(&subject, 1).await;
+    let second = ask(&subject, 1).await;
+    until(|| source.calls().len() == 2).await;
+    source.gate.add_permits(1);
+    assert!(first.await.unwrap_err().is_panic());
+    assert_eq!(subject.pending(), 1);
+    let third = ask(&subject, 1).await;
+    until(|| source.calls().len() == 3).await;
+    source.gate.add_permits(2);
+    let mut got = BTreeSet::new();
+    for reply in [second, third] {
+        got.extend(integers(&reply.await.unwrap().unwrap()));
+    }
+    assert!(got.into_iter().eq(1..=2));
+    until(|| subject.pending() == 0).await;
+}

@@ -1,0 +1,84 @@
+//! Several calls of one sequence under way in the backend at a time.
+
+use int_host::{Builtin, Config, Error, Host, Options};
+use integration_tests::cli::Place;
+use integration_tests::http::{Answer, Client};
+use integration_tests::redis::Redis;
+use integration_tests::runtime::run;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Long enough for requests that were sent to be under way, and shorter than their deadline.
+const SENT: Duration = Duration::from_millis(500);
+
+#[test]
+fn each_call_has_a_connection() {
+    let redis = Redis::start();
+    let dsn = format!("{}?timeout=30s", redis.dsn());
+    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn, "--calls", "3"]);
+    assert_eq!(serving.get("/").body, "2");
+    redis.pause();
+    let integers: BTreeSet<i64> = run(async {
+        let client = Client::default();
+        let mut requests = JoinSet::new();
+        // The first one has a call for itself, and the others do not wait for its end.
+        for others in [1, 19] {
+            for _ in 0..others {
+                let (client, url) = (client.clone(), serving.url("/"));
+                requests.spawn(async move { client.send("GET", &url, &[], "").await });
+            }
+            tokio::time::sleep(SENT).await;
+        }
+        redis.resume();
+        let answers = requests.join_all().await.into_iter();
+        let integer =
+            |answer: Result<Answer, _>| answer.unwrap_or_else(|e| panic!("{e}")).integer();
+        answers.map(integer).collect()
+    });
+    assert!(integers.into_iter().eq((2..=21).map(|n| 2 * n)));
+    let clients: String = redis.query(&["CLIENT", "LIST"]);
+    // Another one asks.
+    let connections = clients.lines().count() - 1;
+    assert!((2..=3).contains(&connections), "{clients}");
+}
+
+/// An engine that keeps its sequence in its own memory has another one in each instance. That is a
+/// mistake of whoever asks for several, and must not become a duplicate.
+#[test]
+fn instances_that_do_not_share_their_state_never_repeat() {
+    let mut options = Options::default();
+    options.calls = Some(4);
+    options.cache = None;
+    let host = Host::new(options).expect("a host");
+    let (integers, refused) = run(async {
+        let memory = Builtin::Memory.into();
+        let sequence = host.open(memory, Config::default()).await.expect("memory");
+        let mut tasks = JoinSet::new();
+        for _ in 0..64 {
+            let sequence = sequence.clone();
+            tasks.spawn(async move {
+                let mut got = Vec::new();
+                for _ in 0..200 {
+                    got.push(sequence.next(1).await.map(|span| span.first));
+                    tokio::task::yield_now().await;
+                }
+                got
+            });
+        }
+        let (good, bad): (Vec<_>, Vec<_>) = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .flatten()
+            .partition(Result::is_ok);
+        let good: Vec<i64> = good.into_iter().filter_map(Result::ok).collect();
+        let bad: Vec<Error> = bad.into_iter().filter_map(Result::err).collect();
+        (good, bad)
+    });
+    let different: BTreeSet<_> = integers.iter().collect();
+    assert_eq!(different.len(), integers.len(), "duplicates");
+    for error in refused {
+        assert!(matches!(error, Error::Broken(_)), "{error:?}");
+    }
+}

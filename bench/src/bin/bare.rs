@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::Parser;
 use http::Response;
 use http_body_util::Full;
+use int_host::serve::runtime;
 
 /// Answer every HTTP request with the same seven bytes
 #[derive(Parser)]
@@ -14,13 +15,17 @@ struct Arguments {
     /// The port on 127.0.0.1; 0 is any
     #[arg(long, default_value_t = 8081)]
     port: u16,
+    /// How many threads [default: as `int-host serve`]
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Arguments { port } = Arguments::parse();
-    serve(listen(port).await?, async |_| {
-        Response::new(Full::new(Bytes::from_static(CONSTANT)))
+fn main() -> anyhow::Result<()> {
+    let Arguments { port, threads } = Arguments::parse();
+    runtime(threads)?.block_on(async {
+        serve(listen(port).await?, async |_| {
+            Response::new(Full::new(Bytes::from_static(CONSTANT)))
+        })
+        .await
     })
-    .await
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use clap::Parser;
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use int_host::serve::runtime;
 use std::sync::Arc;
 
 /// Answer every HTTP request with an integer, minted by a native client
@@ -26,16 +27,24 @@ struct Arguments {
     /// The port on 127.0.0.1; 0 is any
     #[arg(long, default_value_t = 8082)]
     port: u16,
+    /// How many threads [default: as `int-host serve`]
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    runtime(arguments.threads)?.block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments {
         engine,
         dsn,
         key,
         port,
-    } = Arguments::parse();
+        threads: _,
+    } = arguments;
     let native = Arc::new(Native::connect(&engine, &Place::Dsn(dsn), &key).await?);
     serve(listen(port).await?, move |_| {
         let native = Arc::clone(&native);

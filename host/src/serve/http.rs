@@ -5,8 +5,9 @@ use super::idle::{Activity, Idle};
 use super::stall::Stall;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
-use ::http::{Method, Request, Response, StatusCode, Uri};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
+use futures::future::Either;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -23,16 +24,49 @@ use tokio::time::timeout;
 /// Serves the routes of [`App`].
 pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shutdown: Shutdown) {
     let server = builder();
+    let short = app.mints_for_all() && !limits.log_requests;
     let shared = Arc::new((app, limits.clone()));
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await) }
+            // What is kept for the most frequent request is small; all others share a large state.
+            if short && is_plain(&request) {
+                let mut headers = request.into_parts().0.headers;
+                // At once: they hold on to the memory that the next request is read to.
+                headers.clear();
+                Either::Left(async move { Ok::<_, Infallible>(mint(&shared.0, headers).await) })
+            } else {
+                Either::Right(Box::pin(async move {
+                    Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await)
+                }))
+            }
         });
         connection(&server, stream, service, &limits, &shutdown)
     })
     .await;
+}
+
+/// Whether it is `GET /` and nothing else.
+fn is_plain(request: &Request<Incoming>) -> bool {
+    let uri = request.uri();
+    *request.method() == Method::GET && uri.path() == "/" && uri.query().is_none()
+}
+
+/// The answer to `GET /`. Its headers go to an empty map that was the request's: a new one costs more
+/// than what it holds.
+async fn mint(app: &App<Sequence>, mut headers: HeaderMap) -> Response<Full<Bytes>> {
+    match app.mint().await {
+        Ok(text) => {
+            for (name, value) in App::<Sequence>::TEXT_HEADERS {
+                headers.insert(name, value);
+            }
+            let mut response = Response::new(Full::new(text));
+            *response.headers_mut() = headers;
+            response
+        }
+        Err(response) => response.map(Full::new),
+    }
 }
 
 async fn answer(

@@ -3,10 +3,11 @@
 //! A timer for each request would cost more than reading its head does. So there is one for each
 //! connection, which looks now and then whether anything happened since it last did.
 
+use futures::task::AtomicWaker;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -47,25 +48,59 @@ pub(super) struct Idle {
     activity: Arc<Activity>,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
+    alarm: Arc<Alarm>,
+    /// What the timer wakes: the alarm.
+    waker: Waker,
     /// The events when the timer was started.
     seen: u64,
+}
+
+/// Tells whether it was the timer that woke the task. To ask the timer each time would cost more than
+/// all else that is done here.
+struct Alarm {
+    due: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.due.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 impl Idle {
     /// Must be made within a runtime.
     pub(super) fn new(activity: Arc<Activity>, patience: Duration) -> Self {
+        let alarm = Arc::new(Alarm {
+            // The timer begins when it is asked for the first time.
+            due: AtomicBool::new(true),
+            task: AtomicWaker::new(),
+        });
         Self {
             activity,
             patience,
             timer: Box::pin(sleep(patience)),
+            waker: Waker::from(Arc::clone(&alarm)),
+            alarm,
             seen: 0,
         }
     }
 
     /// Resolves once the client owed it for longer than `patience`, and before it did for twice that.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // First, so that an alarm that comes now wakes this task.
+        self.alarm.task.register(context.waker());
+        if !self.alarm.due.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
         loop {
-            ready!(self.timer.as_mut().poll(context));
+            let mut woken = Context::from_waker(&self.waker);
+            ready!(self.timer.as_mut().poll(&mut woken));
             let events = self.activity.events.load(Ordering::Relaxed);
             if events == self.seen && !self.activity.in_flight.load(Ordering::Relaxed) {
                 return Poll::Ready(());

@@ -6,6 +6,7 @@ use crate::native::{Place, lattice};
 use crate::yardstick::CONSTANT;
 use anyhow::{Context, anyhow, ensure};
 use int_host::Builtin;
+use int_host::serve::default_threads;
 use integration_tests::backend::{Backend, KINDS};
 use integration_tests::cli::{self, Serving};
 use integration_tests::redis::{Options, Redis};
@@ -143,13 +144,22 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// The server that answers a constant.
+    /// The server that answers a constant, with tokio's own number of threads.
     ///
     /// # Errors
     /// When it does not start.
     pub fn bare(&self) -> anyhow::Result<Target> {
-        let command = program("bare", &[])?;
-        start("bare hyper".to_owned(), None, command)
+        start("bare hyper".to_owned(), None, program("bare", &[])?)
+    }
+
+    /// The same on as many threads as `int-host serve` has.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn bare_alike(&self) -> anyhow::Result<Target> {
+        let threads = default_threads();
+        let command = program("bare", &["--threads", &threads.to_string()])?;
+        start(format!("bare hyper, threads: {threads}"), None, command)
     }
 
     /// The server that mints by the backend's own client.

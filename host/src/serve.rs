@@ -35,7 +35,7 @@ pub use self::http::http;
 pub use endpoint::{Endpoint, EndpointOptions};
 pub use listeners::Listeners;
 pub use proxy::proxy;
-pub use runtime::runtime;
+pub use runtime::{default_threads, runtime};
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 

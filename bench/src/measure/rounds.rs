@@ -68,6 +68,23 @@ impl Engine {
     }
 }
 
+/// A row that nothing is demanded of.
+fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Wish {
+    Wish {
+        what: what.into(),
+        unit,
+        against: against.into(),
+        goal: None,
+    }
+}
+
+/// What [`MANY`] connections can get a second when all of them wait for the same call, and then are
+/// answered as quickly as by the server that does nothing else.
+fn together(trip: &Run, bare: &Run) -> Option<f64> {
+    let seconds = 1.0 / (trip.rate * MANY as f64) + 1.0 / bare.rate;
+    Some(1.0 / seconds).filter(|rate| rate.is_finite())
+}
+
 /// The rows so far, in the order in which they were first measured.
 #[derive(Default)]
 struct Rows(Vec<Row>);
@@ -153,44 +170,42 @@ impl Bench {
             let limit = self.run(bare, &shape);
             let run = self.run(&engine.served, &shape);
             let strict = self.run(alike, &shape);
-            let name = engine.name();
+            let trip = self.round_trip(engine.engine);
+            let what = format!("serve {}, {MANY} connections", engine.name());
             let throughput = wish(
-                format!("serve {name}, {MANY} connections"),
+                &*what,
                 "requests/s",
                 &*bare.name,
                 Goal::RatioAtLeast(engine.share()),
             );
             rows.add(throughput, Pair::of(&run, &limit, |run| run.rate));
-            let informing = Wish {
-                what: format!("serve {name}, {MANY} connections, as many threads"),
-                unit: "requests/s",
-                against: alike.name.clone(),
-                goal: None,
-            };
-            rows.add(informing, Pair::of(&run, &strict, |run| run.rate));
-            let trip = self.round_trip(engine.engine);
-            let latency = wish(
-                format!(
-                    "latency of serve {}, p99 at {MANY} connections",
-                    engine.name()
-                ),
-                "µs",
-                "3 × (round trip + p99 of bare hyper)",
-                Goal::RatioAtMost(1.0),
-            );
+            let alike_threads = format!("{what}, as many threads");
+            let like_for_like = inform(alike_threads, "requests/s", &*alike.name);
+            rows.add(like_for_like, Pair::of(&run, &strict, |run| run.rate));
+            if engine.native.is_some() {
+                let waiting = inform(
+                    format!("{what}, if all wait for one call"),
+                    "requests/s",
+                    format!("1 ÷ (round trip ÷ {MANY} + time of bare hyper)"),
+                );
+                let pair = Pair {
+                    value: run.rate,
+                    yardstick: together(&trip, &limit),
+                    fault: fault(&[&run, &limit, &trip]),
+                };
+                rows.add(waiting, pair);
+            }
+            let what = format!("latency of {what}, p99");
+            let against = |limit: &Target| format!("3 × (round trip + p99 of {})", limit.name);
             let tail = |limit: &Run| Pair {
                 value: run.p99_us,
                 yardstick: Some(3.0 * (trip.p50_us + limit.p99_us)),
                 fault: fault(&[&run, limit, &trip]),
             };
-            let informing = Wish {
-                what: format!("{}, as many threads", latency.what),
-                goal: None,
-                against: format!("3 × (round trip + p99 of {})", alike.name),
-                ..latency
-            };
+            let latency = wish(&*what, "µs", against(bare), Goal::RatioAtMost(1.0));
             rows.add(latency, tail(&limit));
-            rows.add(informing, tail(&strict));
+            let latency = inform(format!("{what}, as many threads"), "µs", against(alike));
+            rows.add(latency, tail(&strict));
         }
     }
 

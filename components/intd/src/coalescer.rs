@@ -76,7 +76,8 @@ impl<S: Source> Clone for Coalescer<S> {
 }
 
 impl<S: Source> Coalescer<S> {
-    /// A coalescer in which at most `queue_limit` requests wait while calls are in flight.
+    /// A coalescer in which at most `queue_limit` requests wait while calls are in flight, which are
+    /// for no more than as many again, however many lanes there are.
     pub fn new(source: S, queue_limit: usize) -> Self {
         let queue = Mutex::new(Queue::new(source.lanes()));
         Self {

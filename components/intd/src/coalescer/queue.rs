@@ -68,7 +68,9 @@ impl Queue {
         {
             return Entry::Leader(self.ticket(), lane);
         }
-        if !self.calls.are_none() && self.waiting() >= limit {
+        // Not as many again for each further call: a backend that stalls would fill them all.
+        let full = self.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
+        if full && !self.calls.are_none() {
             return Entry::Full;
         }
         let (ticket, reply) = self.push(count);

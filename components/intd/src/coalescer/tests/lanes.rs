@@ -71,6 +71,26 @@ async fn a_further_call_begins_when_it_is_worth_it() {
     assert_eq!(source.calls(), [1, 1, 6, 6, 2]);
 }
 
+/// A backend that stalls does not get as many more requests to lose for each lane.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_lanes_leave_no_more_room() {
+    let (source, subject) = with_lanes(5, 0, 4);
+    let mut replies = vec![lead(&subject, 1).await];
+    while replies.len() < 8 {
+        // Those in the queue may be on their way to a call.
+        settle().await;
+        replies.push(ask(&subject, 1).await);
+    }
+    settle().await;
+    assert_eq!(subject.next(1).await, Err(Error::Busy));
+    source.gate.add_permits(100);
+    for reply in replies {
+        assert_eq!(reply.await.unwrap().unwrap().count, 1);
+    }
+    until(|| subject.pending() == 0).await;
+    assert_eq!(subject.next(1).await.unwrap().count, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_at_a_time_never_share_an_integer() {
     let (source, subject) = with_lanes(2, 0, 100);

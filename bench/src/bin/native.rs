@@ -27,14 +27,11 @@ struct Arguments {
     /// The port on 127.0.0.1; 0 is any
     #[arg(long, default_value_t = 8082)]
     port: u16,
-    /// How many threads [default: as `int-host serve`]
-    #[arg(long)]
-    threads: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    runtime(arguments.threads)?.block_on(run(arguments))
+    // As many threads as `int-host serve` has.
+    runtime(None)?.block_on(run(Arguments::parse()))
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -43,7 +40,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         dsn,
         key,
         port,
-        threads: _,
     } = arguments;
     let native = Arc::new(Native::connect(&engine, &Place::Dsn(dsn), &key).await?);
     serve(listen(port).await?, move |_| {

@@ -30,10 +30,8 @@ fn wish(
     goal: Goal,
 ) -> Wish {
     Wish {
-        what: what.into(),
-        unit,
-        against: against.into(),
         goal: Some(goal),
+        ..inform(what, unit, against)
     }
 }
 

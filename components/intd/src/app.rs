@@ -7,7 +7,7 @@ use crate::route::Route;
 use crate::{Cors, Error, Sequence, Settings, Span, Token, body, json};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use std::collections::BTreeMap;
 
 /// The description of the endpoint that `/openapi.json` answers.
@@ -79,6 +79,11 @@ impl<S: Sequence> App<S> {
         self.ignores_headers(&Method::GET)
     }
 
+    /// Whether a request is that one: `GET /` and nothing else.
+    pub fn is_plain(method: &Method, uri: &Uri) -> bool {
+        uri.path() == "/" && *method == Method::GET && uri.query().is_none()
+    }
+
     /// The answer's text to `GET /`: one integer. Its headers are [`App::TEXT_HEADERS`].
     ///
     /// # Errors
@@ -101,10 +106,7 @@ impl<S: Sequence> App<S> {
     /// Dropping the future wastes the integers asked for and no others.
     pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Bytes> {
         // The most frequent request, and one that cannot be anything else.
-        let mut response = if request.uri.path() == "/"
-            && request.method == Method::GET
-            && request.uri.query().is_none()
-        {
+        let mut response = if Self::is_plain(&request.method, &request.uri) {
             match self.allowed_to_mint(&request.headers) {
                 Ok(()) => match self.mint().await {
                     Ok(text) => answer(TEXT, text),

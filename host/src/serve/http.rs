@@ -31,7 +31,7 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
         let service = service_fn(move |request: Request<Incoming>| {
             let shared = Arc::clone(&shared);
             // What is kept for the most frequent request is small; all others share a large state.
-            if short && is_plain(&request) {
+            if short && App::<Sequence>::is_plain(request.method(), request.uri()) {
                 let mut headers = request.into_parts().0.headers;
                 // At once: they hold on to the memory that the next request is read to.
                 headers.clear();
@@ -45,12 +45,6 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
         connection(&server, stream, service, &limits, &shutdown)
     })
     .await;
-}
-
-/// Whether it is `GET /` and nothing else.
-fn is_plain(request: &Request<Incoming>) -> bool {
-    let uri = request.uri();
-    *request.method() == Method::GET && uri.path() == "/" && uri.query().is_none()
 }
 
 /// The answer to `GET /`. Its headers go to an empty map that was the request's: a new one costs more

@@ -6,7 +6,7 @@ use crate::native::{Place, lattice};
 use crate::yardstick::CONSTANT;
 use anyhow::{Context, anyhow, ensure};
 use int_host::Builtin;
-use int_host::serve::default_threads;
+use int_host::runtime;
 use integration_tests::backend::{Backend, KINDS};
 use integration_tests::cli::{self, Serving};
 use integration_tests::redis::{Options, Redis};
@@ -157,7 +157,7 @@ impl Workshop {
     /// # Errors
     /// When it does not start.
     pub fn bare_alike(&self) -> anyhow::Result<Target> {
-        let threads = default_threads();
+        let threads = runtime::Options::default().threads;
         let command = program("bare", &["--threads", &threads.to_string()])?;
         start(format!("bare hyper, threads: {threads}"), None, command)
     }

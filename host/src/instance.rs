@@ -235,6 +235,7 @@ impl Instance {
         live: &mut Live,
         call: impl AsyncFnOnce(&Guest, &Accessor<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Error> {
+        crate::runtime::note();
         live.store.data_mut().new_call();
         let guest = live.provider.artisanal_integers_engine();
         within(

@@ -32,6 +32,7 @@ mod instance;
 mod keyvalue;
 mod network;
 mod rights;
+pub mod runtime;
 mod sequence;
 pub mod serve;
 mod settings;

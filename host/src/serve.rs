@@ -24,7 +24,6 @@ mod idle;
 mod listeners;
 mod proxy;
 mod queue;
-mod runtime;
 mod seldom;
 mod shutdown;
 mod stall;
@@ -35,7 +34,6 @@ pub use self::http::http;
 pub use endpoint::{Endpoint, EndpointOptions};
 pub use listeners::Listeners;
 pub use proxy::proxy;
-pub use runtime::{default_threads, runtime};
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 

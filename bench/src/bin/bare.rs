@@ -7,8 +7,9 @@ use bytes::Bytes;
 use clap::Parser;
 use http::Response;
 use http_body_util::Full;
-use int_host::serve::runtime;
+use int_host::runtime::{Options, start};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 /// Answer every HTTP request with the same seven bytes
 #[derive(Parser)]
@@ -23,8 +24,12 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let Arguments { port, threads } = Arguments::parse();
-    let threads = threads.or_else(|| available_parallelism().ok().map(usize::from));
-    runtime(threads)?.block_on(async {
+    let options = Options {
+        threads: threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
+        // They sleep at once, as in most servers.
+        busy_poll: Duration::ZERO,
+    };
+    start(&options)?.block_on(async {
         serve(listen(port).await?, async |_| {
             Response::new(Full::new(Bytes::from_static(CONSTANT)))
         })

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use clap::Parser;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use int_host::serve::runtime;
+use int_host::runtime::{Options, start};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Answer every HTTP request with an integer, minted by a native client
 #[derive(Parser)]
@@ -30,8 +31,12 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<()> {
-    // As many threads as `int-host serve` has.
-    runtime(None)?.block_on(run(Arguments::parse()))
+    // As many threads as `int-host serve` has, which sleep at once, as in most servers.
+    let options = Options {
+        busy_poll: Duration::ZERO,
+        ..Options::default()
+    };
+    start(&options)?.block_on(run(Arguments::parse()))
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -5,9 +5,9 @@ use crate::integers::{Lattice, Taken};
 use crate::native::{self, Native};
 use crate::stage::name;
 use hdrhistogram::Histogram;
+use int_host::runtime::{self, Options};
 use int_host::{Builtin, Sequence};
 use integration_tests::backend;
-use integration_tests::runtime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,14 +60,13 @@ impl Bench {
             self.tell(&what);
             let time = self.time();
             let host = backend::host(None);
-            let done = runtime::run(async {
+            let done = runtime::start(&Options::default())?.block_on(async {
                 let sequence = backend::open(&host, &Builtin::Redis.into(), &dsn, "tasks").await?;
-                Ok::<_, int_host::Error>(calls(&sequence, tasks, time).await)
+                calls(&sequence, tasks, time).await
             });
             let run = match done {
-                Ok(Ok(done)) => self.finish(what, tasks, time, Builtin::Redis, done, "tasks"),
-                Ok(Err(error)) => Run::failed(what, tasks, &error),
-                Err(error) => Run::failed(what, tasks, &error.into()),
+                Ok(done) => self.finish(what, tasks, time, Builtin::Redis, done, "tasks"),
+                Err(error) => Run::failed(what, tasks, &error),
             };
             self.runs.push(run.clone());
             runs.push(run);
@@ -77,7 +76,7 @@ impl Bench {
 
     fn native_calls(&self, engine: Builtin, time: Duration) -> anyhow::Result<Done> {
         let place = self.store(engine)?.place();
-        runtime::run(async {
+        runtime::start(&Options::default())?.block_on(async {
             let native = Native::connect(name(engine), &place, "trip").await?;
             // The first call may make a row.
             native.next(1).await?;

@@ -9,6 +9,9 @@ use int_host::Builtin;
 /// Connections where throughput is measured.
 const MANY: usize = 100;
 
+/// Options of the server that does not look for the next event before it sleeps.
+const SLEEPY: [&str; 2] = ["--busy-poll", "0"];
+
 /// Integers a request, where those are measured.
 const COUNT: u32 = 1000;
 
@@ -39,6 +42,8 @@ fn wish(
 struct Engine {
     engine: Builtin,
     served: Target,
+    /// The same, which sleeps whenever there is nothing to do.
+    sleepy: Target,
     /// None where there is no backend to have a client.
     native: Option<Target>,
     composed: Option<Target>,
@@ -144,6 +149,7 @@ impl Bench {
                 Ok(Engine {
                     engine: store.engine,
                     served: self.workshop.serve(store, "served", &[])?,
+                    sleepy: self.workshop.serve(store, "sleepy", &SLEEPY)?,
                     native: (store.engine != Builtin::Memory)
                         .then(|| self.workshop.native(store))
                         .transpose()?,
@@ -207,7 +213,8 @@ impl Bench {
         }
     }
 
-    /// `serve` against the backend's own client, on one connection.
+    /// `serve` against the backend's own client, on one connection, where most of the time goes to waking
+    /// up: so also without looking for the next event, which the client does not do either.
     fn single(&mut self, rows: &mut Rows, alike: &Target, engines: &[Engine]) {
         if !self.wants(Part::Single) {
             return;
@@ -217,13 +224,14 @@ impl Bench {
             let native = engine.native.as_ref().unwrap_or(alike);
             let limit = self.run(native, &shape);
             let run = self.run(&engine.served, &shape);
-            let wish = wish(
-                format!("serve {}, 1 connection", engine.name()),
-                "requests/s",
-                &*native.name,
-                Goal::RatioAtLeast(0.80),
-            );
+            let what = format!("serve {}, 1 connection", engine.name());
+            let least = Goal::RatioAtLeast(0.80);
+            let wish = wish(&*what, "requests/s", &*native.name, least);
             rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+            let run = self.run(&engine.sleepy, &shape);
+            let what = format!("{what}, {}", SLEEPY.join(" "));
+            let sleepy = inform(what, "requests/s", &*native.name);
+            rows.add(sleepy, Pair::of(&run, &limit, |run| run.rate));
         }
     }
 

@@ -4,7 +4,7 @@ use super::flags::Flags;
 use super::interrupt::signal;
 use super::{Failure, duration, log, open_files};
 use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
-use crate::{Error, Host, Options, Sequence, Source};
+use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use intd::{App, Settings};
 use std::collections::BTreeMap;
@@ -62,6 +62,13 @@ pub(super) struct Serve {
     /// same machine. More threads help when clients and backend are elsewhere and one thread is busy.
     #[arg(long, env = "ARTISANAL_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = SERVER, hide_env_values = true)]
     threads: Option<u16>,
+    /// How long to look for the next request or reply before the thread sleeps; 0 for not at all
+    ///
+    /// To be woken costs a thread several times what a request does. It looks only after something
+    /// happened, while nobody else wants its processor, and while that mostly pays; not with several
+    /// threads.
+    #[arg(long, env = "ARTISANAL_BUSY_POLL", value_name = "MICROSECONDS", default_value_t = runtime::Options::BUSY_POLL.as_micros() as u16, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = SERVER, hide_env_values = true)]
+    busy_poll: u16,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,
@@ -125,7 +132,7 @@ impl Serve {
             &format!("warn,int_host=info,int_host::requests={requests}"),
         );
         let files = open_files::raise_limit();
-        let runtime = serve::runtime(self.threads.map(usize::from))?;
+        let runtime = runtime::start(&self.threads())?;
         let ended = runtime.block_on(self.serve(flags, files));
         // Whatever still runs there is nothing that anybody waits for.
         runtime.shutdown_background();
@@ -184,6 +191,14 @@ impl Serve {
             tracing::info!("listening on {scheme}://{address}");
         }
         Ok(listeners)
+    }
+
+    fn threads(&self) -> runtime::Options {
+        let default = runtime::Options::default();
+        runtime::Options {
+            threads: self.threads.map_or(default.threads, usize::from),
+            busy_poll: Duration::from_micros(self.busy_poll.into()),
+        }
     }
 
     fn options(&self, flags: &Flags) -> Options {

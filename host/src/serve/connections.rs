@@ -74,6 +74,7 @@ async fn accept_from<F>(
         };
         match listener.accept().await {
             Ok((stream, _)) => {
+                crate::runtime::note();
                 // Answers are small and must not wait for more of them.
                 let _ = stream.set_nodelay(true);
                 let connection = serve(stream);

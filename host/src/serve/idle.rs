@@ -38,6 +38,7 @@ impl Activity {
 
     /// The client took a part of an answer.
     pub(super) fn note(&self) {
+        crate::runtime::note();
         let events = self.events.load(Ordering::Relaxed);
         self.events.store(events.wrapping_add(1), Ordering::Relaxed);
     }

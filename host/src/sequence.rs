@@ -75,16 +75,16 @@ impl Host {
         let most = Sequence::INSTANCES.min(self.options().instances as usize);
         let calls = self.options().calls.unwrap_or_else(|| source.calls());
         let calls = calls.min(most / keys.len().max(1)).max(1);
-        let instances: Arc<[_]> = (0..Sequence::INSTANCES.min(keys.len() * calls))
-            .map(|_| Instance::new(Arc::clone(&provider)))
+        let instances: Vec<_> = (0..Sequence::INSTANCES.min(keys.len() * calls))
+            .map(|_| Arc::new(Instance::new(Arc::clone(&provider))))
             .collect();
+        // In turn, so that each makes the calls of about as many sequences.
+        let mut instances = instances.into_iter().cycle();
         let mut sequences = Vec::with_capacity(keys.len());
         for (id, key) in keys.into_iter().enumerate() {
-            let lanes = Lanes {
-                instances: Arc::clone(&instances),
-                first: id * calls,
-                calls,
-            };
+            let Some(first) = instances.next() else { break };
+            let others = instances.by_ref().take(calls - 1).collect();
+            let lanes = Lanes { first, others };
             let config = Config {
                 key,
                 ..config.clone()
@@ -103,7 +103,7 @@ impl Host {
         };
         let opening = Opening { id, config };
         // A bad configuration must be told now, not at the first mint.
-        let lattice = lanes.at(0)?.open(&opening).await?;
+        let lattice = lanes.first.open(&opening).await?;
         let worker = Worker(Arc::new(Inner {
             lanes,
             opening,
@@ -143,7 +143,7 @@ impl Sequence {
             .finish(async |worker| {
                 worker
                     .lanes
-                    .at(0)?
+                    .first
                     .call(&worker.opening, async |guest, accessor, sequence| {
                         guest.sequence().call_last(accessor, sequence).await
                     })
@@ -162,7 +162,7 @@ impl Sequence {
             .finish(async move |worker| {
                 worker
                     .lanes
-                    .at(0)?
+                    .first
                     .call(&worker.opening, async |guest, accessor, sequence| {
                         guest
                             .sequence()
@@ -249,28 +249,30 @@ impl std::ops::Deref for Worker {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for lane in 0..self.lanes.calls {
-            if let Ok(instance) = self.lanes.at(lane) {
-                instance.close(self.opening.id);
-            }
+        for lane in 0..self.lanes.count() {
+            self.lanes.at(lane).close(self.opening.id);
         }
     }
 }
 
-/// The instances that make the calls of one sequence, among those that it shares with others.
+/// The instances that make the calls of one sequence, each one at a time. Other sequences may have the
+/// same ones.
 struct Lanes {
-    instances: Arc<[Instance]>,
-    first: usize,
-    /// How many calls may be under way at a time.
-    calls: usize,
+    first: Arc<Instance>,
+    others: Vec<Arc<Instance>>,
 }
 
 impl Lanes {
-    fn at(&self, lane: usize) -> Result<&Instance, Error> {
-        let index = (self.first + lane % self.calls.max(1)) % self.instances.len().max(1);
-        self.instances
-            .get(index)
-            .ok_or_else(|| Error::Other("there is no instance".into()))
+    /// That of a lane, counted from 0.
+    fn at(&self, lane: usize) -> &Instance {
+        lane.checked_sub(1)
+            .and_then(|other| self.others.get(other))
+            .unwrap_or(&self.first)
+    }
+
+    /// How many calls may be under way at a time.
+    fn count(&self) -> usize {
+        1 + self.others.len()
     }
 }
 
@@ -285,7 +287,7 @@ impl intd::Source for Worker {
         self.finish(async move |worker| {
             let span = worker
                 .lanes
-                .at(lane)?
+                .at(lane)
                 .call(&worker.opening, async |guest, accessor, sequence| {
                     guest.sequence().call_next(accessor, sequence, count).await
                 })
@@ -301,7 +303,7 @@ impl intd::Source for Worker {
     }
 
     fn lanes(&self) -> usize {
-        self.lanes.calls
+        self.lanes.count()
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -278,6 +278,14 @@ impl Serving {
         self.process.signal(signal);
     }
 
+    /// The time that the process has spent on a processor so far.
+    ///
+    /// # Panics
+    /// When it is gone, or the system is not Linux.
+    pub fn processor_time(&self) -> Duration {
+        self.process.processor_time()
+    }
+
     /// How much memory it uses and used, from `/proc`.
     ///
     /// # Panics

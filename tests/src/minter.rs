@@ -178,13 +178,7 @@ impl Minter {
     /// # Panics
     /// When it is gone, or the system is not Linux.
     pub fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
-        let stat = stat.unwrap_or_else(|e| panic!("/proc: {e}"));
-        // After the name, which is in parentheses, fields 14 and 15 of proc(5): ticks of 10 ms.
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|t| t.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
+        self.process.processor_time()
     }
 
     /// Tells the process to end and returns what it minted, and how it failed.

@@ -524,6 +524,19 @@ fn too_many_requests_are_turned_away_and_it_recovers() {
 
 /// SIGTERM: nobody new comes in, who is in is served, and it ends well.
 #[test]
+fn a_server_sleeps_while_nobody_asks() {
+    let serving = memory(&["--threads", "1", "--busy-poll", "1000"]);
+    for n in 1..=20 {
+        assert_eq!(serving.get("/").integer(), 2 * n);
+    }
+    let (before, time) = (serving.processor_time(), Duration::from_secs(1));
+    std::thread::sleep(time);
+    let spent = serving.processor_time() - before;
+    // It looks for the next request for a thousandth of that, and looking on would take it all.
+    assert!(spent < time / 4, "{spent:?} of {time:?}");
+}
+
+#[test]
 fn sigterm_finishes_what_is_in_flight() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port());

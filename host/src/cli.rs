@@ -21,6 +21,7 @@ mod serve;
 
 pub use exit::Failure;
 
+use crate::runtime;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -216,11 +217,11 @@ fn looks_like_dsn(text: &str) -> bool {
 }
 
 /// For commands that do one thing after another.
-fn runtime() -> Result<tokio::runtime::Runtime, crate::Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| crate::Error::Misconfigured(format!("no event loop: {error}")))
+fn one_thread() -> Result<tokio::runtime::Runtime, crate::Error> {
+    runtime::start(&runtime::Options {
+        threads: 1,
+        ..runtime::Options::default()
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `int-host last`: the greatest integer so far.
 
 use super::flags::Flags;
-use super::{Failure, runtime};
+use super::{Failure, one_thread};
 use crate::Error;
 use std::io::Write;
 
@@ -14,7 +14,7 @@ pub(super) struct Last {}
 impl Last {
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let host = flags.host()?;
-        let last = runtime()?.block_on(async { flags.open(&host).await?.last().await })?;
+        let last = one_thread()?.block_on(async { flags.open(&host).await?.last().await })?;
         match last {
             Some(last) => Ok(writeln!(std::io::stdout(), "{last}")?),
             None => {

@@ -4,7 +4,7 @@ use super::exit::one_line;
 use super::flags::Flags;
 use super::interrupt::interrupted;
 use super::lines::{Lines, stdout};
-use super::{Failure, runtime};
+use super::{Failure, one_thread};
 use crate::{Error, Host, Sequence};
 use std::io::Write;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Mint {
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let host = flags.host()?;
         let out = Lines::new(stdout()?);
-        runtime()?.block_on(async {
+        one_thread()?.block_on(async {
             match self.continuous {
                 false => self.round(&flags.open(&host).await?, &mut { out }).await,
                 true => tokio::select! {

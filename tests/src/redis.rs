@@ -133,15 +133,23 @@ pub fn connect(port: u16, password: Option<&str>) -> redis::RedisResult<Connecti
 }
 
 fn ready(port: u16, options: &Options) -> Result<(), String> {
-    let ask = || -> redis::RedisResult<String> {
+    let ask = |port| -> redis::RedisResult<String> {
         let mut connection = connect(port, options.password.as_deref())?;
         redis::cmd("PING").query::<()>(&mut connection)?;
         redis::cmd("INFO").arg("replication").query(&mut connection)
     };
-    let info = ask().map_err(|e| e.to_string())?;
-    match options.replica_of {
-        Some(_) if !info.contains("master_link_status:up") => Err("not linked yet".to_owned()),
-        _ => Ok(()),
+    let info = ask(port).map_err(|e| e.to_string())?;
+    let Some(primary) = options.replica_of else {
+        return Ok(());
+    };
+    if !info.contains("master_link_status:up") {
+        return Err("not linked yet".to_owned());
+    }
+    // Up to a second later: until then it is sent nothing, and acknowledges nothing.
+    let info = ask(primary).map_err(|e| e.to_string())?;
+    match info.contains(&format!("port={port},state=online")) {
+        true => Ok(()),
+        false => Err("its primary does not send to it yet".to_owned()),
     }
 }
 

@@ -522,7 +522,6 @@ fn too_many_requests_are_turned_away_and_it_recovers() {
     assert!(history.integers() > 40);
 }
 
-/// SIGTERM: nobody new comes in, who is in is served, and it ends well.
 #[test]
 fn a_server_sleeps_while_nobody_asks() {
     let serving = memory(&["--threads", "1", "--busy-poll", "1000"]);
@@ -536,6 +535,7 @@ fn a_server_sleeps_while_nobody_asks() {
     assert!(spent < time / 4, "{spent:?} of {time:?}");
 }
 
+/// SIGTERM: nobody new comes in, who is in is served, and it ends well.
 #[test]
 fn sigterm_finishes_what_is_in_flight() {
     let redis = Redis::start();

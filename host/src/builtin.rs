@@ -68,7 +68,7 @@ impl Builtin {
             },
             Self::Redis => About {
                 name: "redis",
-                dsn: "redis://[USER:PASSWORD@]HOST[:6379][/DB][?timeout=2s][&wait=REPLICAS]",
+                dsn: "redis://[USER:PASSWORD@]HOST[:6379][,HOST2…][/DB][?timeout=2s][&wait=REPLICAS] or redis+sentinel://[USER:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB][?…]",
                 counts: "2, 4, 6, …",
                 survives: "what Redis is set to survive: with appendonly yes and appendfsync always, crashes",
             },

@@ -30,7 +30,7 @@ pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         }
         // What names no port and has none by default is no address, but the name of a bucket.
         addresses.retain(|address| address.port.is_some() || !ports.is_empty());
-        return Ok(Grant::new(&addresses, ports, false));
+        return Ok(Grant::new(&addresses, ports, scheme == SENTINEL));
     };
     let Some(port) = engine.port() else {
         return Ok(Grant::default());
@@ -38,14 +38,24 @@ pub(crate) fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     if addresses.is_empty() {
         addresses.extend(engine.default_address());
     }
-    Ok(Grant::new(&addresses, &[port], engine.redirects()))
+    // Sentinels name servers, which most often run beside them.
+    let names_others = parsed.is_some_and(|dsn| dsn.scheme() == SENTINEL);
+    Ok(Grant::new(
+        &addresses,
+        &[port],
+        engine.redirects() || names_others,
+    ))
 }
+
+/// The scheme of DSNs whose hosts name the servers that are to be used.
+const SENTINEL: &str = "redis+sentinel";
 
 /// The ports that a scheme stands for where the engine behind it is not known: it may be in a
 /// composed component, and one of ours.
 fn ports_of(scheme: &str) -> &'static [u16] {
     match scheme {
         "redis" | "rediss" => &[6379, 7481],
+        SENTINEL => &[26379],
         "mysql" | "mariadb" => &[3306],
         "http" => &[80, 4001],
         "https" => &[443, 4001],

@@ -19,6 +19,7 @@ pub mod redis;
 pub mod rqlite;
 pub mod runtime;
 pub mod scratch;
+pub mod sentinel;
 pub mod server;
 pub mod stand_in;
 pub mod suite;

@@ -198,6 +198,9 @@ mod tests {
         assert_eq!(dsn("redis://:secret@h").user(), None);
         assert_eq!(dsn("memory://").addresses(), []);
         assert_eq!(hosts(&dsn("keyvalue://default")), ["default"]);
+        let d = dsn("redis+sentinel://u:p@a:26379,b/primary/3?wait=1");
+        assert_eq!((d.scheme(), d.path()), ("redis+sentinel", "primary/3"));
+        assert_eq!(hosts(&d), ["a:26379", "b"]);
     }
 
     #[test]

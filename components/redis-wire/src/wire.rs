@@ -72,7 +72,11 @@ impl Wire {
             .to_socket_addrs()
             .map_err(lost)?
             .collect();
-        let mut last = Lost::Broken(format!("cannot connect to {to}: the name has no address"));
+        let mut last = if targets.is_empty() {
+            Lost::Broken(format!("cannot connect to {to}: the name has no address"))
+        } else {
+            lost(io::ErrorKind::TimedOut.into())
+        };
         for (n, target) in targets.iter().enumerate() {
             let Some(left) = deadline.left() else { break };
             let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);

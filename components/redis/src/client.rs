@@ -1,13 +1,14 @@
-//! Keeps one connection to whichever node serves, and tries until the deadline.
+//! Keeps one connection to the server that serves, and tries until the deadline.
 
+use crate::locate::{self, Known};
 use crate::refusal::{self, Fault};
 use crate::settings::{PORT, Settings};
 use engine_guest::Error;
 use engine_guest::deadline::Deadline;
-use engine_redis_wire::{Cmd, Value, Wire, cmd};
+use engine_redis_wire::{Cmd, ServerError, Value, Wire, cmd};
 use std::time::Duration;
 
-/// The pauses after every node was tried once.
+/// The pauses between tries.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -17,10 +18,11 @@ const SERVER_TICK: Duration = Duration::from_millis(150);
 /// The connection of the sequences that have one DSN.
 pub(crate) struct Client {
     settings: Settings,
+    known: Known,
     /// Taken out while it is used: what fails is not put back.
     wire: Option<Wire>,
-    /// The node that `wire` leads to, or that is dialled next.
-    at: usize,
+    /// The node of the DSN that a cluster named last, dialled without asking the others.
+    named: Option<usize>,
 }
 
 /// One open connection in one try of an operation.
@@ -32,52 +34,67 @@ pub(crate) struct Session<'a> {
     out_of_step: bool,
 }
 
+/// A server whose write too few replicas acknowledged.
+struct Short {
+    host: String,
+    why: String,
+}
+
 impl Client {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
+            known: Known::default(),
             wire: None,
-            at: 0,
+            named: None,
         }
     }
 
-    /// Does it on one node after another until it works, fails for good, or the time is over.
+    /// Does it on the primary, which is looked for anew whenever a try fails, until it works, fails for
+    /// good, or the time is over.
     pub(crate) fn run<T>(
         &mut self,
         mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Error> {
         let deadline = Deadline::after(self.settings.timeout);
-        let nodes = self.settings.nodes.len();
-        let mut tried = 0;
         let mut pause = PAUSE;
+        let mut redirected = false;
+        let mut short: Option<Short> = None;
+        let mut told = String::new();
         loop {
-            let kept = self.wire.is_some();
-            let next = (self.at + 1) % nodes;
-            let (at, why) = match self.try_once(deadline, nodes - tried % nodes, &mut operation) {
+            // A try at the last moment fails for want of time, which says nothing.
+            let in_time = deadline.left().unwrap_or_default() >= self.settings.timeout / 4;
+            // What a kept connection brings is old news: the server is dialled again, at once.
+            let mut at_once = self.wire.is_some();
+            let why = match self.try_once(deadline, &mut short, &mut operation) {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Final(error)) => return Err(error),
-                // The server may have been restarted since: dial it again, at once.
-                Err(Fault::Lost(why)) if kept => (self.at, why),
-                Err(Fault::Lost(why) | Fault::Elsewhere(why)) => (next, why),
+                Err(Fault::Lost(why) | Fault::Elsewhere(why)) => {
+                    self.named = None;
+                    why
+                }
                 Err(Fault::Moved(target)) => {
                     let at = target.as_ref().and_then(|target| self.listed(target));
-                    (
-                        at.ok_or_else(|| moved(target.as_ref()))?,
-                        "the cluster is being rebuilt".into(),
-                    )
+                    self.named = Some(at.ok_or_else(|| moved(target.as_ref()))?);
+                    at_once |= !redirected;
+                    redirected = true;
+                    "the cluster is being rebuilt".into()
+                }
+                Err(Fault::Unacknowledged(why)) => {
+                    at_once = true;
+                    why
                 }
             };
-            if at != self.at || !kept {
-                tried += 1;
-                if tried % nodes == 0 {
-                    std::thread::sleep(pause.min(deadline.left().unwrap_or_default()));
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            if in_time || told.is_empty() {
+                told = why;
             }
-            self.at = at;
+            if !at_once {
+                std::thread::sleep(pause.min(deadline.left().unwrap_or_default()));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             if deadline.left().is_none() {
                 return Err(Error::Unavailable(format!(
-                    "Redis did not do it within {:?}: {why}",
+                    "Redis did not do it within {:?}: {told}",
                     self.settings.timeout
                 )));
             }
@@ -87,50 +104,42 @@ impl Client {
     fn try_once<T>(
         &mut self,
         deadline: Deadline,
-        nodes_left: usize,
+        short: &mut Option<Short>,
         operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
-            None => self.dial(deadline, nodes_left)?,
+            None => self.dial(deadline)?,
         };
+        // Once more on the same server would only skip more integers.
+        if let Some(short) = short.take_if(|short| short.host == wire.to()) {
+            return Err(Fault::Final(Error::Unavailable(short.why)));
+        }
         let mut session = Session::new(&mut wire, &self.settings, deadline);
         let answer = operation(&mut session);
         // A refusal is a whole reply; the connection that brought it is as good as before.
         if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
             self.wire = Some(wire);
+        } else if let Err(Fault::Unacknowledged(why)) = &answer {
+            *short = Some(Short {
+                host: wire.to().to_owned(),
+                why: why.clone(),
+            });
         }
         answer
     }
 
-    /// Connects and logs in. A node that does not answer costs its share of the time, not all.
-    fn dial(&self, deadline: Deadline, nodes_left: usize) -> Result<Wire, Fault> {
-        let settings = &self.settings;
-        let Some(node) = settings.nodes.get(self.at) else {
-            return Err(Fault::Final(Error::Other("there is no such node".into())));
-        };
-        let share = deadline.left().unwrap_or_default() / u32::try_from(nodes_left).unwrap_or(1);
-        let deadline = Deadline::after(share);
-        let mut wire = Wire::dial(node, PORT, deadline)?;
-        let mut session = Session::new(&mut wire, settings, deadline);
-        if let Some(password) = &settings.password {
-            let mut auth = cmd("AUTH");
-            if let Some(user) = &settings.user {
-                auth.arg(user);
-            }
-            auth.arg(password.reveal());
-            let [reply] = session.try_ask([&auth])?;
-            if let Value::ServerError(error) = reply {
-                return Err(refusal::login(&error));
-            }
+    fn dial(&mut self, deadline: Deadline) -> Result<Wire, Fault> {
+        match self.named.and_then(|at| self.settings.nodes.get(at)) {
+            Some(node) => locate::connect(&self.settings, node, deadline),
+            None => locate::dial(&self.settings, &mut self.known, deadline),
         }
-        if settings.database > 0 {
-            session.ask([cmd("SELECT").arg(settings.database)])?;
-        }
-        Ok(wire)
     }
 
     fn listed(&self, target: &engine_dsn::Address) -> Option<usize> {
+        if self.settings.watched.is_some() {
+            return None;
+        }
         self.settings
             .nodes
             .iter()
@@ -139,7 +148,7 @@ impl Client {
 }
 
 impl<'a> Session<'a> {
-    fn new(wire: &'a mut Wire, settings: &'a Settings, deadline: Deadline) -> Self {
+    pub(crate) fn new(wire: &'a mut Wire, settings: &'a Settings, deadline: Deadline) -> Self {
         Self {
             wire,
             settings,
@@ -168,11 +177,16 @@ impl<'a> Session<'a> {
     pub(crate) fn check<const N: usize>(&self, replies: [Value; N]) -> Result<[Value; N], Fault> {
         for reply in &replies {
             if let Value::ServerError(error) = reply {
-                let password = self.settings.password.as_ref().map(|p| p.reveal());
-                return Err(refusal::fault(error, &refusal::words(error, password)));
+                return Err(refusal::fault(error, &self.words(error)));
             }
         }
         Ok(replies)
+    }
+
+    /// The text of an error reply, safe to show.
+    pub(crate) fn words(&self, error: &ServerError) -> String {
+        let password = self.settings.password.as_ref().map(|p| p.reveal());
+        refusal::words(error, password)
     }
 
     /// Sends a command that writes. With `wait`, the second value says whether enough replicas
@@ -185,15 +199,27 @@ impl<'a> Session<'a> {
         // The server must give up before this side does, or its answer would never be read. It
         // looks at its clock ten times a second only.
         let left = self.deadline.left().unwrap_or_default();
-        let patience = left.saturating_sub(SERVER_TICK).max(left / 2);
+        let patience = if self.settings.has_choice() {
+            // Another server must be found and asked in what remains.
+            left / 2
+        } else {
+            left.saturating_sub(SERVER_TICK).max(left / 2)
+        };
         let millis = u64::try_from(patience.as_millis().max(1)).unwrap_or(u64::MAX);
         let [reply, acknowledged] = self.ask([command, cmd("WAIT").arg(wanted).arg(millis)])?;
         let enough = match engine_redis_wire::integer(&acknowledged) {
             Ok(count) if count >= i64::from(wanted) => Ok(()),
-            Ok(count) => Err(Fault::Final(Error::Unavailable(format!(
-                "{count} of {wanted} replicas acknowledged within {millis} ms; the write itself \
-                 was made, so its integers are skipped"
-            )))),
+            Ok(count) => {
+                let why = format!(
+                    "{count} of {wanted} replicas acknowledged within {millis} ms; the write itself \
+                     was made, so its integers are skipped"
+                );
+                Err(if self.settings.has_choice() {
+                    Fault::Unacknowledged(why)
+                } else {
+                    Fault::Final(Error::Unavailable(why))
+                })
+            }
             Err(unreadable) => Err(Fault::Final(Error::Other(format!(
                 "Redis answers WAIT with {}",
                 unreadable.0
@@ -255,10 +281,27 @@ mod tests {
         assert_eq!(ping(&mut client), Ok(3));
     }
 
+    const PRIMARY: &str = "role:master\r\nmaster_replid:r0\r\n";
+    const REPLICA: &str = "role:slave\r\nmaster_link_status:up\r\nmaster_replid:r0\r\n";
+    const NODE: &str = "role:master\r\ncluster_enabled:1\r\n";
+
+    /// Answers `INFO` with that text, and all else with a line.
+    fn server(info: &'static str, line: &str) -> StandIn {
+        let line = line.to_owned();
+        StandIn::start(move |words| match words {
+            ["INFO", ..] => text(info),
+            _ => Answer::line(&line),
+        })
+    }
+
+    fn text(text: &str) -> Answer {
+        Answer::Reply(format!("${}\r\n{text}\r\n", text.len()).into_bytes())
+    }
+
     #[test]
-    fn the_node_that_can_write_is_found_and_kept() {
-        let replica = StandIn::start(|_| Answer::line("-READONLY You can't write"));
-        let primary = StandIn::start(|_| Answer::line(":7"));
+    fn the_primary_is_found_and_kept() {
+        let replica = server(REPLICA, "-READONLY You can't write");
+        let primary = server(PRIMARY, ":7");
         let mut client = client(&format!(
             "redis://{},{}",
             replica.address(),
@@ -266,14 +309,180 @@ mod tests {
         ));
         assert_eq!(ping(&mut client), Ok(7));
         assert_eq!(ping(&mut client), Ok(7));
-        assert_eq!((replica.commands(), primary.commands()), (1, 2));
+        // Three sections each; the other one is asked again at the end.
+        assert_eq!((replica.commands(), primary.commands()), (6, 5));
+    }
+
+    /// The first one was a replica when it was asked. By the time that the second one was, the first
+    /// had been promoted, and the second had come back as the primary that it once was.
+    #[test]
+    fn a_promotion_while_the_others_are_asked_is_noticed() {
+        let asked = AtomicUsize::new(0);
+        let promoted = StandIn::start(move |words| match words {
+            ["INFO", "replication"] => match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => text("role:slave\r\nmaster_link_status:down\r\nmaster_replid:r0\r\n"),
+                _ => text("role:master\r\nmaster_replid:r1\r\nmaster_replid2:r0\r\n"),
+            },
+            ["INFO", ..] => text(""),
+            _ => Answer::line(":7"),
+        });
+        let old = server(PRIMARY, ":3");
+        let mut client = client(&format!("redis://{},{}", promoted.address(), old.address()));
+        assert_eq!(ping(&mut client), Ok(7));
+    }
+
+    /// When it was connected to, the old primary had been replaced, and had come back as what it was.
+    #[test]
+    fn a_failover_while_the_primary_is_connected_to_is_noticed() {
+        let server = |mark: &'static str| {
+            StandIn::start(move |words| match words {
+                ["ROLE"] => Answer::Reply(b"*1\r\n$6\r\nmaster\r\n".to_vec()),
+                _ => Answer::line(mark),
+            })
+        };
+        let (old, promoted) = (server(":3"), server(":7"));
+        let ports = [&old, &promoted].map(|server| {
+            let address = server.address();
+            address.rsplit_once(':').expect("a port").1.to_owned()
+        });
+        let asked = AtomicUsize::new(0);
+        let list = |items: &[&str]| {
+            let items: String = items
+                .iter()
+                .map(|item| format!("${}\r\n{item}\r\n", item.len()))
+                .collect();
+            items
+        };
+        let sentinel = StandIn::start(move |words| {
+            // Two commands each time.
+            let epoch = asked.fetch_add(1, Ordering::SeqCst) / 2;
+            let port = &ports[epoch.min(1)];
+            let reply = if words[1] == "MASTER" {
+                let epoch = epoch.min(1).to_string();
+                format!(
+                    "*4\r\n{}",
+                    list(&["flags", "master", "config-epoch", &epoch])
+                )
+            } else {
+                format!("*2\r\n{}", list(&["127.0.0.1", port]))
+            };
+            Answer::Reply(reply.into_bytes())
+        });
+        let mut client = client(&format!("redis+sentinel://{}/n", sentinel.address()));
+        assert_eq!(ping(&mut client), Ok(7));
+        assert_eq!(old.commands(), 1, "ROLE alone");
+        // The connection is kept.
+        let before = sentinel.commands();
+        assert_eq!(ping(&mut client), Ok(7));
+        assert_eq!(sentinel.commands(), before);
+    }
+
+    #[test]
+    fn a_silent_host_costs_a_part_of_the_time() {
+        let primary = server(PRIMARY, ":7");
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let silent = silent.local_addr().expect("bound");
+        for hosts in [
+            format!("{silent},{}", primary.address()),
+            format!("{},{silent},{silent},{silent}", primary.address()),
+        ] {
+            let mut client = client(&format!("redis://{hosts}?timeout=4s"));
+            assert_eq!(ping(&mut client), Ok(7), "{hosts}");
+        }
+    }
+
+    #[test]
+    fn servers_that_do_not_tell_their_role_are_not_guessed_at() {
+        let primary = server(PRIMARY, ":7");
+        for (line, denied) in [
+            (
+                "-NOPERM User u has no permissions to run the 'info' command",
+                true,
+            ),
+            ("-ERR unknown command 'INFO'", true),
+            ("+OK", false),
+        ] {
+            let other = StandIn::start(move |_| Answer::line(line));
+            let hosts = format!("{},{}", primary.address(), other.address());
+            let error = ping(&mut client(&format!("redis://{hosts}"))).expect_err(line);
+            match error {
+                Error::Denied(why) if denied => assert!(why.contains("INFO"), "{why}"),
+                Error::Other(why) if !denied => {
+                    assert!(why.contains("role") || why.contains("primary"), "{why}")
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    /// Too few replicas: the server is looked for anew, once.
+    #[test]
+    fn what_is_not_acknowledged_is_tried_on_the_server_that_took_over() {
+        let write = |client: &mut Client| {
+            client.run(|session| {
+                let (reply, enough) = session.write(&cmd("INCR"))?;
+                enough?;
+                Ok(engine_redis_wire::integer(&reply).expect("an integer"))
+            })
+        };
+        let promoted = StandIn::start(|words| match words {
+            ["INFO", "replication"] => {
+                text("role:master\r\nmaster_replid:r1\r\nmaster_replid2:r0\r\n")
+            }
+            ["INFO", ..] => text(""),
+            ["WAIT", ..] => Answer::line(":1"),
+            _ => Answer::line(":7"),
+        });
+        let taken_over = std::sync::Arc::new(AtomicUsize::new(0));
+        let flag = std::sync::Arc::clone(&taken_over);
+        let lonely = StandIn::start(move |words| match words {
+            ["INFO", "replication"] => text(PRIMARY),
+            ["INFO", ..] => text(""),
+            ["WAIT", ..] => {
+                flag.store(1, Ordering::SeqCst);
+                Answer::line(":0")
+            }
+            _ => Answer::line(":3"),
+        });
+        let flag = taken_over;
+        let to = promoted.address();
+        // Starts to answer when the other one is found to have no replica.
+        let late = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let late_at = late.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            for stream in late.incoming().flatten() {
+                if flag.load(Ordering::SeqCst) == 1 {
+                    let server = std::net::TcpStream::connect(&to).expect("it listens");
+                    let (mut a, mut b) = (
+                        stream.try_clone().expect("a"),
+                        server.try_clone().expect("b"),
+                    );
+                    std::thread::spawn(move || std::io::copy(&mut a, &mut b));
+                    let (mut a, mut b) = (stream, server);
+                    std::thread::spawn(move || std::io::copy(&mut b, &mut a));
+                }
+            }
+        });
+        let hosts = format!("{},{late_at}", lonely.address());
+        let mut both = client(&format!("redis://{hosts}?wait=1&timeout=10s"));
+        assert_eq!(write(&mut both), Ok(7));
+        // Nobody took over.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let closed_at = closed.local_addr().expect("bound");
+        drop(closed);
+        let hosts = format!("{},{closed_at}", lonely.address());
+        let mut alone = client(&format!("redis://{hosts}?wait=1&timeout=10s"));
+        let error = write(&mut alone).expect_err("no replica");
+        assert!(
+            matches!(&error, Error::Unavailable(why) if why.contains("0 of 1 replicas")),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn clusters_are_followed_to_nodes_that_the_dsn_names() {
-        let other = StandIn::start(|_| Answer::line(":7"));
-        let moved = format!("-MOVED 1 {}", other.address());
-        let node = StandIn::start(move |_| Answer::line(&moved));
+        let other = server(NODE, ":7");
+        let node = server(NODE, &format!("-MOVED 1 {}", other.address()));
         let mut both = client(&format!("redis://{},{}", node.address(), other.address()));
         assert_eq!(ping(&mut both), Ok(7));
         let mut alone = client(&format!("redis://{}", node.address()));

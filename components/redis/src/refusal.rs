@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     Elsewhere(String),
     /// A node of a cluster says which other node has the key.
     Moved(Option<Address>),
+    /// The write was made, and too few replicas acknowledged it. Another server may have them.
+    Unacknowledged(String),
 }
 
 impl From<Lost> for Fault {
@@ -29,9 +31,9 @@ impl From<Lost> for Fault {
 
 /// What an error reply means. `words` is the reply's text, safe to show.
 pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
-    let detail = error.details().unwrap_or_default();
+    let (code, detail) = cause(error);
     let says = |part: &str| detail.contains(part);
-    match error.code() {
+    match code {
         "ERR" if says("would overflow") => Fault::Final(exhausted()),
         "ERR" if says("max number of clients") => Fault::Elsewhere(words.to_owned()),
         "ERR" if says("can't run this command") => denied(words),
@@ -65,6 +67,29 @@ pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
         "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "OOM"
         | "MISCONF" | "UNBLOCKED" | "UNKILLABLE" => Fault::Elsewhere(words.to_owned()),
         _ => Fault::Final(Error::Other(format!("Redis says: {words}"))),
+    }
+}
+
+/// The code and the text of an error. Where a script failed because of a command in it, those of
+/// that command.
+///
+/// Redis 7 gives them by itself. Before that the code is `ERR`, and the command's error stands
+/// behind the places in the script where it happened: `ERR Error running script (call to f_…):
+/// @user_script:5: @user_script: 5: -READONLY You can't write against a read only replica.`
+fn cause(error: &ServerError) -> (&str, &str) {
+    let (code, detail) = (error.code(), error.details().unwrap_or_default());
+    if code != "ERR" || !detail.starts_with("Error running script") {
+        return (code, detail);
+    }
+    let Some((_, inner)) = detail.split_once(": -") else {
+        return (code, detail);
+    };
+    let (inner_code, inner_detail) = inner.split_once(' ').unwrap_or((inner, ""));
+    let is_code = !inner_code.is_empty() && inner_code.bytes().all(|b| b.is_ascii_uppercase());
+    if is_code {
+        (inner_code, inner_detail)
+    } else {
+        (code, detail)
     }
 }
 
@@ -185,6 +210,55 @@ mod tests {
             "ERR max number of clients reached",
         ] {
             assert!(matches!(judge(line), Fault::Elsewhere(_)), "{line}");
+        }
+    }
+
+    /// As `luaPushError` and `evalGenericCommand` of Redis 6.2 and 5 write it.
+    #[test]
+    fn what_fails_in_a_script_is_judged_by_the_command_that_failed() {
+        let in_script = |inner: &str| {
+            format!(
+                "ERR Error running script (call to f_3fa86a1e0a29b5a1b5c0e7c1b7f0f5ad4ccb9f15): \
+                 @user_script:18: @user_script: 18: {inner} "
+            )
+        };
+        for inner in [
+            "-READONLY You can't write against a read only replica.",
+            "-READONLY You can't write against a read only slave.",
+            "-NOREPLICAS Not enough good replicas to write.",
+            "-OOM command not allowed when used memory > 'maxmemory'.",
+            "-MISCONF Errors writing to the AOF file: No space left on device",
+        ] {
+            let fault = judge(&in_script(inner));
+            assert!(matches!(fault, Fault::Elsewhere(_)), "{inner}: {fault:?}");
+        }
+        assert!(matches!(
+            judge(&in_script(
+                "-WRONGTYPE Operation against a key holding the wrong kind of value"
+            )),
+            Fault::Final(Error::Other(message)) if message.contains("no counter")
+        ));
+        assert!(matches!(
+            judge(&in_script(
+                "The user executing the script can't run this command or subcommand"
+            )),
+            Fault::Final(Error::Denied(_))
+        ));
+        // As Redis 7 writes it.
+        assert!(matches!(
+            judge(
+                "READONLY You can't write against a read only replica. script: 3fa8, on \
+                 @user_script:18."
+            ),
+            Fault::Elsewhere(_)
+        ));
+        for odd in [
+            "ERR Error running script",
+            "ERR Error running script: -",
+            "ERR Error running script: - x",
+            "ERR Error compiling script (new function): user_script:1: -READONLY",
+        ] {
+            assert!(matches!(judge(odd), Fault::Final(Error::Other(_))), "{odd}");
         }
     }
 

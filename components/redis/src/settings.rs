@@ -7,13 +7,21 @@ use std::time::Duration;
 /// Where Redis listens when the DSN names no port.
 pub(crate) const PORT: u16 = 6379;
 
+/// Where Sentinels listen when the DSN names no port.
+pub(crate) const SENTINEL_PORT: u16 = 26379;
+
+/// The scheme of DSNs that list Sentinels.
+pub(crate) const SENTINEL: &str = "redis+sentinel";
+
 /// The most replicas that `wait` may ask for.
 const MAX_WAIT: u32 = 1000;
 
 /// A checked DSN.
 pub(crate) struct Settings {
-    /// One or more, tried in this order.
+    /// One or more servers, or the Sentinels that watch them.
     pub(crate) nodes: Vec<Address>,
+    /// What the Sentinels call the primary; None when the DSN lists the servers themselves.
+    pub(crate) watched: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
@@ -44,22 +52,22 @@ impl Settings {
                  `redis://:password@host` when there is only a password",
             ));
         }
+        let (watched, database) = if dsn.scheme() == SENTINEL {
+            let (name, database) = watched(dsn.path())?;
+            (Some(name), database)
+        } else {
+            (None, database(dsn.path())?)
+        };
         Ok(Self {
             nodes: dsn.addresses().to_vec(),
+            watched,
             user: dsn.user().map(str::to_owned),
             // An empty password without a user is none: `redis://:@host`.
             password: dsn
                 .password()
                 .filter(|p| dsn.user().is_some() || !p.reveal().is_empty())
                 .cloned(),
-            database: match dsn.path() {
-                "" => 0,
-                path => digits(path).ok_or_else(|| {
-                    invalid(
-                        "the DSN's path is not the number of a database; write `redis://host/0`",
-                    )
-                })?,
-            },
+            database,
             timeout: deadline::timeout(dsn)?,
             wait: match dsn.param("wait") {
                 None => None,
@@ -76,6 +84,46 @@ impl Settings {
             },
         })
     }
+}
+
+impl Settings {
+    /// Whether another server may take over from the one that is used.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.watched.is_some() || self.nodes.len() > 1
+    }
+}
+
+fn database(path: &str) -> Result<u32, Error> {
+    match path {
+        "" => Ok(0),
+        path => digits(path).ok_or_else(|| {
+            invalid("the DSN's path is not the number of a database; write `redis://host/0`")
+        }),
+    }
+}
+
+/// The name and the database of `NAME[/database]`.
+fn watched(path: &str) -> Result<(String, u32), Error> {
+    let (name, database) = path.split_once('/').unwrap_or((path, ""));
+    // What Sentinel's configuration allows.
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if name.is_empty() || !name.bytes().all(legal) {
+        return Err(invalid(
+            "the DSN does not name what the Sentinels watch; write \
+             `redis+sentinel://host:26379/NAME`, with the name that follows `sentinel monitor` in \
+             the Sentinels' configuration",
+        ));
+    }
+    let database = match database {
+        "" => 0,
+        text => digits(text).ok_or_else(|| {
+            invalid(
+                "what follows the name in the DSN is not the number of a database; write \
+                 `redis+sentinel://host/NAME/0`",
+            )
+        })?,
+    };
+    Ok((name.to_owned(), database))
 }
 
 fn digits(text: &str) -> Option<u32> {
@@ -116,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_are_asked_for_a_name() {
+        let settings = read("redis+sentinel://u:p@a,b:5/my-primary_1.x/3?wait=1").expect("valid");
+        assert_eq!(settings.watched.as_deref(), Some("my-primary_1.x"));
+        assert_eq!(settings.database, 3);
+        assert_eq!(settings.nodes.len(), 2);
+        assert_eq!(settings.user.as_deref(), Some("u"));
+        assert!(settings.has_choice());
+        let settings = read("redis+sentinel://a/n").expect("valid");
+        assert_eq!(settings.database, 0);
+        assert!(settings.has_choice(), "the primary behind it may move");
+        assert!(!read("redis://a/1").expect("valid").has_choice());
+        assert!(read("redis://a,b").expect("valid").has_choice());
+    }
+
+    #[test]
     fn mistakes_are_invalid() {
         for bad in [
             "redis://",
@@ -132,6 +195,13 @@ mod tests {
             "redis://h?timeout=2",
             "redis://h?tls=yes",
             "rediss://u:hunter2@h",
+            "redis+sentinel://:hunter2@h",
+            "redis+sentinel://h/",
+            "redis+sentinel:///name",
+            "redis+sentinel://h/a%20b",
+            "redis+sentinel://h/name/x",
+            "redis+sentinel://h/name/1/2",
+            "redis+sentinel://u@h/name",
         ] {
             match read(bad) {
                 Err(Error::Invalid(message)) => assert!(!message.contains("hunter2"), "{message}"),

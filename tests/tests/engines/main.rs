@@ -3,6 +3,8 @@
 mod mysql;
 mod originals;
 mod redis;
+mod redis_hosts;
+mod redis_sentinel;
 mod rqlite;
 mod summitdb;
 

@@ -180,11 +180,13 @@ fn a_server_that_is_loading_is_asked_again() {
 fn a_node_of_a_cluster_is_followed_to_nodes_of_the_dsn() {
     let other = StandIn::on(Ipv4Addr::LOCALHOST, |words| match words[0].as_str() {
         "INCRBY" => Reply::Integer(2),
+        "INFO" => Reply::Text("role:master\r\ncluster_enabled:1\r\n".into()),
         _ => Reply::Text("OK".into()),
     });
     let moved = format!("MOVED 866 {}", other.address());
     let node = StandIn::on(Ipv4Addr::LOCALHOST, move |words| match words[0].as_str() {
         "INCRBY" => Reply::Error(moved.clone()),
+        "INFO" => Reply::Text("role:master\r\ncluster_enabled:1\r\n".into()),
         _ => Reply::Text("OK".into()),
     });
     let (node, other_at) = (node.address(), other.address());

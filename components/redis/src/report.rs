@@ -1,0 +1,149 @@
+//! What a server says of its part in replication.
+
+use engine_redis_wire::printable;
+
+/// Replication ids and run ids have 40 digits; nothing much longer is kept.
+const MAX_ID: usize = 64;
+
+/// A replication id or run id.
+pub(crate) type Id = String;
+
+/// One server's answer to `INFO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) role: Role,
+    /// The history of writes that the data belong to (`master_replid`). A primary that is restarted,
+    /// and a replica that is promoted, begin a new one; replicas have that of their primary.
+    pub(crate) replid: Option<Id>,
+    /// The history that this one carried on from (`master_replid2`). Only the latest change is known.
+    pub(crate) replid2: Option<Id>,
+    /// Which process it is (`run_id`), so that a server with two names is taken for one.
+    pub(crate) run: Option<Id>,
+    /// Whether it is a node of a Redis Cluster.
+    pub(crate) cluster: bool,
+}
+
+/// A server's part in replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows another server.
+    Replica {
+        /// Whom, as `host:port`, in the replica's own words.
+        of: String,
+        /// Whether it has a connection to that server and is up to date but for what is on its way.
+        linked: bool,
+    },
+}
+
+impl Report {
+    /// Reads the text of `INFO`, sections `replication`, `server` and `cluster`. None when it does
+    /// not tell the role.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(found, _)| *found == name)
+                .map(|(_, value)| value.trim())
+        };
+        let id = |name| field(name).and_then(id);
+        let role = match field("role")? {
+            "master" | "primary" => Role::Primary,
+            "slave" | "replica" => {
+                let host = field("master_host").unwrap_or("an unknown host");
+                let port = field("master_port").unwrap_or("?");
+                Role::Replica {
+                    of: printable(&format!("{host}:{port}")),
+                    linked: field("master_link_status") == Some("up"),
+                }
+            }
+            _ => return None,
+        };
+        Some(Self {
+            role,
+            replid: id("master_replid"),
+            replid2: id("master_replid2"),
+            run: id("run_id"),
+            cluster: field("cluster_enabled") == Some("1"),
+        })
+    }
+
+    /// Whether another report of the same server says that nothing changed that matters here.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.is_primary() == other.is_primary()
+            && (&self.replid, &self.replid2, &self.run)
+                == (&other.replid, &other.replid2, &other.run)
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+
+    /// Whether its history is that of a primary which is there at this moment.
+    pub(crate) fn is_live(&self) -> bool {
+        match self.role {
+            Role::Primary => true,
+            Role::Replica { linked, .. } => linked,
+        }
+    }
+}
+
+/// An id; None for what stands for none, and for what cannot be one.
+fn id(text: &str) -> Option<Id> {
+    let is_id = !text.is_empty()
+        && text.len() <= MAX_ID
+        && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        && text.bytes().any(|b| b != b'0');
+    is_id.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From Redis 7.0.15, shortened.
+    const PROMOTED: &str = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\
+        master_failover_state:no-failover\r\n\
+        master_replid:2a0a1c1fe02ee03cf4a0b9bcd7e7bbd4bb7bd4a6\r\n\
+        master_replid2:8c7b5f38d1d6ea0a3ac5a3cf9a7c7d1a1c1b4f1e\r\n\
+        master_repl_offset:112\r\nsecond_repl_offset:113\r\n# Server\r\n\
+        run_id:5b7d4ef8f7bd5ae1cdb2a1ecb1d0e05ac90be5a8\r\n# Cluster\r\ncluster_enabled:0\r\n";
+
+    #[test]
+    fn primaries_and_replicas_are_read() {
+        let report = Report::parse(PROMOTED).expect("a role");
+        assert!(report.is_primary() && report.is_live() && !report.cluster);
+        assert_eq!(
+            report.replid.as_deref(),
+            Some("2a0a1c1fe02ee03cf4a0b9bcd7e7bbd4bb7bd4a6")
+        );
+        assert_eq!(
+            report.replid2.as_deref(),
+            Some("8c7b5f38d1d6ea0a3ac5a3cf9a7c7d1a1c1b4f1e")
+        );
+        assert_eq!(
+            report.run.as_deref(),
+            Some("5b7d4ef8f7bd5ae1cdb2a1ecb1d0e05ac90be5a8")
+        );
+        let replica = "role:slave\r\nmaster_host:::1\r\nmaster_port:6379\r\n\
+            master_link_status:down\r\nmaster_replid2:0000000000000000000000000000000000000000\r\n\
+            cluster_enabled:1";
+        let report = Report::parse(replica).expect("a role");
+        let of = "::1:6379".to_owned();
+        assert_eq!(report.role, Role::Replica { of, linked: false });
+        assert!(!report.is_live() && report.cluster);
+        assert_eq!((report.replid, report.replid2), (None, None));
+        let up = replica.replace("down", "up");
+        assert!(Report::parse(&up).expect("a role").is_live());
+    }
+
+    #[test]
+    fn what_tells_no_role_is_no_report() {
+        for text in ["", "OK", "role:", "role:sentinel\r\n", "arole:master"] {
+            assert_eq!(Report::parse(text), None, "{text:?}");
+        }
+        let long = format!("role:master\r\nmaster_replid:{}\r\n", "a".repeat(65));
+        assert_eq!(Report::parse(&long).expect("a role").replid, None);
+    }
+}

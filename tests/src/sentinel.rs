@@ -1,0 +1,129 @@
+//! Redis Sentinel, as installed on this machine.
+
+use crate::redis::{Redis, connect};
+use crate::scratch::Scratch;
+use crate::server::{self, Server};
+use crate::wait;
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::Duration;
+
+/// What the Sentinels call the primary.
+pub const NAME: &str = "tickets";
+
+/// How long Sentinels may take to find each other, and to agree on a failover. They say hello every two
+/// seconds, and vote again after a few when nobody won.
+pub const AGREE: Duration = Duration::from_secs(60);
+
+/// A group of `redis-sentinel` that watch one primary.
+pub struct Sentinels(Vec<Node>);
+
+struct Node {
+    server: Server,
+    port: u16,
+}
+
+impl Sentinels {
+    /// Starts three that watch a primary with so many replicas, and waits until all know all. They replace it
+    /// when two of them have not heard of it for half a second.
+    ///
+    /// # Panics
+    /// When there is no `redis-sentinel`, with how to install it, or they do not agree.
+    pub fn watch(primary: &Redis, replicas: usize) -> Self {
+        let sentinels = Self((0..3).map(|_| start(primary.port())).collect());
+        wait::until("the Sentinels know each other", AGREE, || {
+            for node in &sentinels.0 {
+                let told = told(node.port)?;
+                let is = |name: &str, wanted: &str| told.get(name).is_some_and(|v| v == wanted);
+                if !is("num-other-sentinels", "2")
+                    || !is("num-slaves", &replicas.to_string())
+                    || !is("flags", "master")
+                {
+                    return Err(format!("{told:?}"));
+                }
+            }
+            Ok(())
+        });
+        sentinels
+    }
+
+    /// The DSN that lists them, with `parameters` such as `?wait=1`.
+    pub fn dsn(&self, parameters: &str) -> String {
+        let hosts: Vec<_> = self
+            .0
+            .iter()
+            .map(|n| format!("127.0.0.1:{}", n.port))
+            .collect();
+        format!("redis+sentinel://{}/{NAME}{parameters}", hosts.join(","))
+    }
+
+    /// One of them.
+    pub fn server(&self, index: usize) -> &Server {
+        &self.0[index].server
+    }
+
+    /// Waits until all name a primary on another port than this one, and returns that.
+    ///
+    /// # Panics
+    /// When they do not within [`AGREE`].
+    pub fn successor_of(&self, port: u16) -> u16 {
+        wait::until(
+            "the Sentinels have made another one the primary",
+            AGREE,
+            || {
+                let mut named = Vec::new();
+                for node in &self.0 {
+                    let told = told(node.port)?;
+                    named.push(told.get("port").cloned().unwrap_or_default());
+                }
+                match named[0].parse() {
+                    Ok(new) if new != port && named.iter().all(|n| *n == named[0]) => Ok(new),
+                    _ => Err(format!("they name {named:?}")),
+                }
+            },
+        )
+    }
+}
+
+/// What a Sentinel tells of the primary.
+fn told(port: u16) -> Result<HashMap<String, String>, String> {
+    let ask = || {
+        redis::cmd("SENTINEL")
+            .arg("MASTER")
+            .arg(NAME)
+            .query(&mut connect(port, None)?)
+    };
+    ask().map_err(|e: redis::RedisError| e.to_string())
+}
+
+fn start(primary: u16) -> Node {
+    let program = server::find("redis-sentinel", None).unwrap_or_else(|| {
+        panic!(
+            "redis-sentinel is not on PATH. Install it: `apt-get install redis-sentinel` on Debian and \
+             Ubuntu, `dnf install redis` on Fedora, `brew install redis` on macOS"
+        )
+    });
+    server::on_free_port(|port| {
+        let scratch = Scratch::new("sentinel");
+        // Sentinels keep their state in it.
+        let file = scratch.join("sentinel.conf");
+        let settings = format!(
+            "bind 127.0.0.1\nport {port}\ndir {}\n\
+             sentinel monitor {NAME} 127.0.0.1 {primary} 2\n\
+             sentinel down-after-milliseconds {NAME} 500\n\
+             sentinel failover-timeout {NAME} 3000\n\
+             sentinel parallel-syncs {NAME} 2\n",
+            scratch.path().display()
+        );
+        std::fs::write(&file, settings).map_err(|e| e.to_string())?;
+        let program = program.clone();
+        let launch = move || {
+            let mut command = Command::new(&program);
+            command.arg(&file);
+            command
+        };
+        let probe = move || told(port).map(drop);
+        let server = Server::start("redis-sentinel", scratch, launch, probe)?;
+        Ok(Node { server, port })
+    })
+}

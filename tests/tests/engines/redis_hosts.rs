@@ -1,0 +1,234 @@
+//! The engine `redis` with several hosts in its DSN: which of them it mints from when one was promoted,
+//! and another one comes back as what it was.
+
+use crate::{assert_fails, mint, open};
+use int_host::{Builtin, Error};
+use integration_tests::contract::kind;
+use integration_tests::redis::{Options, Redis};
+use integration_tests::runtime::run;
+use integration_tests::wait;
+use std::time::Duration;
+
+const REDIS: Builtin = Builtin::Redis;
+
+fn replica_of(primary: &Redis) -> Redis {
+    Redis::with(Options {
+        replica_of: Some(primary.port()),
+        ..Options::default()
+    })
+}
+
+fn promote(replica: &Redis) {
+    replica.query::<()>(&["REPLICAOF", "NO", "ONE"]);
+}
+
+/// Cuts every connection that a client has.
+fn cut(server: &Redis) {
+    server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+}
+
+fn host(server: &Redis) -> String {
+    format!("127.0.0.1:{}", server.port())
+}
+
+fn dsn(servers: &[&Redis], parameters: &str) -> String {
+    let hosts: Vec<_> = servers.iter().map(|server| host(server)).collect();
+    format!("redis://{}{parameters}", hosts.join(","))
+}
+
+/// Waits until a server that follows another one has what that one has.
+fn wait_for(key: &str, value: &str, replica: &Redis) {
+    wait::until_true("the replica has it", Duration::from_secs(30), || {
+        let found: Option<String> = replica.query(&["GET", key]);
+        found.as_deref() == Some(value)
+    });
+}
+
+#[test]
+fn an_old_primary_that_comes_back_is_not_minted_from() {
+    let old = Redis::start();
+    let promoted = replica_of(&old);
+    let dsn = dsn(&[&old, &promoted], "?timeout=1s");
+    run(async {
+        let sequence = open(REDIS, &dsn, "k").await.expect("opened");
+        assert_eq!(sequence.next(5).await.expect("minted").last(), 10);
+        wait_for("k", "10", &promoted);
+        old.stop();
+        promote(&promoted);
+        assert_eq!(sequence.next(3).await.expect("minted").last(), 16);
+        old.start_again();
+
+        // What knows nothing of the past is told that two claim to be the primary.
+        let fresh = open(REDIS, &dsn, "k").await.expect("opened");
+        let minted = fresh.next(3).await;
+        assert_fails(
+            minted.map(|span| span.first),
+            "denied",
+            &[&host(&old), &host(&promoted), "REPLICAOF"],
+        );
+        // What used the promoted one goes on with it, on a new connection too.
+        cut(&promoted);
+        assert_eq!(sequence.next(1).await.expect("minted").first, 18);
+        // It waits for that one, rather than go back.
+        promoted.pause();
+        let error = sequence.next(1).await.expect_err("it does not answer");
+        assert_eq!(kind(&error), "unavailable", "{error}");
+        let error = sequence.next(1).await.expect_err("it does not answer");
+        assert_eq!(kind(&error), "unavailable", "{error}");
+        assert!(error.to_string().contains(&host(&promoted)), "{error}");
+        promoted.resume();
+        assert!(sequence.next(1).await.expect("minted").first > 18);
+
+        // As the error said.
+        old.query::<()>(&["REPLICAOF", "127.0.0.1", &promoted.port().to_string()]);
+        assert!(fresh.next(1).await.expect("minted").first > 20);
+        let mark: i64 = promoted.query(&["GET", "k"]);
+        assert_eq!(fresh.last().await, Ok(Some(mark)));
+    });
+}
+
+/// It was never down: it was cut off from those who promoted another one.
+#[test]
+fn of_two_primaries_the_promoted_one_is_minted_from() {
+    let old = Redis::start();
+    let promoted = replica_of(&old);
+    assert_eq!(mint(REDIS, &old.dsn(), "k"), Ok(2));
+    wait_for("k", "2", &promoted);
+    promote(&promoted);
+    old.query::<i64>(&["INCRBY", "k", "1000"]);
+    assert_eq!(mint(REDIS, &dsn(&[&old, &promoted], ""), "k"), Ok(4));
+    assert_eq!(mint(REDIS, &dsn(&[&promoted, &old], ""), "k"), Ok(6));
+}
+
+/// A replica tells that the primary which it follows came after the one that answers.
+#[test]
+fn a_replica_of_the_promoted_one_is_a_witness() {
+    let old = Redis::start();
+    let promoted = replica_of(&old);
+    let witness = replica_of(&old);
+    assert_eq!(mint(REDIS, &old.dsn(), "k"), Ok(2));
+    promote(&promoted);
+    witness.query::<()>(&["REPLICAOF", "127.0.0.1", &promoted.port().to_string()]);
+    wait::until_true("it follows", Duration::from_secs(30), || {
+        let info: String = witness.query(&["INFO", "replication"]);
+        info.contains("master_link_status:up")
+    });
+    // The promoted one is not among them.
+    let without = dsn(&[&old, &witness], "?timeout=500ms");
+    assert_fails(
+        mint(REDIS, &without, "k"),
+        "unavailable",
+        &[&host(&promoted), &host(&witness)],
+    );
+    let all = dsn(&[&old, &witness, &promoted], "");
+    assert_eq!(mint(REDIS, &all, "k"), Ok(4));
+}
+
+#[test]
+fn a_primary_that_is_made_a_replica_is_left() {
+    let first = Redis::start();
+    let second = replica_of(&first);
+    run(async {
+        let sequence = open(REDIS, &dsn(&[&first, &second], ""), "k")
+            .await
+            .expect("opened");
+        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        wait_for("k", "2", &second);
+        promote(&second);
+        first.query::<()>(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
+        // The connection to the first one is still there, and it refuses to write.
+        assert_eq!(sequence.next(1).await.expect("minted").first, 4);
+    });
+}
+
+#[test]
+fn a_primary_whose_replicas_went_to_another_one_is_left() {
+    let old = Redis::start();
+    let promoted = replica_of(&old);
+    run(async {
+        let dsn = dsn(&[&old, &promoted], "?wait=1&timeout=10s");
+        let sequence = open(REDIS, &dsn, "k").await.expect("opened");
+        assert_eq!(sequence.next(1).await.expect("acknowledged").first, 2);
+        promote(&promoted);
+        let _replica = replica_of(&promoted);
+        // It still answers, and nobody acknowledges there any more.
+        let minted = sequence.next(1).await.expect("acknowledged elsewhere");
+        assert_eq!(minted.first, 4);
+        assert_eq!(promoted.query::<i64>(&["GET", "k"]), 4);
+    });
+}
+
+#[test]
+fn servers_that_have_nothing_to_do_with_each_other_are_refused() {
+    let (one, other) = (Redis::start(), Redis::start());
+    assert_fails(
+        mint(REDIS, &dsn(&[&one, &other], ""), "k"),
+        "denied",
+        &[&host(&one), &host(&other)],
+    );
+    // One server with two names is one.
+    let twice = format!("redis://{},localhost:{}", host(&one), one.port());
+    assert_eq!(mint(REDIS, &twice, "k"), Ok(2));
+}
+
+#[test]
+fn roles_must_be_told_where_there_are_several_hosts() {
+    let primary = Redis::start();
+    let replica = replica_of(&primary);
+    for server in [&primary, &replica] {
+        server.query::<()>(&["ACL", "SETUSER", "minter", "on", ">secret", "~*", "+incrby"]);
+    }
+    let hosts = format!("{},{}", host(&primary), host(&replica));
+    let dsn = format!("redis://minter:secret@{hosts}");
+    assert_fails(mint(REDIS, &dsn, "k"), "denied", &["INFO"]);
+    for server in [&primary, &replica] {
+        server.query::<()>(&["ACL", "SETUSER", "minter", "+info"]);
+    }
+    assert_eq!(mint(REDIS, &dsn, "k"), Ok(2));
+}
+
+#[test]
+fn set_last_passes_by_replicas() {
+    let primary = Redis::start();
+    let replica = replica_of(&primary);
+    run(async {
+        let first = open(REDIS, &dsn(&[&replica, &primary], ""), "k")
+            .await
+            .expect("opened");
+        first.set_last(40).await.expect("raised");
+        assert_eq!(first.next(1).await.expect("minted").first, 42);
+        let alone = format!("{}?timeout=500ms", replica.dsn());
+        let alone = open(REDIS, &alone, "k").await.expect("opened");
+        let error = alone.set_last(100).await.expect_err("a replica");
+        assert_eq!(kind(&error), "unavailable", "{error}");
+        assert!(error.to_string().contains("replica"), "{error}");
+    });
+}
+
+/// A server that lost writes, as in a failover, gives again what was handed out before.
+#[test]
+fn a_sequence_does_not_go_back_behind_what_it_saw() {
+    let redis = Redis::start();
+    run(async {
+        let sequence = open(REDIS, &redis.dsn(), "k").await.expect("opened");
+        assert_eq!(sequence.next(5).await.expect("minted").last(), 10);
+        for lost in ["SET k 4", "SET k 9", "SET k -7", "DEL k"] {
+            let before = sequence.last().await.expect("told").expect("some");
+            redis.query::<()>(&lost.split(' ').collect::<Vec<_>>());
+            assert_eq!(sequence.last().await, Ok(Some(before)), "{lost}");
+            assert_eq!(
+                sequence.set_last(before - 1).await,
+                Err(Error::TooSmall(before)),
+                "{lost}"
+            );
+            redis.query::<()>(&lost.split(' ').collect::<Vec<_>>());
+            let minted = sequence.next(2).await.expect(lost);
+            assert_eq!((minted.first, minted.count), (before + 2, 2), "{lost}");
+        }
+        // Lost in the middle of a span.
+        let before = sequence.last().await.expect("told").expect("some");
+        redis.query::<()>(&["SET", "k", &(before - 1).to_string()]);
+        let minted = sequence.next(3).await.expect("minted");
+        assert!(minted.first > before, "{minted:?} after {before}");
+    });
+}

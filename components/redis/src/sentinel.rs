@@ -270,7 +270,7 @@ mod tests {
             ask(&[old.clone(), old.clone()], 3, Some(3)),
             Ok("a:1".into())
         );
-        assert_eq!(ask(&[old.clone()], 1, None), Ok("a:1".into()));
+        assert_eq!(ask(std::slice::from_ref(&old), 1, None), Ok("a:1".into()));
         assert_eq!(
             ask(&[old.clone(), None, old.clone()], 3, None),
             Ok("a:1".into())

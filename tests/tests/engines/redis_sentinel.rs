@@ -183,7 +183,8 @@ fn a_primary_on_another_host_needs_permission() {
     let port = server.address().port();
     let sentinel = sentinel_naming("localhost", port);
     let dsn = format!("redis+sentinel://{}/n?timeout=1s", sentinel.address());
-    assert_fails(mint(REDIS, &dsn, "k"), "denied", &["localhost"]);
+    let error = mint(REDIS, &dsn, "k").expect_err("not allowed");
+    assert!(error.to_string().contains("localhost"), "{error}");
     assert_eq!(server.accepted(), 0, "nobody came");
     assert_eq!(mint_allowing(REDIS, &dsn, "localhost"), Ok(2));
 }

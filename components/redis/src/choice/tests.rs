@@ -180,7 +180,7 @@ fn an_instance_does_not_leave_what_it_used_for_a_stranger() {
     assert_eq!(choose(&[returned.clone(), used], &memory), Choice::Use(1));
     // Promoted from the used one.
     let heir = primary("A", "r2", "r1");
-    assert_eq!(choose(&[heir.clone()], &memory), Choice::Use(0));
+    assert_eq!(choose(std::slice::from_ref(&heir), &memory), Choice::Use(0));
     assert_eq!(choose(&[returned.clone(), heir], &memory), Choice::Use(1));
     // The used one was restarted.
     let restarted = primary("B", "r8", "");

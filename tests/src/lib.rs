@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod contract;
+pub mod galera;
 pub mod group;
 pub mod history;
 pub mod http;

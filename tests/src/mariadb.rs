@@ -62,13 +62,7 @@ impl MariaDb {
             )?;
             Ok(Self { server, port })
         });
-        started.sql(&format!("CREATE DATABASE {DATABASE}"));
-        started.sql(&format!(
-            "CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"
-        ));
-        started.sql(&format!(
-            "GRANT ALL ON {DATABASE}.* TO '{USER}'@'127.0.0.1'"
-        ));
+        started.sql(&users());
         started
     }
 
@@ -84,7 +78,7 @@ impl MariaDb {
 
     /// The DSN of somebody, as a URL, perhaps by way of another port.
     pub fn dsn_of(&self, user: &str, password: &str, port: u16) -> String {
-        format!("mysql://{user}:{password}@127.0.0.1:{port}/{DATABASE}")
+        dsn(user, password, &[port])
     }
 
     /// Runs statements as an administrator, in [`DATABASE`] if it exists. Returns the rows: a line each, values
@@ -94,6 +88,34 @@ impl MariaDb {
     /// When the server answers with an error.
     pub fn sql(&self, statements: &str) -> String {
         query(self.port, "root", "", statements).unwrap_or_else(|e| panic!("{statements}: {e}"))
+    }
+
+    /// Lets the server replicate from another one, from the beginning of that one's binary log. Both need
+    /// `--log-bin` and a `--server-id` of their own; nothing may have been minted yet.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn replicate_from(&self, primary: &Self) {
+        // Both have the same database and users already.
+        for server in [primary, self] {
+            server.sql("RESET MASTER");
+        }
+        self.sql(&format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='root', \
+             MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos; START SLAVE",
+            primary.port
+        ));
+        self.catch_up(primary);
+    }
+
+    /// Waits until the server has everything that another one has committed.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn catch_up(&self, primary: &Self) {
+        let there = primary.sql("SELECT @@gtid_binlog_pos");
+        let done = self.sql(&format!("SELECT MASTER_GTID_WAIT('{there}', 60)"));
+        assert_eq!(done, "0", "the replica does not get to {there}");
     }
 
     /// Runs statements as [`USER`] in [`DATABASE`].
@@ -115,8 +137,25 @@ impl Deref for MariaDb {
     }
 }
 
+/// The DSN of somebody for servers on these ports of this machine.
+pub fn dsn(user: &str, password: &str, ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports
+        .iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    format!("mysql://{user}:{password}@{}/{DATABASE}", hosts.join(","))
+}
+
+/// The statements that make [`DATABASE`] and [`USER`].
+pub(crate) fn users() -> String {
+    format!(
+        "CREATE DATABASE {DATABASE}; CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
+         GRANT ALL ON {DATABASE}.* TO '{USER}'@'127.0.0.1'"
+    )
+}
+
 /// What makes a small server that starts quickly. None of it weakens durability.
-const SMALL: [&str; 5] = [
+pub(crate) const SMALL: [&str; 5] = [
     "--innodb-log-file-size=8M",
     "--innodb-buffer-pool-size=16M",
     "--key-buffer-size=1M",
@@ -125,7 +164,7 @@ const SMALL: [&str; 5] = [
 ];
 
 /// Makes the system tables.
-fn install(data: &Path, temporary: &Path) -> Result<(), String> {
+pub(crate) fn install(data: &Path, temporary: &Path) -> Result<(), String> {
     let done = Command::new(program("mariadb-install-db"))
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .args(["--skip-test-db", "--skip-name-resolve"])
@@ -147,20 +186,25 @@ fn install(data: &Path, temporary: &Path) -> Result<(), String> {
 }
 
 /// MariaDB refuses to run as root unless told to.
-fn as_root() -> Option<&'static str> {
+pub(crate) fn as_root() -> Option<&'static str> {
     rustix::process::geteuid()
         .is_root()
         .then_some("--user=root")
 }
 
-fn path_option(name: &str, path: &Path) -> std::ffi::OsString {
+pub(crate) fn path_option(name: &str, path: &Path) -> std::ffi::OsString {
     let mut option = std::ffi::OsString::from(name);
     option.push("=");
     option.push(path);
     option
 }
 
-fn query(port: u16, user: &str, password: &str, statements: &str) -> Result<String, String> {
+pub(crate) fn query(
+    port: u16,
+    user: &str,
+    password: &str,
+    statements: &str,
+) -> Result<String, String> {
     let done = Command::new(program("mariadb"))
         .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1"])
         .args(["--batch", "--skip-column-names", "--connect-timeout=5"])
@@ -177,7 +221,7 @@ fn query(port: u16, user: &str, password: &str, statements: &str) -> Result<Stri
     }
 }
 
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     server::find(name, None).unwrap_or_else(|| {
         panic!(
             "{name} is not on PATH. Install MariaDB: `apt-get install mariadb-server` on Debian and \

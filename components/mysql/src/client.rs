@@ -1,20 +1,21 @@
-//! Keeps one connection to whichever server can write, and tries until the deadline.
+//! Keeps one connection to a server that may be minted from, and tries until the deadline.
 
+use crate::connection::Connection;
+use crate::hosts;
 use crate::refusal::Fault;
-use crate::session::{Operation, Session};
-use crate::settings::{PORT, Settings};
-use engine_dsn::Address;
+use crate::session::{Known, Operation, Session};
+use crate::settings::Settings;
 use engine_guest::deadline::Deadline;
 use engine_guest::{Error, Key};
-use std::net::{IpAddr, ToSocketAddrs};
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
 
-/// The pauses after every server was tried once.
+/// The pauses between attempts that each dialled anew.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause before a change is tried again because somebody else's came first.
+const LONGEST_YIELD: Duration = Duration::from_millis(32);
 
 /// The connection of one sequence.
 pub(crate) struct Client {
@@ -23,10 +24,10 @@ pub(crate) struct Client {
     runtime: Runtime,
     /// Taken out while it is used: what fails is not put back.
     session: Option<Session>,
-    /// The server that `session` leads to, or that is dialled next.
+    /// The host that `session` leads to, or that is preferred at the next dial.
     at: usize,
-    /// The sequence was seen in the database.
-    seen: bool,
+    /// What this client was told of the sequence so far.
+    known: Known,
 }
 
 impl Client {
@@ -42,45 +43,69 @@ impl Client {
             runtime,
             session: None,
             at: 0,
-            seen: false,
+            known: Known::default(),
         })
     }
 
-    /// Does it on one server after another until it works, fails for good, or the time is over.
+    /// Does it on one host after another until it works, fails for good, or the time is over.
     pub(crate) fn run(&mut self, operation: Operation) -> Result<Option<i64>, Error> {
         let deadline = Deadline::after(self.settings.timeout);
-        let nodes = self.settings.nodes.len();
-        let mut tried = 0;
+        let several = self.settings.nodes.len() > 1;
         let mut pause = PAUSE;
+        let mut conflicts = 0;
+        let mut contested = false;
         let mut reason = None;
         loop {
             let kept = self.session.is_some();
-            let at = match self.try_once(deadline, nodes - tried % nodes, operation) {
-                Ok(answer) => return Ok(answer),
+            let (wait, elsewhere) = match self.try_once(deadline, operation) {
+                Ok(mark) => {
+                    self.known.mark = self.known.mark.max(mark);
+                    return Ok(mark);
+                }
                 Err(Fault::Final(error)) => return Err(error),
+                // Somebody else is always faster, so there is no need to be the next one at once.
+                Err(Fault::Conflict(why)) => {
+                    reason = Some(why);
+                    conflicts += 1;
+                    (!kept || conflicts > 1, false)
+                }
                 // The server may have been restarted since: dial it again, at once.
                 Err(Fault::Lost(why)) => {
                     reason = Some(why);
-                    self.at
+                    (!kept, false)
                 }
                 Err(Fault::Elsewhere(why)) => {
                     reason = Some(why);
-                    (self.at + 1) % nodes
+                    (!kept, true)
                 }
+                // Another host may have the newer copy, when it is back.
+                Err(Fault::Behind(why)) if several => {
+                    reason = Some(why);
+                    (true, true)
+                }
+                Err(Fault::Behind(why)) => return Err(Error::Other(why)),
+                // They may be changing places just now, asked one after the other.
+                Err(Fault::Contested(_)) if !contested => {
+                    contested = true;
+                    (true, false)
+                }
+                Err(Fault::Contested(why)) => return Err(Error::Denied(why)),
                 // What went wrong before tells more.
                 Err(Fault::Slow(why)) => {
                     reason.get_or_insert(why);
-                    (self.at + 1) % nodes
+                    (!kept, true)
                 }
             };
-            if at != self.at || !kept {
-                tried += 1;
-                if tried % nodes == 0 {
-                    std::thread::sleep(pause.min(deadline.left().unwrap_or_default()));
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            if elsewhere {
+                self.at = (self.at + 1) % self.settings.nodes.len();
             }
-            self.at = at;
+            let left = deadline.left().unwrap_or_default();
+            if wait && self.session.is_some() {
+                std::thread::sleep(yielding(conflicts).min(left));
+            } else if wait {
+                std::thread::sleep(pause.min(left));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             if deadline.left().is_none() {
                 return Err(Error::Unavailable(format!(
                     "the database did not do it within {:?}: {}",
@@ -91,92 +116,64 @@ impl Client {
         }
     }
 
-    fn try_once(
-        &mut self,
-        deadline: Deadline,
-        nodes_left: usize,
-        operation: Operation,
-    ) -> Result<Option<i64>, Fault> {
+    fn try_once(&mut self, deadline: Deadline, operation: Operation) -> Result<Option<i64>, Fault> {
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => self.dial(deadline, nodes_left)?,
+            None => self.begin(deadline)?,
         };
-        self.seen |= session.exists();
+        self.known.seen |= session.exists();
         let left = deadline.left().unwrap_or_default();
-        let answer = block_on(
+        let answer = hosts::block_on(
             &self.runtime,
             left,
-            session.perform(operation, &self.key, &self.settings, self.seen),
+            session.perform(operation, &self.key, &self.settings, self.known),
         );
         // A session that failed is dropped here, outside of the runtime, so that its socket is
         // closed now: inside, the driver would leave that, and whatever the server has locked
         // for it, to a task that runs when somebody calls again.
-        let answer = answer
-            .unwrap_or_else(|| Err(Fault::Slow(format!("{} does not answer", session.to()))))?;
-        self.seen |= session.exists();
-        self.session = Some(session);
-        Ok(answer)
-    }
-
-    /// Connects. A server that does not answer costs its share of the time, not all.
-    fn dial(&self, deadline: Deadline, nodes_left: usize) -> Result<Session, Fault> {
-        let Some(node) = self.settings.nodes.get(self.at) else {
-            return Err(Fault::Final(Error::Other("there is no such server".into())));
+        let answer =
+            answer.unwrap_or_else(|| Err(Fault::Slow(format!("{} does not answer", session.to()))));
+        self.known.seen |= session.exists();
+        let keep = match &answer {
+            Ok(_) => true,
+            Err(fault) => session.outlives(fault),
         };
-        let (to, ips) = resolve(node)?;
+        if keep {
+            self.session = Some(session);
+        }
+        answer
+    }
+
+    /// Connects to a host that may be minted from and sets the connection up.
+    fn begin(&mut self, deadline: Deadline) -> Result<Session, Fault> {
+        let connection = self.dial(deadline)?;
+        let to = connection.to.clone();
         let left = deadline.left().unwrap_or_default();
-        let share = left / u32::try_from(nodes_left).unwrap_or(u32::MAX);
-        let dialled = block_on(
+        let begun = hosts::block_on(
             &self.runtime,
-            share,
-            Session::dial(&to, ips, &self.key, &self.settings),
+            left,
+            Session::begin(connection, &self.key, &self.settings),
         );
-        dialled.unwrap_or_else(|| {
-            Err(Fault::Slow(format!(
-                "{to} does not answer, or does not let anybody in"
-            )))
-        })
+        begun.unwrap_or_else(|| Err(Fault::Slow(format!("{to} does not answer"))))
+    }
+
+    fn dial(&mut self, deadline: Deadline) -> Result<Connection, Fault> {
+        let left = deadline.left().unwrap_or_default();
+        if let [node] = &self.settings.nodes[..] {
+            return hosts::dial(&self.runtime, left, node, &self.settings);
+        }
+        // The other half of the time is for the call itself.
+        let (at, connection) = hosts::choose(&self.runtime, left / 2, self.at, &self.settings)?;
+        self.at = at;
+        Ok(connection)
     }
 }
 
-/// Runs to the end, or for that long. None when that was not enough.
-///
-/// The component's thread waits meanwhile. What was not finished is dropped outside of the
-/// runtime.
-fn block_on<T>(runtime: &Runtime, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work: Pin<Box<_>> = Box::pin(work);
-    let done = runtime.block_on(async { timeout(limit, work.as_mut()).await });
-    drop(work);
-    done.ok()
-}
-
-/// The addresses of a node. The resolution of a name is the host's and has its own time limit.
-fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
-    let to = Address {
-        host: node.host.clone(),
-        port: Some(node.port_or(PORT)),
-    };
-    let ips = match node.ip() {
-        Some(ip) => vec![ip],
-        None => (node.host.as_str(), node.port_or(PORT))
-            .to_socket_addrs()
-            .map_err(|error| {
-                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
-            })?
-            .map(|address| address.ip())
-            .collect(),
-    };
-    Ok((to, ips))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_need_no_resolution() {
-        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
-        assert_eq!(to.to_string(), "[::1]:3306");
-        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
-    }
+/// How long to wait after so many changes of somebody else came first: by chance, so that those
+/// who wait for each other do not all come back at the same time.
+fn yielding(conflicts: u32) -> Duration {
+    let most = Duration::from_millis(1)
+        .saturating_mul(1 << conflicts.min(10))
+        .min(LONGEST_YIELD);
+    most.mul_f64(hosts::chance())
 }

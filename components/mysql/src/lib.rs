@@ -3,10 +3,9 @@
 //!
 //! DSN: `mysql://user:password@host[:3306][,host…]/database`, also with `mariadb://`, or as Go's
 //! driver has it: `user:password@tcp(host:3306)/database`, `user:password@/database`. The host
-//! is 127.0.0.1 and the port 3306 when not given. Several hosts are tried in their order until
-//! one can write; they must be servers of one cluster that agree on what is committed. Parameter:
-//! `timeout`, how long one operation may take, retries included; 2 s by default. The resolution
-//! of host names is the host's and not within it.
+//! is 127.0.0.1 and the port 3306 when not given. Of several hosts the primary is used (see
+//! below). Parameter: `timeout`, how long one operation may take, retries included; 2 s by
+//! default. The resolution of host names is the host's and not within it.
 //!
 //! Users may log in with `mysql_native_password` and with `caching_sha2_password`, whose password
 //! then travels encrypted with the public key that the server sends, as there is no TLS in a
@@ -32,16 +31,29 @@
 //! count. A ticket table on a server that cannot promise what is said below is refused, with the
 //! statements that move its sequence to a row.
 //! A sequence that was there and is gone, with its table or row, is an error as long as the engine
-//! remembers it, not a new sequence that counts from 1 again.
+//! remembers it, not a new sequence that counts from 1 again. So is a mark below one that the
+//! engine was told before: nothing is minted from it until it is raised past that. A process that
+//! never saw the sequence cannot know that there was one, and begins anew.
 //!
 //! # A row: `artisanal_integers (name VARBINARY(128) PRIMARY KEY, mark BIGINT)`
 //!
-//! `INSERT … ON DUPLICATE KEY UPDATE mark = LAST_INSERT_ID(mark + n)`: one statement, which locks
-//! one row, whose new value comes in the reply. `set-last` is the same with `GREATEST`. A sum past
-//! the top of `s64` is the server's error 1690 and changes nothing. No counter is involved, so
-//! nobody's `auto_increment_increment` matters, and on Galera or in a replication group two nodes
-//! that change the row at once are told apart when they commit: the later one gets a deadlock
-//! error and tries again.
+//! ```sql
+//! SET @w = (the server is not read-only);
+//! UPDATE artisanal_integers SET mark = LAST_INSERT_ID(mark + n)
+//!     WHERE name = … AND mark >= (the greatest mark seen) AND @w;
+//! SELECT (the server is not read-only)
+//! ```
+//!
+//! One text and one round trip. The statement that counts locks one row, whose new value comes in
+//! the reply; it never inserts, so a row that was deleted stays away. `set-last` is the same with
+//! `GREATEST`. A sum past the top of `s64` is the server's error 1690 and changes nothing. No
+//! counter is involved, so nobody's `auto_increment_increment` matters. Only for a sequence that
+//! was never seen the statement is an `INSERT … ON DUPLICATE KEY UPDATE`, so that of several first
+//! minters one makes the row and the others add to it.
+//!
+//! `read_only` stops ordinary users, but not administrators, so it is asked for twice: before, so
+//! that a server that was demoted gets no transaction of its own, and after the commit, since it
+//! may be demoted in between. What a server committed that is read-only afterwards is thrown away.
 //!
 //! # A ticket table
 //!
@@ -116,11 +128,52 @@
 //! sequence to a row.
 //!
 //! A lost reply is followed by another mint, so integers may be skipped and none repeated (C7).
-//! Deadlocks, lock waits, servers that restart or that are read-only for now are tried again until
+//! Conflicts, lock waits, servers that restart or that are read-only for now are tried again until
 //! the deadline.
+//!
+//! # Several hosts
+//!
+//! Two servers that do not share what is committed hand out the same integers. So each time a
+//! connection is made, all hosts of the DSN are asked at once what they are, for half of the
+//! timeout at most, and the one that is used is
+//!
+//! - not read-only, whoever logs in;
+//! - not a replica of another one, although nobody made it read-only; nor one that replicates from
+//!   somewhere while a host does not answer that may be its primary;
+//! - the only one left, unless all that are left are members of one cluster: Galera, with the same
+//!   state UUID and members in common; a replication group with several primaries, each of which
+//!   sees the other online. Two names of one server are one.
+//!
+//! Two others that take writes are `denied`, both named: one of them is a primary that was replaced
+//! and came back, or a replica that was cut off, and which one it is a person has to say. A kept
+//! connection is not asked again; it notices when its own server becomes read-only.
+//!
+//! What cannot be seen: a host that does not answer, a server that the DSN does not name, and, on
+//! MySQL without the privilege REPLICATION CLIENT, that a server is a replica. When the primary is
+//! away and a replaced one, writable, is all that answers, only those notice who have seen a
+//! greater mark. So servers should start read-only (`read_only=1` in their configuration) and be made
+//! writable by whatever promotes them.
+//!
+//! # Clusters with several primaries
+//!
+//! Galera and Group Replication put changes in one order before they commit, and of two that
+//! changed the same row without knowing of each other only the first one commits: the other one
+//! gets an error (1213, 1180 or 3101) and is tried again on the same connection, after a pause that
+//! grows. So whichever nodes they use, no two mints share an integer, and a mint that begins when
+//! another one has returned, elsewhere, gets greater ones: it comes later in that order, and could
+//! not commit on top of an older mark.
+//!
+//! What is only read needs more: a node may not have applied yet what another one committed. So
+//! sessions ask their node to catch up first, which costs no round trip of theirs: on Galera with
+//! `wsrep_sync_wait=7`, in a group with `group_replication_consistency='BEFORE'` (MySQL 8.0.14 and
+//! later; with one primary `BEFORE_ON_PRIMARY_FAILOVER`). For changes it is not necessary, but makes
+//! conflicts rarer. MySQL before 8.0.14 cannot do this: in a group with several primaries `last`
+//! and a refused `set-last` may tell an older mark there.
 
 mod catalog;
 mod client;
+mod connection;
+mod hosts;
 mod layout;
 mod quote;
 mod refusal;
@@ -129,7 +182,9 @@ mod rows;
 mod server;
 mod session;
 mod settings;
+mod survey;
 mod tickets;
+mod witness;
 
 use client::Client;
 use engine_guest::{Dsn, Engine, Error, Key};

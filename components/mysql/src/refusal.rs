@@ -4,10 +4,10 @@ use crate::quote;
 use crate::settings::Settings;
 use engine_guest::{Error, exhausted};
 use mysql_async::{DriverError, IoError, ServerError};
-use std::io;
+use std::{fmt, io};
 
 /// Why an operation brought no answer.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// Asking again is useless.
     Final(Error),
@@ -17,6 +17,34 @@ pub(crate) enum Fault {
     Elsewhere(String),
     /// The time was over before there was an answer.
     Slow(String),
+    /// Somebody else was faster: nothing was done, and doing it again is likely to work. The
+    /// connection can be used again, unless it had tables locked.
+    Conflict(String),
+    /// The server has an older copy of the sequence than this process has seen.
+    Behind(String),
+    /// Several hosts of the DSN take writes without agreeing on them.
+    Contested(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Final(Error::TooSmall(_)) => "the sequence is past that",
+            Self::Final(
+                Error::Invalid(why)
+                | Error::Exhausted(why)
+                | Error::Denied(why)
+                | Error::Unavailable(why)
+                | Error::Other(why),
+            )
+            | Self::Lost(why)
+            | Self::Elsewhere(why)
+            | Self::Slow(why)
+            | Self::Conflict(why)
+            | Self::Behind(why)
+            | Self::Contested(why) => why,
+        })
+    }
 }
 
 /// The longest part of a server's message that is passed on, in characters.
@@ -111,18 +139,21 @@ impl Fault {
                 Self::Elsewhere(format!("{to} is read-only, so it cannot mint ({words})"))
             }
             // Too many connections, out of resources, a limit of the user's, blocked, shutting
-            // down, a Galera node that is not in sync.
-            1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 => {
+            // down, a Galera node that is not in sync; a member of a replication group that is leaving
+            // it, recovering or in error.
+            1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 | 3100 | 3796..=3799 => {
                 Self::Elsewhere(format!("{to} says: {words}"))
             }
+            // A record changed since it was read; a commit that a cluster refused, as MariaDB,
+            // MySQL with a row lock in the way, and MySQL otherwise say it.
+            1020 | 1180 | 1213 | 3101 => Self::Conflict(format!("{to} says: {words}")),
             1205 => Self::Lost(format!(
                 "{to} says: {words}; another transaction, perhaps one left open or a backup, \
                  keeps the table locked"
             )),
-            // The table went away, which makes it a new decision; deadlocks, failed commits of a
-            // cluster, killed queries and connections, network errors as the server sees them,
-            // idle connections.
-            1146 | 1213 | 1180 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
+            // The table went away, which makes it a new decision; killed queries and connections,
+            // network errors as the server sees them, idle connections.
+            1146 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
                 Self::Lost(format!("{to} says: {words}"))
             }
             _ => Self::Final(Error::Other(format!("{to} says: {words}"))),
@@ -132,7 +163,7 @@ impl Fault {
     /// As it is while a connection is made: what cannot be reached is not tried again at once.
     pub(crate) fn while_dialling(self) -> Self {
         match self {
-            Self::Lost(why) => Self::Elsewhere(why),
+            Self::Lost(why) | Self::Conflict(why) => Self::Elsewhere(why),
             fault => fault,
         }
     }
@@ -202,10 +233,16 @@ mod tests {
                 "{code}"
             );
         }
-        for code in [1146, 1205, 1213, 1317, 4031] {
+        for code in [1146, 1205, 1317, 4031] {
             assert!(matches!(said(code, "later"), Fault::Lost(_)), "{code}");
         }
-        for code in [1290, 1792, 1040, 1047] {
+        for code in [1020, 1180, 1213, 3101] {
+            assert!(
+                matches!(said(code, "deadlock"), Fault::Conflict(_)),
+                "{code}"
+            );
+        }
+        for code in [1290, 1792, 1040, 1047, 3100, 3797] {
             assert!(
                 matches!(said(code, "not me"), Fault::Elsewhere(_)),
                 "{code}"

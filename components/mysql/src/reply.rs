@@ -7,6 +7,8 @@ use mysql_async::{Row, Value};
 pub(crate) struct Reply {
     /// What `LAST_INSERT_ID` was set to, or the id that a row was given; 0 when neither.
     pub(crate) insert_id: u64,
+    /// How many rows an `UPDATE` found, whether or not it changed them.
+    pub(crate) found: u64,
     pub(crate) rows: Vec<Row>,
 }
 

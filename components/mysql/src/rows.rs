@@ -1,6 +1,7 @@
 //! The statements for the engine's own table, a row for each key.
 
 use crate::quote;
+use crate::server::WRITABLE;
 
 /// The engine's own table.
 pub(crate) const TABLE: &str = "artisanal_integers";
@@ -8,11 +9,19 @@ pub(crate) const TABLE: &str = "artisanal_integers";
 /// Where in the reply to [`Rows::mark`] the row with the mark is.
 pub(crate) const MARK: usize = 0;
 
-/// Where in the reply to [`Rows::mark`] the row is that tells whether the server is read-only.
-pub(crate) const READ_ONLY: usize = 1;
-
-/// How many replies [`Rows::mark`] brings.
+/// How many replies [`Rows::mark`] brings. The last one tells whether the server is writable.
 pub(crate) const MARK_REPLIES: usize = 2;
+
+/// Where in the reply to [`Rows::advance`] and [`Rows::raise`] the new mark is.
+pub(crate) const CHANGED: usize = 1;
+
+/// How many replies [`Rows::advance`] and [`Rows::raise`] bring. The last one tells whether the
+/// server is writable.
+pub(crate) const CHANGE_REPLIES: usize = 3;
+
+/// How many replies [`Rows::begin`] brings. The first one has the new mark, the last one tells
+/// whether the server is writable.
+pub(crate) const BEGIN_REPLIES: usize = 2;
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,23 +46,45 @@ impl Rows {
         )
     }
 
-    /// Adds to the mark. The reply's insert id is the new mark.
+    /// Adds to the mark of a row that is there, unless the mark is below `floor` or the server is
+    /// read-only, which does not stop every user. The reply's insert id is the new mark; when
+    /// nothing was changed, it is 0 and so is the number of rows.
     ///
+    /// Never inserts: a row that was deleted stays away. The condition on the server goes by way
+    /// of a variable, whose value travels in a statement-based binary log; were it in the
+    /// statement itself, replicas, which are read-only, would not repeat the change.
+    pub(crate) fn advance(&self, by: i64, floor: Option<i64>) -> String {
+        self.change(&format!("mark+{by}"), floor)
+    }
+
+    /// Raises the mark of a row that is there to `to`, unless it is greater. As
+    /// [`Rows::advance`] in all else; the insert id is the mark then.
+    pub(crate) fn raise(&self, to: i64, floor: Option<i64>) -> String {
+        self.change(&format!("GREATEST(mark,{to})"), floor)
+    }
+
     /// Insert ids are unsigned: the cast lets marks below zero, set by hand, be what they are.
-    pub(crate) fn advance(&self, by: i64) -> String {
+    fn change(&self, to: &str, floor: Option<i64>) -> String {
+        let floor = floor.map_or_else(String::new, |floor| format!(" AND mark>={floor}"));
         format!(
-            "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({by})) \
-             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(mark+{by}) AS SIGNED)",
+            "SET @w={WRITABLE};UPDATE {} SET mark=CAST(LAST_INSERT_ID({to}) AS SIGNED) \
+             WHERE name={}{floor} AND @w;SELECT {WRITABLE}",
             quote::name(TABLE),
             self.key
         )
     }
 
-    /// Raises the mark, unless it is greater. The reply's insert id is the mark then.
-    pub(crate) fn raise(&self, to: i64) -> String {
+    /// Makes the row with the mark `first`, or, when somebody else has just made it, adds as much
+    /// to its mark (`add`) or raises its mark to that. The reply's insert id is the mark then.
+    pub(crate) fn begin(&self, first: i64, add: bool) -> String {
+        let to = if add {
+            format!("mark+{first}")
+        } else {
+            format!("GREATEST(mark,{first})")
+        };
         format!(
-            "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({to})) \
-             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(GREATEST(mark,{to})) AS SIGNED)",
+            "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({first})) \
+             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID({to}) AS SIGNED);SELECT {WRITABLE}",
             quote::name(TABLE),
             self.key
         )
@@ -62,7 +93,7 @@ impl Rows {
     /// Reads the mark: no row when there is none.
     pub(crate) fn mark(&self) -> String {
         format!(
-            "SELECT mark FROM {} WHERE name={};SELECT @@global.read_only",
+            "SELECT mark FROM {} WHERE name={};SELECT {WRITABLE}",
             quote::name(TABLE),
             self.key
         )
@@ -75,20 +106,50 @@ mod tests {
 
     #[test]
     fn keys_are_bytes() {
-        let text = Rows::new("a'; ").advance(2);
-        assert_eq!(
-            text,
-            "INSERT INTO `artisanal_integers` (name,mark) VALUES (X'61273B20',LAST_INSERT_ID(2)) \
-             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(mark+2) AS SIGNED)"
+        let text = Rows::new("a'; ").begin(2, true);
+        assert!(
+            text.starts_with(
+                "INSERT INTO `artisanal_integers` (name,mark) VALUES \
+                 (X'61273B20',LAST_INSERT_ID(2)) ON DUPLICATE KEY UPDATE \
+                 mark=CAST(LAST_INSERT_ID(mark+2) AS SIGNED);"
+            ),
+            "{text}"
         );
     }
 
     #[test]
+    fn a_row_that_is_known_is_never_inserted() {
+        let rows = Rows::new("k");
+        for text in [rows.advance(4, Some(10)), rows.raise(7, Some(10))] {
+            assert!(!text.contains("INSERT INTO"), "{text}");
+            assert!(
+                text.contains("WHERE name=X'6B' AND mark>=10 AND @w;"),
+                "{text}"
+            );
+        }
+        assert!(rows.advance(4, None).contains("WHERE name=X'6B' AND @w;"));
+    }
+
+    #[test]
     fn replies_are_where_they_are_said_to_be() {
-        let text = Rows::new("k").mark();
-        let statements: Vec<_> = text.split(';').collect();
-        assert_eq!(statements.len(), MARK_REPLIES);
-        assert!(statements[MARK].starts_with("SELECT mark"));
-        assert_eq!(statements[READ_ONLY], "SELECT @@global.read_only");
+        let rows = Rows::new("k");
+        let statements =
+            |text: &str| -> Vec<String> { text.split(';').map(str::to_owned).collect() };
+        let last = format!("SELECT {WRITABLE}");
+
+        let mark = statements(&rows.mark());
+        assert_eq!(mark.len(), MARK_REPLIES);
+        assert!(mark[MARK].starts_with("SELECT mark"));
+        assert_eq!(mark.last(), Some(&last));
+
+        let change = statements(&rows.advance(2, None));
+        assert_eq!(change.len(), CHANGE_REPLIES);
+        assert!(change[CHANGED].starts_with("UPDATE"));
+        assert_eq!(change.last(), Some(&last));
+
+        let begin = statements(&rows.begin(2, false));
+        assert_eq!(begin.len(), BEGIN_REPLIES);
+        assert!(begin[0].contains("GREATEST(mark,2)"));
+        assert_eq!(begin.last(), Some(&last));
     }
 }

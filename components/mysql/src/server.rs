@@ -1,18 +1,31 @@
 //! What kind of server answers, from its variables.
 
 /// The variables that [`Server::read`] knows.
-pub(crate) const VARIABLES: [&str; 10] = [
+pub(crate) const VARIABLES: [&str; 16] = [
     "auto_increment_increment",
+    "group_replication_consistency",
+    "group_replication_group_name",
     "group_replication_single_primary_mode",
+    "gtid_current_pos",
+    "gtid_executed",
     "information_schema_stats_expiry",
     "innodb_lock_wait_timeout",
     "innodb_read_only",
     "read_only",
+    "server_id",
+    "server_uuid",
     "super_read_only",
     "version",
     "version_comment",
     "wsrep_on",
 ];
+
+/// Whether the server takes changes from ordinary users: 1 or 0. Servers tell `read_only` as a
+/// number or, in newer versions, as a name.
+///
+/// Whoever may write to a read-only server, as administrators may, must look at this after the
+/// commit: a server that is writable then was so when the commit was done.
+pub(crate) const WRITABLE: &str = "CONCAT(@@global.read_only) IN ('0','OFF')";
 
 /// Products that take MySQL's statements and are neither MySQL nor MariaDB, as they name
 /// themselves in `version` or `version_comment`.
@@ -40,6 +53,17 @@ pub(crate) struct Server {
     pub(crate) galera: bool,
     /// A member of a replication group in which each member may write.
     pub(crate) multi_primary: bool,
+    /// The name of the replication group that the server is set up for; empty when there is none.
+    pub(crate) group: String,
+    /// `group_replication_consistency`; empty where there is no such variable.
+    consistency: String,
+    /// `server_id`: what replicas know a server by. 0 when the server does not tell.
+    pub(crate) id: u64,
+    /// `server_uuid`, which only MySQL has; empty elsewhere.
+    pub(crate) uuid: String,
+    /// How far the server's history goes, in global transaction identifiers as MariaDB or MySQL
+    /// writes them; empty where it counts none. Only for people.
+    pub(crate) position: String,
     pub(crate) read_only: bool,
     /// Sessions do not step by one when they draw from a counter.
     pub(crate) strides: bool,
@@ -60,6 +84,11 @@ impl Server {
                 "version_comment" => comment = value,
                 "wsrep_on" => server.galera = on(value),
                 "group_replication_single_primary_mode" => server.multi_primary = !on(value),
+                "group_replication_group_name" => value.clone_into(&mut server.group),
+                "group_replication_consistency" => value.clone_into(&mut server.consistency),
+                "server_id" => server.id = value.parse().unwrap_or_default(),
+                "gtid_current_pos" | "gtid_executed" => server.position = shown(value),
+                "server_uuid" => value.clone_into(&mut server.uuid),
                 "read_only" | "super_read_only" | "innodb_read_only" => {
                     server.read_only |= on(value);
                 }
@@ -99,6 +128,40 @@ impl Server {
         }
     }
 
+    /// The statement that makes a session see whatever any member of its cluster has committed
+    /// before; None where the session does so anyway.
+    ///
+    /// Uniqueness and order of minted integers do not depend on it: of two members that change a
+    /// row at once only the first in the cluster's order commits. But a member that applies late
+    /// would tell an old mark, and would find out only when it commits, and try again. In a group
+    /// with one primary only a new one can be late.
+    pub(crate) fn catch_up(&self) -> Option<&'static str> {
+        if self.galera {
+            // 1: reads; 2: UPDATE and DELETE; 4: INSERT and REPLACE.
+            return Some("SET SESSION wsrep_sync_wait=7");
+        }
+        match (&*self.consistency, self.multi_primary) {
+            ("EVENTUAL" | "BEFORE_ON_PRIMARY_FAILOVER", true) => {
+                Some("SET SESSION group_replication_consistency='BEFORE'")
+            }
+            ("AFTER", true) => Some("SET SESSION group_replication_consistency='BEFORE_AND_AFTER'"),
+            ("EVENTUAL", false) => {
+                Some("SET SESSION group_replication_consistency='BEFORE_ON_PRIMARY_FAILOVER'")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this is MariaDB.
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.mariadb
+    }
+
+    /// Whether the server calls replicas by that name, as MySQL does since 8.0.22 and 8.4 insists.
+    pub(crate) fn says_replica(&self) -> bool {
+        !self.mariadb && self.numbers >= [8, 0, 22]
+    }
+
     /// Whether no other server writes the same tables.
     pub(crate) fn is_alone(&self) -> bool {
         !self.galera && !self.multi_primary
@@ -107,6 +170,15 @@ impl Server {
     pub(crate) fn is_lookalike(&self) -> bool {
         self.lookalike.is_some()
     }
+}
+
+/// The longest part of a position that is shown, in characters.
+const MAX_POSITION: usize = 120;
+
+/// As a message can show it.
+fn shown(value: &str) -> String {
+    let shown = value.chars().filter(|c| !c.is_control());
+    shown.take(MAX_POSITION).collect()
 }
 
 /// Whether a variable that is a switch is on. Some newer read-only modes have names.
@@ -180,6 +252,26 @@ mod tests {
         assert!(Server::read([("information_schema_stats_expiry", "86400")]).caches_statistics);
         assert!(Server::read([("group_replication_single_primary_mode", "OFF")]).multi_primary);
         assert!(!Server::read([("group_replication_single_primary_mode", "ON")]).multi_primary);
+    }
+
+    #[test]
+    fn sessions_catch_up_with_their_cluster() {
+        let group = |mode, consistency| {
+            let variables = [
+                ("group_replication_single_primary_mode", mode),
+                ("group_replication_consistency", consistency),
+            ];
+            Server::read(variables).catch_up().unwrap_or_default()
+        };
+        assert!(group("OFF", "EVENTUAL").ends_with("'BEFORE'"));
+        assert!(group("OFF", "BEFORE_ON_PRIMARY_FAILOVER").ends_with("'BEFORE'"));
+        assert!(group("OFF", "AFTER").ends_with("'BEFORE_AND_AFTER'"));
+        assert_eq!(group("OFF", "BEFORE_AND_AFTER"), "");
+        assert!(group("ON", "EVENTUAL").ends_with("'BEFORE_ON_PRIMARY_FAILOVER'"));
+        assert_eq!(group("ON", "BEFORE"), "");
+        assert_eq!(version("8.0.36").catch_up(), None);
+        let galera = Server::read([("wsrep_on", "ON")]);
+        assert_eq!(galera.catch_up(), Some("SET SESSION wsrep_sync_wait=7"));
     }
 
     #[test]

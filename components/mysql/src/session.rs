@@ -1,23 +1,16 @@
-//! One connection: set up, decided which table it works on, and doing one operation at a time.
+//! One connection at work: decided which table it works on, and doing one operation at a time.
 
 use crate::catalog::{describe, table};
+use crate::connection::Connection;
 use crate::layout::{Found, Layout, Plan, decide};
 use crate::quote;
 use crate::refusal::{Fault, cannot_create};
 use crate::reply::{Reply, text};
 use crate::rows::{self, Rows};
-use crate::server::{self, Server};
-use crate::settings::{PORT, Settings};
+use crate::settings::Settings;
 use crate::tickets::{self, Tickets};
-use engine_dsn::Address;
 use engine_guest::{Error, Key};
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
 use std::mem::discriminant;
-use std::net::IpAddr;
-
-/// The longest packet that is read, in bytes. What this engine asks for is far shorter.
-const MAX_PACKET_BYTES: usize = 1 << 20;
 
 /// What is asked of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -30,58 +23,41 @@ pub(crate) enum Operation {
     Raise(i64),
 }
 
-/// One open connection.
+/// What a process knows of a sequence from what it was told before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The sequence was seen in the database.
+    pub(crate) seen: bool,
+    /// The greatest mark that was told; None before the first one.
+    pub(crate) mark: Option<i64>,
+}
+
+/// One connection at work.
 pub(crate) struct Session {
-    conn: Conn,
-    server: Server,
+    connection: Connection,
     plan: Plan,
     /// The plan was made just now.
     fresh: bool,
-    /// Where the connection leads, as messages name it.
-    to: String,
+    /// The ticket table here is no older than what was known when it was first minted from.
+    current: bool,
 }
 
 impl Session {
-    /// Connects, logs in, sets what is relied on and decides which table to use.
-    pub(crate) async fn dial(
-        to: &Address,
-        ips: Vec<IpAddr>,
+    /// Sets what depends on the server and decides which table to use.
+    pub(crate) async fn begin(
+        connection: Connection,
         key: &Key,
         settings: &Settings,
     ) -> Result<Self, Fault> {
-        let port = to.port_or(PORT);
-        let to = to.to_string();
-        // What is given here is not asked of the server, which saves a round trip.
-        let options = OptsBuilder::default()
-            .ip_or_hostname(ips.first().map_or_else(String::new, IpAddr::to_string))
-            .resolved_ips(Some(ips))
-            .tcp_port(port)
-            .user(settings.user.clone())
-            .pass(settings.password.as_ref().map(|p| p.reveal()))
-            .db_name(Some(&settings.database))
-            .prefer_socket(false)
-            .max_allowed_packet(Some(MAX_PACKET_BYTES))
-            .wait_timeout(Some(0))
-            .stmt_cache_size(0);
-        let conn = Conn::new(options).await.map_err(|error| {
-            match &error {
-                mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                    Fault::network(io, &format!("cannot connect to {to}"))
-                }
-                error => Fault::of(error, &to, settings),
-            }
-            .while_dialling()
-        })?;
         let mut session = Self {
-            conn,
-            server: Server::default(),
+            connection,
             plan: Plan {
                 layout: Layout::Rows(Rows::new(key.as_str())),
                 exists: false,
                 create: None,
             },
             fresh: false,
-            to,
+            current: false,
         };
         session
             .set_up(key, settings)
@@ -92,7 +68,13 @@ impl Session {
 
     /// Where the connection leads, as messages name it.
     pub(crate) fn to(&self) -> &str {
-        &self.to
+        &self.connection.to
+    }
+
+    /// Whether the connection can be used again after this fault: only where it keeps nothing
+    /// locked.
+    pub(crate) fn outlives(&self, fault: &Fault) -> bool {
+        matches!(fault, Fault::Conflict(_)) && matches!(self.plan.layout, Layout::Rows(_))
     }
 
     /// Whether the sequence was there when it was last looked for.
@@ -100,14 +82,14 @@ impl Session {
         self.plan.exists
     }
 
-    /// Does one operation. After an error the connection must not be used again: tables may be
-    /// locked.
+    /// Does one operation. After an error the connection must not be used again, unless
+    /// [`Session::outlives`] says so: tables may be locked.
     pub(crate) async fn perform(
         &mut self,
         operation: Operation,
         key: &Key,
         settings: &Settings,
-        was_there: bool,
+        known: Known,
     ) -> Result<Option<i64>, Fault> {
         // Somebody may have made the table or row since, or have moved the sequence.
         if !self.plan.exists && !self.fresh {
@@ -115,7 +97,7 @@ impl Session {
         }
         self.fresh = false;
         if !self.plan.exists {
-            if was_there {
+            if known.seen {
                 return Err(Fault::Final(Error::Other(format!(
                     "the sequence `{}` was in the database {} and is gone from it; a new one \
                      would hand out the same integers again. Put its table or row back, or \
@@ -128,17 +110,18 @@ impl Session {
                 return Ok(None);
             }
             if let Some(create) = self.plan.create.take() {
-                self.ask(&create, 1)
+                self.connection
+                    .ask(&create, 1)
                     .await
-                    .map_err(|error| cannot_create(&error, &create, &self.to, settings))?;
+                    .map_err(|error| cannot_create(&error, &create, self.to(), settings))?;
                 // Somebody else may have made another table meanwhile.
                 self.look_again(key, settings).await?;
                 self.fresh = false;
             }
         }
         let done = match self.plan.layout.clone() {
-            Layout::Tickets(tickets) => self.on_tickets(&tickets, operation, settings).await,
-            Layout::Rows(rows) => self.on_rows(&rows, operation, settings).await,
+            Layout::Tickets(tickets) => self.on_tickets(&tickets, operation, settings, known).await,
+            Layout::Rows(rows) => self.on_rows(&rows, operation, settings, known).await,
         };
         if matches!(done, Ok(Some(_))) {
             self.plan.exists = true;
@@ -151,34 +134,48 @@ impl Session {
         tickets: &Tickets,
         operation: Operation,
         settings: &Settings,
+        known: Known,
     ) -> Result<Option<i64>, Fault> {
         let seconds = settings.lock_seconds();
         match operation {
             Operation::Advance(by) => {
+                if !self.current && known.mark.is_some() {
+                    // Unlike a row, a ticket table is not looked at before it is drawn from, and
+                    // drawing from an old one again and again would lift it past what is known.
+                    Box::pin(self.on_tickets(tickets, Operation::Mark, settings, known)).await?;
+                }
+                self.current = true;
                 let text = tickets.advance(by, seconds);
                 let replies = self.tell(&text, tickets::ADVANCE_REPLIES, settings).await?;
+                self.writable(&replies)?;
                 let mark = replies.get(tickets::ADVANCED).map(|reply| reply.insert_id);
-                self.integer(mark.unwrap_or_default()).map(Some)
+                let mark = self.integer(mark.unwrap_or_default())?;
+                self.not_behind(mark.saturating_sub(by), known)?;
+                Ok(Some(mark))
             }
             Operation::Mark => {
                 let text = tickets.mark();
                 let replies = self.tell(&text, tickets::MARK_REPLIES, settings).await?;
-                self.writable(replies.get(tickets::READ_ONLY))?;
+                self.writable(&replies)?;
                 let counter = replies.get(tickets::COUNTER);
                 if counter.is_none_or(|reply| reply.rows.is_empty()) {
-                    return Err(Fault::Lost(format!("{} lost the ticket table", self.to)));
+                    return Err(Fault::Lost(format!("{} lost the ticket table", self.to())));
                 }
                 let greatest = self.number(replies.get(tickets::COUNTER + 1), 0)?;
                 let next = self.number(counter, 0)?;
-                let mark = taken(greatest, next);
-                self.integer(mark).map(|mark| (mark > 0).then_some(mark))
+                let mark = self.integer(taken(greatest, next))?;
+                self.not_behind(mark, known)?;
+                Ok((mark > 0).then_some(mark))
             }
             Operation::Raise(to) => {
                 let text = tickets.raise(to, seconds);
                 let replies = self.tell(&text, tickets::RAISE_REPLIES, settings).await?;
+                self.writable(&replies)?;
                 let found = replies.get(tickets::RAISED);
                 let mark = taken(self.number(found, 0)?, self.number(found, 1)?);
-                self.integer(mark).map(|mark| Some(mark.max(to)))
+                let mark = self.integer(mark)?.max(to);
+                self.not_behind(mark, known)?;
+                Ok(Some(mark))
             }
         }
     }
@@ -188,39 +185,68 @@ impl Session {
         rows: &Rows,
         operation: Operation,
         settings: &Settings,
+        known: Known,
     ) -> Result<Option<i64>, Fault> {
+        if !self.plan.exists {
+            let text = match operation {
+                Operation::Advance(by) => rows.begin(by, true),
+                Operation::Raise(to) => rows.begin(to, false),
+                Operation::Mark => return self.mark_of_row(rows, settings, known).await,
+            };
+            let replies = self.tell(&text, rows::BEGIN_REPLIES, settings).await?;
+            self.writable(&replies)?;
+            return Ok(replies.first().map(signed));
+        }
         let text = match operation {
-            Operation::Advance(by) => rows.advance(by),
-            Operation::Raise(to) => rows.raise(to),
-            Operation::Mark => {
-                let replies = self
-                    .tell(&rows.mark(), rows::MARK_REPLIES, settings)
-                    .await?;
-                self.writable(replies.get(rows::READ_ONLY))?;
-                let row = replies.get(rows::MARK).and_then(|reply| reply.rows.first());
-                return row
-                    .map(|row| text(row, 0).parse().map_err(|_| self.strange("mark")))
-                    .transpose();
-            }
+            Operation::Advance(by) => rows.advance(by, known.mark),
+            // Raised to what was seen or more, an older copy is as good as the newest one.
+            Operation::Raise(to) => rows.raise(to, known.mark.filter(|mark| to < *mark)),
+            Operation::Mark => return self.mark_of_row(rows, settings, known).await,
         };
-        let replies = self.tell(&text, 1, settings).await?;
-        let mark = replies.first().map_or(0, |reply| reply.insert_id);
-        // The protocol carries it as an unsigned number; a mark set by hand may be below zero.
-        Ok(Some(mark.cast_signed()))
+        let replies = self.tell(&text, rows::CHANGE_REPLIES, settings).await?;
+        self.writable(&replies)?;
+        match replies.get(rows::CHANGED) {
+            Some(reply) if reply.found > 0 || reply.insert_id > 0 => {
+                return Ok(Some(signed(reply)));
+            }
+            _ => {}
+        }
+        // Nothing was changed: the row is gone or too low, or was so a moment ago.
+        let mark = self.mark_of_row(rows, settings, known).await?;
+        match operation {
+            Operation::Raise(to) if mark >= Some(to) => Ok(mark),
+            _ => Err(Fault::Conflict(format!(
+                "{} did not change the sequence",
+                self.to()
+            ))),
+        }
     }
 
-    /// Sends a text of as many statements and reads the reply to each.
-    async fn ask(&mut self, text: &str, statements: usize) -> mysql_async::Result<Vec<Reply>> {
-        let mut result = self.conn.query_iter(text).await?;
-        let mut replies = Vec::with_capacity(statements);
-        for _ in 0..statements {
-            replies.push(Reply {
-                insert_id: result.last_insert_id().unwrap_or_default(),
-                rows: result.collect().await?,
-            });
-        }
-        result.drop_result().await?;
-        Ok(replies)
+    /// Reads the mark. None only for a sequence that was never seen.
+    async fn mark_of_row(
+        &mut self,
+        rows: &Rows,
+        settings: &Settings,
+        known: Known,
+    ) -> Result<Option<i64>, Fault> {
+        let replies = self
+            .tell(&rows.mark(), rows::MARK_REPLIES, settings)
+            .await?;
+        self.writable(&replies)?;
+        let row = replies.get(rows::MARK).and_then(|reply| reply.rows.first());
+        let Some(row) = row else {
+            if known.seen {
+                // Dialling again looks where the sequence is now, if anywhere.
+                return Err(Fault::Lost(format!(
+                    "{} lost the sequence's row",
+                    self.to()
+                )));
+            }
+            return Ok(None);
+        };
+        let mark = text(row, 0).parse().map_err(|_| self.strange("mark"))?;
+        self.not_behind(mark, known)?;
+        Ok(Some(mark))
     }
 
     async fn tell(
@@ -229,49 +255,25 @@ impl Session {
         statements: usize,
         settings: &Settings,
     ) -> Result<Vec<Reply>, Fault> {
-        self.ask(text, statements)
-            .await
-            .map_err(|error| Fault::of(&error, &self.to, settings))
+        self.connection.tell(text, statements, settings).await
     }
 
-    /// Two round trips: what the server is and has, then what follows from it.
     async fn set_up(&mut self, key: &Key, settings: &Settings) -> Result<(), Fault> {
-        let names = server::VARIABLES.map(|name| format!("'{name}'")).join(",");
-        // Whatever the server's own defaults: strict arithmetic, no `ANSI_QUOTES`, text in UTF-8,
-        // and an isolation that every format of the binary log takes.
-        let first = format!(
-            "SET NAMES utf8mb4;\
-             SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',autocommit=1,\
-             lock_wait_timeout={};\
-             SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;\
-             SHOW VARIABLES WHERE Variable_name IN ({names})",
-            settings.lock_seconds()
-        );
-        let replies = self.tell(&first, 4, settings).await?;
-        let variables = replies.get(3).map(|reply| reply.rows.as_slice());
-        self.server = Server::read(
-            variables
-                .unwrap_or_default()
-                .iter()
-                .map(|row| (text(row, 0), text(row, 1))),
-        );
-        if self.server.read_only {
-            return Err(self.read_only());
+        let server = &self.connection.server;
+        if server.read_only {
+            return Err(self.connection.read_only());
         }
         let mut more = Vec::new();
-        if self.server.innodb {
+        if server.innodb {
             more.push(format!(
                 "SET SESSION innodb_lock_wait_timeout={}",
                 settings.lock_seconds()
             ));
         }
-        if self.server.caches_statistics {
+        if server.caches_statistics {
             more.push("SET SESSION information_schema_stats_expiry=0".to_owned());
         }
-        if self.server.galera {
-            // Reads wait for what other nodes committed.
-            more.push("SET SESSION wsrep_sync_wait=1".to_owned());
-        }
+        more.extend(server.catch_up().map(str::to_owned));
         if !more.is_empty() {
             self.tell(&more.join(";"), more.len(), settings).await?;
         }
@@ -279,13 +281,10 @@ impl Session {
         if matches!(self.plan.layout, Layout::Tickets(_)) {
             // Both REPLACEs of a mint are one transaction: one wait for the disk.
             self.tell("SET SESSION autocommit=0", 1, settings).await?;
-            if self.server.strides {
+            if self.connection.server.strides {
                 // Only spares integers, so it does not matter where a server forbids it.
                 let steps = "SET SESSION auto_increment_increment=1,auto_increment_offset=1";
-                match self.ask(steps, 1).await {
-                    Ok(_) | Err(mysql_async::Error::Server(_)) => {}
-                    Err(error) => return Err(Fault::of(&error, &self.to, settings)),
-                }
+                self.connection.try_to_tell(steps, settings).await?;
             }
         }
         Ok(())
@@ -307,8 +306,8 @@ impl Session {
                 .get(rows::MARK)
                 .is_some_and(|reply| !reply.rows.is_empty());
         }
-        self.plan = decide(namesake, &found, &self.server)
-            .map_err(|why| Fault::Final(Error::Other(format!("{}: {why}", self.to))))?;
+        self.plan = decide(namesake, &found, &self.connection.server)
+            .map_err(|why| Fault::Final(Error::Other(format!("{}: {why}", self.to()))))?;
         self.fresh = true;
         Ok(())
     }
@@ -324,20 +323,29 @@ impl Session {
         }
     }
 
-    fn writable(&self, reply: Option<&Reply>) -> Result<(), Fault> {
-        let row = reply.and_then(|reply| reply.rows.first());
+    /// Whether the server was writable after all else: the last of the replies tells. What a
+    /// read-only server did is not used.
+    fn writable(&self, replies: &[Reply]) -> Result<(), Fault> {
+        let row = replies.last().and_then(|reply| reply.rows.first());
         match row.map(|row| text(row, 0)) {
-            None | Some("0" | "OFF") => Ok(()),
-            Some(_) => Err(self.read_only()),
+            Some("1") => Ok(()),
+            Some("0") => Err(self.connection.read_only()),
+            _ => Err(self.strange("state")),
         }
     }
 
-    /// A replica may lag behind, and what it hands out its primary never learns.
-    fn read_only(&self) -> Fault {
-        Fault::Elsewhere(format!(
-            "{} is read-only, as replicas are, so it cannot mint; name the primary in the DSN",
-            self.to
-        ))
+    /// Whether nothing above this mark was seen before.
+    fn not_behind(&self, mark: i64, known: Known) -> Result<(), Fault> {
+        match known.mark {
+            Some(seen) if mark < seen => Err(Fault::Behind(format!(
+                "{} has the sequence at {mark}, but {seen} was seen before, so it is an older copy: \
+                 a primary that was replaced, a backup that was restored, or a sequence that was \
+                 removed and begun anew. Nothing is minted from it. Name the right server in the \
+                 DSN, or raise the sequence with set-last past all that was handed out",
+                self.to()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// A number in the first row of a reply; 0 for NULL.
@@ -355,7 +363,7 @@ impl Session {
                 "{} has a ticket table whose counter is past {mark}, above the greatest integer \
                  there is, {top}; as an administrator run, with the table's name: DELETE FROM … \
                  WHERE id > {top}; ALTER TABLE … AUTO_INCREMENT = (one more than was handed out)",
-                self.to,
+                self.to(),
                 top = i64::MAX
             )))
         })
@@ -364,9 +372,15 @@ impl Session {
     fn strange(&self, what: &str) -> Fault {
         Fault::Final(Error::Other(format!(
             "{} answers with a {what} that is no integer of 64 bits",
-            self.to
+            self.to()
         )))
     }
+}
+
+/// The mark in a reply. The protocol carries it as an unsigned number; a mark set by hand may be
+/// below zero.
+fn signed(reply: &Reply) -> i64 {
+    reply.insert_id.cast_signed()
 }
 
 /// What is taken when the greatest id is this and the counter comes next to that (0 when it was

@@ -5,6 +5,7 @@
 //! which undoes what was not committed and unlocks.
 
 use crate::quote;
+use crate::server::WRITABLE;
 
 /// The value of `stub` in the one row that the original writes.
 const STUB: &str = "'a'";
@@ -21,22 +22,19 @@ pub(crate) struct Tickets {
 /// Where in the reply to [`Tickets::advance`] the new mark is: the statement's position.
 pub(crate) const ADVANCED: usize = 4;
 
-/// How many replies [`Tickets::advance`] brings.
-pub(crate) const ADVANCE_REPLIES: usize = 8;
+/// How many replies [`Tickets::advance`] brings. The last one tells whether the server is writable.
+pub(crate) const ADVANCE_REPLIES: usize = 9;
 
 /// Where in the reply to [`Tickets::raise`] the row with the mark found is.
 pub(crate) const RAISED: usize = 7;
 
-/// How many replies [`Tickets::raise`] brings.
-pub(crate) const RAISE_REPLIES: usize = 8;
+/// How many replies [`Tickets::raise`] brings. The last one tells whether the server is writable.
+pub(crate) const RAISE_REPLIES: usize = 9;
 
 /// Where in the reply to [`Tickets::mark`] the row with the counter is; the next has the id.
 pub(crate) const COUNTER: usize = 0;
 
-/// Where in the reply to [`Tickets::mark`] the row is that tells whether the server is read-only.
-pub(crate) const READ_ONLY: usize = 2;
-
-/// How many replies [`Tickets::mark`] brings.
+/// How many replies [`Tickets::mark`] brings. The last one tells whether the server is writable.
 pub(crate) const MARK_REPLIES: usize = 4;
 
 impl Tickets {
@@ -75,7 +73,8 @@ impl Tickets {
              REPLACE INTO {table} (stub) VALUES ({STUB});\
              REPLACE INTO {table} (id,stub) VALUES (LAST_INSERT_ID(CAST({top} AS UNSIGNED)-\
              (CAST({highest} AS UNSIGNED)-GREATEST(LAST_INSERT_ID(),@m+1))),{STUB});\
-             {unlock}",
+             {unlock};\
+             SELECT {WRITABLE}",
             lock = self.lock(seconds),
             unlock = self.unlock(),
         )
@@ -94,7 +93,8 @@ impl Tickets {
              REPLACE INTO {table} (id,stub) SELECT {to},{STUB} FROM DUAL \
              WHERE {sensible} AND @m<{to} AND @c<={next};\
              {unlock};\
-             SELECT CAST(@m AS UNSIGNED),CAST(@c AS UNSIGNED)",
+             SELECT CAST(@m AS UNSIGNED),CAST(@c AS UNSIGNED);\
+             SELECT {WRITABLE}",
             lock = self.lock(seconds),
             counter = self.counter(),
             unlock = self.unlock(),
@@ -104,7 +104,7 @@ impl Tickets {
     /// Reads the counter, then the greatest id.
     pub(crate) fn mark(&self) -> String {
         format!(
-            "{};SELECT MAX(id) FROM {};SELECT @@global.read_only;COMMIT",
+            "{};SELECT MAX(id) FROM {};COMMIT;SELECT {WRITABLE}",
             self.counter(),
             self.table
         )
@@ -169,7 +169,9 @@ mod tests {
         assert_eq!(mark.len(), MARK_REPLIES);
         assert!(mark[COUNTER].starts_with("SELECT AUTO_INCREMENT"));
         assert_eq!(mark[COUNTER + 1], "SELECT MAX(id) FROM `integers`");
-        assert_eq!(mark[READ_ONLY], "SELECT @@global.read_only");
+        for last in [advance.last(), raise.last(), mark.last()] {
+            assert_eq!(last.copied(), Some(&*format!("SELECT {WRITABLE}")));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is each engine's own: how it treats what only its backend can do to it.
 
 mod mysql;
+mod mysql_hosts;
 mod originals;
 mod redis;
 mod redis_hosts;

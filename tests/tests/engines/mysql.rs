@@ -141,6 +141,90 @@ fn a_table_that_is_dropped_is_not_begun_anew() {
     });
 }
 
+/// Nor does a row: who minted from it is told, and leaves no low mark behind for others.
+#[test]
+fn a_row_that_is_deleted_is_not_begun_anew() {
+    let mariadb = MariaDb::start();
+    run(async {
+        let sequence = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
+        let bystander = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
+        sequence.next(5).await.expect("minted");
+        let last = bystander.last().await.expect("last").expect("minted");
+        mariadb.sql_as_user("DELETE FROM artisanal_integers");
+        for sequence in [&sequence, &bystander] {
+            let gone = |error: Error| {
+                assert_eq!(kind(&error), "other", "{error}");
+                assert!(error.to_string().contains("is gone from it"), "{error}");
+            };
+            gone(sequence.next(1).await.expect_err("it is gone"));
+            gone(sequence.last().await.expect_err("it is gone"));
+            gone(sequence.set_last(last + 9).await.expect_err("it is gone"));
+        }
+        let rows = mariadb.sql_as_user("SELECT COUNT(*) FROM artisanal_integers");
+        assert_eq!(rows, "0", "nothing was left behind");
+
+        // Who never saw it cannot know.
+        let stranger = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
+        assert_eq!(stranger.next(1).await.expect("minted").first, 1);
+        for sequence in [&sequence, &bystander] {
+            let older = |error: Error| {
+                assert_eq!(kind(&error), "other", "{error}");
+                assert!(error.to_string().contains("older copy"), "{error}");
+            };
+            older(sequence.next(1).await.expect_err("too low"));
+            older(sequence.last().await.expect_err("too low"));
+            older(sequence.set_last(last - 1).await.expect_err("too low"));
+        }
+        assert_eq!(stranger.last().await, Ok(Some(2)), "nothing was minted");
+        // What the message advises.
+        sequence.set_last(last).await.expect("raised");
+        assert!(bystander.next(1).await.expect("minted").first > last);
+        assert!(stranger.next(1).await.expect("minted").first > last);
+    });
+}
+
+/// Ticket tables that were emptied count from 1 again.
+#[test]
+fn a_ticket_table_that_is_truncated_is_not_minted_from() {
+    let mariadb = MariaDb::start();
+    run(async {
+        let sequence = open(MYSQL, &mariadb.dsn(), "integers")
+            .await
+            .expect("opened");
+        sequence.next(50).await.expect("minted");
+        let last = sequence.last().await.expect("last").expect("minted");
+        mariadb.sql_as_user("TRUNCATE integers");
+        let error = sequence.next(1).await.expect_err("too low");
+        assert_eq!(kind(&error), "other", "{error}");
+        assert!(error.to_string().contains("older copy"), "{error}");
+        sequence.last().await.expect_err("too low");
+        sequence.set_last(last).await.expect("raised");
+        assert!(sequence.next(1).await.expect("minted").first > last);
+    });
+}
+
+/// The first mint makes the row, whoever else does so at the same time.
+#[test]
+fn a_row_is_begun_once() {
+    let mariadb = MariaDb::start();
+    for key in ["first", "second", "third"] {
+        let dsn = mariadb.dsn();
+        let mut minted = run(async move {
+            let mut clients = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let dsn = dsn.clone();
+                clients.spawn(async move {
+                    let sequence = open(MYSQL, &dsn, key).await.expect("opened");
+                    sequence.next(1).await.expect("minted").first
+                });
+            }
+            clients.join_all().await
+        });
+        minted.sort_unstable();
+        assert_eq!(minted, [1, 3, 5, 7, 9, 11, 13, 15]);
+    }
+}
+
 #[test]
 fn users_need_the_right_password_and_rights() {
     let mariadb = MariaDb::start();

@@ -63,3 +63,35 @@ fn ports_of(scheme: &str) -> &'static [u16] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where the engine is in a composed component.
+    #[tokio::test]
+    async fn hosts_of_sentinels_are_allowed_at_any_port() {
+        let dsn = "redis+sentinel://127.0.0.1,127.0.0.3:5000/name";
+        for source in [
+            Source::Builtin(Builtin::Redis),
+            Source::File("x.wasm".into()),
+        ] {
+            let grant = grant(&source, dsn).expect("a DSN");
+            for (address, allowed) in [
+                ("127.0.0.1:26379", true),
+                ("127.0.0.1:6379", true),
+                ("127.0.0.3:6400", true),
+                ("127.0.0.2:26379", false),
+            ] {
+                let address = address.parse().expect("an address");
+                assert_eq!(grant.allows(address).await, allowed, "{source} {address}");
+            }
+        }
+        let plain = grant(&Source::Builtin(Builtin::Redis), "redis://127.0.0.1").expect("a DSN");
+        assert!(
+            !plain
+                .allows("127.0.0.1:26379".parse().expect("an address"))
+                .await
+        );
+    }
+}

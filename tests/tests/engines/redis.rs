@@ -80,7 +80,8 @@ fn wait_asks_for_acknowledgements() {
     let alone = format!("{}?wait=1&timeout=1s", primary.dsn());
     assert_fails(mint(REDIS, &alone, "k"), "unavailable", &["replica"]);
     let _replica = replica_of(&primary);
-    let minted = mint(REDIS, &alone, "k").expect("acknowledged");
+    let patient = format!("{}?wait=1&timeout=30s", primary.dsn());
+    let minted = mint(REDIS, &patient, "k").expect("acknowledged");
     assert!(
         minted >= 4,
         "what was not acknowledged is skipped: {minted}"

@@ -52,6 +52,7 @@ fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     early.go_on(RESUMES);
     // It calls itself primary until the Sentinels have seen to it, some seconds later.
     primary.start_again();
+    let returned_with: Option<i64> = primary.query(&["GET", "k"]);
     let new = replicas.iter().find(|replica| replica.port() == new);
     let new = new.expect("one of the replicas");
     new.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
@@ -59,6 +60,14 @@ fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     early.go_on(RESUMES);
     early.mint_more(20);
     late.mint_more(20);
+    let mark: Option<i64> = primary.query(&["GET", "k"]);
+    // Only then is that its own: a replica has what it is sent.
+    if primary
+        .query::<String>(&["INFO", "replication"])
+        .contains("role:master")
+    {
+        assert_eq!(mark, returned_with, "the old primary was minted from");
+    }
 
     let (mut history, mut failures) = early.finish();
     let (others, more) = late.finish();

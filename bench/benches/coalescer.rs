@@ -3,27 +3,47 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use futures::future::join_all;
 use intd::{Coalescer, Driver, Error, Source, Span};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use tokio::runtime::Builder;
 
 /// Adds, after everybody else who is ready had a turn: as if something were asked.
+#[derive(Clone, Default)]
+struct Adder(Arc<State>);
+
 #[derive(Default)]
-struct Adder {
+struct State {
     mark: AtomicI64,
     calls: AtomicUsize,
 }
 
 impl Source for Adder {
-    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
-        tokio::task::yield_now().await;
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let by = 2 * i64::from(count);
-        let below = self.mark.fetch_add(by, Ordering::Relaxed);
-        Ok(Span {
-            first: below + 2,
-            step: 2,
-            count,
+    type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+    fn next(&self, _lane: usize, count: u32) -> Self::Call<Span> {
+        let state = Arc::clone(&self.0);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            state.calls.fetch_add(1, Ordering::Relaxed);
+            let by = 2 * i64::from(count);
+            let below = state.mark.fetch_add(by, Ordering::Relaxed);
+            Ok(Span {
+                first: below + 2,
+                step: 2,
+                count,
+            })
         })
+    }
+
+    fn last(&self) -> Self::Call<Option<i64>> {
+        let last = self.0.mark.load(Ordering::Relaxed);
+        Box::pin(async move { Ok(Some(last)) })
+    }
+
+    fn set_last(&self, value: i64) -> Self::Call<()> {
+        self.0.mark.fetch_max(value, Ordering::Relaxed);
+        Box::pin(async { Ok(()) })
     }
 
     fn spawn(driver: Driver<Self>) {
@@ -45,7 +65,7 @@ fn coalescer(c: &mut Criterion) {
         let firsts: Vec<_> = minted.iter().map(|span| span.first).collect();
         let expected: Vec<_> = (1..=waiters as i64).map(|n| 2 * n).collect();
         assert_eq!(firsts, expected, "in the order they came, none twice");
-        let calls = coalescer.source().calls.load(Ordering::Relaxed);
+        let calls = coalescer.source().0.calls.load(Ordering::Relaxed);
         assert!(calls <= 2, "{waiters} waiters took {calls} calls");
         group.throughput(Throughput::Elements(waiters as u64));
         group.bench_function(BenchmarkId::from_parameter(waiters), |b| {

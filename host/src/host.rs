@@ -6,8 +6,9 @@ use crate::cache::Cache;
 use crate::client::Client;
 use crate::embedded::Store;
 use crate::keyvalue::KeyValue;
+use crate::meter::Clock;
 use crate::settings::Settings;
-use crate::state::{Limits, State, TICK};
+use crate::state::{Limits, Rights, State, TICK};
 use engine_dsn::Address;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,7 +32,11 @@ pub struct Options {
     /// How long one call may take in all, after which the instance is thrown away. It should
     /// exceed the deadlines of the engines themselves. Default 60 s.
     pub patience: Duration,
-    /// The most calls that wait in one sequence. Default 100 000.
+    /// How long a call may wait for the calls before it, where several sequences share an instance;
+    /// then it is not made, and fails with [`Error::Unavailable`]. Default 5 s.
+    pub wait: Duration,
+    /// The most calls of each kind that wait in one sequence: of `next`, of `last` and of `set_last`. As
+    /// many again may be under way, those included that nobody waits for any more. Default 100 000.
     pub queue: usize,
     /// The most calls that one sequence may have under way in its backend, each in an instance of its
     /// own. Default: as many as pay with that engine, and 1 for components that are not built in, since
@@ -55,6 +60,7 @@ impl Default for Options {
             memory: 64 << 20,
             compute: Duration::from_secs(1),
             patience: Duration::from_secs(60),
+            wait: Duration::from_secs(5),
             queue: 100_000,
             calls: None,
             instances: 100,
@@ -74,6 +80,7 @@ struct Inner {
     linker: Linker<State>,
     cache: Option<Cache>,
     client: Client,
+    clock: Clock,
     options: Options,
     /// The embedded store, while anybody has it open.
     store: Mutex<Option<Store>>,
@@ -92,6 +99,7 @@ impl Host {
             linker,
             cache: options.cache.clone().map(Cache::new),
             client: Client::new(),
+            clock: Clock::default(),
             options,
             store: Mutex::new(None),
         });
@@ -108,12 +116,19 @@ impl Host {
         &self.inner.linker
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.inner.client
-    }
-
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// A store for an instance with these rights. It has to be driven in its [`State::meter`].
+    pub(crate) fn state(&self, rights: &Rights) -> wasmtime::Store<State> {
+        let Inner {
+            engine,
+            client,
+            clock,
+            ..
+        } = &*self.inner;
+        State::store(engine, rights, self.limits(), client, clock)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -210,6 +225,7 @@ fn tick(host: Weak<Inner>) {
         .name("guest-clock".into())
         .spawn(move || {
             while let Some(inner) = host.upgrade() {
+                inner.clock.tick();
                 inner.engine.increment_epoch();
                 drop(inner);
                 std::thread::sleep(TICK);

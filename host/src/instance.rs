@@ -4,14 +4,16 @@ use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
 use crate::bindings::engine::{EngineProvider, EngineProviderPre};
 use crate::component::Source;
+use crate::meter::Meter;
 use crate::rights::grant;
 use crate::state::{OVERRUN, Rights, State};
 use crate::{Error, Host};
 use intd::Lattice;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as Shortly, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as Shortly, MutexGuard as ShortGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 use wasmtime::component::{Accessor, ResourceAny};
 
 /// An engine that is ready to be instantiated, with all that its instances are given.
@@ -45,13 +47,9 @@ impl Provider {
     }
 
     async fn instantiate(&self) -> Result<Live, Error> {
-        let mut store = State::store(
-            self.host.engine(),
-            &self.rights,
-            self.host.limits(),
-            self.host.client(),
-        );
-        let provider = within(self.host.options().patience, async {
+        let mut store = self.host.state(&self.rights);
+        let meter = store.data().meter();
+        let provider = within(self.host.options().patience, &meter, async {
             Ok(self.pre.instantiate_async(&mut store).await)
         })
         .await?;
@@ -78,7 +76,6 @@ impl Provider {
 pub(crate) struct Instance {
     provider: Arc<Provider>,
     live: Mutex<Option<Live>>,
-    failures: Shortly<Failures>,
     /// Sequences that nobody needs any more.
     closed: Shortly<Vec<Id>>,
 }
@@ -89,14 +86,43 @@ pub(crate) type Id = usize;
 /// What a sequence is to be opened with, and under which name it is found again.
 pub(crate) struct Opening {
     pub(crate) id: Id,
-    pub(crate) config: wit::Config,
+    config: wit::Config,
+    failures: Shortly<Failures>,
 }
 
-/// How often the backend could not serve, and the last reason.
+/// How often the backend could not serve a sequence, and the last reason.
 #[derive(Default)]
 struct Failures {
     count: u64,
     reason: String,
+}
+
+impl Opening {
+    pub(crate) fn new(id: Id, config: wit::Config) -> Self {
+        Self {
+            id,
+            config,
+            failures: Shortly::default(),
+        }
+    }
+
+    fn failures(&self) -> u64 {
+        shortly(&self.failures).count
+    }
+
+    fn fail(&self, reason: &str) {
+        let mut failures = shortly(&self.failures);
+        failures.count = failures.count.wrapping_add(1);
+        reason.clone_into(&mut failures.reason);
+    }
+
+    fn failed_since(&self, count: u64) -> Result<(), Error> {
+        let failures = shortly(&self.failures);
+        match failures.count == count {
+            true => Ok(()),
+            false => Err(Error::Unavailable(failures.reason.clone())),
+        }
+    }
 }
 
 struct Live {
@@ -116,7 +142,6 @@ impl Instance {
         Self {
             provider,
             live: Mutex::default(),
-            failures: Shortly::default(),
             closed: Shortly::default(),
         }
     }
@@ -158,11 +183,7 @@ impl Instance {
         opening: &Opening,
         work: impl AsyncFnOnce(&mut Live, Open) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let failures = shortly(&self.failures).count;
-        let mut slot = self.live.lock().await;
-        // Whoever waited while the backend was found unable to serve is told so, instead of finding
-        // out in turn: deadlines that add up would be none.
-        self.failed_since(failures)?;
+        let mut slot = self.turn(opening).await?;
         // Taken out, so that a call given up half-way leaves no half-used instance behind.
         let mut live = match slot.take() {
             Some(live) => live,
@@ -176,11 +197,32 @@ impl Instance {
         .await;
         match &done {
             Err(Error::Broken(_)) => return done,
-            Err(Error::Unavailable(reason)) => self.fail(reason),
+            Err(Error::Unavailable(reason)) => opening.fail(reason),
             _ => {}
         }
         *slot = Some(live);
         done
+    }
+
+    /// Waits until no other call is under way, in the order in which calls came.
+    ///
+    /// Other sequences may have calls that fail one after the other, each after its own deadline, so
+    /// there is a limit to that. What failed for another sequence says nothing about this one. What
+    /// failed meanwhile for the same one does, so that its deadlines do not add up.
+    async fn turn(&self, opening: &Opening) -> Result<MutexGuard<'_, Option<Live>>, Error> {
+        if let Ok(slot) = self.live.try_lock() {
+            return Ok(slot);
+        }
+        let failures = opening.failures();
+        let most = self.provider.host.options().wait;
+        let slot = timeout(most, self.live.lock()).await.map_err(|_| {
+            Error::Unavailable(format!(
+                "the calls before this one took longer than {most:?}, so it was not made; is the \
+                 backend overloaded?"
+            ))
+        })?;
+        opening.failed_since(failures)?;
+        Ok(slot)
     }
 
     async fn opened(&self, live: &mut Live, opening: &Opening) -> Result<Open, Error> {
@@ -221,7 +263,8 @@ impl Instance {
         for id in closed {
             if let Some(open) = live.sequences.remove(&id) {
                 live.store.data_mut().new_call();
-                within(self.provider.host.options().patience, async {
+                let meter = live.store.data().meter();
+                within(self.provider.host.options().patience, &meter, async {
                     Ok(open.sequence.resource_drop_async(&mut live.store).await)
                 })
                 .await?;
@@ -237,41 +280,30 @@ impl Instance {
     ) -> Result<T, Error> {
         crate::runtime::note();
         live.store.data_mut().new_call();
+        let meter = live.store.data().meter();
         let guest = live.provider.artisanal_integers_engine();
         within(
             self.provider.host.options().patience,
+            &meter,
             live.store
                 .run_concurrent(async |accessor| call(guest, accessor).await),
         )
         .await
     }
-
-    fn fail(&self, reason: &str) {
-        let mut failures = shortly(&self.failures);
-        failures.count = failures.count.wrapping_add(1);
-        reason.clone_into(&mut failures.reason);
-    }
-
-    fn failed_since(&self, count: u64) -> Result<(), Error> {
-        let failures = shortly(&self.failures);
-        match failures.count == count {
-            true => Ok(()),
-            false => Err(Error::Unavailable(failures.reason.clone())),
-        }
-    }
 }
 
 /// Nothing is half done between any two statements that could panic.
-fn shortly<T>(lock: &Shortly<T>) -> MutexGuard<'_, T> {
+fn shortly<T>(lock: &Shortly<T>) -> ShortGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a call: for its answer, a trap, or the end of patience.
 async fn within<T>(
     patience: Duration,
+    meter: &Meter,
     call: impl Future<Output = wasmtime::Result<wasmtime::Result<T>>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(patience, call).await {
+    match timeout(patience, meter.run(call)).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error)) | Err(error)) => Err(trapped(&error)),
         Err(_) => Err(Error::Broken(format!(

@@ -33,6 +33,7 @@ pub mod embedded;
 mod host;
 mod instance;
 mod keyvalue;
+mod meter;
 mod network;
 mod rights;
 pub mod runtime;

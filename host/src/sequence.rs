@@ -7,7 +7,6 @@ use crate::{Builtin, Error, Host};
 use intd::{Coalescer, Driver, Lattice, Span};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 
 /// How to reach one sequence. Only `dsn` has no default that suits every engine.
@@ -37,7 +36,11 @@ impl Default for Config {
 /// A sequence that any number of tasks may share; clones are the same sequence.
 ///
 /// Calls of [`Sequence::next`] that arrive while one is under way are gathered and answered by one
-/// round trip to the backend, in the order they arrived.
+/// round trip to the backend, in the order they arrived. So are those of [`Sequence::last`], and those of
+/// [`Sequence::set_last`], each with a queue of its own ([`Options::queue`](crate::Options::queue)).
+///
+/// A call to the backend runs to its end when nobody waits for it any more, since an instance that is
+/// dropped in the middle of one has to be started anew. Until then it counts as under way.
 #[derive(Clone)]
 pub struct Sequence {
     coalescer: Coalescer<Worker>,
@@ -101,7 +104,7 @@ impl Host {
             increment: config.increment,
             offset: config.offset,
         };
-        let opening = Opening { id, config };
+        let opening = Opening::new(id, config);
         // A bad configuration must be told now, not at the first mint.
         let lattice = lanes.first.open(&opening).await?;
         let worker = Worker(Arc::new(Inner {
@@ -138,18 +141,7 @@ impl Sequence {
     /// # Errors
     /// As [`Sequence::next`].
     pub async fn last(&self) -> Result<Option<i64>, Error> {
-        self.coalescer
-            .source()
-            .finish(async |worker| {
-                worker
-                    .lanes
-                    .first
-                    .call(&worker.opening, async |guest, accessor, sequence| {
-                        guest.sequence().call_last(accessor, sequence).await
-                    })
-                    .await
-            })
-            .await
+        self.coalescer.last().await
     }
 
     /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
@@ -157,21 +149,7 @@ impl Sequence {
     /// # Errors
     /// [`Error::TooSmall`] with the current value, else as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
-        self.coalescer
-            .source()
-            .finish(async move |worker| {
-                worker
-                    .lanes
-                    .first
-                    .call(&worker.opening, async |guest, accessor, sequence| {
-                        guest
-                            .sequence()
-                            .call_set_last(accessor, sequence, value)
-                            .await
-                    })
-                    .await
-            })
-            .await
+        self.coalescer.set_last(value).await
     }
 
     /// Which integers it mints.
@@ -198,34 +176,6 @@ impl intd::Sequence for Sequence {
     }
 }
 
-/// A call that runs to its end also when nobody waits for it any more: an instance that is
-/// dropped in the middle of a call would have to be started anew, and with it what it remembers.
-struct Finish<F: Future<Output: Send> + Send + 'static> {
-    call: Option<Pin<Box<F>>>,
-    runtime: Handle,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Future for Finish<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(call) = &mut self.call else {
-            return Poll::Pending;
-        };
-        let output = ready!(call.as_mut().poll(context));
-        self.call = None;
-        Poll::Ready(output)
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for Finish<F> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.runtime.spawn(call);
-        }
-    }
-}
-
 /// Makes the calls of one sequence.
 #[derive(Clone)]
 struct Worker(Arc<Inner>);
@@ -235,7 +185,7 @@ struct Inner {
     opening: Opening,
     /// What the first instance said; every later one has the same configuration.
     lattice: Lattice,
-    /// Where calls are finished that nobody waits for any more.
+    /// Where the calls run for which several wait, and those that nobody waits for any more.
     runtime: Handle,
 }
 
@@ -283,8 +233,11 @@ fn on(lattice: Lattice, span: &Span) -> bool {
 }
 
 impl intd::Source for Worker {
-    fn next(&self, lane: usize, count: u32) -> impl Future<Output = Result<Span, Error>> {
-        self.finish(async move |worker| {
+    type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+    fn next(&self, lane: usize, count: u32) -> Self::Call<Span> {
+        let worker = self.clone();
+        Box::pin(async move {
             let span = worker
                 .lanes
                 .at(lane)
@@ -302,6 +255,35 @@ impl intd::Source for Worker {
         })
     }
 
+    fn last(&self) -> Self::Call<Option<i64>> {
+        let worker = self.clone();
+        Box::pin(async move {
+            worker
+                .lanes
+                .first
+                .call(&worker.opening, async |guest, accessor, sequence| {
+                    guest.sequence().call_last(accessor, sequence).await
+                })
+                .await
+        })
+    }
+
+    fn set_last(&self, value: i64) -> Self::Call<()> {
+        let worker = self.clone();
+        Box::pin(async move {
+            worker
+                .lanes
+                .first
+                .call(&worker.opening, async |guest, accessor, sequence| {
+                    guest
+                        .sequence()
+                        .call_set_last(accessor, sequence, value)
+                        .await
+                })
+                .await
+        })
+    }
+
     fn lanes(&self) -> usize {
         self.lanes.count()
     }
@@ -310,19 +292,6 @@ impl intd::Source for Worker {
         // Not the ambient one: this may run while a request is dropped outside of it.
         let runtime = driver.source().runtime.clone();
         runtime.spawn(driver.run());
-    }
-}
-
-impl Worker {
-    /// Runs a call of this worker to its end, come what may.
-    fn finish<F: Future<Output: Send> + Send + 'static>(
-        &self,
-        call: impl FnOnce(Self) -> F,
-    ) -> Finish<F> {
-        Finish {
-            call: Some(Box::pin(call(self.clone()))),
-            runtime: self.runtime.clone(),
-        }
     }
 }
 

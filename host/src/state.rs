@@ -3,9 +3,10 @@
 use crate::client::{Client, Hooks};
 use crate::embedded::Store;
 use crate::keyvalue::KeyValue;
+use crate::meter::{Clock, Meter};
 use crate::network::Grant;
 use crate::settings::Settings;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -14,9 +15,6 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// How often the clock of guest code ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
-
-/// A tick that comes so long after the one before it was not missed by computing.
-const LATE: Duration = TICK.saturating_mul(3);
 
 /// How many calls may compute together for as long as one may alone. So many at a time only occur
 /// where each computes for a fraction of a millisecond.
@@ -50,8 +48,7 @@ pub(crate) struct State {
     limits: StoreLimits,
     ticks_spent: u32,
     ticks_allowed: u32,
-    /// When the clock of guest code was last seen to tick.
-    last_tick: Option<Instant>,
+    meter: Meter,
 }
 
 impl State {
@@ -61,6 +58,7 @@ impl State {
         rights: &Rights,
         limits: Limits,
         client: &Client,
+        clock: &Clock,
     ) -> wasmtime::Store<Self> {
         let state = Self {
             // Handles of a guest that leaks them; no engine needs more than a few.
@@ -86,18 +84,16 @@ impl State {
                 .build(),
             ticks_spent: 0,
             ticks_allowed: limits.ticks,
-            last_tick: None,
+            meter: Meter::new(clock.clone()),
         };
         let mut store = wasmtime::Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
-        // Guest code that computes is here at every tick. After a wait it comes here too, once and
-        // late: waiting for I/O is free, also when it is done many times in one call.
+        // Guest code that computes is here at every tick. After a wait it comes here too, once: waiting
+        // is free, for I/O or for other guests of the same thread, also when it is done many times in one
+        // call.
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
-            let now = Instant::now();
-            let late = |last| now.saturating_duration_since(last) > LATE;
-            let waited = state.last_tick.replace(now).is_none_or(late);
-            state.ticks_spent += u32::from(!waited);
+            state.ticks_spent += u32::from(state.meter.took_a_tick());
             if state.ticks_spent > state.ticks_allowed {
                 wasmtime::bail!(
                     "{OVERRUN} of {} ms",
@@ -121,6 +117,11 @@ impl State {
         let crowds = u32::try_from(calls / CROWD).unwrap_or(u32::MAX);
         self.ticks_spent = 0;
         self.ticks_allowed = limits.ticks.saturating_mul(crowds.saturating_add(1));
+    }
+
+    /// In which the store has to be driven.
+    pub(crate) fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     pub(crate) fn keyvalue(&mut self) -> KeyValue<'_> {

@@ -1,16 +1,21 @@
 //! What the host does with a component that does what none should: it is stopped or refused, says so, and
 //! nobody else notices.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use int_host::compose::{Target, compose};
+use int_host::serve::{Endpoint, EndpointOptions};
 use int_host::{Builtin, Config, Error, Host, INTD, Options, Sequence, Source};
 use integration_tests::backend;
 use integration_tests::contract::kind;
 use integration_tests::runtime::run;
 use integration_tests::scratch::Scratch;
 use integration_tests::target;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The component, see `tests/components/misbehaving`.
 fn component() -> Source {
@@ -122,6 +127,32 @@ fn computing_has_a_limit_and_disturbs_nobody() {
     });
 }
 
+/// Each has the thread a quarter of the time.
+#[test]
+fn computing_in_turn_has_a_limit() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut options = options();
+        options.patience = Duration::from_secs(30);
+        let host = Host::new(options).expect("a host");
+        let mut spinning = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let config = Config {
+                dsn: "misbehaving:///spins".to_owned(),
+                ..Config::default()
+            };
+            let sequence = host.open(component(), config).await.expect("open");
+            spinning.spawn(async move { failure(&sequence).await });
+        }
+        for error in spinning.join_all().await {
+            assert_broken(&error, "computed for longer than its limit");
+        }
+    });
+}
+
 #[test]
 fn waiting_has_a_limit() {
     run(async {
@@ -151,6 +182,110 @@ fn callers_beyond_the_queue_are_turned_away_at_once() {
         // if all came at once, one, ten of those, and ten.
         assert!((79..=90).contains(&busy), "{busy} of 100 were turned away");
         assert!(errors.iter().all(|e| matches!(kind(e), "busy" | "broken")));
+    });
+}
+
+/// Two sequences that share an instance, since there are more keys than instances: `bad` and another one.
+async fn open_two(options: Options, habit: &str) -> [Sequence; 2] {
+    let others = (1..Sequence::INSTANCES).map(|n| format!("k{n}"));
+    let keys = ["bad".to_owned()].into_iter().chain(others);
+    let config = Config {
+        dsn: format!("misbehaving:///{habit}"),
+        ..Config::default()
+    };
+    let host = Host::new(options).expect("a host");
+    let keys = keys.chain(["good".to_owned()]);
+    let opened = host.open_keys(component(), config, keys).await;
+    let mut opened = opened.unwrap_or_else(|e| panic!("{habit}: {e}"));
+    [opened.swap_remove(0), opened.swap_remove(0)]
+}
+
+#[test]
+fn a_key_that_fails_does_not_fail_others_of_its_instance() {
+    run(async {
+        let [bad, good] = open_two(options(), "one-fails").await;
+        for first in [2, 4] {
+            let (failed, minted) = tokio::join!(biased; bad.next(1), good.next(1));
+            let error = failed.expect_err("it cannot be served");
+            assert_eq!(kind(&error), "unavailable", "{error}");
+            assert!(error.to_string().contains("cannot be served"), "{error}");
+            assert_eq!(minted.expect("it waited, and was served").first, first);
+        }
+    });
+}
+
+#[test]
+fn waiting_for_others_of_the_instance_has_a_limit() {
+    run(async {
+        let mut options = options();
+        options.wait = Duration::from_millis(200);
+        let [bad, good] = open_two(options, "one-waits").await;
+        let (failed, waited) = tokio::join!(biased; bad.next(1), good.next(1));
+        assert_broken(&failed.expect_err("it waits"), "did not answer within 3 s");
+        let error = waited.expect_err("it does not wait for that");
+        assert_eq!(kind(&error), "unavailable", "{error}");
+        assert!(error.to_string().contains("longer than 200ms"), "{error}");
+        assert_eq!(good.next(1).await.expect("its turn").first, 2);
+    });
+}
+
+/// What the HTTP endpoint, composed with the component, answers.
+async fn call(endpoint: &Endpoint, path: &str) -> Result<u16, Error> {
+    let body = Empty::<Bytes>::new()
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    let request = http::Request::builder().uri(format!("http://x{path}"));
+    let request = request.body(body).expect("a request");
+    Ok(endpoint.call(request).await?.status().as_u16())
+}
+
+#[test]
+fn requests_that_went_away_count_until_the_component_is_done_with_them() {
+    const REQUESTS: usize = 10;
+    let Source::File(file) = component() else {
+        panic!("it is a file");
+    };
+    let engine = std::fs::read(file).expect("a component");
+    let scratch = Scratch::new("composed");
+    let file = scratch.join("composed.wasm");
+    let composed = compose(&engine, Target::Spin).expect("composed");
+    std::fs::write(&file, composed).expect("written");
+    run(async {
+        let mut settings = EndpointOptions::default();
+        let dsn = "misbehaving:///waits".to_owned();
+        settings.settings = BTreeMap::from([("dsn".to_owned(), dsn)]);
+        settings.requests = REQUESTS;
+        settings.patience = Duration::from_secs(5);
+        let host = Host::new(options()).expect("a host");
+        let endpoint = host.endpoint(&Source::File(file), settings);
+        let endpoint = endpoint.expect("an endpoint");
+        let mut left = 0;
+        loop {
+            let mut request = Box::pin(call(&endpoint, "/"));
+            let answer = tokio::time::timeout(Duration::ZERO, &mut request).await;
+            if answer.is_ok() {
+                assert_eq!(answer, Ok(Err(Error::Busy)));
+                break;
+            }
+            // Requests begin in the order they came: now that one did.
+            match call(&endpoint, "/ping").await {
+                Ok(status) => assert_eq!(status, 200),
+                Err(error) => {
+                    assert_eq!(error, Error::Busy);
+                    break;
+                }
+            }
+            left += 1;
+            assert!(left <= REQUESTS, "{left} requests are in flight");
+        }
+        assert!(left >= REQUESTS - 1, "{left}");
+        // They do not count for ever.
+        let end = Instant::now() + Duration::from_secs(60);
+        while call(&endpoint, "/ping").await == Err(Error::Busy) {
+            assert!(Instant::now() < end, "it is still busy");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(call(&endpoint, "/ping").await, Ok(200));
     });
 }
 

@@ -14,27 +14,51 @@
 //! lets everything else that is ready run once: on a busy server others come in that moment. As
 //! soon as there is a queue, a [`Driver`] works it off in a task of its own, so that no request
 //! depends on the fate of another one; it ends when the queue is empty.
+//!
+//! Requests for the last integer, and those to raise the sequence, gather in the same way, each kind
+//! by itself and with one call in flight: mints never wait in one line with them.
+//!
+//! A call that has begun goes on to its end when those who wait for it went away, and occupies its
+//! place until then. So there are never more calls than places, however many requests come and go.
 
 mod calls;
 mod driver;
+mod gathering;
+mod line;
 mod queue;
+mod rounds;
 
 pub use driver::Driver;
 
 use crate::{Error, MAX_COUNT, Span};
-use futures::channel::oneshot;
+use driver::Abandoned;
+use gathering::Gathering;
+use line::{Answer, Leave};
 use queue::{Entry, Queue};
+use rounds::{Kind, Raises, Reads, Rounds};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-/// Where a coalescer takes its integers from.
+/// The backend of a coalescer.
 pub trait Source: Sized + 'static {
+    /// A call under way. It goes on also when the request that it was made for went away.
+    type Call<T: Send + 'static>: Future<Output = Result<T, Error>> + Unpin + 'static;
+
     /// Mints `count` integers, 1 to [`MAX_COUNT`]. `lane` is one of [`Source::lanes`], from 0.
     ///
-    /// There is never more than one such call in flight on a lane, apart from calls whose future was
-    /// dropped half-way: what those would have brought is lost, and the source stays usable.
-    fn next(&self, lane: usize, count: u32) -> impl Future<Output = Result<Span, Error>>;
+    /// There is never more than one such call in flight on a lane, unless a driver was stopped
+    /// half-way: what its call would have brought is lost, and the source stays usable.
+    fn next(&self, lane: usize, count: u32) -> Self::Call<Span>;
+
+    /// The greatest integer taken before this call ends, and no less than what was taken before it
+    /// began; None before the first one. There is never more than one such call in flight.
+    fn last(&self) -> Self::Call<Option<i64>>;
+
+    /// Raises the sequence to `value`, 0 or more, or fails with [`Error::TooSmall`] when it is past that.
+    /// There is never more than one such call in flight.
+    fn set_last(&self, value: i64) -> Self::Call<()>;
 
     /// How many calls may be in flight at a time. A call must get greater integers than each that
     /// was answered before it began, on whichever lane. Asked once.
@@ -62,9 +86,11 @@ pub struct Coalescer<S: Source> {
 
 struct Shared<S> {
     source: S,
-    /// The most requests that wait while a call is in flight.
+    /// The most requests of each kind that wait while a call is in flight.
     limit: usize,
     queue: Mutex<Queue>,
+    reads: Mutex<Gathering<(), Option<i64>>>,
+    raises: Mutex<Gathering<i64, ()>>,
 }
 
 impl<S: Source> Clone for Coalescer<S> {
@@ -76,8 +102,9 @@ impl<S: Source> Clone for Coalescer<S> {
 }
 
 impl<S: Source> Coalescer<S> {
-    /// A coalescer in which at most `queue_limit` requests wait while calls are in flight, which are
-    /// for no more than as many again, however many lanes there are.
+    /// A coalescer in which at most `queue_limit` requests of each kind wait while calls are in
+    /// flight, which are for no more than as many again, however many lanes there are. Requests that
+    /// went away count until the call that serves them ends.
     pub fn new(source: S, queue_limit: usize) -> Self {
         let queue = Mutex::new(Queue::new(source.lanes()));
         Self {
@@ -85,6 +112,8 @@ impl<S: Source> Coalescer<S> {
                 source,
                 limit: queue_limit,
                 queue,
+                reads: Mutex::default(),
+                raises: Mutex::default(),
             }),
         }
     }
@@ -108,14 +137,41 @@ impl<S: Source> Coalescer<S> {
         let entry = self.shared.lock().enter(count, self.shared.limit);
         match entry {
             Entry::Leader(ticket, lane) => self.lead(ticket, lane, count).await,
-            Entry::First(ticket, lane, reply) => {
-                let waiting = Waiting::new(&self.shared, ticket);
-                S::spawn(Driver::new(Arc::clone(&self.shared), lane));
-                waiting.wait(reply).await
+            Entry::First(ticket, lane, answer) => {
+                let waiting = Waiting::new(&self.shared.queue, ticket);
+                S::spawn(Driver::mints(Arc::clone(&self.shared), lane, None));
+                waiting.wait(answer).await
             }
-            Entry::Queued(ticket, reply) => Waiting::new(&self.shared, ticket).wait(reply).await,
+            Entry::Queued(ticket, answer) => {
+                let waiting = Waiting::new(&self.shared.queue, ticket);
+                waiting.wait(answer).await
+            }
             Entry::Full => Err(Error::Busy),
         }
+    }
+
+    /// The greatest integer taken so far: no less than any that somebody had before this was asked.
+    /// None before the first one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] at once when too many ask, [`Error::Unavailable`] when the driver was stopped
+    /// half-way; otherwise what the source says.
+    pub async fn last(&self) -> Result<Option<i64>, Error> {
+        self.gathered::<Reads>(()).await
+    }
+
+    /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a value below 0; [`Error::TooSmall`] when the sequence is past that
+    /// value, also when somebody raised it there at the same time; otherwise as [`Coalescer::last`].
+    pub async fn set_last(&self, value: i64) -> Result<(), Error> {
+        if value < 0 {
+            return Err(Error::Invalid(format!(
+                "the last integer is {value}; it must be 0 or more"
+            )));
+        }
+        self.gathered::<Raises>(value).await
     }
 
     /// Where the integers come from.
@@ -123,33 +179,67 @@ impl<S: Source> Coalescer<S> {
         &self.shared.source
     }
 
-    /// How many requests were made and not answered yet.
+    /// How many requests were made and not answered yet, those included that went away while a call
+    /// was under way for them.
     pub fn pending(&self) -> usize {
-        self.shared.lock().pending()
+        let mints = self.shared.lock().pending();
+        let reads = lock(&self.shared.reads).pending();
+        mints + reads + lock(&self.shared.raises).pending()
     }
 
     /// What a request does that found nobody.
     async fn lead(&self, ticket: u64, lane: usize, count: u32) -> Result<Span, Error> {
-        let leader = Leader(&self.shared, lane);
+        let mut leader = Leader {
+            shared: &self.shared,
+            lane,
+            call: None,
+        };
         if self.shared.source.is_dear() {
             yield_once().await;
         }
         let joined = self.shared.lock().join(ticket, lane, count);
-        let Some(reply) = joined else {
-            return self.shared.mint(lane, count).await;
+        let Some(answer) = joined else {
+            leader.call = Some((self.shared.source.next(lane, count), count));
+            let given = poll_fn(|context| leader.poll(context)).await;
+            return self.shared.check(lane, count, given);
         };
         // A driver takes over.
         std::mem::forget(leader);
-        let waiting = Waiting::new(&self.shared, ticket);
-        S::spawn(Driver::new(Arc::clone(&self.shared), lane));
-        waiting.wait(reply).await
+        let waiting = Waiting::new(&self.shared.queue, ticket);
+        S::spawn(Driver::mints(Arc::clone(&self.shared), lane, None));
+        waiting.wait(answer).await
+    }
+
+    /// What a request does that shares its answer with others.
+    async fn gathered<K: Kind>(&self, asked: K::Asked) -> Result<K::Answer, Error>
+    where
+        Driver<S>: From<Rounds<S, K>>,
+    {
+        let shared = &self.shared;
+        let entry = lock(K::gathering(shared)).enter(asked, shared.limit);
+        let (ticket, answer, first) = match entry {
+            gathering::Entry::First(ticket, answer) => (ticket, answer, true),
+            gathering::Entry::Queued(ticket, answer) => (ticket, answer, false),
+            gathering::Entry::Full => return Err(Error::Busy),
+        };
+        let waiting = Waiting::new(K::gathering(shared), ticket);
+        if first {
+            S::spawn(Rounds::<S, K>::new(Arc::clone(shared)).into());
+        }
+        waiting.wait(answer).await
     }
 }
 
 impl<S: Source> Shared<S> {
-    /// One call, which has begun on this lane, checked. What comes from a source can be anything.
+    /// One call, which has begun on this lane, checked.
     async fn mint(&self, lane: usize, count: u32) -> Result<Span, Error> {
-        let given = self.source.next(lane, count).await?;
+        let given = self.source.next(lane, count).await;
+        self.check(lane, count, given)
+    }
+
+    /// Checks what a call on this lane gave. What comes from a source can be anything.
+    fn check(&self, lane: usize, count: u32, given: Result<Span, Error>) -> Result<Span, Error> {
+        let given = given?;
         let Some(span) =
             Span::checked(given.first, given.step, given.count).filter(|span| span.count == count)
         else {
@@ -163,52 +253,80 @@ impl<S: Source> Shared<S> {
 }
 
 impl<S> Shared<S> {
-    /// The queue is consistent between any two statements that could panic.
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
+}
+
+/// What is locked is consistent between any two statements that could panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Present while a request makes its call itself, or is about to. However that ends, by an
 /// answer, by a panic or because the future is dropped, those who came meanwhile are taken care of.
-struct Leader<'a, S: Source>(&'a Arc<Shared<S>>, usize);
+struct Leader<'a, S: Source> {
+    shared: &'a Arc<Shared<S>>,
+    lane: usize,
+    /// The call in flight, which is abandoned if this is dropped before it ends.
+    call: Option<Abandoned<S>>,
+}
+
+impl<S: Source> Leader<'_, S> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Span, Error>> {
+        // Taken out: a call that panics is over.
+        let Some((mut call, count)) = self.call.take() else {
+            return Poll::Pending;
+        };
+        let given = Pin::new(&mut call).poll(context);
+        if given.is_pending() {
+            self.call = Some((call, count));
+        }
+        given
+    }
+}
 
 impl<S: Source> Drop for Leader<'_, S> {
     fn drop(&mut self) {
-        let lane = self.0.lock().leave(self.1);
+        let lane = match self.call {
+            // It goes on, and others would make their own calls beside it.
+            Some(_) => Some(self.lane),
+            None => self.shared.lock().leave(self.lane),
+        };
         if let Some(lane) = lane {
-            S::spawn(Driver::new(Arc::clone(self.0), lane));
+            let shared = Arc::clone(self.shared);
+            S::spawn(Driver::mints(shared, lane, self.call.take()));
         }
     }
 }
 
-/// A request in the queue, or in the batch that a driver took from it.
-struct Waiting<'a, S> {
-    shared: &'a Shared<S>,
+/// A request that waits, or that a driver took to serve it.
+struct Waiting<'a, L: Leave> {
+    place: &'a Mutex<L>,
     ticket: u64,
     answered: bool,
 }
 
-impl<'a, S> Waiting<'a, S> {
-    fn new(shared: &'a Shared<S>, ticket: u64) -> Self {
+impl<'a, L: Leave> Waiting<'a, L> {
+    fn new(place: &'a Mutex<L>, ticket: u64) -> Self {
         Self {
-            shared,
+            place,
             ticket,
             answered: false,
         }
     }
 
-    async fn wait(mut self, reply: oneshot::Receiver<Result<Span, Error>>) -> Result<Span, Error> {
-        let result = reply.await;
+    async fn wait(mut self, answer: Answer<L::Answer>) -> Result<L::Answer, Error> {
+        let result = answer.await;
         self.answered = true;
         result.unwrap_or_else(|_| Err(driver::stopped()))
     }
 }
 
-impl<S> Drop for Waiting<'_, S> {
+impl<L: Leave> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if !self.answered {
-            let gone = self.shared.lock().abandon(self.ticket);
+            let gone = lock(self.place).abandon(self.ticket);
             // Dropping it may run code of the executor: not under the lock.
             drop(gone);
         }

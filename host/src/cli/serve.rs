@@ -43,7 +43,7 @@ pub(super) struct Serve {
     /// Which web pages may use it: `*`, or origins like `https://example.com`, separated by commas
     #[arg(long, env = "ARTISANAL_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = SERVER, hide_env_values = true)]
     cors_origin: Option<String>,
-    /// How many requests may wait for one sequence; further ones are answered 503
+    /// How many requests of a kind may wait for one sequence; further ones are answered 503
     #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     queue: u64,
     /// How many calls one sequence may have under way in the backend [default: as many as pay with the engine]

@@ -12,7 +12,6 @@ use http::{Request, Response};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use wasmtime::Store;
@@ -44,7 +43,8 @@ pub struct EndpointOptions {
     pub idle: Option<Duration>,
     /// How long one request may take. Default 30 s.
     pub patience: Duration,
-    /// The most requests in flight; [`Error::Busy`] for further ones. Default 4096.
+    /// The most requests in flight; [`Error::Busy`] for further ones. Those whose clients went away are
+    /// in flight until the component is done with them. Default 4096.
     pub requests: usize,
 }
 
@@ -100,7 +100,8 @@ pub(super) struct Shared {
     pub(super) closed: Shutdown,
     /// For instances: twice as many as take requests, since others end beside those.
     pub(super) places: Arc<Semaphore>,
-    in_flight: AtomicUsize,
+    /// For requests in flight.
+    in_flight: Arc<Semaphore>,
 }
 
 impl Host {
@@ -141,6 +142,7 @@ impl Host {
         }
         let places = options.instances.unwrap_or(1).saturating_mul(2);
         let places = places.clamp(2, Semaphore::MAX_PERMITS);
+        let in_flight = options.requests.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             host: self.clone(),
             pre,
@@ -149,7 +151,7 @@ impl Host {
             queue: Queue::default(),
             closed: Shutdown::new(),
             places: Arc::new(Semaphore::new(places)),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
         });
         Ok(Endpoint(Arc::new(Handle(shared))))
     }
@@ -174,12 +176,17 @@ impl Endpoint {
     /// [`Error::Other`] when it answered with an error of `wasi:http`.
     pub async fn call(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
         let shared = &self.0.0;
-        let _counted = Counted::one_more(shared)?;
+        let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
+            return Err(Error::Busy);
+        };
+        // Before the channel, so that the queue sees that nobody listens to it any more.
+        let mut waiting = Waiting(Some(&shared.queue));
         let (reply, answer) = oneshot::channel();
         let job = Job {
             request,
             reply,
             since: Instant::now(),
+            permit,
         };
         if shared
             .queue
@@ -187,7 +194,9 @@ impl Endpoint {
         {
             self.start_worker();
         }
-        match answer.await {
+        let answer = answer.await;
+        waiting.0 = None;
+        match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is::<ExpirationError>() => Err(Error::Unavailable(format!(
                 "the component did not answer within {:?}",
@@ -218,22 +227,14 @@ impl Endpoint {
 #[error("the component does not start")]
 pub(super) struct Unstarted;
 
-/// A request in flight.
-struct Counted<'a>(&'a AtomicUsize);
+/// A request whose client may go away before there is an answer.
+struct Waiting<'a>(Option<&'a Queue>);
 
-impl<'a> Counted<'a> {
-    fn one_more(shared: &'a Shared) -> Result<Self, Error> {
-        let counted = Self(&shared.in_flight);
-        match counted.0.fetch_add(1, Ordering::Relaxed) < shared.options.requests {
-            true => Ok(counted),
-            false => Err(Error::Busy),
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if let Some(queue) = self.0 {
+            queue.abandon();
+        }
     }
 }
 
@@ -244,13 +245,9 @@ impl Shared {
 
     /// A fresh instance in a store of its own.
     pub(super) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Proxy)> {
-        let mut store = State::store(
-            self.host.engine(),
-            &self.rights,
-            self.host.limits(),
-            self.host.client(),
-        );
-        let proxy = self.pre.instantiate_async(&mut store).await?;
+        let mut store = self.host.state(&self.rights);
+        let meter = store.data().meter();
+        let proxy = meter.run(self.pre.instantiate_async(&mut store)).await?;
         Ok((store, proxy))
     }
 }

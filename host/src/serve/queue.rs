@@ -5,8 +5,8 @@ use http::{Request, Response};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wasmtime_wasi_http::WasiBody;
 
 /// Where the answer of one request goes.
@@ -17,7 +17,14 @@ pub(super) struct Job {
     pub(super) request: Request<WasiBody>,
     pub(super) reply: Reply,
     pub(super) since: Instant,
+    /// Of those for requests in flight. It goes where the request goes, until the component is done
+    /// with it, however early its client went away.
+    pub(super) permit: OwnedSemaphorePermit,
 }
+
+/// Requests that went away are swept out of the queue once there are this many of them, and as many
+/// as there are others.
+const SWEEP: usize = 64;
 
 /// What all instances of one component take their requests from.
 #[derive(Default)]
@@ -32,6 +39,8 @@ struct State {
     workers: usize,
     /// How many workers cannot take more than they have.
     full: usize,
+    /// How many requests went away since the last sweep, in the queue or after they were taken.
+    gone: usize,
 }
 
 impl Queue {
@@ -84,6 +93,26 @@ impl Queue {
             // Several pushes may have been told as one.
             self.pushed.notify_one();
         }
+    }
+
+    /// Takes note that a request went away. When that is worth it, those that are still in the queue
+    /// are dropped, with their permits: who takes them may be busy for a long time.
+    pub(super) fn abandon(&self) {
+        let gone: VecDeque<_> = {
+            let mut state = self.lock();
+            state.gone += 1;
+            if state.gone < SWEEP || state.gone * 2 < state.waiting.len() {
+                return;
+            }
+            state.gone = 0;
+            let (gone, waiting) = std::mem::take(&mut state.waiting)
+                .into_iter()
+                .partition(|job| job.reply.is_canceled());
+            state.waiting = waiting;
+            gone
+        };
+        // Not under the lock: bodies may run code of the connection when they are dropped.
+        drop(gone);
     }
 
     /// Gives back what was taken and not begun, to be the first to be taken again.
@@ -171,6 +200,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use http_body_util::{BodyExt, Empty};
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
 
     type Answer = oneshot::Receiver<Result<Response<WasiBody>, wasmtime::Error>>;
 
@@ -180,11 +211,13 @@ mod tests {
             .map_err(|never| match never {})
             .boxed_unsync();
         let request = Request::builder().uri(path).body(body).unwrap();
+        let permits = Arc::new(Semaphore::new(1));
         (
             Job {
                 request,
                 reply,
                 since: Instant::now(),
+                permit: permits.try_acquire_owned().unwrap(),
             },
             answer,
         )
@@ -259,6 +292,19 @@ mod tests {
         queue.give_back(&mut jobs);
         assert!(jobs.is_empty());
         assert_eq!(take(&queue, 9), ["/0", "/1", "/2"]);
+    }
+
+    /// Nobody takes anything meanwhile, as when the only instance is held up.
+    #[test]
+    fn requests_that_went_away_do_not_pile_up() {
+        let queue = Queue::default();
+        let (_, _stays) = push(&queue, "/stays", 1);
+        for _ in 0..100_000 {
+            drop(push(&queue, "/leaves", 1));
+            queue.abandon();
+            assert!(queue.lock().waiting.len() <= 2 * SWEEP);
+        }
+        assert_eq!(take(&queue, 9), ["/stays"]);
     }
 
     #[test]

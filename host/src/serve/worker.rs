@@ -119,24 +119,24 @@ async fn handle(
         Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
         Proxy::P2(guest) => *guest.wasi_http_incoming_handler().func_handle().func(),
     };
-    store
-        .run_concurrent(async |accessor| {
-            let jobs = VecDeque::from([first]);
-            Instance {
-                shared,
-                accessor,
-                proxy,
-                function,
-                jobs,
-                begun: 0,
-                late: false,
-                full,
-                retire: Some(retire),
-            }
-            .run(pulse)
-            .await
-        })
-        .await?
+    let meter = store.data().meter();
+    let instance = store.run_concurrent(async |accessor| {
+        let jobs = VecDeque::from([first]);
+        Instance {
+            shared,
+            accessor,
+            proxy,
+            function,
+            jobs,
+            begun: 0,
+            late: false,
+            full,
+            retire: Some(retire),
+        }
+        .run(pulse)
+        .await
+    });
+    meter.run(instance).await?
 }
 
 /// Tells a worker that its instance takes no further requests.
@@ -253,7 +253,12 @@ impl<'a> Instance<'a> {
                 job.reply,
             )
         })?;
-        Ok(prepared.run(accessor, sleep(left)))
+        let permit = job.permit;
+        Ok(async move {
+            let in_time = prepared.run(accessor, sleep(left)).await;
+            drop(permit);
+            in_time
+        })
     }
 }
 

@@ -1,17 +1,78 @@
 //! Works off the queue.
 
 use super::queue::Waiter;
+use super::rounds::{Raises, Reads, Rounds};
 use super::{Shared, Source, yield_once};
 use crate::{Error, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Serves the requests of one coalescer, batch after batch, until nobody waits or other drivers
-/// are enough.
+/// Serves the requests of one coalescer that are of the same kind, batch after batch, until nobody
+/// waits or other drivers are enough.
 ///
 /// When it is dropped before that, or panics because its source does, everybody who waits gets
 /// an error, and the next request starts afresh.
-pub struct Driver<S: Source> {
+pub struct Driver<S: Source>(Work<S>);
+
+enum Work<S: Source> {
+    Mint(Mints<S>, Option<Abandoned<S>>),
+    Read(Rounds<S, Reads>),
+    Raise(Rounds<S, Raises>),
+}
+
+/// A call for so many integers that nobody waits for any more.
+pub(super) type Abandoned<S> = (<S as Source>::Call<Span>, u32);
+
+impl<S: Source> Driver<S> {
+    /// Serves those who wait for integers, on a lane that was taken for it. An abandoned call goes on
+    /// all the same, so it keeps its lane until it ends.
+    pub(super) fn mints(
+        shared: Arc<Shared<S>>,
+        lane: usize,
+        abandoned: Option<Abandoned<S>>,
+    ) -> Self {
+        let work = Mints {
+            shared,
+            lane,
+            batch: VecDeque::new(),
+            done: false,
+        };
+        Self(Work::Mint(work, abandoned))
+    }
+
+    /// Where the integers come from.
+    pub fn source(&self) -> &S {
+        match &self.0 {
+            Work::Mint(work, _) => &work.shared.source,
+            Work::Read(work) => work.source(),
+            Work::Raise(work) => work.source(),
+        }
+    }
+
+    /// Serves everybody who waits, and those who come meanwhile.
+    pub async fn run(self) {
+        match self.0 {
+            Work::Mint(work, abandoned) => work.run(abandoned).await,
+            Work::Read(work) => work.run().await,
+            Work::Raise(work) => work.run().await,
+        }
+    }
+}
+
+impl<S: Source> From<Rounds<S, Reads>> for Driver<S> {
+    fn from(work: Rounds<S, Reads>) -> Self {
+        Self(Work::Read(work))
+    }
+}
+
+impl<S: Source> From<Rounds<S, Raises>> for Driver<S> {
+    fn from(work: Rounds<S, Raises>) -> Self {
+        Self(Work::Raise(work))
+    }
+}
+
+/// Serves those who wait for integers.
+struct Mints<S: Source> {
     shared: Arc<Shared<S>>,
     /// The lane of its calls.
     lane: usize,
@@ -19,24 +80,14 @@ pub struct Driver<S: Source> {
     done: bool,
 }
 
-impl<S: Source> Driver<S> {
-    /// A driver on a lane that was taken for it.
-    pub(super) fn new(shared: Arc<Shared<S>>, lane: usize) -> Self {
-        Self {
-            shared,
-            lane,
-            batch: VecDeque::new(),
-            done: false,
+impl<S: Source> Mints<S> {
+    async fn run(mut self, abandoned: Option<Abandoned<S>>) {
+        if let Some((call, count)) = abandoned {
+            let given = call.await;
+            // Its integers are lost. What comes later is still compared with them.
+            let _ = self.shared.check(self.lane, count, given);
+            self.shared.lock().calls.end(self.lane);
         }
-    }
-
-    /// Where the integers come from.
-    pub fn source(&self) -> &S {
-        &self.shared.source
-    }
-
-    /// Serves everybody who waits, and those who come meanwhile.
-    pub async fn run(mut self) {
         loop {
             self.linger().await;
             let sum = self.shared.lock().gather(self.lane, &mut self.batch);
@@ -83,7 +134,7 @@ impl<S: Source> Driver<S> {
         let mut left = Some(span);
         for waiter in self.batch.drain(..) {
             // `mint` saw to it that there are as many integers as were asked for.
-            let answer = match left.map(|span| span.split(waiter.count)) {
+            let answer = match left.map(|span| span.split(waiter.asked)) {
                 Some((front, rest)) => {
                     left = rest;
                     Ok(front)
@@ -99,7 +150,7 @@ impl<S: Source> Driver<S> {
     /// every greater one: sequences do not go back.
     async fn one_by_one(&mut self) {
         let mut refused: Option<(u32, Error)> = None;
-        while let Some(count) = self.batch.front().map(|waiter| waiter.count) {
+        while let Some(count) = self.batch.front().map(|waiter| waiter.asked) {
             let answer = match &refused {
                 Some((least, error)) if count >= *least => Err(error.clone()),
                 _ => self.again(count).await,
@@ -126,15 +177,15 @@ impl<S: Source> Driver<S> {
     }
 }
 
-impl<S: Source> Drop for Driver<S> {
+impl<S: Source> Drop for Mints<S> {
     fn drop(&mut self) {
         if self.done {
             return;
         }
         let queued = self.shared.lock().give_up(self.lane);
         self.refuse(&stopped());
-        for reply in queued {
-            let _ = reply.send(Err(stopped()));
+        for waiter in queued {
+            let _ = waiter.reply.send(Err(stopped()));
         }
     }
 }

@@ -1,22 +1,15 @@
-//! Who waits, in the order they came.
+//! Who waits for integers, in the order they came.
 
 use super::calls::Calls;
-use crate::{Error, MAX_COUNT, Span};
-use futures::channel::oneshot;
+use super::line::{self, Answer, Leave, Line, Reply};
+use crate::{MAX_COUNT, Span};
 use std::collections::VecDeque;
 
-type Reply = oneshot::Sender<Result<Span, Error>>;
-
-/// Forgotten requests are swept out of the queue once there are this many of them, and as many
-/// as there are others.
-const SWEEP: usize = 64;
+/// A request for so many integers, on its way to be served.
+pub(super) type Waiter = line::Waiter<u32, Span>;
 
 pub(super) struct Queue {
-    /// By ascending ticket.
-    places: VecDeque<Place>,
-    /// How many of the places belong to requests that went away.
-    gone: usize,
-    next_ticket: u64,
+    line: Line<u32, Span>,
     /// What is in flight. Where somebody waits, some lane is taken.
     pub(super) calls: Calls,
     /// Whether the latest batch had several requests. Then the next one probably will, and it
@@ -24,38 +17,23 @@ pub(super) struct Queue {
     crowded: bool,
 }
 
-struct Place {
-    ticket: u64,
-    count: u32,
-    /// None once the request went away.
-    reply: Option<Reply>,
-}
-
 /// What a request does after it came.
 pub(super) enum Entry {
     /// See whether others come, and else make the call itself, on this lane.
     Leader(u64, usize),
     /// Start a driver on this lane and wait.
-    First(u64, usize, oneshot::Receiver<Result<Span, Error>>),
+    First(u64, usize, Answer<Span>),
     /// Wait.
-    Queued(u64, oneshot::Receiver<Result<Span, Error>>),
+    Queued(u64, Answer<Span>),
     /// Go away.
     Full,
-}
-
-/// A request that a driver serves.
-pub(super) struct Waiter {
-    pub(super) count: u32,
-    pub(super) reply: Reply,
 }
 
 impl Queue {
     /// A queue in front of so many lanes.
     pub(super) fn new(lanes: usize) -> Self {
         Self {
-            places: VecDeque::new(),
-            gone: 0,
-            next_ticket: 0,
+            line: Line::default(),
             calls: Calls::new(lanes),
             crowded: false,
         }
@@ -66,17 +44,17 @@ impl Queue {
             && !self.crowded
             && let Some(lane) = self.calls.take_lane(1)
         {
-            return Entry::Leader(self.ticket(), lane);
+            return Entry::Leader(self.line.ticket(), lane);
         }
         // Not as many again for each further call: a backend that stalls would fill them all.
         let full = self.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
         if full && !self.calls.are_none() {
             return Entry::Full;
         }
-        let (ticket, reply) = self.push(count);
+        let (ticket, answer) = self.line.push(count);
         match self.further_lane() {
-            Some(lane) => Entry::First(ticket, lane, reply),
-            None => Entry::Queued(ticket, reply),
+            Some(lane) => Entry::First(ticket, lane, answer),
+            None => Entry::Queued(ticket, answer),
         }
     }
 
@@ -90,42 +68,14 @@ impl Queue {
         }
     }
 
-    fn ticket(&mut self) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        ticket
-    }
-
-    fn push(&mut self, count: u32) -> (u64, oneshot::Receiver<Result<Span, Error>>) {
-        let (sender, receiver) = oneshot::channel();
-        let ticket = self.ticket();
-        self.places.push_back(Place {
-            ticket,
-            count,
-            reply: Some(sender),
-        });
-        (ticket, receiver)
-    }
-
     /// Puts the leader in front of those who came after it, if anybody did. Else its call begins.
-    pub(super) fn join(
-        &mut self,
-        ticket: u64,
-        lane: usize,
-        count: u32,
-    ) -> Option<oneshot::Receiver<Result<Span, Error>>> {
+    pub(super) fn join(&mut self, ticket: u64, lane: usize, count: u32) -> Option<Answer<Span>> {
         if self.waiting() == 0 {
             self.calls.begin(lane, 1);
             return None;
         }
         self.calls.end(lane);
-        let (sender, receiver) = oneshot::channel();
-        self.places.push_front(Place {
-            ticket,
-            count,
-            reply: Some(sender),
-        });
-        Some(receiver)
+        Some(self.line.push_front(ticket, count))
     }
 
     /// Ends what the leader began. The lane, when others wait who need a driver on it.
@@ -135,22 +85,6 @@ impl Queue {
             0 => None,
             _ => self.further_lane(),
         }
-    }
-
-    /// Takes back the request of somebody who does not wait any longer; nothing happens when it
-    /// is in flight already. What is returned is to be dropped.
-    pub(super) fn abandon(&mut self, ticket: u64) -> Option<Reply> {
-        let index = self
-            .places
-            .binary_search_by_key(&ticket, |place| place.ticket)
-            .ok()?;
-        let reply = self.places.get_mut(index)?.reply.take()?;
-        self.gone += 1;
-        if self.gone >= SWEEP && self.gone * 2 >= self.places.len() {
-            self.places.retain(|place| place.reply.is_some());
-            self.gone = 0;
-        }
-        Some(reply)
     }
 
     /// Moves the longest-waiting requests to `batch`, as many as one call can serve, begins that
@@ -166,21 +100,11 @@ impl Queue {
             return 0;
         }
         let mut sum = 0;
-        while let Some(place) = self.places.front() {
-            if place.reply.is_some() && sum + place.count > MAX_COUNT {
-                break;
-            }
-            match self.places.pop_front() {
-                Some(Place {
-                    count,
-                    reply: Some(reply),
-                    ..
-                }) => {
-                    sum += count;
-                    batch.push_back(Waiter { count, reply });
-                }
-                _ => self.gone -= 1,
-            }
+        while let Some(count) = self.line.front()
+            && sum + count <= MAX_COUNT
+        {
+            sum += count;
+            batch.extend(self.line.pop());
         }
         if !batch.is_empty() {
             self.calls.begin(lane, batch.len());
@@ -190,13 +114,9 @@ impl Queue {
     }
 
     /// Empties the queue after a driver was stopped.
-    pub(super) fn give_up(&mut self, lane: usize) -> Vec<Reply> {
+    pub(super) fn give_up(&mut self, lane: usize) -> Vec<Waiter> {
         self.calls.leave_lane(lane);
-        self.gone = 0;
-        self.places
-            .drain(..)
-            .filter_map(|place| place.reply)
-            .collect()
+        self.line.take()
     }
 
     /// Whether the next request finds nobody, not even a driver.
@@ -207,11 +127,19 @@ impl Queue {
 
     /// How many requests wait for a call.
     pub(super) fn waiting(&self) -> usize {
-        self.places.len() - self.gone
+        self.line.waiting()
     }
 
     /// How many requests wait for a call or for its end.
     pub(super) fn pending(&self) -> usize {
         self.waiting() + self.calls.requests()
+    }
+}
+
+impl Leave for Queue {
+    type Answer = Span;
+
+    fn abandon(&mut self, ticket: u64) -> Option<Reply<Span>> {
+        self.line.abandon(ticket)
     }
 }

@@ -4,10 +4,12 @@ mod batches;
 mod faults;
 mod lanes;
 mod leaving;
+mod shared;
 
 use super::{Coalescer, Driver, Source};
 use crate::{Error, Span};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -21,6 +23,9 @@ struct Gated {
     dear: bool,
     lanes: usize,
     calls: Mutex<Vec<u32>>,
+    /// Calls of `last`, and values of `set_last`.
+    reads: AtomicUsize,
+    raises: Mutex<Vec<i64>>,
     drivers: AtomicUsize,
     /// Answers that come before the regular ones.
     script: Mutex<VecDeque<Act>>,
@@ -41,6 +46,8 @@ impl Gated {
             dear: true,
             lanes: 1,
             calls: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            raises: Mutex::default(),
             drivers: AtomicUsize::new(0),
             script: Mutex::default(),
         }
@@ -50,21 +57,40 @@ impl Gated {
         self.calls.lock().unwrap().clone()
     }
 
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    fn raises(&self) -> Vec<i64> {
+        self.raises.lock().unwrap().clone()
+    }
+
+    fn mark(&self) -> i64 {
+        self.mark.load(Ordering::SeqCst)
+    }
+
     fn act(&self, act: Act) {
         self.script.lock().unwrap().push_back(act);
     }
 }
 
-impl Source for Arc<Gated> {
-    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
-        self.calls.lock().unwrap().push(count);
+impl Gated {
+    /// What a script makes of a call once the gate lets it through.
+    async fn pass(&self) -> Result<Option<Span>, Error> {
         self.gate.acquire().await.unwrap().forget();
         let act = self.script.lock().unwrap().pop_front();
         match act {
-            Some(Act::Fail(error)) => return Err(error),
-            Some(Act::Give(span)) => return Ok(span),
+            Some(Act::Fail(error)) => Err(error),
+            Some(Act::Give(span)) => Ok(Some(span)),
             Some(Act::Panic) => panic!("on purpose"),
-            None => {}
+            None => Ok(None),
+        }
+    }
+
+    async fn mint(&self, count: u32) -> Result<Span, Error> {
+        self.calls.lock().unwrap().push(count);
+        if let Some(span) = self.pass().await? {
+            return Ok(span);
         }
         let by = i64::from(count);
         let mark = self
@@ -78,6 +104,45 @@ impl Source for Arc<Gated> {
             step: 1,
             count,
         })
+    }
+
+    /// Looks at the mark as soon as it is called, like a backend whose reply is late.
+    async fn read(&self) -> Result<Option<i64>, Error> {
+        let mark = self.mark();
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.pass().await?;
+        Ok(Some(mark).filter(|mark| *mark > 0))
+    }
+
+    async fn raise(&self, value: i64) -> Result<(), Error> {
+        self.raises.lock().unwrap().push(value);
+        self.pass().await?;
+        if value > self.top {
+            return Err(Error::Exhausted("full".into()));
+        }
+        match self.mark.fetch_max(value, Ordering::SeqCst) {
+            mark if mark > value => Err(Error::TooSmall(mark)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Source for Arc<Gated> {
+    type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+    fn next(&self, _lane: usize, count: u32) -> Self::Call<Span> {
+        let source = Arc::clone(self);
+        Box::pin(async move { source.mint(count).await })
+    }
+
+    fn last(&self) -> Self::Call<Option<i64>> {
+        let source = Arc::clone(self);
+        Box::pin(async move { source.read().await })
+    }
+
+    fn set_last(&self, value: i64) -> Self::Call<()> {
+        let source = Arc::clone(self);
+        Box::pin(async move { source.raise(value).await })
     }
 
     fn lanes(&self) -> usize {

@@ -4,6 +4,7 @@ use super::bindings::artisanal::integers::{engine, types};
 use crate::{Coalescer, Driver, Error, Lattice, Sequence, Settings, Source, Span};
 use futures::lock::Mutex;
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ pub(super) struct Engine(Coalescer<Remote>);
 
 impl Engine {
     pub(super) fn new(settings: &Settings, key: &str, queue_limit: usize) -> Self {
-        let remote = Remote {
+        let remote = Remote(Rc::new(Inner {
             config: types::Config {
                 dsn: settings.dsn.0.clone(),
                 key: key.to_owned(),
@@ -22,12 +23,8 @@ impl Engine {
             opened: Mutex::new(None),
             dear: Cell::new(false),
             untimed: Cell::new(0),
-        };
+        }));
         Self(Coalescer::new(remote, queue_limit))
-    }
-
-    async fn sequence(&self) -> Result<Rc<engine::Sequence>, Error> {
-        self.0.source().sequence().await
     }
 }
 
@@ -37,21 +34,23 @@ impl Sequence for Engine {
     }
 
     async fn last(&self) -> Result<Option<i64>, Error> {
-        self.sequence().await?.last().await.map_err(called)
+        self.0.last().await
     }
 
     async fn set_last(&self, value: i64) -> Result<(), Error> {
-        self.sequence().await?.set_last(value).await.map_err(called)
+        self.0.set_last(value).await
     }
 
     async fn lattice(&self) -> Result<Lattice, Error> {
-        let types::Lattice { increment, offset } = self.sequence().await?.lattice();
+        let types::Lattice { increment, offset } = self.0.source().0.sequence().await?.lattice();
         Ok(Lattice { increment, offset })
     }
 }
 
 /// The engine's own sequence, opened by the first request that needs it.
-struct Remote {
+struct Remote(Rc<Inner>);
+
+struct Inner {
     config: types::Config,
     /// Locked while it is being opened. A failure is not kept: the next request tries again.
     opened: Mutex<Option<Rc<engine::Sequence>>>,
@@ -67,7 +66,7 @@ const CHEAP: Duration = Duration::from_micros(20);
 /// One in so many cheap calls is timed.
 const SAMPLE: u32 = 16;
 
-impl Remote {
+impl Inner {
     async fn sequence(&self) -> Result<Rc<engine::Sequence>, Error> {
         let mut opened = self.opened.lock().await;
         if let Some(sequence) = &*opened {
@@ -82,10 +81,8 @@ impl Remote {
             })?;
         Ok(Rc::clone(opened.insert(Rc::new(sequence))))
     }
-}
 
-impl Source for Remote {
-    async fn next(&self, _lane: usize, count: u32) -> Result<Span, Error> {
+    async fn next(&self, count: u32) -> Result<Span, Error> {
         let sequence = self.sequence().await?;
         // To look at the clock twice costs as much as a tenth of a cheap call.
         let untimed = self.untimed.get();
@@ -103,9 +100,35 @@ impl Source for Remote {
         let types::Span { first, step, count } = result.map_err(called)?;
         Ok(Span { first, step, count })
     }
+}
+
+impl Source for Remote {
+    type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
+
+    fn next(&self, _lane: usize, count: u32) -> Self::Call<Span> {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.next(count).await })
+    }
+
+    fn last(&self) -> Self::Call<Option<i64>> {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.sequence().await?.last().await.map_err(called) })
+    }
+
+    fn set_last(&self, value: i64) -> Self::Call<()> {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            inner
+                .sequence()
+                .await?
+                .set_last(value)
+                .await
+                .map_err(called)
+        })
+    }
 
     fn is_dear(&self) -> bool {
-        self.dear.get()
+        self.0.dear.get()
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -26,6 +26,8 @@
 //! | `misbehaving:///off-lattice` | a span in another residue class |
 //! | `misbehaving:///stepless` | a span whose integers are all the same |
 //! | `misbehaving:///lattice` | a lattice with an increment of 0 |
+//! | `misbehaving:///one-fails` | the key `bad` cannot be served, which takes half a second to see |
+//! | `misbehaving:///one-waits` | the key `bad` never returns, waiting for nothing |
 //!
 //! What tries to get out answers the error `denied` with the reason it was given, or, when it
 //! did get out, an `other` that begins with `ESCAPED`.
@@ -38,6 +40,7 @@ use engine_guest::bindings::exports::artisanal::integers::engine::{
 };
 use engine_guest::{Config, Dsn, Error, Span};
 use std::cell::Cell;
+use std::time::Duration;
 
 const STEP: i64 = 2;
 
@@ -51,6 +54,7 @@ impl Guest for Component {
 struct Sequence {
     habit: String,
     to: String,
+    bad: bool,
     mark: Cell<i64>,
 }
 
@@ -63,6 +67,7 @@ impl GuestSequence for Sequence {
         let sequence = Self {
             habit: dsn.path().to_owned(),
             to: dsn.param("to").unwrap_or_default().to_owned(),
+            bad: config.key == "bad",
             mark: Cell::new(0),
         };
         if dsn.param("in") == Some("open") {
@@ -87,7 +92,12 @@ impl GuestSequence for Sequence {
             count,
         };
         Ok(match self.habit.as_str() {
-            "behaves" | "lattice" => good,
+            "one-fails" if self.bad => {
+                std::thread::sleep(Duration::from_millis(500));
+                return Err(Error::Unavailable("this key cannot be served".into()));
+            }
+            "one-waits" if self.bad => std::future::pending().await,
+            "behaves" | "lattice" | "one-fails" | "one-waits" => good,
             "hog" => hog(),
             "spins" => spin(),
             "waits" => std::future::pending().await,

@@ -1,7 +1,7 @@
 //! Requests that go away.
 
-use super::{ask, integers, lead, subject, until, with_lanes};
-use crate::Error;
+use super::{Act, ask, idle, integers, lead, subject, until, with_lanes};
+use crate::{Error, Span};
 use futures::FutureExt;
 use tokio::task::yield_now;
 
@@ -90,15 +90,54 @@ async fn a_lone_request_that_goes_away_leaves_the_others_served() {
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     source.gate.add_permits(1);
-    assert_eq!(second.await.unwrap().unwrap().count, 1);
-    assert_eq!(source.calls(), [5, 1]);
-    // and with nobody waiting the coalescer is idle again
-    let third = lead(&subject, 1).await;
-    third.abort();
-    let _ = third.await;
-    assert_eq!(subject.pending(), 0);
+    until(|| source.calls() == [5, 1]).await;
+    assert_eq!(subject.pending(), 1, "the call of the first one is over");
     source.gate.add_permits(1);
-    assert_eq!(subject.next(1).await.unwrap().count, 1);
+    assert_eq!(integers(&second.await.unwrap().unwrap()), [6]);
+    idle(&subject).await;
+    assert_eq!(subject.pending(), 0);
+}
+
+/// A call that nobody waits for any more keeps its place: requests that come and go make no more calls
+/// than there are lanes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_come_and_go_make_no_calls_beside_each_other() {
+    for lanes in [1, 3] {
+        let (source, subject) = with_lanes(lanes, 0, 10);
+        for _ in 0..1000 {
+            let mut request = Box::pin(subject.next(1));
+            for _ in 0..3 {
+                assert!(request.as_mut().now_or_never().is_none());
+            }
+        }
+        assert!(source.calls().len() <= lanes, "{:?}", source.calls());
+        assert!((1..=lanes).contains(&subject.pending()));
+        let last = ask(&subject, 1).await;
+        source.gate.add_permits(lanes + 1);
+        let lost = i64::try_from(source.calls().len()).unwrap();
+        assert!(last.await.unwrap().unwrap().first <= lost + 1);
+        assert!(source.calls().len() <= lanes + 1);
+        until(|| subject.pending() == 0).await;
+    }
+}
+
+/// What an abandoned call brought is compared with what comes later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_call_is_not_forgotten() {
+    let (source, subject) = subject(0, 10);
+    let first = lead(&subject, 5).await;
+    first.abort();
+    let _ = first.await;
+    source.gate.add_permits(1);
+    idle(&subject).await;
+    source.act(Act::Give(Span {
+        first: 3,
+        step: 1,
+        count: 1,
+    }));
+    source.gate.add_permits(1);
+    let given = subject.next(1).await;
+    assert!(matches!(given, Err(Error::Broken(_))), "{given:?}");
 }
 
 /// Requests come and go at random; those that stay are served, and nothing comes twice.

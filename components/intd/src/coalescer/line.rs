@@ -1,0 +1,191 @@
+//! Requests that wait, in the order they came.
+
+use crate::Error;
+use futures::channel::oneshot;
+use std::collections::VecDeque;
+
+/// Where the answer to one request goes.
+pub(super) type Reply<A> = oneshot::Sender<Result<A, Error>>;
+
+/// Where that request waits for it.
+pub(super) type Answer<A> = oneshot::Receiver<Result<A, Error>>;
+
+/// Places of requests that went away are swept out once there are this many of them, and as many
+/// as there are others.
+const SWEEP: usize = 64;
+
+/// Where requests wait that may go away.
+pub(super) trait Leave {
+    /// What they are answered.
+    type Answer;
+
+    /// Takes back the request of somebody who does not wait any longer; nothing happens when it
+    /// was taken already. What is returned is to be dropped.
+    fn abandon(&mut self, ticket: u64) -> Option<Reply<Self::Answer>>;
+}
+
+/// Requests that ask for a `Q` and are answered with an `A`.
+pub(super) struct Line<Q, A> {
+    /// By ascending ticket.
+    places: VecDeque<Place<Q, A>>,
+    /// How many of the places belong to requests that went away.
+    gone: usize,
+    next_ticket: u64,
+}
+
+struct Place<Q, A> {
+    ticket: u64,
+    asked: Q,
+    /// None once the request went away.
+    reply: Option<Reply<A>>,
+}
+
+/// A request that was taken out of the line to be served.
+pub(super) struct Waiter<Q, A> {
+    pub(super) asked: Q,
+    pub(super) reply: Reply<A>,
+}
+
+impl<Q, A> Default for Line<Q, A> {
+    fn default() -> Self {
+        Self {
+            places: VecDeque::new(),
+            gone: 0,
+            next_ticket: 0,
+        }
+    }
+}
+
+impl<Q, A> Line<Q, A> {
+    /// A ticket for a request that may join the line later, in front of all that come after now.
+    pub(super) fn ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        ticket
+    }
+
+    /// Adds a request at the end.
+    pub(super) fn push(&mut self, asked: Q) -> (u64, Answer<A>) {
+        let (reply, answer) = oneshot::channel();
+        let ticket = self.ticket();
+        self.places.push_back(Place {
+            ticket,
+            asked,
+            reply: Some(reply),
+        });
+        (ticket, answer)
+    }
+
+    /// Adds a request in front. Its ticket must be older than those of all others in the line.
+    pub(super) fn push_front(&mut self, ticket: u64, asked: Q) -> Answer<A> {
+        let (reply, answer) = oneshot::channel();
+        self.places.push_front(Place {
+            ticket,
+            asked,
+            reply: Some(reply),
+        });
+        answer
+    }
+
+    /// What the first request asks for.
+    pub(super) fn front(&mut self) -> Option<&Q> {
+        while let Some(place) = self.places.front()
+            && place.reply.is_none()
+        {
+            self.places.pop_front();
+            self.gone -= 1;
+        }
+        self.places.front().map(|place| &place.asked)
+    }
+
+    /// Takes the first request.
+    pub(super) fn pop(&mut self) -> Option<Waiter<Q, A>> {
+        loop {
+            let place = self.places.pop_front()?;
+            if let Some(reply) = place.reply {
+                return Some(Waiter {
+                    asked: place.asked,
+                    reply,
+                });
+            }
+            self.gone -= 1;
+        }
+    }
+
+    /// Takes all requests.
+    pub(super) fn take(&mut self) -> Vec<Waiter<Q, A>> {
+        std::iter::from_fn(|| self.pop()).collect()
+    }
+
+    /// How many requests wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.places.len() - self.gone
+    }
+}
+
+impl<Q, A> Leave for Line<Q, A> {
+    type Answer = A;
+
+    fn abandon(&mut self, ticket: u64) -> Option<Reply<A>> {
+        let index = self
+            .places
+            .binary_search_by_key(&ticket, |place| place.ticket)
+            .ok()?;
+        let reply = self.places.get_mut(index)?.reply.take()?;
+        self.gone += 1;
+        if self.gone >= SWEEP && self.gone * 2 >= self.places.len() {
+            self.places.retain(|place| place.reply.is_some());
+            self.gone = 0;
+        }
+        Some(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(line: &mut Line<u32, ()>) -> Vec<u32> {
+        line.take().into_iter().map(|waiter| waiter.asked).collect()
+    }
+
+    #[test]
+    fn requests_leave_in_the_order_they_came() {
+        let mut line = Line::default();
+        let early = line.ticket();
+        let _answers: Vec<_> = (1..4).map(|asked| line.push(asked)).collect();
+        let _front = line.push_front(early, 0);
+        assert_eq!(line.front(), Some(&0));
+        assert_eq!(line.waiting(), 4);
+        assert_eq!(line.pop().map(|waiter| waiter.asked), Some(0));
+        assert_eq!(take(&mut line), [1, 2, 3]);
+        assert_eq!(line.front(), None);
+        assert_eq!(line.waiting(), 0);
+    }
+
+    #[test]
+    fn requests_that_went_away_are_not_there_any_more() {
+        let mut line: Line<u32, ()> = Line::default();
+        let tickets: Vec<_> = (0..4).map(|asked| line.push(asked).0).collect();
+        assert!(line.abandon(tickets[0]).is_some());
+        assert!(line.abandon(tickets[2]).is_some());
+        assert!(line.abandon(tickets[2]).is_none(), "it did so before");
+        assert_eq!(line.waiting(), 2);
+        assert_eq!(line.front(), Some(&1));
+        assert_eq!(take(&mut line), [1, 3]);
+        assert!(line.abandon(tickets[3]).is_none(), "it was taken");
+        assert_eq!((line.waiting(), line.gone, line.places.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn requests_that_went_away_take_no_memory() {
+        let mut line: Line<u32, ()> = Line::default();
+        let _stays = line.push(0);
+        for asked in 1..100_000 {
+            let (ticket, _) = line.push(asked);
+            line.abandon(ticket);
+            assert!(line.places.len() <= 2 * SWEEP);
+        }
+        assert_eq!(line.waiting(), 1);
+    }
+}

@@ -1,0 +1,124 @@
+//! Clients that ask and go away at once: that costs the backend next to nothing, however many they are, and
+//! whoever stays is served as if they had never been there.
+
+use integration_tests::cli::{Place, Serving};
+use integration_tests::http::{Answer, get};
+use integration_tests::redis::Redis;
+use integration_tests::rqlite::Rqlite;
+use integration_tests::server::Server;
+use integration_tests::wait;
+use std::sync::Arc;
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How many requests nobody waits for.
+const REQUESTS: usize = 4_000;
+
+/// How many of them there are at a time.
+const AT_A_TIME: usize = 32;
+
+/// How long their clients stay: so long that the server sees what they ask for.
+const STAY: Duration = Duration::from_millis(2);
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How many calls there may be for all of them: those in flight when they came, some that were given up
+/// because those took too long, and the next ones.
+const CALLS: u64 = 30;
+
+/// Sends requests to these paths in turn, and resets each connection before there is an answer.
+fn come_and_go(port: u16, paths: &'static [&'static str]) {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let places = Arc::new(Semaphore::new(AT_A_TIME));
+        let mut clients = JoinSet::new();
+        for path in paths.iter().cycle().take(REQUESTS) {
+            let place = Arc::clone(&places).acquire_owned().await;
+            clients.spawn(async move {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+                let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                stream.write_all(request.as_bytes()).await?;
+                tokio::time::sleep(STAY).await;
+                stream.set_zero_linger()?;
+                drop(place);
+                std::io::Result::Ok(())
+            });
+        }
+        for client in clients.join_all().await {
+            client.expect("connected");
+        }
+    });
+}
+
+/// A client that stays.
+fn stay(serving: &Serving, path: &str) -> JoinHandle<Answer> {
+    let url = serving.url(path);
+    spawn(move || get(&url).unwrap_or_else(|e| panic!("{url}: {e}")))
+}
+
+/// What `paths` cost a backend that is stopped meanwhile, as `calls` counts its calls. Those who stay
+/// are served once it goes on.
+fn check(
+    serving: &Serving,
+    backend: &Server,
+    paths: &'static [&'static str],
+    calls: impl Fn() -> u64,
+) {
+    wait::until_true("it mints", LIMIT, || serving.get("/").status == 200);
+    let before = calls();
+    backend.pause();
+    come_and_go(serving.port(), paths);
+    let staying = [stay(serving, "/"), stay(serving, "/last")];
+    std::thread::sleep(STAY * 10);
+    backend.resume();
+    for client in staying {
+        let answer = client.join().expect("answered");
+        // Who waits for too long is told to come again.
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+    }
+    let minted = wait::until("it mints", LIMIT, || {
+        let answer = serving.get("/");
+        answer.body.parse::<i64>().map_err(|_| answer.body)
+    });
+    assert!(serving.get("/last").integer() >= minted);
+    let calls = calls() - before;
+    assert!(calls <= CALLS, "{calls} calls");
+}
+
+#[test]
+fn redis_is_not_asked_for_those_who_went_away() {
+    let redis = Redis::start();
+    let dsn = format!("{}?timeout=60s", redis.dsn());
+    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn]);
+    let paths = &["/last", "/", "/healthz", "/v1/sequences/integers"];
+    check(&serving, &redis, paths, || {
+        let stats: String = redis.query(&["INFO", "commandstats"]);
+        let commands = stats
+            .lines()
+            .filter(|line| line.contains("_get") || line.contains("_incr"));
+        let calls = commands.filter_map(|line| {
+            let (_, calls) = line.split_once("calls=")?;
+            calls.split(',').next()?.parse::<u64>().ok()
+        });
+        calls.sum()
+    });
+}
+
+#[test]
+fn rqlite_is_not_asked_for_those_who_went_away() {
+    let rqlite = Rqlite::start();
+    let dsn = format!("{}?timeout=60s", rqlite.dsn());
+    let serving = Place::default().serve(&["--engine", "rqlite", "--dsn", &dsn]);
+    let stats = format!("http://127.0.0.1:{}/debug/vars", rqlite.ports()[0]);
+    check(&serving, rqlite.node(0), &["/last", "/"], || {
+        let stats = get(&stats).expect("statistics").json();
+        let counts = ["queries", "executions"].map(|name| stats["http"][name].as_u64());
+        counts.iter().map(|count| count.expect("a count")).sum()
+    });
+}

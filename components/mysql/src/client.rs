@@ -85,8 +85,11 @@ impl Client {
                 }
                 Err(Fault::Behind(why)) => return Err(Error::Other(why)),
                 // They may be changing places just now, asked one after the other.
-                Err(Fault::Contested(_)) if !contested => {
+                Err(Fault::Contested(why)) if !contested => {
+                    reason = Some(why);
                     contested = true;
+                    // Also so that callers who ask again and again do not make the hosts busy.
+                    pause = LONGEST_PAUSE;
                     (true, false)
                 }
                 Err(Fault::Contested(why)) => return Err(Error::Denied(why)),

@@ -4,6 +4,7 @@ use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
 use integration_tests::contract::kind;
 use integration_tests::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use integration_tests::proxy::Proxy;
 use integration_tests::runtime::run;
 
 const MYSQL: Builtin = Builtin::Mysql;
@@ -201,6 +202,29 @@ fn a_ticket_table_that_is_truncated_is_not_minted_from() {
         sequence.set_last(last).await.expect("raised");
         assert!(sequence.next(1).await.expect("minted").first > last);
     });
+}
+
+/// A mint looks at the server and its table in the round trip in which it draws.
+#[test]
+fn a_mint_is_one_round_trip_wherever_the_sequence_is() {
+    const MINTS: usize = 50;
+    let mariadb = MariaDb::start();
+    let proxy = Proxy::to(mariadb.port());
+    let dsn = mariadb.dsn_of(USER, PASSWORD, proxy.port());
+    for key in ["row", "integers"] {
+        run(async {
+            let sequence = open(MYSQL, &format!("{dsn}?timeout=30s"), key)
+                .await
+                .expect("opened");
+            sequence.next(1).await.expect("minted");
+            let before = proxy.round_trips();
+            for _ in 0..MINTS {
+                sequence.next(1).await.expect("minted");
+            }
+            assert_eq!(proxy.round_trips() - before, MINTS, "{key}");
+        });
+    }
+    assert_eq!(proxy.accepted(), 2, "one connection for each sequence");
 }
 
 /// The first mint makes the row, whoever else does so at the same time.

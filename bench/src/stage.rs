@@ -217,7 +217,7 @@ impl Workshop {
     pub fn noop(&self) -> anyhow::Result<Target> {
         let file = attempt(|| Ok(target::component("noop")))?;
         let file = file.to_str().context("the path of the target folder")?;
-        let arguments = ["--component", file, "--dsn", "memory://", "--key", "noop"];
+        let arguments = ["--component", file, "--dsn", "memory://"];
         self.int_host("no-op component".to_owned(), None, &arguments)
     }
 

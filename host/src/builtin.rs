@@ -20,13 +20,20 @@ pub enum Builtin {
     Summitdb,
 }
 
-/// What a person needs to know of an engine to choose it.
+/// What a person needs to know of an engine to choose it. `--help`, `int-host engines` and the
+/// table in the README are made from this.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct About {
     /// The name after `--engine`.
     pub name: &'static str,
-    /// What its DSN looks like.
-    pub dsn: &'static str,
+    /// The forms of its DSN, without parameters. What stands in `[…]` can be left out, words in
+    /// capitals are to be replaced, and a port in `[…]` is the one that is meant without it.
+    pub dsn: &'static [&'static str],
+    /// The DSN when none is given; None for engines that need one.
+    pub default_dsn: Option<&'static str>,
+    /// The parameters that the DSN may have, each with an example, to be written after a `?`.
+    pub parameters: &'static [&'static str],
     /// What a fresh sequence gives.
     pub counts: &'static str,
     /// What an integer handed out survives.
@@ -44,6 +51,9 @@ impl Builtin {
         Self::Summitdb,
     ];
 
+    /// The one that is used where none is named.
+    pub const DEFAULT: Self = Self::Keyvalue;
+
     /// The engine of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL
@@ -56,39 +66,57 @@ impl Builtin {
         match self {
             Self::Memory => About {
                 name: "memory",
-                dsn: "memory:// (default)",
+                dsn: &["memory://"],
+                default_dsn: Some("memory://"),
+                parameters: &[],
                 counts: "2, 4, 6, …",
                 survives: "nothing: the integers begin anew with the process",
             },
             Self::Keyvalue => About {
                 name: "keyvalue",
-                dsn: "keyvalue://BUCKET (default: keyvalue://default)",
+                dsn: &["keyvalue://BUCKET"],
+                default_dsn: Some("keyvalue://default"),
+                parameters: &["timeout=2s"],
                 counts: "2, 4, 6, …",
                 survives: "crashes and power cuts: every commit waits for the disk",
             },
             Self::Redis => About {
                 name: "redis",
-                dsn: "redis://[USER:PASSWORD@]HOST[:6379][,HOST2…][/DB][?timeout=2s][&wait=REPLICAS] or redis+sentinel://[USER:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB][?…]",
+                dsn: &[
+                    "redis://[[USER]:PASSWORD@]HOST[:6379][,HOST2…][/DB]",
+                    "redis+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB]",
+                ],
+                default_dsn: None,
+                parameters: &["timeout=2s", "wait=REPLICAS"],
                 counts: "2, 4, 6, …",
                 survives: "what Redis is set to survive: with appendonly yes and appendfsync always, crashes",
             },
             Self::Mysql => About {
                 name: "mysql",
-                dsn: "mysql://USER:PASSWORD@HOST[:3306]/DATABASE[?timeout=2s] or USER:PASSWORD@tcp(HOST:3306)/DATABASE",
+                dsn: &[
+                    "mysql://USER:PASSWORD@HOST[:3306][,HOST2…]/DATABASE",
+                    "USER:PASSWORD@[tcp(HOST[:3306])]/DATABASE",
+                ],
+                default_dsn: None,
+                parameters: &["timeout=2s"],
                 counts: "1, 3, 5, …",
                 survives: "crashes, with InnoDB and innodb_flush_log_at_trx_commit=1 (the server's default)",
             },
             Self::Rqlite => About {
                 name: "rqlite",
-                dsn: "http://[USER:PASSWORD@]HOST[:4001][,HOST2…][?timeout=2s]",
+                dsn: &["http[s]://[USER:PASSWORD@]HOST[:4001][,HOST2…]"],
+                default_dsn: Some("http://localhost:4001"),
+                parameters: &["timeout=2s"],
                 counts: "1, 3, 5, …",
                 survives: "the loss of a minority of the nodes",
             },
             Self::Summitdb => About {
                 name: "summitdb",
-                dsn: "redis://HOST[:7481][,HOST2…]",
+                dsn: &["redis://HOST[:7481][,HOST2…]"],
+                default_dsn: None,
+                parameters: &["timeout=45s"],
                 counts: "2, 4, 6, …",
-                survives: "the loss of a minority of the nodes, with -durability high",
+                survives: "the loss of a minority of the nodes, with -durability high (the default)",
             },
         }
     }

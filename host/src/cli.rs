@@ -6,7 +6,6 @@
 mod completions;
 mod compose;
 mod dashes;
-mod duration;
 mod engines;
 mod exit;
 mod flags;
@@ -16,7 +15,9 @@ mod last;
 mod lines;
 mod log;
 mod mint;
+mod mode;
 mod open_files;
+mod raise;
 mod serve;
 
 pub use exit::Failure;
@@ -26,9 +27,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use flags::Flags;
+use mode::Given;
 use std::ffi::OsString;
 
-const AFTER: &str = "\
+/// What `--help` ends with: how commands end, the DSNs, examples.
+fn after_help() -> String {
+    format!("{BEFORE_FORMS}\n\n{}\n\n{AFTER_FORMS}", engines::forms())
+}
+
+const BEFORE_FORMS: &str = "\
 Without a command, integers are minted and printed, one a line.
 
 Every option that lists [env: NAME] can be set by that variable too; what is on the command line \
@@ -39,13 +46,14 @@ Exit codes:
   1  the backend answered something unexpected, the output cannot be written, or there is no last \
 integer yet
   2  the command line, the DSN, the key, the increment, the offset or the count is wrong
-  3  the sequence is already past --set-last-int
+  3  the sequence was past --set-last-int already
   4  the sequence is exhausted
   5  the backend or the host refuses: a wrong password, an address that is not allowed
   6  the backend cannot serve now; trying again later can help
   7  the component broke: it trapped, computed for too long, or did not keep its contract
-  8  this host is not set up right: an unreadable file, a data directory or a port in use
+  8  this host is not set up right: an unreadable file, a data directory or a port in use";
 
+const AFTER_FORMS: &str = "\
 Examples:
   int-host                                       mints from the embedded store
   int-host --engine redis --dsn redis://localhost:6379 --count 10
@@ -55,7 +63,7 @@ Examples:
 
 /// Mints unique, ordered integers from engines that are WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "int-host", version, about, after_help = AFTER)]
+#[command(name = "int-host", version, about, after_help = after_help())]
 pub struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -110,6 +118,9 @@ impl Cli {
             "no_cache",
             &mut cli.flags.no_cache,
         )?;
+        if let Some(Command::Serve(serve)) = &mut cli.command {
+            serve.remember(Given::of(&command, &matches));
+        }
         Ok(cli)
     }
 

@@ -1,6 +1,8 @@
 //! The HTTP client behind `wasi:http/client`: pooled, and only to granted addresses.
 
 use crate::network::Grant;
+use engine_dsn::Address;
+use http::Uri;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -50,7 +52,7 @@ type Sent = Result<
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
@@ -63,12 +65,15 @@ impl WasiHttpHooks for Hooks {
             } else {
                 80
             };
+            let port = uri.port_u16().unwrap_or(default);
             let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-            if !grant
-                .allows_host(host, uri.port_u16().unwrap_or(default))
+            let allowed = grant
+                .host(host, port)
                 .await
-            {
-                return Err(Error::HttpRequestDenied);
+                .ok_or(Error::HttpRequestDenied)?;
+            if !allowed.eq(host.trim_start_matches('[').trim_end_matches(']')) {
+                let uri = at(uri, allowed, port).ok_or(Error::HttpRequestUriInvalid)?;
+                *request.uri_mut() = uri;
             }
             let limit = options
                 .and_then(|o| o.first_byte_timeout)
@@ -90,6 +95,17 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
+/// The same URL at another spelling of its host.
+fn at(uri: &Uri, host: String, port: u16) -> Option<Uri> {
+    let address = Address {
+        host,
+        port: Some(port),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(address.to_string().parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 /// Whether it was the peer's certificate or its TLS, and not its absence, that failed.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
@@ -107,4 +123,18 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_spelling_of_the_host_leaves_the_rest() {
+        let uri: Uri = "http://LocalHost:4001/db?x=1".parse().unwrap();
+        let other = at(&uri, "localhost".into(), 4001).unwrap();
+        assert_eq!(other.to_string(), "http://localhost:4001/db?x=1");
+        let other = at(&uri, "::1".into(), 80).unwrap();
+        assert_eq!(other.to_string(), "http://[::1]:80/db?x=1");
+    }
 }

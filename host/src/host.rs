@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::embedded::Store;
 use crate::keyvalue::KeyValue;
 use crate::meter::Clock;
+use crate::names;
 use crate::settings::Settings;
 use crate::state::{Limits, Rights, State, TICK};
 use engine_dsn::Address;
@@ -199,6 +200,7 @@ fn engine_and_linker(options: &Options) -> wasmtime::Result<(Engine, Linker<Stat
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    names::replace_in_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     keyvalue::Imports::add_to_linker::<_, HasKeyValue>(&mut linker, State::keyvalue)?;

@@ -5,9 +5,10 @@ use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
 use crate::bindings::engine::{EngineProvider, EngineProviderPre};
 use crate::component::Source;
 use crate::meter::Meter;
+use crate::network::Refusal;
 use crate::rights::grant;
 use crate::state::{OVERRUN, Rights, State};
-use crate::{Error, Host};
+use crate::{Config, Error, Host};
 use intd::Lattice;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as Shortly, MutexGuard as ShortGuard, PoisonError};
@@ -59,16 +60,6 @@ impl Provider {
             sequences: HashMap::new(),
         })
     }
-
-    /// What the engine said, with what the host knows better: that it was kept from an address.
-    fn told(&self, error: wit::Error) -> Error {
-        match (error.into(), self.rights.grant.take_refusal()) {
-            (Error::Unavailable(_) | Error::Denied(_) | Error::Other(_), Some(refusal)) => {
-                Error::Denied(refusal)
-            }
-            (error, _) => error,
-        }
-    }
 }
 
 /// The instance that some sequences share. It makes one call at a time, and is started anew when it
@@ -86,7 +77,7 @@ pub(crate) type Id = usize;
 /// What a sequence is to be opened with, and under which name it is found again.
 pub(crate) struct Opening {
     pub(crate) id: Id,
-    config: wit::Config,
+    config: Config,
     failures: Shortly<Failures>,
 }
 
@@ -98,7 +89,7 @@ struct Failures {
 }
 
 impl Opening {
-    pub(crate) fn new(id: Id, config: wit::Config) -> Self {
+    pub(crate) fn new(id: Id, config: Config) -> Self {
         Self {
             id,
             config,
@@ -167,8 +158,7 @@ impl Instance {
             self.run(live, async |guest, accessor| {
                 call(guest, accessor, open.sequence).await
             })
-            .await?
-            .map_err(|error| self.provider.told(error))
+            .await
         })
         .await
     }
@@ -229,7 +219,7 @@ impl Instance {
         if let Some(open) = live.sequences.get(&opening.id) {
             return Ok(*open);
         }
-        let config = opening.config.clone();
+        let config = wit::Config::from(&opening.config);
         let (sequence, lattice) = self
             .run(live, async |guest, accessor| {
                 let sequence = match guest.sequence().call_open(accessor, config).await? {
@@ -239,8 +229,7 @@ impl Instance {
                 let lattice = guest.sequence().call_lattice(accessor, sequence).await?;
                 Ok(Ok((sequence, lattice)))
             })
-            .await?
-            .map_err(|error| self.provider.told(error))?;
+            .await?;
         if lattice.increment < 1 || lattice.offset < 0 {
             return Err(Error::Broken(format!(
                 "the component named the impossible lattice {lattice:?}"
@@ -276,19 +265,38 @@ impl Instance {
     async fn run<T: Send + 'static>(
         &self,
         live: &mut Live,
-        call: impl AsyncFnOnce(&Guest, &Accessor<State>) -> wasmtime::Result<T>,
+        call: impl AsyncFnOnce(&Guest, &Accessor<State>) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
         crate::runtime::note();
         live.store.data_mut().new_call();
         let meter = live.store.data().meter();
         let guest = live.provider.artisanal_integers_engine();
-        within(
+        let answer = within(
             self.provider.host.options().patience,
             &meter,
             live.store
                 .run_concurrent(async |accessor| call(guest, accessor).await),
         )
-        .await
+        .await?;
+        let refusal = live.store.data_mut().take_refusal();
+        answer.map_err(|error| told(error.into(), refusal))
+    }
+}
+
+/// What the engine said, and beside it what the host refused during the same call, which the engine
+/// may have taken for something else.
+///
+/// What it is stays the engine's to say. A node that its backend names can be refused while those of
+/// the DSN are away for a moment only: that passes, and `denied` would mean that it does not.
+fn told(error: Error, refusal: Option<Refusal>) -> Error {
+    let Some(refusal) = refusal else {
+        return error;
+    };
+    match error {
+        Error::Denied(text) => Error::Denied(refusal.beside(&text)),
+        Error::Unavailable(text) => Error::Unavailable(refusal.beside(&text)),
+        Error::Other(text) => Error::Other(refusal.beside(&text)),
+        error => error,
     }
 }
 
@@ -319,6 +327,17 @@ fn trapped(error: &wasmtime::Error) -> Error {
     match text.contains(OVERRUN) {
         true => Error::Broken(format!("{}; it was stopped", error.root_cause())),
         false => Error::Broken(format!("the component trapped: {}", error.root_cause())),
+    }
+}
+
+impl From<&Config> for wit::Config {
+    fn from(config: &Config) -> Self {
+        Self {
+            dsn: config.dsn.clone(),
+            key: config.key.clone(),
+            increment: config.increment,
+            offset: config.offset,
+        }
     }
 }
 

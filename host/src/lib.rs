@@ -34,6 +34,7 @@ mod host;
 mod instance;
 mod keyvalue;
 mod meter;
+mod names;
 mod network;
 mod rights;
 pub mod runtime;

@@ -19,11 +19,48 @@ struct Rule {
     ports: Ports,
 }
 
-/// The TCP addresses that one component may open. Clones share the record of refusals.
+/// The TCP addresses that one component may open, and the names that it may look up. Clones share
+/// the record of refusals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grant {
     rules: Arc<Vec<Rule>>,
-    refused: Arc<Mutex<Option<String>>>,
+    refused: Arc<Mutex<Option<Refusal>>>,
+}
+
+/// Something that a component was kept from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What it did, as far as it got: `reach` or `look up`.
+    deed: &'static str,
+    /// What it wanted, as `--allow-host` takes it.
+    what: String,
+}
+
+impl Refusal {
+    /// How the user can allow it.
+    fn remedy(&self) -> String {
+        format!("--allow-host {}", self.what)
+    }
+
+    /// Adds this to what an engine says of the same call, unless the engine says as much.
+    pub(crate) fn beside(&self, text: &str) -> String {
+        match text.contains(&self.remedy()) {
+            true => text.to_owned(),
+            false => format!("{text}; {self}"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { deed, what } = self;
+        let remedy = self.remedy();
+        write!(
+            f,
+            "the component tried to {deed} {what}, which its DSN does not name; if that is right, \
+             allow it with {remedy}"
+        )
+    }
 }
 
 impl Grant {
@@ -62,6 +99,14 @@ impl Grant {
         }
     }
 
+    /// The same for one instance, whose refusals are nobody else's.
+    pub(crate) fn of_one_instance(&self) -> Self {
+        Self {
+            rules: Arc::clone(&self.rules),
+            refused: Arc::default(),
+        }
+    }
+
     /// Whether nothing at all may be opened.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -87,40 +132,62 @@ impl Grant {
                 return true;
             }
         }
-        self.refuse(address);
+        self.refuse("reach", address);
         false
     }
 
-    /// Whether this host, as written in a URL, may be opened: one that is allowed by that name,
-    /// or an address that an allowed name resolves to.
-    pub(crate) async fn allows_host(&self, host: &str, port: u16) -> bool {
+    /// The host to dial for a URL with this host, if it may be opened: one that is allowed by that
+    /// name, or an address that an allowed name resolves to.
+    ///
+    /// It is the rule's own spelling that is dialled. What upper case and lower case a component
+    /// writes a name in would be seen by whoever answers the look-up.
+    pub(crate) async fn host(&self, host: &str, port: u16) -> Option<String> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if self
+        let rule = self
             .rules
             .iter()
-            .any(|rule| rule.host.eq_ignore_ascii_case(bare) && rule.at(port))
-        {
-            return true;
+            .find(|rule| rule.is(bare) && rule.at(port));
+        if let Some(rule) = rule {
+            return Some(rule.host.clone());
         }
         match bare.parse() {
-            Ok(ip) => self.allows(SocketAddr::new(ip, port)).await,
+            Ok(ip) => self
+                .allows(SocketAddr::new(ip, port))
+                .await
+                .then(|| ip.to_string()),
             Err(_) => {
-                self.refuse(format_args!("{host}:{port}"));
-                false
+                self.refuse("reach", format_args!("{}:{port}", shown(host)));
+                None
             }
         }
     }
 
-    fn refuse(&self, what: impl fmt::Display) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused = Some(format!(
-            "the component tried to reach {what}, which its DSN does not name; if that is right, \
-             allow it with --allow-host {what}"
-        ));
+    /// The name to look up where a component asks for this one, if it may: one that is allowed, in
+    /// the rule's own spelling. Addresses are theirs, as nobody is asked for them.
+    ///
+    /// Any other name could carry what the component knows, such as its DSN, to whoever answers for
+    /// that name.
+    pub(crate) fn name(&self, name: &str) -> Option<String> {
+        if name.parse::<IpAddr>().is_ok() {
+            return Some(name.to_owned());
+        }
+        let allowed = self.rules.iter().find(|rule| rule.is(name));
+        if allowed.is_none() {
+            self.refuse("look up", shown(name));
+        }
+        allowed.map(|rule| rule.host.clone())
     }
 
-    /// What was refused since the last call of this, as a sentence.
-    pub(crate) fn take_refusal(&self) -> Option<String> {
+    fn refuse(&self, deed: &'static str, what: impl fmt::Display) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = Some(Refusal {
+            deed,
+            what: what.to_string(),
+        });
+    }
+
+    /// What was refused since the last call of this.
+    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         self.refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -128,7 +195,23 @@ impl Grant {
     }
 }
 
+/// A component's text as it may be shown: no longer than a name can be, and on one line.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(MAX_NAME)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+/// The longest name there is, in bytes (RFC 1035).
+const MAX_NAME: usize = 253;
+
 impl Rule {
+    /// Whether the rule is about this name or address.
+    fn is(&self, host: &str) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+    }
+
     fn at(&self, port: u16) -> bool {
         match &self.ports {
             Ports::Any => true,
@@ -170,9 +253,15 @@ mod tests {
         ] {
             assert!(!allows(&grant, other).await, "{other}");
         }
+        let other = grant.of_one_instance();
+        assert_eq!(other.take_refusal(), None, "another instance's refusal");
+        assert!(!allows(&other, "[::3]:7000").await);
         let refusal = grant.take_refusal().unwrap();
-        assert!(refusal.contains("--allow-host [::2]:7000"), "{refusal}");
+        let text = refusal.to_string();
+        assert!(text.contains("--allow-host [::2]:7000"), "{text}");
         assert_eq!(grant.take_refusal(), None);
+        assert_eq!(refusal.beside(&text), text, "nothing is said twice");
+        assert_eq!(refusal.beside("no"), format!("no; {text}"));
     }
 
     #[tokio::test]
@@ -181,11 +270,48 @@ mod tests {
         assert!(grant.has_names());
         assert!(allows(&grant, "127.0.0.1:6379").await);
         assert!(!allows(&grant, "127.0.0.2:6379").await);
-        assert!(grant.allows_host("LOCALHOST", 6379).await);
-        assert!(grant.allows_host("127.0.0.1", 6379).await);
-        assert!(!grant.allows_host("localhost", 80).await);
-        assert!(!grant.allows_host("127.0.0.2", 6379).await);
-        assert!(!grant.allows_host("elsewhere", 6379).await);
+        let host = async |host: &str, port| grant.host(host, port).await;
+        assert_eq!(host("LOCALHOST", 6379).await.as_deref(), Some("localhost"));
+        assert_eq!(host("127.0.0.1", 6379).await.as_deref(), Some("127.0.0.1"));
+        assert_eq!(host("localhost", 80).await, None);
+        assert_eq!(host("127.0.0.2", 6379).await, None);
+        assert_eq!(host("elsewhere", 6379).await, None);
+    }
+
+    #[test]
+    fn only_allowed_names_are_looked_up_as_they_are_allowed() {
+        let grant = Grant::new(&addresses(&["db.example:6379", "10.0.0.1"]), &[1], false)
+            .and(&addresses(&["Other.example"]));
+        for (asked, looked_up) in [
+            ("db.example", "db.example"),
+            ("Db.eXample", "db.example"),
+            ("other.example", "other.example"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(grant.name(asked).as_deref(), Some(looked_up), "{asked}");
+            assert_eq!(grant.take_refusal(), None);
+        }
+        for asked in [
+            "secret.db.example",
+            "db.example.",
+            "db.example.evil.example",
+            "db%2eexample",
+            "localhost",
+            "127.1",
+            "",
+        ] {
+            assert_eq!(grant.name(asked), None, "{asked}");
+            let refusal = grant.take_refusal().expect("noted").to_string();
+            assert!(
+                refusal.contains(&format!("--allow-host {asked}")),
+                "{refusal}"
+            );
+        }
+        assert_eq!(grant.name(&"x\n".repeat(1000)), None);
+        let refusal = grant.take_refusal().expect("noted").to_string();
+        assert!(refusal.len() < 1000 && !refusal.contains('\n'), "{refusal}");
     }
 
     #[tokio::test]

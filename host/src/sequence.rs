@@ -1,16 +1,18 @@
 //! A sequence in an engine, shared by any number of tasks.
 
-use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::component::Source;
 use crate::instance::{Id, Instance, Opening, Provider};
 use crate::{Builtin, Error, Host};
 use intd::{Coalescer, Driver, Lattice, Span};
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// How to reach one sequence. Only `dsn` has no default that suits every engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its `Debug` shows nothing of the DSN, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the backend is; empty for the engine's default.
     pub dsn: String,
@@ -20,6 +22,16 @@ pub struct Config {
     pub increment: Option<i64>,
     /// The residue class of the integers; None for the engine's default.
     pub offset: Option<i64>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("key", &self.key)
+            .field("increment", &self.increment)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Config {
@@ -98,12 +110,6 @@ impl Host {
     }
 
     async fn sequence(&self, lanes: Lanes, id: Id, config: Config) -> Result<Sequence, Error> {
-        let config = wit::Config {
-            dsn: config.dsn,
-            key: config.key,
-            increment: config.increment,
-            offset: config.offset,
-        };
         let opening = Opening::new(id, config);
         // A bad configuration must be told now, not at the first mint.
         let lattice = lanes.first.open(&opening).await?;

@@ -2,11 +2,19 @@
 
 use crate::bindings::{config, config_rc1};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Names and values; shared by all instances of one component.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Settings(Arc<BTreeMap<String, String>>);
+
+/// The values are not shown: DSN and tokens are among them.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Settings {
     pub(crate) fn new(values: BTreeMap<String, String>) -> Self {

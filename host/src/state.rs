@@ -4,12 +4,13 @@ use crate::client::{Client, Hooks};
 use crate::embedded::Store;
 use crate::keyvalue::KeyValue;
 use crate::meter::{Clock, Meter};
-use crate::network::Grant;
+use crate::names::Names;
+use crate::network::{Grant, Refusal};
 use crate::settings::Settings;
 use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreLimits, StoreLimitsBuilder, UpdateDeadline};
-use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -60,6 +61,7 @@ impl State {
         client: &Client,
         clock: &Clock,
     ) -> wasmtime::Store<Self> {
+        let grant = rights.grant.of_one_instance();
         let state = Self {
             // Handles of a guest that leaks them; no engine needs more than a few.
             table: {
@@ -67,11 +69,11 @@ impl State {
                 table.set_max_capacity(100_000);
                 table
             },
-            wasi: wasi(&rights.grant),
+            wasi: wasi(&grant),
             http: WasiHttpCtx::new(),
             hooks: Hooks {
                 client: client.clone(),
-                grant: rights.grant.clone(),
+                grant,
             },
             store: rights.store.clone(),
             settings: rights.settings.clone(),
@@ -106,9 +108,15 @@ impl State {
         store
     }
 
-    /// Begins the account of a call's ticks anew.
+    /// Begins the account of a call's ticks anew, and that of what is refused to it.
     pub(crate) fn new_call(&mut self) {
         self.ticks_spent = 0;
+        self.take_refusal();
+    }
+
+    /// What was refused to the instance since its call began, or since this was asked.
+    pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.hooks.grant.take_refusal()
     }
 
     /// The same for an instance that handles many calls at a time: one limit for all of them, and
@@ -128,6 +136,16 @@ impl State {
         KeyValue {
             store: self.store.as_ref(),
             table: &mut self.table,
+        }
+    }
+
+    pub(crate) fn names(&mut self) -> Names<'_> {
+        Names {
+            grant: &self.hooks.grant,
+            sockets: WasiSocketsCtxView {
+                ctx: self.wasi.sockets(),
+                table: &mut self.table,
+            },
         }
     }
 

@@ -33,6 +33,9 @@ pub enum Fault {
     Stall,
     /// Forwards requests, and keeps the replies back until told otherwise.
     StallReplies,
+    /// Forwards everything, but keeps back the replies on connections that sent a request with these
+    /// bytes since, until told otherwise.
+    StallRepliesTo(Vec<u8>),
     /// Forwards each request that holds these bytes, waits for the reply, so that the request has
     /// been executed, and then closes the connection instead of passing the reply on. With no
     /// bytes, every request is meant.
@@ -246,6 +249,8 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (mut requests, mut replies) = ([0; 16 * 1024], [0; 16 * 1024]);
     // Whether the next reply answers a request whose reply is to be cut.
     let mut armed = false;
+    // Whether a request came whose reply is to be kept back.
+    let mut stalled = false;
     let mut clients_turn = true;
     loop {
         let fault = faults.borrow_and_update().clone();
@@ -253,7 +258,11 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
             return Ok(());
         }
         let take_requests = fault != Fault::Stall;
-        let take_replies = !matches!(fault, Fault::Stall | Fault::StallReplies);
+        let take_replies = match &fault {
+            Fault::Stall | Fault::StallReplies => false,
+            Fault::StallRepliesTo(_) => !stalled,
+            Fault::None | Fault::Refuse | Fault::CutReplies(_) => true,
+        };
         tokio::select! {
             // A fault that was set must not lose against bytes that came after it.
             biased;
@@ -276,6 +285,7 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 shared.turns.fetch_add(usize::from(clients_turn), Ordering::SeqCst);
                 clients_turn = false;
                 armed |= matches!(&fault, Fault::CutReplies(needle) if holds(bytes, needle));
+                stalled |= matches!(&fault, Fault::StallRepliesTo(needle) if holds(bytes, needle));
                 server.write_all(bytes).await?;
             }
         }

@@ -5,6 +5,7 @@ use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use crate::wait;
 use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,7 +21,7 @@ pub struct Rqlite {
 
 struct Node {
     server: Server,
-    http: u16,
+    http: SocketAddr,
 }
 
 impl Rqlite {
@@ -34,7 +35,16 @@ impl Rqlite {
     /// # Panics
     /// As [`Rqlite::cluster`].
     pub fn with(options: &[&str]) -> Self {
-        Self::start_some(1, options)
+        Self::start_some(&[Ipv4Addr::LOCALHOST], options)
+    }
+
+    /// Starts a cluster whose nodes are on these addresses, one on each, and waits until every node knows the
+    /// leader. To the engine's host, loopback addresses that differ are different machines.
+    ///
+    /// # Panics
+    /// As [`Rqlite::cluster`].
+    pub fn on_hosts(hosts: &[Ipv4Addr]) -> Self {
+        Self::start_some(hosts, &[])
     }
 
     /// Starts a cluster and waits until every node knows the leader.
@@ -43,13 +53,13 @@ impl Rqlite {
     /// When there is neither `rqlited` nor Go to build it with, saying how to install them, or it
     /// does not start.
     pub fn cluster(size: usize) -> Self {
-        Self::start_some(size, &[])
+        Self::start_some(&vec![Ipv4Addr::LOCALHOST; size], &[])
     }
 
-    fn start_some(size: usize, options: &[&str]) -> Self {
+    fn start_some(hosts: &[Ipv4Addr], options: &[&str]) -> Self {
         let mut attempts = 3;
         loop {
-            match Self::try_start(size, options) {
+            match Self::try_start(hosts, options) {
                 Ok(cluster) => return cluster,
                 // Somebody took one of the ports meanwhile.
                 Err(why) => {
@@ -60,10 +70,12 @@ impl Rqlite {
         }
     }
 
-    fn try_start(size: usize, options: &[&str]) -> Result<Self, String> {
+    fn try_start(hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self, String> {
         let program = program();
-        let raft: Vec<u16> = (0..size).map(|_| crate::port::free()).collect();
-        let everybody: Vec<_> = raft.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+        let size = hosts.len();
+        let free = |host: &Ipv4Addr| SocketAddr::from((*host, crate::port::free()));
+        let raft: Vec<_> = hosts.iter().map(free).collect();
+        let everybody: Vec<_> = raft.iter().map(ToString::to_string).collect();
         let mut arguments: Vec<_> = options.iter().map(ToString::to_string).collect();
         if size > 1 {
             arguments.extend(["-bootstrap-expect".to_owned(), size.to_string()]);
@@ -87,13 +99,17 @@ impl Rqlite {
 
     /// The DSN that names every node.
     pub fn dsn(&self) -> String {
-        let ports: Vec<_> = self.nodes.iter().map(|node| node.http).collect();
-        dsn(&ports)
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.http.to_string())
+            .collect();
+        format!("http://{}", nodes.join(","))
     }
 
-    /// The nodes' HTTP ports on 127.0.0.1.
+    /// The nodes' HTTP ports, of clusters on 127.0.0.1.
     pub fn ports(&self) -> Vec<u16> {
-        self.nodes.iter().map(|node| node.http).collect()
+        self.nodes.iter().map(|node| node.http.port()).collect()
     }
 
     /// One node's process.
@@ -121,7 +137,7 @@ impl Rqlite {
     }
 
     fn leader_according_to(&self, node: &Node) -> Option<usize> {
-        let answer = http::get(&format!("http://127.0.0.1:{}/nodes?timeout=1s", node.http)).ok()?;
+        let answer = http::get(&format!("http://{}/nodes?timeout=1s", node.http)).ok()?;
         let nodes: Value = serde_json::from_str(&answer.body).ok()?;
         let (id, _) = nodes
             .as_object()?
@@ -137,7 +153,7 @@ impl Rqlite {
     /// When leadership does not move within [`ELECTION`].
     pub fn move_leader(&self) -> usize {
         let before = self.leader();
-        let url = format!("http://127.0.0.1:{}/leader?wait", self.nodes[before].http);
+        let url = format!("http://{}/leader?wait", self.nodes[before].http);
         let answer = http::request("POST", &url, &[], "").unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(answer.status, 200, "stepping down: {}", answer.body);
         wait::until("leadership moves", ELECTION, || {
@@ -152,11 +168,11 @@ impl Rqlite {
     /// # Panics
     /// When the statement fails.
     pub fn sql(&self, statement: &str) -> Value {
-        let port = self.nodes[self.leader()].http;
+        let node = self.nodes[self.leader()].http;
         let body = serde_json::json!([statement]).to_string();
         let answer = http::request(
             "POST",
-            &format!("http://127.0.0.1:{port}/db/request?level=strong"),
+            &format!("http://{node}/db/request?level=strong"),
             &[("content-type", "application/json")],
             &body,
         )
@@ -177,22 +193,22 @@ pub fn dsn(ports: &[u16]) -> String {
     format!("http://{}", hosts.join(","))
 }
 
-fn node(program: &Path, index: usize, raft: u16, arguments: &[String]) -> Node {
+fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) -> Node {
     let scratch = Scratch::new("rqlite");
-    let http = crate::port::free();
+    let http = SocketAddr::from((raft.ip(), crate::port::free()));
     let (program, data) = (program.to_owned(), scratch.join("data"));
     let arguments = arguments.to_owned();
     let launch = move || {
         let mut command = Command::new(&program);
         command.args(["-node-id", &index.to_string()]);
-        command.args(["-http-addr", &format!("127.0.0.1:{http}")]);
-        command.args(["-raft-addr", &format!("127.0.0.1:{raft}")]);
+        command.args(["-http-addr", &http.to_string()]);
+        command.args(["-raft-addr", &raft.to_string()]);
         command.args(&arguments);
         command.arg(&data);
         command
     };
     let probe = move || {
-        let answer = http::get(&format!("http://127.0.0.1:{http}/readyz"))?;
+        let answer = http::get(&format!("http://{http}/readyz"))?;
         match answer.status {
             200 => Ok(()),
             _ => Err(answer.body),

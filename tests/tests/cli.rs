@@ -5,8 +5,9 @@ use integration_tests::history::{History, Record, Span};
 use integration_tests::mariadb::PASSWORD;
 use integration_tests::minter::{Minter, START};
 use integration_tests::process::Process;
+use integration_tests::proxy::{Fault, Proxy};
 use integration_tests::redis::{Options, Redis};
-use integration_tests::{port, target};
+use integration_tests::{port, target, wait};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -264,7 +265,7 @@ fn continuous_goes_on_after_the_server_was_away() {
     minter.wait_for_mints(10, START);
     for _ in 0..2 {
         redis.kill();
-        integration_tests::wait::until_true("it says that it waits", START, || {
+        wait::until_true("it says that it waits", START, || {
             std::fs::read_to_string(&log).is_ok_and(|text| text.contains("trying again"))
         });
         redis.start_again();
@@ -277,6 +278,64 @@ fn continuous_goes_on_after_the_server_was_away() {
     let greatest = records.last().map(|r| r.span.last());
     let mark: i64 = redis.query(&["GET", "integers"]);
     assert!(Some(i128::from(mark)) >= greatest);
+}
+
+/// Digits that no request has in it but the one that raises.
+const RAISED: i64 = 987_654_321;
+
+/// `--continuous --set-last-int`, to be started and its complaints to be read.
+fn continuous_raise(place: &Place, proxy: &Proxy) -> (std::process::Command, std::path::PathBuf) {
+    let dsn = format!("redis://127.0.0.1:{}?timeout=300ms", proxy.port());
+    let value = RAISED.to_string();
+    let mut command = place.command(&["--continuous", "--engine", "redis", "--dsn", &dsn]);
+    command.args(["--set-last-int", &value]);
+    let log = place.file("stderr");
+    command.stderr(std::fs::File::create(&log).expect("a file"));
+    (command, log)
+}
+
+fn wait_for_retry(log: &Path) {
+    wait::until_true("it says that it tries again", START, || {
+        std::fs::read_to_string(log).is_ok_and(|text| text.contains("trying again"))
+    });
+}
+
+/// The raise was made and its reply did not come in time; others mint on top of it. The next try finds the
+/// sequence past the value, which is what was asked for.
+#[test]
+fn continuous_goes_on_after_a_raise_whose_reply_was_lost() {
+    let place = Place::default();
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    proxy.set(Fault::StallRepliesTo(RAISED.to_string().into_bytes()));
+    let (command, log) = continuous_raise(&place, &proxy);
+    let mut minter = Minter::printing(command, 0);
+    wait_for_retry(&log);
+    assert_eq!(redis.query::<i64>(&["GET", "integers"]), RAISED);
+    let mark: i64 = redis.query(&["INCRBY", "integers", "100"]);
+    proxy.set(Fault::None);
+    minter.wait_for_mints(3, START);
+    minter.process().signal(Signal::INT);
+    let (status, records) = minter.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(records[0].span.first > mark, "{:?}", records[0]);
+}
+
+/// Nothing was sent before the sequence was seen to be past the value: that is told as ever.
+#[test]
+fn a_server_that_was_away_does_not_hide_that_the_sequence_is_past_the_value() {
+    let place = Place::default();
+    let redis = Redis::start();
+    redis.query::<()>(&["SET", "integers", "987654399"]);
+    let proxy = Proxy::to(redis.port());
+    proxy.set(Fault::Refuse);
+    let (mut command, log) = continuous_raise(&place, &proxy);
+    command.stdout(Stdio::null());
+    let mut process = Process::spawn(command).expect("it starts");
+    wait_for_retry(&log);
+    proxy.set(Fault::None);
+    assert_eq!(process.wait(START).code(), Some(3));
+    assert_eq!(redis.query::<i64>(&["GET", "integers"]), 987_654_399);
 }
 
 #[test]
@@ -328,9 +387,17 @@ fn the_engines_are_listed() {
     let place = Place::default();
     let outcome = place.run(&["engines"]);
     assert_eq!(outcome.code, Some(0));
+    let help = place.run(&["--help"]).stdout;
     for engine in int_host::Builtin::ALL {
         let about = engine.about();
-        for text in [about.name, about.dsn, about.counts, about.survives] {
+        for form in about.dsn {
+            assert!(help.contains(form), "no {form:?} in {help}");
+        }
+        for text in about
+            .dsn
+            .iter()
+            .chain(&[about.name, about.counts, about.survives])
+        {
             assert!(
                 outcome.stdout.contains(text),
                 "no {text:?} in {}",

@@ -408,6 +408,86 @@ fn what_was_given_is_reached() {
     });
 }
 
+/// Names are looked up that the DSN or the user names, and no others: whoever answers for another name
+/// would be told what it says. Both versions of the interface are asked.
+#[test]
+fn only_names_that_were_given_are_looked_up() {
+    run(async {
+        let attempt = async |authority: &str, habit: &str, name: &str, allow: &[&str]| {
+            let mut options = options();
+            options.allow = allow.iter().map(|host| int_host_address(host)).collect();
+            let dsn = format!("misbehaving://{authority}/{habit}?to={name}");
+            failure(&open_with(options, &dsn).await.expect("opened")).await
+        };
+        for habit in ["resolves", "resolves-p3"] {
+            for (authority, name) in [
+                ("localhost:9", "hunter2.localhost"),
+                ("localhost:9", "localhost.localdomain"),
+                ("127.0.0.1:9", "localhost"),
+                ("127.0.0.1:9,[::1]:9", "hunter2.example.com"),
+            ] {
+                let error = attempt(authority, habit, name, &[]).await;
+                assert_eq!(kind(&error), "denied", "{habit} {name}: {error}");
+                let text = error.to_string();
+                for part in [
+                    format!("tried to look up {name}"),
+                    format!("--allow-host {name}"),
+                ] {
+                    assert!(text.contains(&part), "{habit}: no {part:?} in {text}");
+                }
+            }
+            for (authority, name, allow) in [
+                ("localhost:9", "localhost", &[][..]),
+                ("localhost:9", "LOCALhost", &[]),
+                ("localhost:9", "127.0.0.2", &[]),
+                ("127.0.0.1:9", "localhost", &["localhost"]),
+                ("other.example:9", "localhost", &["localhost:1"]),
+            ] {
+                let error = attempt(authority, habit, name, allow).await;
+                let text = error.to_string();
+                assert!(
+                    text.starts_with("ESCAPED"),
+                    "{habit} {authority} {name}: {text}"
+                );
+            }
+        }
+    });
+}
+
+/// A refusal is told with the call in which it was made, of the instance that made it, and with no other.
+#[test]
+fn a_refusal_is_not_told_twice() {
+    run(async {
+        let host = Host::new(options()).expect("a host");
+        let config = |key: &str| Config {
+            dsn: "misbehaving://127.0.0.1:9/grumbles?to=127.0.0.1:10".into(),
+            key: key.into(),
+            ..Config::default()
+        };
+        let open = async |key| host.open(component(), config(key)).await.expect("opened");
+        let (one, other) = (open("one").await, open("other").await);
+        for _ in 0..2 {
+            // It dials the first time only, and then says that its backend is away.
+            let error = failure(&one).await;
+            assert_eq!(
+                kind(&error),
+                "unavailable",
+                "what the engine says it is: {error}"
+            );
+            assert!(
+                error.to_string().contains("--allow-host 127.0.0.1:10"),
+                "{error}"
+            );
+            let error = failure(&one).await;
+            assert_eq!(error, Error::Unavailable("the backend is away".into()));
+            let error = failure(&other).await;
+            assert!(error.to_string().contains("--allow-host"), "{error}");
+            let error = failure(&other).await;
+            assert_eq!(error, Error::Unavailable("the backend is away".into()));
+        }
+    });
+}
+
 fn int_host_address(text: &str) -> engine_dsn::Address {
     engine_dsn::Address::parse(text).expect("an address")
 }

@@ -8,7 +8,7 @@ use integration_tests::mariadb::PASSWORD;
 use integration_tests::proxy::{Fault, Proxy};
 use integration_tests::redis::Redis;
 use integration_tests::runtime::run;
-use integration_tests::wait;
+use integration_tests::{target, wait};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::Read;
@@ -641,4 +641,75 @@ fn a_wrong_start_is_told_at_once() {
     outcome.assert_failed(8, &["no-such-host.invalid"]);
     let outcome = place.run(&["serve", "--port", "99999"]);
     outcome.assert_failed(2, &["99999"]);
+}
+
+/// An option that is ignored can leave open what it should close.
+#[test]
+fn options_without_effect_are_refused_by_name() {
+    let place = Place::default();
+    let file = place.file("composed.wasm");
+    let file = file.to_str().expect("UTF-8");
+    let composed = place.run(&["compose", "--engine", "memory", "-o", file]);
+    assert_eq!(composed.code, Some(0), "{composed:?}");
+    let memory = ["serve", "--port", "0", "--engine", "memory"];
+    let tcp = [&memory[..], &["--protocol", "tcp"]].concat();
+    let endpoint = ["serve", "--port", "0", "--component", file];
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&tcp, &["--mint-token", "t"]),
+        (&tcp, &["--admin-token", "t"]),
+        (&tcp, &["--keys", "a,b"]),
+        (&tcp, &["--cors-origin", "*"]),
+        (&tcp, &["--config", "a=b"]),
+        (&memory, &["--max-requests", "5"]),
+        (&memory, &["--request-timeout", "5s"]),
+        (&memory, &["--config", "a=b"]),
+        (&memory, &["--continuous"]),
+        (&endpoint, &["--calls", "2"]),
+        (&endpoint, &["--set-last-int", "5"]),
+        (&endpoint, &["--count", "5"]),
+    ];
+    for (line, option) in cases {
+        let outcome = place.run(&[line, option].concat());
+        outcome.assert_failed(2, &[option[0], "no effect"]);
+    }
+    // All of them at once, and from the environment.
+    let mut command = place.command(&[&tcp[..], &["--keys", "a"]].concat());
+    command.env("ARTISANAL_MINT_TOKEN", TOKEN);
+    let outcome = integration_tests::cli::run(command);
+    outcome.assert_failed(
+        2,
+        &[
+            "--keys",
+            "--mint-token (from the environment variable ARTISANAL_MINT_TOKEN)",
+        ],
+    );
+    assert!(!outcome.stderr.contains(TOKEN), "{}", outcome.stderr);
+    outcome.assert_failed(2, &["over TCP"]);
+    // A component that reads no settings cannot be told whom to let in.
+    let noop = target::component("noop");
+    let noop = noop.to_str().expect("UTF-8");
+    let line = [
+        "serve",
+        "--port",
+        "0",
+        "--component",
+        noop,
+        "--mint-token",
+        "t",
+    ];
+    place
+        .run(&line)
+        .assert_failed(2, &["--mint-token", "reads no settings"]);
+    // What has an effect is taken.
+    let mut command =
+        place.command(&[&tcp[..], &["--host", "127.0.0.1", "--log-requests"]].concat());
+    command
+        .env("ARTISANAL_LAST_INT", "40")
+        .env("ARTISANAL_CONTINUOUS", "false");
+    let serving = Serving::start(command);
+    let mut line = String::new();
+    TcpStream::connect(("127.0.0.1", serving.port()))
+        .and_then(|mut stream| stream.read_to_string(&mut line))
+        .expect("an integer");
+    assert_eq!(line, "42\n");
 }

@@ -32,11 +32,8 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (host, after) = rest
-                    .split_once(']')
-                    .ok_or_else(|| Error::Host("[".to_owned()))?;
-                host.parse::<Ipv6Addr>()
-                    .map_err(|_| Error::Host(host.to_owned()))?;
+                let (host, after) = rest.split_once(']').ok_or(Error::Host)?;
+                host.parse::<Ipv6Addr>().map_err(|_| Error::Host)?;
                 match (after, after.strip_prefix(':')) {
                     ("", _) => (host, None),
                     (_, Some(port)) => (host, Some(port)),
@@ -54,7 +51,7 @@ impl Address {
         // Names are at most 253 bytes (RFC 1035); addresses are shorter.
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
         if host.is_empty() || host.len() > 253 || !host.bytes().all(legal) {
-            return Err(Error::Host(host.to_owned()));
+            return Err(Error::Host);
         }
         let port = match port {
             None => None,

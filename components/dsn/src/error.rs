@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// Why a text is not a DSN. No message repeats the part that holds user and password.
+/// Why a text is not a DSN. No message repeats a part that could be a password, or a piece of one
+/// that was not escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,9 +25,18 @@ pub enum Error {
     /// A scheme is letters, digits, `+`, `-` and `.`, and begins with a letter.
     #[error("the DSN's scheme, the part before `://`, is not a word")]
     Scheme,
-    /// The text, without its port, is no host name or address.
-    #[error("the DSN's host `{0}` is not a name, an IPv4 address or an IPv6 address in brackets")]
-    Host(String),
+    /// No host name or address. Not repeated: behind an `@` that was not escaped it is the rest of
+    /// the password.
+    #[error(
+        "the DSN's host is not a name, an IPv4 address or an IPv6 address in brackets; if it is part \
+         of the user or password, write the characters `@ : / ? # %` there as `%40` and so on"
+    )]
+    Host,
+    /// The same of one of several hosts, counted from 1.
+    #[error(
+        "number {0} of the DSN's hosts is not a name, an IPv4 address or an IPv6 address in brackets"
+    )]
+    HostNumber(usize),
     /// Colons and no brackets.
     #[error("the DSN's host looks like an IPv6 address; write it in brackets: `[::1]:6379`")]
     BareIpv6,
@@ -41,9 +51,12 @@ pub enum Error {
         "the DSN's {0} is not percent-encoded UTF-8; write the characters `@ : / ? # %` in it as `%40` and so on"
     )]
     Encoding(&'static str),
-    /// A network other than TCP, in Go's form.
-    #[error("the DSN names the network `{0}`; only `tcp` is supported")]
-    Network(String),
+    /// A network other than TCP, in Go's form. Not repeated, as the host is not.
+    #[error(
+        "the DSN names a network other than `tcp`, which is the only one that is supported: write \
+         `user:password@tcp(host:port)/database`"
+    )]
+    Network,
     /// A parameter the engine does not know.
     #[error("the DSN has a parameter `{name}` that this engine does not know{}", these(.known))]
     UnknownParam {

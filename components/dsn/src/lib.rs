@@ -9,6 +9,7 @@
 //! `[user[:password]@][tcp[(host[:port])]]/database[?name=value&…]`, whose scheme is `mysql`.
 
 mod address;
+pub mod duration;
 mod error;
 mod parse;
 mod secret;
@@ -17,8 +18,10 @@ pub use address::Address;
 pub use error::Error;
 pub use secret::Secret;
 
-/// A parsed DSN.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use std::fmt;
+
+/// A parsed DSN. Its `Debug` shows the scheme and the addresses, and neither user nor password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
     scheme: String,
     user: Option<String>,
@@ -79,5 +82,16 @@ impl Dsn {
                 known: known.iter().map(|k| (*k).to_owned()).collect(),
             }),
         }
+    }
+}
+
+/// Not everything that is secret is in the password: people write it as the user, or as a
+/// parameter.
+impl fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dsn")
+            .field("scheme", &self.scheme)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }

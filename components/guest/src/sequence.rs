@@ -80,6 +80,99 @@ impl<E: Engine> GuestSequence for Sequence<E> {
                 "the last integer is {value}; it must be 0 or more"
             )));
         }
-        self.engine.lock().await.raise(value).await
+        let mut engine = self.engine.lock().await;
+        // An engine whose reply was lost raises once more, and then may find its own raise, and what
+        // others minted on top of it. So what is refused is decided by a mark that was read before
+        // anything was sent. A mark that passes `value` later is greater than all that was asked for:
+        // every integer from now on is above `value`, whoever saw to that.
+        match engine.mark().await? {
+            Some(mark) if mark > value => return Err(Error::TooSmall(mark)),
+            _ => {}
+        }
+        match engine.raise(value).await {
+            Err(Error::TooSmall(_)) => Ok(()),
+            raised => raised,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dsn, Key};
+    use futures::FutureExt;
+
+    /// An engine whose first raise loses its reply; meanwhile others mint.
+    struct Forgetful {
+        mark: Option<i64>,
+        minted_meanwhile: i64,
+        raises: usize,
+    }
+
+    impl Engine for Forgetful {
+        const OFFSET: i64 = 0;
+        const DSN: Option<&'static str> = None;
+        const SCHEMES: &'static [&'static str] = &[];
+
+        async fn open(_dsn: Dsn, _key: Key) -> Result<Self, Error> {
+            unreachable!("made by hand")
+        }
+
+        async fn advance(&mut self, _by: i64) -> Result<i64, Error> {
+            unreachable!("never minted from")
+        }
+
+        async fn mark(&mut self) -> Result<Option<i64>, Error> {
+            Ok(self.mark)
+        }
+
+        async fn raise(&mut self, to: i64) -> Result<(), Error> {
+            for _ in 0..2 {
+                self.raises += 1;
+                match self.mark {
+                    Some(mark) if mark > to => return Err(Error::TooSmall(mark)),
+                    _ => self.mark = Some(to + self.minted_meanwhile),
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn set_last(
+        mark: Option<i64>,
+        minted_meanwhile: i64,
+        value: i64,
+    ) -> (Result<(), Error>, usize) {
+        let sequence = Sequence {
+            lattice: Lattice::new(2, 0).expect("a lattice"),
+            engine: Mutex::new(Forgetful {
+                mark,
+                minted_meanwhile,
+                raises: 0,
+            }),
+        };
+        let set = GuestSequence::set_last(&sequence, value)
+            .now_or_never()
+            .expect("it waits for nothing");
+        (set, sequence.engine.into_inner().raises)
+    }
+
+    #[test]
+    fn a_raise_whose_reply_was_lost_is_not_refused_for_its_own_effect() {
+        for mark in [None, Some(-5), Some(0), Some(9), Some(10)] {
+            for minted in [0, 2, 100] {
+                assert_eq!(set_last(mark, minted, 10), (Ok(()), 2));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_was_past_the_value_is_told_and_left_alone() {
+        assert_eq!(set_last(Some(11), 2, 10), (Err(Error::TooSmall(11)), 0));
+        let (set, raises) = set_last(Some(11), 2, -1);
+        assert!(
+            matches!(set, Err(Error::Invalid(_))) && raises == 0,
+            "{set:?}"
+        );
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 /// The description of the endpoint that `/openapi.json` answers.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -29,16 +30,31 @@ pub struct App<S> {
 impl<S: Sequence> App<S> {
     /// The endpoint with these settings. `sequence` is called once for each key.
     pub fn new(settings: Settings, mut sequence: impl FnMut(&str) -> S) -> Self {
-        Self {
-            default: sequence(&settings.key),
+        let app = Self::try_new(settings, |key| Ok::<_, Infallible>(sequence(key)));
+        match app {
+            Ok(app) => app,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same where not every key may have a sequence.
+    ///
+    /// # Errors
+    /// The first one of `sequence`.
+    pub fn try_new<E>(
+        settings: Settings,
+        mut sequence: impl FnMut(&str) -> Result<S, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            default: sequence(&settings.key)?,
             others: settings
                 .keys
                 .iter()
                 .filter(|key| **key != settings.key)
-                .map(|key| (key.clone(), sequence(key)))
-                .collect(),
+                .map(|key| Ok((key.clone(), sequence(key)?)))
+                .collect::<Result<_, E>>()?,
             settings,
-        }
+        })
     }
 
     /// The settings it was made with.

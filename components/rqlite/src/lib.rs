@@ -84,10 +84,9 @@ impl Engine for Rqlite {
         dsn.only_params(&["timeout"])
             .map_err(|e| Error::Invalid(e.to_string()))?;
         if !dsn.path().is_empty() {
-            return Err(Error::Invalid(format!(
-                "the DSN ends with the path `/{}`; rqlite has one database, so it takes none",
-                dsn.path()
-            )));
+            return Err(Error::Invalid(
+                "the DSN ends with a path; rqlite has one database, so it takes none".into(),
+            ));
         }
         Ok(Self {
             name: key,

@@ -1,7 +1,7 @@
 //! `int-host engines`: what is built in.
 
 use super::Failure;
-use crate::Builtin;
+use crate::{About, Builtin};
 use std::io::Write;
 
 /// List the engines that are built in: DSN, integers, durability
@@ -10,17 +10,101 @@ pub(super) struct Engines {}
 
 impl Engines {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut text = String::new();
-        for about in Builtin::ALL.map(Builtin::about) {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text += &format!(
-                "{}\n  DSN       {}\n  integers  {}\n  survives  {}\n",
-                about.name, about.dsn, about.counts, about.survives
-            );
-        }
-        text += "\nEvery engine: no integer twice, later calls get greater ones, all of them ≡ offset (mod increment).\n";
+        let all = Builtin::ALL.map(|engine| paragraph(&engine.about()));
+        let text = format!(
+            "{}\nEvery engine: no integer twice, later calls get greater ones, all of them ≡ offset \
+             (mod increment).\n",
+            all.join("\n")
+        );
         Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+}
+
+fn paragraph(about: &About) -> String {
+    let mut text = format!("{}\n", about.name);
+    let mut line = |title: &str, value: &str| text += &format!("  {title:<9} {value}\n");
+    for (form, title) in about
+        .dsn
+        .iter()
+        .zip(std::iter::once("DSN").chain(std::iter::repeat("or")))
+    {
+        line(title, form);
+    }
+    line("default", about.default_dsn.unwrap_or("none: give a DSN"));
+    if !about.parameters.is_empty() {
+        line("with", &format!("?{}", about.parameters.join("&")));
+    }
+    line("integers", about.counts);
+    line("survives", about.survives);
+    text
+}
+
+/// The engines and the forms of their DSNs, for `--help`.
+pub(super) fn forms() -> String {
+    let mut text = String::from("DSNs by engine (`int-host engines` tells more):");
+    for about in Builtin::ALL.map(Builtin::about) {
+        let mut name = about.name;
+        for form in about.dsn {
+            text += &format!("\n  {name:<9} {form}");
+            name = "";
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the README's table of engines, the default one first.
+    fn rows() -> Vec<String> {
+        let mut engines = Builtin::ALL.to_vec();
+        engines.sort_by_key(|engine| *engine != Builtin::DEFAULT);
+        let row = |engine: Builtin| {
+            let about = engine.about();
+            let code = |texts: &[&str], between: &str| {
+                let quoted: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();
+                quoted.join(between)
+            };
+            let name = match engine == Builtin::DEFAULT {
+                true => format!("`{}` (default)", about.name),
+                false => format!("`{}`", about.name),
+            };
+            let dsn = match about.default_dsn {
+                Some(default) if about.dsn != [default] => {
+                    format!("{}; default `{default}`", code(about.dsn, " or "))
+                }
+                _ => code(about.dsn, " or "),
+            };
+            format!(
+                "| {name} | {} | {dsn} | {} | {} |",
+                about.counts,
+                code(about.parameters, ", "),
+                about.survives
+            )
+            .replace("|  |", "| |")
+        };
+        engines.into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).expect("the README is there");
+        let table = rows().join("\n");
+        assert!(
+            readme.contains(&table),
+            "README.md should have these rows:\n{table}"
+        );
+    }
+
+    #[test]
+    fn help_has_every_form() {
+        let forms = forms();
+        for about in Builtin::ALL.map(Builtin::about) {
+            for form in about.dsn {
+                assert!(forms.contains(form), "no {form} in {forms}");
+            }
+        }
     }
 }

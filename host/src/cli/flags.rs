@@ -1,6 +1,7 @@
 //! The options that stand before or after any command.
 
 use super::log::LogFormat;
+use super::raise::Raise;
 use crate::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
@@ -17,7 +18,7 @@ pub(super) struct Flags {
     /// A component file to use as the engine; with serve also a composed HTTP endpoint
     #[arg(long, global = true, env = "ARTISANAL_COMPONENT", value_name = "FILE", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) component: Option<PathBuf>,
-    /// Where the backend is [default: what the engine takes for granted]
+    /// Where the backend is; `int-host engines` lists the forms [default: what the engine takes for granted]
     #[arg(long, global = true, env = "ARTISANAL_DSN", value_name = "DSN", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) dsn: Option<String>,
     /// The name of the sequence [default: integers]
@@ -109,7 +110,7 @@ impl Flags {
         match (&self.component, self.engine) {
             (Some(file), _) => Source::File(file.clone()),
             (None, Some(engine)) => engine.into(),
-            (None, None) => Builtin::Keyvalue.into(),
+            (None, None) => Builtin::DEFAULT.into(),
         }
     }
 
@@ -127,12 +128,23 @@ impl Flags {
     /// Opens the sequence, and raises it when that was asked for.
     ///
     /// # Errors
-    /// As [`Host::open`] and [`Sequence::set_last`].
+    /// As [`Host::open`] and [`Raise::make`].
     pub(super) async fn open(&self, host: &Host) -> Result<Sequence, Error> {
+        self.open_and(host, &mut self.raise()).await
+    }
+
+    /// The raise that was asked for, to be made once.
+    pub(super) fn raise(&self) -> Raise {
+        Raise::to(self.set_last_int)
+    }
+
+    /// Opens the sequence and makes a raise, perhaps one that an earlier try left uncertain.
+    ///
+    /// # Errors
+    /// As [`Host::open`] and [`Raise::make`].
+    pub(super) async fn open_and(&self, host: &Host, raise: &mut Raise) -> Result<Sequence, Error> {
         let sequence = host.open(self.source(), self.config()).await?;
-        if let Some(last) = self.set_last_int {
-            sequence.set_last(last).await?;
-        }
+        raise.make(&sequence).await?;
         Ok(sequence)
     }
 }

@@ -72,11 +72,12 @@ impl Mint {
         mut out: Lines<W>,
     ) -> Result<(), Failure> {
         let mut sequence = None;
+        let mut raise = flags.raise();
         let mut pause = PAUSES.0;
         loop {
             let round = match &sequence {
                 None => flags
-                    .open(host)
+                    .open_and(host, &mut raise)
                     .await
                     .map(|opened| sequence = Some(opened))
                     .map_err(Failure::from),

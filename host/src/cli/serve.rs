@@ -2,10 +2,12 @@
 
 use super::flags::Flags;
 use super::interrupt::signal;
-use super::{Failure, duration, log, open_files};
+use super::mode::{Given, Mode};
+use super::{Failure, log, open_files};
 use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use engine_dsn::duration::NotATime;
 use intd::{App, Settings};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,11 +90,14 @@ pub(super) struct Serve {
     #[arg(long, env = "ARTISANAL_MAX_INSTANCE_CONCURRENCY", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instance_concurrency: Option<usize>,
     /// How long an instance without requests is kept [default: for ever]
-    #[arg(long, env = "ARTISANAL_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration::parse, help_heading = COMPONENT, hide_env_values = true)]
+    #[arg(long, env = "ARTISANAL_IDLE_TIMEOUT", value_name = "TIME", value_parser = time, help_heading = COMPONENT, hide_env_values = true)]
     idle_timeout: Option<Duration>,
     /// How long the answer of a request may take to begin
-    #[arg(long, env = "ARTISANAL_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration::parse, help_heading = COMPONENT, hide_env_values = true)]
+    #[arg(long, env = "ARTISANAL_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = time, help_heading = COMPONENT, hide_env_values = true)]
     request_timeout: Duration,
+    /// Which of these were given, and of those that stand before or after any command.
+    #[arg(skip)]
+    given: Given,
 }
 
 const SERVER: &str = "Server";
@@ -117,6 +122,11 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Up to a year.
+fn time(text: &str) -> Result<Duration, NotATime> {
+    engine_dsn::duration::parse(text, Duration::from_secs(365 * 24 * 3600))
+}
+
 fn number(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -125,6 +135,11 @@ fn number(text: &str) -> Result<usize, String> {
 }
 
 impl Serve {
+    /// Notes which options were given.
+    pub(super) fn remember(&mut self, given: Given) {
+        self.given = given;
+    }
+
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let requests = if self.log_requests { "info" } else { "off" };
         log::start(
@@ -147,29 +162,28 @@ impl Serve {
         let limits = self.limits(files, options.instances);
         let host = Host::new(options)?;
         let shutdown = Shutdown::new();
-        if is_endpoint(&host, &source)? {
-            if self.protocol == Protocol::Tcp {
-                return Err(Error::Invalid(format!(
-                    "{source} answers HTTP only; leave out --protocol tcp"
-                )));
+        let shape = match &source {
+            Source::Builtin(_) => None,
+            Source::File(_) => Some(host.inspect(&source)?),
+        };
+        let mode = Mode::of(shape.as_ref(), self.protocol == Protocol::Tcp, &source)?;
+        self.given.check(mode, &source)?;
+        match mode {
+            Mode::Endpoint | Mode::Unconfigured => {
+                let endpoint = host.endpoint(&source, self.endpoint(settings))?;
+                let listeners = self.listen(&source, &shutdown).await?;
+                serve::proxy(listeners, endpoint, limits, shutdown).await;
             }
-            if flags.set_last_int.is_some() {
-                return Err(Error::Invalid(format!(
-                    "{source} is no engine, so --set-last-int has nothing to raise; use the engine itself for that"
-                )));
-            }
-            let endpoint = host.endpoint(&source, self.endpoint(settings))?;
-            let listeners = self.listen(&source, &shutdown).await?;
-            serve::proxy(listeners, endpoint, limits, shutdown).await;
-        } else {
-            let settings = Settings::from_lookup(|name| settings.get(name).cloned())
-                .map_err(|error| Error::Invalid(error.to_string()))?;
-            let sequences = Sequences::open(&host, &source, flags, &settings).await?;
-            let listeners = self.listen(&source, &shutdown).await?;
-            match self.protocol {
-                Protocol::Tcp => serve::tcp(listeners, sequences.default, limits, shutdown).await,
-                Protocol::Http => {
-                    let app = App::new(settings, |key| sequences.named(key));
+            Mode::Http | Mode::Tcp => {
+                let settings = Settings::from_lookup(|name| settings.get(name).cloned())
+                    .map_err(|error| Error::Invalid(error.to_string()))?;
+                let sequences = Sequences::open(&host, &source, flags, &settings).await?;
+                let listeners = self.listen(&source, &shutdown).await?;
+                if mode == Mode::Tcp {
+                    let sequence = sequences.named(&settings.key)?;
+                    serve::tcp(listeners, sequence, limits, shutdown).await;
+                } else {
+                    let app = App::try_new(settings, |key| sequences.named(key))?;
                     serve::http(listeners, app, limits, shutdown).await;
                 }
             }
@@ -281,19 +295,8 @@ impl fmt::Debug for Serve {
     }
 }
 
-/// Whether a component is to be called by HTTP, and not as an engine.
-fn is_endpoint(host: &Host, source: &Source) -> Result<bool, Error> {
-    match source {
-        Source::Builtin(_) => Ok(false),
-        Source::File(_) => Ok(host.inspect(source)?.exports_http()),
-    }
-}
-
-/// All sequences of a server, open.
-struct Sequences {
-    default: Sequence,
-    others: BTreeMap<String, Sequence>,
-}
+/// All sequences of a server, open, by their keys.
+struct Sequences(BTreeMap<String, Sequence>);
 
 impl Sequences {
     async fn open(
@@ -305,12 +308,9 @@ impl Sequences {
         let others = settings.keys.iter().filter(|key| **key != settings.key);
         let keys = std::iter::once(&settings.key).chain(others).cloned();
         let opened = host.open_keys(source.clone(), flags.config(), keys.clone());
-        let mut opened = opened.await?.into_iter();
-        let default = opened
-            .next()
-            .ok_or_else(|| Error::Other("no sequence was opened".into()))?;
+        let sequences = Self(keys.zip(opened.await?).collect());
         if let Some(last) = flags.set_last_int {
-            match default.set_last(last).await {
+            match sequences.named(&settings.key)?.set_last(last).await {
                 // A server that starts again with the same options goes on where it was.
                 Err(Error::TooSmall(current)) => {
                     tracing::info!(current, "the sequence is past {last} already")
@@ -318,12 +318,16 @@ impl Sequences {
                 other => other?,
             }
         }
-        let others = keys.skip(1).zip(opened).collect();
-        Ok(Self { default, others })
+        Ok(sequences)
     }
 
-    fn named(&self, key: &str) -> Sequence {
-        self.others.get(key).unwrap_or(&self.default).clone()
+    /// The sequence of this key, and never that of another one: integers of two sequences must not
+    /// be taken for each other.
+    fn named(&self, key: &str) -> Result<Sequence, Error> {
+        self.0
+            .get(key)
+            .cloned()
+            .ok_or_else(|| Error::Other(format!("no sequence was opened for the key `{key}`")))
     }
 }
 
@@ -340,5 +344,62 @@ async fn end_on_signals(shutdown: Shutdown) {
         }
         tracing::info!("shutting down: no further connections, requests in flight have 10 s");
         shutdown.begin();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builtin, Config};
+
+    #[tokio::test]
+    async fn a_key_without_a_sequence_never_gets_another_ones() {
+        let options = Options {
+            cache: None,
+            ..Options::default()
+        };
+        let host = Host::new(options).expect("a host");
+        let keys = ["a", "b"].map(str::to_owned);
+        let opened = host
+            .open_keys(Builtin::Memory.into(), Config::default(), keys.clone())
+            .await
+            .expect("opened");
+        let sequences = Sequences(keys.into_iter().zip(opened).collect());
+        assert_eq!(
+            sequences
+                .named("a")
+                .expect("there")
+                .next(1)
+                .await
+                .expect("minted")
+                .first,
+            2
+        );
+        assert_eq!(
+            sequences
+                .named("b")
+                .expect("there")
+                .next(1)
+                .await
+                .expect("minted")
+                .first,
+            2
+        );
+        let settings = Settings {
+            key: "a".into(),
+            keys: vec!["b".into(), "c".into()],
+            ..Settings::default()
+        };
+        let refused = sequences.named("c").err();
+        assert!(
+            matches!(&refused, Some(Error::Other(text)) if text.contains("`c`")),
+            "{refused:?}"
+        );
+        let app = App::try_new(settings, |key| sequences.named(key));
+        assert_eq!(
+            app.err(),
+            refused,
+            "no endpoint without all of its sequences"
+        );
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn test(stage: &Stage) {
     for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
         stage.run(until_it_is_over(stage, &proxy, &dsn, &fault));
     }
+    stage.run(lost_raise(stage, &proxy));
     stage.run(nobody_there(stage, &proxy));
     stage.run(dead_connections_are_dialled_again(stage, &proxy, &dsn));
 }
@@ -85,6 +86,39 @@ async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault
     history.push(mint(&direct, 1, 5).await.expect("minted directly"));
     history.push(mint(&sequence, 0, 1).await.expect("minted"));
     history.assert_clean();
+}
+
+/// A raise whose reply was lost is made again, and then finds what it did itself, and what was minted on
+/// top of that. It has done what it promised, and is not refused.
+async fn lost_raise(stage: &Stage, proxy: &Proxy) {
+    /// No other request of this test has these digits in it.
+    const VALUE: i64 = 987_654_321;
+    let dsn = format!("{}?timeout=20s", stage.backend.dsn_on(proxy.port()));
+    let sequence = stage.try_open(&dsn, "c7 raise").await.expect("opened");
+    let direct = stage.open("c7 raise").await;
+    sequence.next(1).await.expect("minted");
+    proxy.set(Fault::StallRepliesTo(VALUE.to_string().into_bytes()));
+    let raising = tokio::spawn({
+        let sequence = sequence.clone();
+        async move { sequence.set_last(VALUE).await }
+    });
+    let end = Instant::now() + RESUMES;
+    while direct.last().await.expect("last") < Some(VALUE) {
+        assert!(Instant::now() < end, "the raise does not reach the server");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let minted = direct.next(1).await.expect("minted directly");
+    assert!(minted.first > VALUE, "{minted:?}");
+    // Closes the connection, with the reply still in it.
+    proxy.set(Fault::Refuse);
+    proxy.set(Fault::None);
+    assert_eq!(raising.await.expect("no panic"), Ok(()), "it was raised");
+    // Who comes now comes too late.
+    let error = sequence.set_last(VALUE).await.expect_err("it is past that");
+    assert!(
+        matches!(error, Error::TooSmall(now) if now >= minted.first),
+        "{error}"
+    );
 }
 
 /// Checks that a call failed as it must during a fault.

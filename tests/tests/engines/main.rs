@@ -1,5 +1,6 @@
 //! What is each engine's own: how it treats what only its backend can do to it.
 
+mod forms;
 mod mysql;
 mod mysql_hosts;
 mod originals;
@@ -7,6 +8,7 @@ mod redis;
 mod redis_hosts;
 mod redis_sentinel;
 mod rqlite;
+mod secrets;
 mod summitdb;
 
 use int_host::{Builtin, Config, Error, Host, Sequence};

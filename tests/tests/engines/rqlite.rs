@@ -2,9 +2,11 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
+use integration_tests::contract::kind;
 use integration_tests::rqlite::{self, Rqlite};
 use integration_tests::runtime::run;
 use integration_tests::scratch::Scratch;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 const RQLITE: Builtin = Builtin::Rqlite;
@@ -96,4 +98,45 @@ fn every_node_mints() {
         assert_eq!(mint(RQLITE, &rqlite::dsn(&[port]), "k"), Ok(expected));
         expected += 2;
     }
+}
+
+/// Nodes on other hosts are learned from the cluster, and refused. While the one that the DSN names is away
+/// that makes no difference: it is away, which passes, and the error says so from the first call on.
+#[test]
+fn refused_nodes_do_not_turn_a_node_that_is_away_into_a_refusal() {
+    let hosts = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let rqlite = Rqlite::on_hosts(&hosts);
+    let dsn = format!("http://127.0.0.1:{}?timeout=1s", rqlite.ports()[0]);
+    let away = |error: &Error| {
+        assert_eq!(kind(error), "unavailable", "{error}");
+        assert!(
+            error.to_string().contains("--allow-host 127.0.0."),
+            "{error}"
+        );
+    };
+    run(async {
+        let sequence = open(RQLITE, &dsn, "k").await.expect("opened");
+        // The nodes are asked for at the second call.
+        sequence.next(1).await.expect("minted");
+        let before = sequence.next(1).await.expect("minted");
+        rqlite.node(0).kill();
+        for _ in 0..3 {
+            away(
+                &sequence
+                    .next(1)
+                    .await
+                    .expect_err("the only node that may be reached is away"),
+            );
+        }
+        rqlite.node(0).start_again();
+        let end = Instant::now() + rqlite::ELECTION;
+        let after = loop {
+            match sequence.next(1).await {
+                Ok(minted) => break minted,
+                Err(error) if Instant::now() < end => away(&error),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(after.first > before.last());
+    });
 }

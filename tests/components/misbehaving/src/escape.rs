@@ -39,6 +39,14 @@ pub(crate) fn resolve(name: &str) -> Error {
     outcome(&format!("resolving {name}"), found)
 }
 
+pub(crate) async fn resolve_p3(name: &str) -> Error {
+    let found = wasip3::sockets::ip_name_lookup::resolve_addresses(name.to_owned()).await;
+    outcome(
+        &format!("resolving {name}"),
+        found.map_err(|code| format!("{code:?}")),
+    )
+}
+
 pub(crate) fn read(path: &str) -> Error {
     let read = std::fs::read(path).map(drop);
     let listed = std::fs::read_dir("/").map(drop);

@@ -15,6 +15,8 @@
 //! | `misbehaving:///listens` | listens on a TCP port |
 //! | `misbehaving:///talks?to=127.0.0.1:53` | sends a UDP datagram to that address |
 //! | `misbehaving:///resolves?to=localhost` | asks for the addresses of a name |
+//! | `misbehaving:///resolves-p3?to=localhost` | the same by `wasi:sockets@0.3` |
+//! | `misbehaving:///grumbles?to=127.0.0.1:6379` | dials that address in every other call, and says `unavailable` in each |
 //! | `misbehaving:///reads?to=/etc/passwd` | reads a file, and lists the root |
 //! | `misbehaving:///environment` | reads environment variables and arguments |
 //! | `misbehaving:///too-few`, `…/too-many` | a span with fewer, or more, integers than asked for |
@@ -106,6 +108,14 @@ impl GuestSequence for Sequence {
             "listens" => return Err(escape::listen()),
             "talks" => return Err(escape::talk(&self.to)),
             "resolves" => return Err(escape::resolve(&self.to)),
+            "resolves-p3" => return Err(escape::resolve_p3(&self.to).await),
+            "grumbles" => {
+                // The marks of calls are 2, 4, 6, …
+                if below % (2 * STEP) == 0 {
+                    let _ = escape::dial(&self.to);
+                }
+                return Err(Error::Unavailable("the backend is away".into()));
+            }
             "reads" => return Err(escape::read(&self.to)),
             "environment" => return Err(escape::environment()),
             "too-few" => Span {

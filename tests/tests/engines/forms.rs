@@ -1,0 +1,86 @@
+//! The forms of DSNs that `--help`, `int-host engines` and the README tell are those that the engines take.
+
+use int_host::{Builtin, Config, Error, Host, Options};
+use integration_tests::backend;
+use integration_tests::contract::kind;
+use integration_tests::runtime::run;
+use integration_tests::scratch::Scratch;
+
+/// A form with everything in `[…]`, or nothing of it, and its words replaced.
+fn written_out(form: &str, everything: bool) -> String {
+    let mut depth = 0;
+    let mut text = String::new();
+    for c in form.chars() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth -= 1,
+            _ if depth == 0 || everything => text.push(c),
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0, "{form}");
+    [
+        ("HOST2…", "127.0.0.2:1"),
+        ("HOST", "127.0.0.1"),
+        ("USER", "somebody"),
+        ("PASSWORD", "secret"),
+        ("DATABASE", "tickets"),
+        ("DB", "3"),
+        ("NAME", "primary"),
+        ("BUCKET", "bucket"),
+        ("REPLICAS", "2"),
+    ]
+    .iter()
+    .fold(text, |text, (word, value)| text.replace(word, value))
+}
+
+#[test]
+fn every_form_is_taken_and_every_parameter() {
+    let scratch = Scratch::new("forms");
+    let mut options = Options::default();
+    options.cache = Some(backend::cache());
+    options.data = Some(scratch.join("data"));
+    let host = Host::new(options).expect("a host");
+    let open = async |engine: Builtin, dsn: String| {
+        let config = Config {
+            dsn,
+            ..Config::default()
+        };
+        host.open(engine.into(), config).await.map(drop)
+    };
+    run(async {
+        for engine in Builtin::ALL {
+            let about = engine.about();
+            let parameters = about.parameters.join("&");
+            let parameters = written_out(&parameters, true);
+            let mut dsns = vec![String::new()];
+            if let Some(default) = about.default_dsn {
+                dsns.push(default.to_owned());
+            }
+            for form in about.dsn {
+                for everything in [false, true] {
+                    let dsn = written_out(form, everything);
+                    if !parameters.is_empty() {
+                        dsns.push(format!("{dsn}?{parameters}"));
+                    }
+                    dsns.push(dsn);
+                }
+            }
+            for dsn in dsns {
+                let opened = open(engine, dsn.clone()).await;
+                // No server is there, which an engine may find out now.
+                let taken = !matches!(opened, Err(Error::Invalid(_)));
+                let expected = !dsn.is_empty() || about.default_dsn.is_some();
+                assert_eq!(taken, expected, "{} {dsn:?}: {opened:?}", about.name);
+            }
+            // Parameters that are not told of are not taken.
+            let dsn = format!("{}?tls=yes", written_out(about.dsn[0], false));
+            let error = open(engine, dsn).await.expect_err("an unknown parameter");
+            assert_eq!(kind(&error), "invalid", "{error}");
+            for parameter in about.parameters {
+                let name = parameter.split('=').next().expect("a name");
+                assert!(error.to_string().contains(name), "{}: {error}", about.name);
+            }
+        }
+    });
+}

@@ -146,7 +146,7 @@ fn a_primary_whose_replicas_went_to_another_one_is_left() {
     let old = Redis::start();
     let promoted = replica_of(&old);
     run(async {
-        let dsn = dsn(&[&old, &promoted], "?wait=1&timeout=20s");
+        let dsn = dsn(&[&old, &promoted], "?wait=1&timeout=8s");
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
         assert_eq!(sequence.next(1).await.expect("acknowledged").first, 2);
         promote(&promoted);

@@ -6,7 +6,7 @@ use crate::scratch::Scratch;
 use crate::server::Server;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Where packages put Galera.
@@ -80,7 +80,7 @@ impl Galera {
         let plans: Vec<_> = (0..number).map(|_| Plan::new()).collect();
         let group = plans[0].group_port;
         let first = &plans[0];
-        mariadb::install(&first.data(), &first.dir.join("tmp"))?;
+        mariadb::install(&first.data())?;
         // The cluster's identity gets into its files, for the others to begin with.
         let seed = first.server(Scratch::new("galera"), group, true);
         seed.launch()?;
@@ -89,7 +89,10 @@ impl Galera {
         seed.stop();
         drop(seed);
         for plan in &plans[1..] {
-            copy(&first.data(), &plan.data())?;
+            mariadb::copy(&first.data(), &plan.data())?;
+            // Which write sets a node can send to others is its own.
+            let cache = plan.data().join("galera.cache");
+            fs::remove_file(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
         }
         let mut nodes = Vec::new();
         for (number, (plan, scratch)) in plans.into_iter().map(Plan::split).enumerate() {
@@ -244,16 +247,6 @@ impl Plan {
         };
         Server::prepare("mariadbd with Galera", scratch, launch, probe)
     }
-}
-
-/// Copies a folder. The cache of write sets is the node's own.
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status();
-    match copied {
-        Ok(status) if status.success() => {}
-        other => return Err(format!("cp: {other:?}")),
-    }
-    fs::remove_file(to.join("galera.cache")).map_err(|e| format!("galera.cache: {e}"))
 }
 
 fn library() -> PathBuf {

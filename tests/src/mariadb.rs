@@ -2,9 +2,12 @@
 
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
+use crate::target;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The database that the minter may use.
 pub const DATABASE: &str = "artisanal";
@@ -38,7 +41,7 @@ impl MariaDb {
             let data = scratch.join("data");
             let temporary = scratch.join("tmp");
             std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
-            install(&data, &temporary)?;
+            install(&data)?;
             let program = program("mariadbd");
             let options = options.clone();
             let server = Server::start(
@@ -163,8 +166,48 @@ pub(crate) const SMALL: [&str; 5] = [
     "--max-connections=300",
 ];
 
-/// Makes the system tables.
-pub(crate) fn install(data: &Path, temporary: &Path) -> Result<(), String> {
+/// Makes a data folder with the system tables. Making those takes seconds, so it is done once for each
+/// version of MariaDB, in the target folder, and then copied.
+pub(crate) fn install(data: &Path) -> Result<(), String> {
+    static TEMPLATE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match TEMPLATE.get_or_init(template) {
+        Ok(template) => copy(template, data),
+        Err(why) => Err(why.clone()),
+    }
+}
+
+fn template() -> Result<PathBuf, String> {
+    let version = Command::new(program("mariadbd")).arg("--version").output();
+    let version = version.map_err(|e| format!("mariadbd: {e}"))?.stdout;
+    let mut hasher = DefaultHasher::new();
+    (&version, SMALL, as_root()).hash(&mut hasher);
+    let folder = target::directory().join("mariadb");
+    let template = folder.join(format!("{:016x}", hasher.finish()));
+    if template.is_dir() {
+        return Ok(template);
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let making = tempfile::tempdir_in(&folder).map_err(|e| e.to_string())?;
+    let (data, temporary) = (making.path().join("data"), making.path().join("tmp"));
+    std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
+    make_system_tables(&data, &temporary)?;
+    // Another process may have been faster.
+    match std::fs::rename(&data, &template) {
+        Err(error) if !template.is_dir() => Err(format!("{}: {error}", template.display())),
+        _ => Ok(template),
+    }
+}
+
+/// Copies a folder, to one that is not there.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    match copied {
+        Ok(status) if status.success() => Ok(()),
+        other => Err(format!("cp {} {}: {other:?}", from.display(), to.display())),
+    }
+}
+
+fn make_system_tables(data: &Path, temporary: &Path) -> Result<(), String> {
     let done = Command::new(program("mariadb-install-db"))
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .args(["--skip-test-db", "--skip-name-resolve"])

@@ -17,12 +17,13 @@ pub struct Machine {
 }
 
 /// The programs whose versions are asked for, with the option that does it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("rustc", "--version"),
     ("redis-server", "--version"),
     ("mariadbd", "--version"),
     ("rqlited", "-version"),
     ("summitdb-server", "-v"),
+    ("spin", "--version"),
 ];
 
 impl Machine {

@@ -54,6 +54,8 @@ pub enum Part {
     Single,
     /// The composed endpoint.
     Composed,
+    /// The composed endpoint under Spin.
+    Spin,
     /// Many integers a request.
     Integers,
     /// `Sequence::next` in one process.

@@ -1,5 +1,7 @@
 //! Everything that is measured, running: backends, servers in front of them, and yardsticks.
 
+pub mod spin;
+
 use crate::attempt::attempt;
 use crate::integers::Lattice;
 use crate::native::{Place, lattice};
@@ -74,6 +76,14 @@ impl Store {
         match &self.server {
             Server::Redis(redis) => redis.dsn(),
             Server::Other(backend) => backend.dsn(),
+        }
+    }
+
+    /// The port on 127.0.0.1, of a backend that has one.
+    pub fn port(&self) -> Option<u16> {
+        match &self.server {
+            Server::Redis(redis) => Some(redis.port()),
+            Server::Other(backend) => backend.port(),
         }
     }
 
@@ -256,8 +266,16 @@ fn sequence(engine: Builtin, name: String) -> anyhow::Result<Sequence> {
 }
 
 fn start(name: String, sequence: Option<Sequence>, command: Command) -> anyhow::Result<Target> {
+    start_with(name, sequence, || Serving::start(command))
+}
+
+fn start_with(
+    name: String,
+    sequence: Option<Sequence>,
+    serve: impl FnOnce() -> Serving,
+) -> anyhow::Result<Target> {
     // The command line may be as long as a list of ten thousand keys; the last line says what went wrong.
-    let serving = attempt(|| Ok(Serving::start(command)))
+    let serving = attempt(|| Ok(serve()))
         .map_err(|error| anyhow!("{name} did not start: {}", last_line(&error.to_string())))?;
     Ok(Target {
         name,

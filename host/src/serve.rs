@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod beginning;
 mod connections;
 mod endpoint;
 mod http;
@@ -51,8 +52,14 @@ pub struct Limits {
     pub reading: Duration,
     /// How long a client may take to accept any part of an answer. Default 30 s.
     pub writing: Duration,
+    /// How long the head of a component's answer may wait for its body to begin, so that both are sent
+    /// together. Default 50 ms.
+    pub gathering: Duration,
     /// How long requests in flight may take to end once the server is shutting down. Default 10 s.
     pub grace: Duration,
+    /// Whether what is written leaves at once even when it is small (`TCP_NODELAY`). Without, the kernel may
+    /// hold it back until the client has acknowledged what came before it. Default yes.
+    pub nodelay: bool,
     /// Whether each request is logged, with the target `int_host::requests`. Default no.
     pub log_requests: bool,
 }
@@ -63,7 +70,9 @@ impl Default for Limits {
             connections: 16_384,
             reading: Duration::from_secs(30),
             writing: Duration::from_secs(30),
+            gathering: Duration::from_millis(50),
             grace: Duration::from_secs(10),
+            nodelay: true,
             log_requests: false,
         }
     }

@@ -13,6 +13,7 @@ pub mod load;
 pub mod mariadb;
 pub mod minter;
 pub mod open_files;
+pub mod packets;
 pub mod port;
 pub mod process;
 pub mod proxy;

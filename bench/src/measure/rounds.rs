@@ -3,11 +3,14 @@
 use super::in_process::Tasks;
 use super::row::fault;
 use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
-use crate::stage::{Target, name};
+use crate::stage::{Target, name, spin};
 use int_host::Builtin;
 
 /// Connections where throughput is measured.
 const MANY: usize = 100;
+
+/// Connections under Spin, which keeps fewer busy.
+const UNDER_SPIN: usize = 50;
 
 /// Options of the server that does not look for the next event before it sleeps.
 const SLEEPY: [&str; 2] = ["--busy-poll", "0"];
@@ -69,6 +72,13 @@ impl Engine {
             _ => 0.75,
         }
     }
+}
+
+/// The composed endpoint under Spin, and what it is compared with.
+struct UnderSpin {
+    noop: Target,
+    /// With what each must reach of the component that does nothing.
+    endpoints: Vec<(Target, f64)>,
 }
 
 /// A row that nothing is demanded of.
@@ -133,6 +143,13 @@ impl Bench {
                 self.composed(&mut rows, &noop, &engines);
                 self.integers(&mut rows, &engines);
                 self.tasks(&mut rows)?;
+            }
+        }
+        if self.wants(Part::Spin)
+            && let Some(spin) = self.under_spin()?
+        {
+            for _ in 0..self.rounds {
+                self.spin(&mut rows, &spin);
             }
         }
         let mut rows = rows.0;
@@ -252,6 +269,39 @@ impl Bench {
                 "requests/s",
                 "no-op component",
                 Goal::RatioAtLeast(engine.composed_share()),
+            );
+            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+        }
+    }
+
+    fn under_spin(&mut self) -> anyhow::Result<Option<UnderSpin>> {
+        let Some(program) = spin::program() else {
+            let why = "under Spin: there is no spin on PATH; https://spinframework.dev";
+            self.skipped.push(why.to_owned());
+            return Ok(None);
+        };
+        self.tell("starting servers under Spin");
+        let mut endpoints = vec![(self.workshop.spin_default(&program)?, 0.25)];
+        if let Ok(redis) = self.store(Builtin::Redis) {
+            endpoints.push((self.workshop.spin_on(&program, redis)?, 0.50));
+        }
+        Ok(Some(UnderSpin {
+            noop: self.workshop.spin_noop(&program)?,
+            endpoints,
+        }))
+    }
+
+    /// The composed endpoint against a component that does nothing, both under Spin.
+    fn spin(&mut self, rows: &mut Rows, spin: &UnderSpin) {
+        let shape = Shape::plain(UNDER_SPIN);
+        for (endpoint, share) in &spin.endpoints {
+            let limit = self.run(&spin.noop, &shape);
+            let run = self.run(endpoint, &shape);
+            let wish = wish(
+                format!("composed, {}, {UNDER_SPIN} connections", endpoint.name),
+                "requests/s",
+                &*spin.noop.name,
+                Goal::RatioAtLeast(*share),
             );
             rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
         }

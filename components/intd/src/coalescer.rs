@@ -40,6 +40,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The backend of a coalescer.
 pub trait Source: Sized + 'static {
@@ -70,6 +71,13 @@ pub trait Source: Sized + 'static {
     /// a lone request sees whether others come before it calls.
     fn is_dear(&self) -> bool {
         true
+    }
+
+    /// How long a driver may let further requests gather before a call, as long as there are more with
+    /// each turn. Some hosts let in one request a turn, so where calls take long this decides how many
+    /// share one. Default: no longer than requests come in numbers.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Starts a task that runs [`Driver::run`] to its end.
@@ -334,7 +342,7 @@ impl<L: Leave> Drop for Waiting<'_, L> {
 }
 
 /// Lets everything else that is ready run first. Works on any executor.
-async fn yield_once() {
+pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if yielded {

@@ -31,7 +31,7 @@ pub(super) async fn accept<F>(
         async move {
             tokio::select! {
                 () = shutdown.requested() => {}
-                () = accept_from(&listener, slots, serve) => {}
+                () = accept_from(&listener, limits.nodelay, slots, serve) => {}
             }
         }
     });
@@ -51,6 +51,7 @@ pub(super) async fn accept<F>(
 
 async fn accept_from<F>(
     listener: &TcpListener,
+    nodelay: bool,
     slots: &Arc<Semaphore>,
     serve: &impl Fn(TcpStream) -> F,
 ) where
@@ -75,8 +76,8 @@ async fn accept_from<F>(
         match listener.accept().await {
             Ok((stream, _)) => {
                 crate::runtime::note();
-                // Answers are small and must not wait for more of them.
-                let _ = stream.set_nodelay(true);
+                // Without it answers are late, but right.
+                let _ = stream.set_nodelay(nodelay);
                 let connection = serve(stream);
                 tokio::spawn(async move {
                     connection.await;

@@ -1,5 +1,6 @@
 //! HTTP/1.1, and a component behind it.
 
+use super::beginning::{Begun, whole};
 use super::connections::accept;
 use super::endpoint::Endpoint;
 use super::http::{builder, connection, log};
@@ -26,8 +27,8 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
             async move {
                 let (endpoint, limits) = &*shared;
                 Ok::<_, Infallible>(match limits.log_requests {
-                    true => logged(endpoint, request).await,
-                    false => answer(endpoint, request).await,
+                    true => logged(endpoint, limits, request).await,
+                    false => answer(endpoint, limits, request).await,
                 })
             }
         });
@@ -36,15 +37,24 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
     .await;
 }
 
-async fn answer(endpoint: &Endpoint, request: Request<Incoming>) -> Response<WasiBody> {
+async fn answer(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    request: Request<Incoming>,
+) -> Response<Begun> {
     let request = request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
-    endpoint.call(request).await.unwrap_or_else(instead)
+    let response = endpoint.call(request).await.unwrap_or_else(instead);
+    whole(response, limits.gathering).await
 }
 
-async fn logged(endpoint: &Endpoint, request: Request<Incoming>) -> Response<WasiBody> {
+async fn logged(
+    endpoint: &Endpoint,
+    limits: &Limits,
+    request: Request<Incoming>,
+) -> Response<Begun> {
     let begun = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let response = answer(endpoint, request).await;
+    let response = answer(endpoint, limits, request).await;
     log(&method, &uri, response.status(), begun);
     response
 }

@@ -293,6 +293,33 @@ async fn call(endpoint: &Endpoint, path: &str) -> Result<(u16, String), Error> {
     Ok((status, String::from_utf8(body.to_vec()).unwrap()))
 }
 
+/// The kernel holds a second packet back until the client has acknowledged the first: a client that sees
+/// a head without its body waits for that, 40 ms each time.
+#[tokio::test]
+async fn a_component_s_head_and_body_leave_together() {
+    let limits = Limits {
+        nodelay: false,
+        gathering: LONG,
+        ..Limits::default()
+    };
+    let endpoint = endpoint(EndpointOptions::default()).await;
+    let server =
+        Server::start(|listeners, shutdown| proxy(listeners, endpoint, limits, shutdown)).await;
+    let mut client = server.connect().await;
+    for integer in 1..=200 {
+        send(&mut client, GET).await;
+        let mut bytes = [0; 4096];
+        let got = within(client.read(&mut bytes)).await.unwrap();
+        let answer = String::from_utf8_lossy(&bytes[..got]);
+        assert!(
+            answer.ends_with(&format!("\r\n\r\n{}", 2 * integer)),
+            "the first packet of answer {integer} is {answer:?}"
+        );
+    }
+    drop(client);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn requests_share_an_instance() {
     let settings = BTreeMap::from([

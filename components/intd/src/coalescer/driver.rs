@@ -6,6 +6,10 @@ use super::{Shared, Source, yield_once};
 use crate::{Error, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// After so many turns that brought nobody, nobody is waited for any longer.
+const VAIN: u32 = 2;
 
 /// Serves the requests of one coalescer that are of the same kind, batch after batch, until nobody
 /// waits or other drivers are enough.
@@ -101,14 +105,21 @@ impl<S: Source> Mints<S> {
 
     /// Lets those join who are ready to ask: whom the last batch woke, and who is new. Some hosts
     /// let in a single request at a time, so there is another turn as long as each makes the
-    /// queue longer by a good part: that ends soon, however many come.
+    /// queue longer by a good part: that ends soon, however many come. Where calls take so long that it
+    /// pays, one more request is enough for another turn, within the source's patience.
     async fn linger(&self) {
+        let patience = self.shared.source.patience();
+        let end = (!patience.is_zero()).then(|| Instant::now() + patience);
         let mut before = self.shared.lock().waiting();
+        let mut vain = 0;
         loop {
             yield_once().await;
             let after = self.shared.lock().waiting();
             if after <= before + before / 4 {
-                return;
+                vain = if after > before { 0 } else { vain + 1 };
+                if vain >= VAIN || end.is_none_or(|end| Instant::now() >= end) {
+                    return;
+                }
             }
             before = after;
         }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, yield_now};
 
@@ -21,6 +22,7 @@ struct Gated {
     mark: AtomicI64,
     top: i64,
     dear: bool,
+    patience: Duration,
     lanes: usize,
     calls: Mutex<Vec<u32>>,
     /// Calls of `last`, and values of `set_last`.
@@ -44,6 +46,7 @@ impl Gated {
             mark: AtomicI64::new(0),
             top: i64::MAX,
             dear: true,
+            patience: Duration::ZERO,
             lanes: 1,
             calls: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -151,6 +154,10 @@ impl Source for Arc<Gated> {
 
     fn is_dear(&self) -> bool {
         self.dear
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -1,6 +1,7 @@
 //! The engine that the component is composed with.
 
 use super::bindings::artisanal::integers::{engine, types};
+use crate::coalescer::yield_once;
 use crate::{Coalescer, Driver, Error, Lattice, Sequence, Settings, Source, Span};
 use futures::lock::Mutex;
 use std::cell::Cell;
@@ -21,7 +22,7 @@ impl Engine {
                 offset: settings.offset,
             },
             opened: Mutex::new(None),
-            dear: Cell::new(false),
+            took: Cell::new(Duration::ZERO),
             untimed: Cell::new(0),
         }));
         Self(Coalescer::new(remote, queue_limit))
@@ -54,8 +55,8 @@ struct Inner {
     config: types::Config,
     /// Locked while it is being opened. A failure is not kept: the next request tries again.
     opened: Mutex<Option<Rc<engine::Sequence>>>,
-    /// Whether the latest call took longer than [`CHEAP`].
-    dear: Cell<bool>,
+    /// How long the latest call took that was timed.
+    took: Cell<Duration>,
     /// How many calls may go by before one is timed again.
     untimed: Cell<u32>,
 }
@@ -65,6 +66,15 @@ const CHEAP: Duration = Duration::from_micros(20);
 
 /// One in so many cheap calls is timed.
 const SAMPLE: u32 = 16;
+
+/// How many turns the host gets after a dear call, before what it brought is answered.
+///
+/// Spin runs a call to its own store in tokio's `block_in_place`, after which the instance's task is outside of
+/// the scheduler until its next turn. Answered there, the connection's task is woken on another thread and
+/// races this one for the body: when it comes first, the head is sent alone, and without `TCP_NODELAY` the
+/// body waits for the client to acknowledge it. After a turn the connection's task runs behind this one.
+/// The host may use one turn up to let in another request, so there are two.
+const TURNS: u32 = 2;
 
 impl Inner {
     async fn sequence(&self) -> Result<Rc<engine::Sequence>, Error> {
@@ -92,13 +102,38 @@ impl Inner {
         } else {
             let begin = Instant::now();
             let result = sequence.next(count).await;
-            let dear = begin.elapsed() > CHEAP;
-            self.dear.set(dear);
-            self.untimed.set(if dear { 0 } else { SAMPLE });
+            self.took.set(begin.elapsed());
+            self.untimed.set(if self.is_dear() { 0 } else { SAMPLE });
             result
         };
+        self.give_way().await;
         let types::Span { first, step, count } = result.map_err(called)?;
         Ok(Span { first, step, count })
+    }
+
+    async fn last(&self) -> Result<Option<i64>, Error> {
+        let result = self.sequence().await?.last().await;
+        self.give_way().await;
+        result.map_err(called)
+    }
+
+    async fn set_last(&self, value: i64) -> Result<(), Error> {
+        let result = self.sequence().await?.set_last(value).await;
+        self.give_way().await;
+        result.map_err(called)
+    }
+
+    fn is_dear(&self) -> bool {
+        self.took.get() > CHEAP
+    }
+
+    /// Gives the host its turns where calls are dear.
+    async fn give_way(&self) {
+        if self.is_dear() {
+            for _ in 0..TURNS {
+                yield_once().await;
+            }
+        }
     }
 }
 
@@ -112,23 +147,23 @@ impl Source for Remote {
 
     fn last(&self) -> Self::Call<Option<i64>> {
         let inner = Rc::clone(&self.0);
-        Box::pin(async move { inner.sequence().await?.last().await.map_err(called) })
+        Box::pin(async move { inner.last().await })
     }
 
     fn set_last(&self, value: i64) -> Self::Call<()> {
         let inner = Rc::clone(&self.0);
-        Box::pin(async move {
-            inner
-                .sequence()
-                .await?
-                .set_last(value)
-                .await
-                .map_err(called)
-        })
+        Box::pin(async move { inner.set_last(value).await })
     }
 
     fn is_dear(&self) -> bool {
-        self.0.dear.get()
+        self.0.is_dear()
+    }
+
+    fn patience(&self) -> Duration {
+        match self.0.is_dear() {
+            true => self.0.took.get() / 2,
+            false => Duration::ZERO,
+        }
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use crate::{App, Error};
 use bytes::Bytes;
-use futures::future::join;
+use futures::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Response};
@@ -91,7 +91,7 @@ async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
     Ok(body.into())
 }
 
-/// The answer as the host wants it. Its body is written after this returns.
+/// The answer as the host wants it. The writing of its body has begun, and goes on after this returns.
 pub(super) fn send(response: http::Response<Bytes>) -> Result<Response, ErrorCode> {
     let (parts, body) = response.into_parts();
     let mut fields = Vec::with_capacity(parts.headers.len() + 1);
@@ -155,19 +155,22 @@ fn respond(status: StatusCode, fields: Fields, body: Bytes) -> Result<Response, 
         }
     };
     // What the client does not read any longer is lost, and nobody minds.
-    spawn_local(async move {
-        let body = async {
-            if let Some(mut writer) = writer {
-                writer.write_all(body.into()).await;
-            }
-        };
-        let (_unread, ()) = join(trailers.write(Ok(None)), body).await;
+    let mut sending = Box::pin(async move {
+        if let Some(mut writer) = writer {
+            writer.write_all(body.into()).await;
+        }
+        // Last: a host that finds both begun takes one after the other, and the head should not wait for these.
+        let _unread = trailers.write(Ok(None)).await;
     });
     let (response, _sent) = Response::new(fields, contents, no_trailers);
     if status != StatusCode::OK {
         response
             .set_status_code(status.as_u16())
             .map_err(|()| ErrorCode::InternalError(Some("the status is not understood".into())))?;
+    }
+    // Begun before the head is passed on: hosts send a head alone when its body has not begun.
+    if sending.as_mut().now_or_never().is_none() {
+        spawn_local(sending);
     }
     Ok(response)
 }

@@ -1,10 +1,12 @@
 //! Who shares a call with whom.
 
 use super::{Gated, ask, integers, lead, subject, until, with_lanes};
+use crate::coalescer::yield_once;
 use crate::{Coalescer, Error};
 use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_request_makes_its_own_call() {
@@ -63,6 +65,36 @@ async fn those_who_are_ready_at_once_share_the_first_call() {
     let drivers = source.drivers.load(Ordering::SeqCst);
     assert_eq!(subject.next(1).await.unwrap().first, next + 1);
     assert_eq!(source.drivers.load(Ordering::SeqCst), drivers);
+}
+
+/// Some hosts let in one request a turn. Where calls take long, such requests share a call too.
+#[tokio::test(flavor = "current_thread")]
+async fn one_request_a_turn_is_waited_for_where_it_pays() {
+    for (patience, together) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
+        let source = Arc::new(Gated {
+            patience,
+            ..Gated::new(30)
+        });
+        let subject = Coalescer::new(Arc::clone(&source), 100);
+        // In a task, so that it gets its turn as often as the others do.
+        let host = tokio::spawn(async move {
+            let ask = || {
+                let subject = subject.clone();
+                tokio::spawn(async move { subject.next(1).await })
+            };
+            let mut replies = vec![ask(), ask()];
+            for _ in 0..18 {
+                yield_once().await;
+                replies.push(ask());
+            }
+            replies
+        });
+        let replies = host.await.unwrap();
+        for (reply, expected) in replies.into_iter().zip(1..) {
+            assert_eq!(integers(&reply.await.unwrap().unwrap()), [expected]);
+        }
+        assert_eq!(source.calls() == [20], together, "{:?}", source.calls());
+    }
 }
 
 /// Where a call costs next to nothing, nobody waits for others.

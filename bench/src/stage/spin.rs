@@ -1,0 +1,112 @@
+//! Components under Spin, where it is installed.
+
+use super::{Sequence, Store, Target, Workshop, name, sequence, start_with};
+use crate::attempt::attempt;
+use anyhow::{Context, ensure};
+use int_host::Builtin;
+use integration_tests::cli::Serving;
+use integration_tests::{port, server, target};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How Spin is told to use instances: as the README recommends it. By default an instance takes 16 requests
+/// at a time, 128 in all.
+const INSTANCES: [&str; 4] = [
+    "--max-instance-reuse-count",
+    "1000000",
+    "--max-instance-concurrent-reuse-count",
+    "1000",
+];
+
+/// The program, where it is installed.
+pub fn program() -> Option<PathBuf> {
+    server::find("spin", Some("SPIN"))
+}
+
+impl Workshop {
+    /// The component that answers a constant, under Spin.
+    ///
+    /// # Errors
+    /// When it cannot be built or does not start.
+    pub fn spin_noop(&self, program: &Path) -> anyhow::Result<Target> {
+        let file = attempt(|| Ok(target::component("noop")))?;
+        let file = file.to_str().context("the path of the target folder")?;
+        let manifest = self.place.file("noop.toml");
+        let text = format!(
+            "spin_manifest_version = 2\n\
+             [application]\nname = \"noop\"\n\
+             [[trigger.http]]\nroute = \"/...\"\ncomponent = \"noop\"\n\
+             [component.noop]\nsource = {file:?}\n"
+        );
+        std::fs::write(&manifest, text).with_context(|| format!("{}", manifest.display()))?;
+        self.spin("no-op component under Spin", None, program, &manifest, &[])
+    }
+
+    /// The endpoint on Spin's default key-value store, from `spin.toml`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn spin_default(&self, program: &Path) -> anyhow::Result<Target> {
+        let sequence = sequence(Builtin::Keyvalue, "spin/default".to_owned())?;
+        let manifest = root().join("spin.toml");
+        self.spin(
+            "Spin's default store",
+            Some(sequence),
+            program,
+            &manifest,
+            &[],
+        )
+    }
+
+    /// The endpoint with an engine for a backend that has an address, from its manifest in `tests/spin`.
+    ///
+    /// # Errors
+    /// When there is no such manifest, or it does not start.
+    pub fn spin_on(&self, program: &Path, store: &Store) -> anyhow::Result<Target> {
+        let engine = name(store.engine);
+        let dsn = store.dsn();
+        let port = store.port().context("the backend has no port")?;
+        let variables = [
+            ("SPIN_VARIABLE_DSN", dsn),
+            ("SPIN_VARIABLE_BACKEND", format!("tcp://127.0.0.1:{port}")),
+            ("SPIN_VARIABLE_KEY", "spin".to_owned()),
+        ];
+        let sequence = sequence(store.engine, format!("{engine}/spin"))?;
+        let manifest = root().join(format!("tests/spin/{engine}.toml"));
+        let name = format!("{engine} under Spin");
+        self.spin(&name, Some(sequence), program, &manifest, &variables)
+    }
+
+    fn spin(
+        &self,
+        name: &str,
+        sequence: Option<Sequence>,
+        program: &Path,
+        manifest: &Path,
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Target> {
+        let built = root().join("target/components/wasm32-wasip2/component/intd.wasm");
+        ensure!(
+            built.is_file(),
+            "the manifests of Spin need the target folder to be `target`: {} is missing",
+            built.display()
+        );
+        let port = port::free();
+        let mut command = Command::new(program);
+        command.args(["up", "--quiet", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(INSTANCES);
+        command.arg("--from").arg(manifest);
+        // A store of its own.
+        let state = self.place.file(&format!("spin-{port}"));
+        command.arg("--state-dir").arg(state);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        start_with(name.to_owned(), sequence, || {
+            Serving::start_saying(command, |log| log.contains("Serving http").then_some(port))
+        })
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -67,7 +67,7 @@ const CHEAP: Duration = Duration::from_micros(20);
 /// One in so many cheap calls is timed.
 const SAMPLE: u32 = 16;
 
-/// How many turns the host gets after a dear call, before what it brought is answered.
+/// How many turns the host gets after a call, before what it brought is answered. Only cheap mints go without.
 ///
 /// Spin runs a call to its own store in tokio's `block_in_place`, after which the instance's task is outside of
 /// the scheduler until its next turn. Answered there, the connection's task is woken on another thread and
@@ -106,34 +106,34 @@ impl Inner {
             self.untimed.set(if self.is_dear() { 0 } else { SAMPLE });
             result
         };
-        self.give_way().await;
+        if self.is_dear() {
+            give_way().await;
+        }
         let types::Span { first, step, count } = result.map_err(called)?;
         Ok(Span { first, step, count })
     }
 
     async fn last(&self) -> Result<Option<i64>, Error> {
         let result = self.sequence().await?.last().await;
-        self.give_way().await;
+        give_way().await;
         result.map_err(called)
     }
 
     async fn set_last(&self, value: i64) -> Result<(), Error> {
         let result = self.sequence().await?.set_last(value).await;
-        self.give_way().await;
+        give_way().await;
         result.map_err(called)
     }
 
     fn is_dear(&self) -> bool {
         self.took.get() > CHEAP
     }
+}
 
-    /// Gives the host its turns where calls are dear.
-    async fn give_way(&self) {
-        if self.is_dear() {
-            for _ in 0..TURNS {
-                yield_once().await;
-            }
-        }
+/// Gives the host its turns.
+async fn give_way() {
+    for _ in 0..TURNS {
+        yield_once().await;
     }
 }
 

@@ -49,7 +49,19 @@ type Sent = Result<
     wasmtime_wasi_http::Error,
 >;
 
+/// How many bytes of a component's body, of an answer mostly, the host takes at a time. Those that
+/// clients read slowly are kept, so this is a part of what each connection costs.
+const CHUNK: usize = intd::PIECE_BYTES;
+
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
     fn send_request(
         &mut self,
         mut request: http::Request<WasiBody>,

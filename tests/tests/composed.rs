@@ -353,7 +353,11 @@ fn keeps_to_its_address() {
         &allowed,
     ]);
     let answer = serving.get("/");
-    assert!(answer.body.contains("ESCAPED"), "{}", answer.body);
+    assert_eq!(answer.json()["code"], "other", "{}", answer.body);
+    let log = serving.log();
+    let id = answer.header("x-request-id");
+    let told = log.lines().find(|line| line.contains(id));
+    assert!(told.is_some_and(|line| line.contains("ESCAPED")), "{log}");
 }
 
 /// The endpoint with an engine that breaks: the request that met it fails, and the server stays.

@@ -1,10 +1,12 @@
 //! From a request to its answer.
 
+use crate::budget::{Budget, Reservation};
+use crate::content::{LINE_BYTES, PIECE_BYTES, digits};
 use crate::json::{Int, Minted, State};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Cors, Error, Sequence, Settings, Span, Token, body, json};
+use crate::{Content, Cors, Error, RequestId, Sequence, Settings, Span, Token, body, json};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -25,6 +27,8 @@ pub struct App<S> {
     default: S,
     /// The others. Which exist never changes: a stranger cannot create any.
     others: BTreeMap<String, S>,
+    /// For the text of answers with several integers.
+    memory: Budget,
 }
 
 impl<S: Sequence> App<S> {
@@ -53,6 +57,7 @@ impl<S: Sequence> App<S> {
                 .filter(|key| **key != settings.key)
                 .map(|key| Ok((key.clone(), sequence(key)?)))
                 .collect::<Result<_, E>>()?,
+            memory: Budget::new(settings.answer_memory),
             settings,
         })
     }
@@ -103,12 +108,9 @@ impl<S: Sequence> App<S> {
     /// The answer's text to `GET /`: one integer. Its headers are [`App::TEXT_HEADERS`].
     ///
     /// # Errors
-    /// With the whole answer, when there is no integer.
-    pub async fn mint(&self) -> Result<Bytes, Response<Bytes>> {
-        match self.default.next(1).await {
-            Ok(span) => Ok(digits(span.first)),
-            Err(error) => Err(Problem::from(error).into_response(false)),
-        }
+    /// When there is no integer; the answer is that of [`refuse`] then.
+    pub async fn mint(&self) -> Result<Bytes, Error> {
+        Ok(digits(self.default.next(1).await?.first))
     }
 
     /// The names and values that go with the text of [`App::mint`].
@@ -120,15 +122,15 @@ impl<S: Sequence> App<S> {
     /// Answers one request, whatever it holds. `body` is what [`App::body_bytes`] asks for.
     ///
     /// Dropping the future wastes the integers asked for and no others.
-    pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Bytes> {
+    pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Content> {
         // The most frequent request, and one that cannot be anything else.
         let mut response = if Self::is_plain(&request.method, &request.uri) {
             match self.allowed_to_mint(&request.headers) {
                 Ok(()) => match self.mint().await {
-                    Ok(text) => answer(TEXT, text),
-                    Err(response) => response,
+                    Ok(text) => answer(TEXT, text.into()),
+                    Err(error) => refuse(error, &request.headers),
                 },
-                Err(problem) => problem.into_response(false),
+                Err(problem) => problem.into_response(false, RequestId::of(&request.headers)),
             }
         } else {
             self.route(request, body).await
@@ -139,30 +141,31 @@ impl<S: Sequence> App<S> {
         response
     }
 
-    async fn route(&self, request: &Parts, body: Bytes) -> Response<Bytes> {
+    async fn route(&self, request: &Parts, body: Bytes) -> Response<Content> {
+        let id = || RequestId::of(&request.headers);
         let Some(route) = Route::find(request.uri.path()) else {
-            return nothing_here().into_response(false);
+            return nothing_here().into_response(false, id());
         };
         if request.method == Method::OPTIONS && self.settings.cors.is_some() {
             return preflight(&route);
         }
         if !route.allows(&request.method) {
-            return self.wrong_method(&route).into_response(false);
+            return self.wrong_method(&route).into_response(false, id());
         }
         let query = match Query::parse(request.uri.query(), route.takes()) {
             Ok(query) => query,
-            Err(error) => return Problem::from(error).into_response(false),
+            Err(error) => return Problem::from(error).into_response(false, id()),
         };
         let mut response = self
             .answer(route, query, request, &body)
             .await
-            .unwrap_or_else(|problem| problem.into_response(query.strings));
+            .unwrap_or_else(|problem| problem.into_response(query.strings, id()));
         if request.method == Method::HEAD {
             let length = HeaderValue::from(response.body().len());
             response
                 .headers_mut()
                 .insert(header::CONTENT_LENGTH, length);
-            *response.body_mut() = Bytes::new();
+            *response.body_mut() = Content::default();
         }
         response
     }
@@ -173,29 +176,29 @@ impl<S: Sequence> App<S> {
         query: Query,
         request: &Parts,
         body: &[u8],
-    ) -> Result<Response<Bytes>, Problem> {
+    ) -> Result<Response<Content>, Problem> {
         match route {
             Route::Root => {
                 self.allowed_to_mint(&request.headers)?;
                 self.mint_text(query.count).await
             }
             Route::Last => match self.default.last().await? {
-                Some(last) => Ok(answer(TEXT, digits(last))),
+                Some(last) => Ok(answer(TEXT, digits(last).into())),
                 None => Err(Problem::new(
                     StatusCode::NOT_FOUND,
                     "none-yet",
                     "this sequence has no last integer yet; `GET /` mints the first one",
                 )),
             },
-            Route::Ping => Ok(answer(TEXT, Bytes::from_static(b"PONG"))),
+            Route::Ping => Ok(fixed(TEXT, b"PONG")),
             Route::Healthz => match self.default.last().await {
-                Ok(_) => Ok(answer(TEXT, Bytes::from_static(b"OK"))),
+                Ok(_) => Ok(fixed(TEXT, b"OK")),
                 Err(error) => Err(Problem::from(error)
                     .status(StatusCode::SERVICE_UNAVAILABLE)
                     .with(header::RETRY_AFTER, "1")),
             },
             Route::OpenApi => {
-                let mut response = answer(JSON, Bytes::from_static(OPENAPI.as_bytes()));
+                let mut response = fixed(JSON, OPENAPI.as_bytes());
                 response
                     .headers_mut()
                     .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -228,14 +231,38 @@ impl<S: Sequence> App<S> {
                     increment: int(lattice.increment),
                     offset: int(lattice.offset),
                 };
-                Ok(answer(JSON, json::bytes(&state)))
+                Ok(answer(JSON, json::bytes(&state).into()))
             }
         }
     }
 
-    async fn mint_text(&self, count: u32) -> Result<Response<Bytes>, Problem> {
+    async fn mint_text(&self, count: u32) -> Result<Response<Content>, Problem> {
+        // First: integers that cannot be sent must not be minted.
+        let reserved = self.reserve(count)?;
         let span = self.default.next(count).await?;
-        Ok(answer(TEXT, text(&span)))
+        Ok(answer(TEXT, Content::integers(span, reserved)))
+    }
+
+    /// Sets memory aside for the text of so many integers, as much as is in memory at one time.
+    fn reserve(&self, count: u32) -> Result<Option<Reservation>, Problem> {
+        if count <= 1 {
+            // A client can have one such answer waiting, which is smaller than its connection.
+            return Ok(None);
+        }
+        let bytes = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(LINE_BYTES)
+            .min(PIECE_BYTES);
+        match self.memory.reserve(bytes) {
+            Some(reserved) => Ok(Some(reserved)),
+            None => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "too many clients are still reading answers with several integers; \
+                 nothing was minted; try again in a moment",
+            )
+            .with(header::RETRY_AFTER, "1")),
+        }
     }
 
     fn allowed_to_mint(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -287,8 +314,8 @@ fn no_sequence() -> Problem {
     )
 }
 
-fn preflight(route: &Route<'_>) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
+fn preflight(route: &Route<'_>) -> Response<Content> {
+    let mut response = Response::new(Content::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(
@@ -333,7 +360,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         .then(|| rest.trim_ascii_start())
 }
 
-fn answer(kind: HeaderValue, body: Bytes) -> Response<Bytes> {
+fn answer(kind: HeaderValue, body: Content) -> Response<Content> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, kind);
@@ -341,26 +368,11 @@ fn answer(kind: HeaderValue, body: Bytes) -> Response<Bytes> {
     response
 }
 
-fn digits(value: i64) -> Bytes {
-    Bytes::copy_from_slice(itoa::Buffer::new().format(value).as_bytes())
+fn fixed(kind: HeaderValue, body: &'static [u8]) -> Response<Content> {
+    answer(kind, Bytes::from_static(body).into())
 }
 
-/// A single integer without a newline, as it always was; several with one each.
-fn text(span: &Span) -> Bytes {
-    if span.count == 1 {
-        return digits(span.first);
-    }
-    let mut buffer = itoa::Buffer::new();
-    let width = buffer.format(span.last()).len() + 1;
-    let mut lines = Vec::with_capacity(usize::try_from(span.count).unwrap_or(0) * width);
-    for integer in span.iter() {
-        lines.extend_from_slice(buffer.format(integer).as_bytes());
-        lines.push(b'\n');
-    }
-    lines.into()
-}
-
-fn minted(key: &str, span: Span, strings: bool) -> Response<Bytes> {
+fn minted(key: &str, span: Span, strings: bool) -> Response<Content> {
     let int = |value| Int { value, strings };
     let minted = Minted {
         key,
@@ -368,12 +380,16 @@ fn minted(key: &str, span: Span, strings: bool) -> Response<Bytes> {
         step: int(span.step),
         count: int(i64::from(span.count)),
     };
-    answer(JSON, json::bytes(&minted))
+    answer(JSON, json::bytes(&minted).into())
 }
 
-/// The answer when there is no [`App`], because the settings cannot be read or make no sense.
-pub fn refuse(error: Error) -> Response<Bytes> {
-    Problem::from(error).into_response(false)
+/// The answer to a request with these headers that does not come from an [`App`]: there is none,
+/// because the settings make no sense, or the request did not get so far.
+///
+/// The extensions of this response, and of those of an [`App`], have a [`crate::Cause`] when the
+/// client is not told everything; whoever sends the response logs it.
+pub fn refuse(error: Error, headers: &HeaderMap) -> Response<Content> {
+    Problem::from(error).into_response(false, RequestId::of(headers))
 }
 
 #[cfg(test)]

@@ -21,17 +21,18 @@ impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let app = match app() {
             Ok(app) => app,
-            Err(error) => return http::send(crate::refuse(error)),
+            Err(error) => return http::send(crate::refuse(error, &http::request_id(&request))),
         };
         if app.mints_for_all() && http::is_plain(&request) {
             return match app.mint().await {
                 Ok(text) => http::send_text(text),
-                Err(response) => http::send(response),
+                Err(error) => http::send(crate::refuse(error, &http::request_id(&request))),
             };
         }
-        let (parts, body) = match http::receive(&app, request).await {
+        let id = http::request_id(&request);
+        let (parts, body) = match http::receive(&app, request, &id).await {
             Ok(received) => received,
-            Err(error) => return http::send(crate::refuse(error)),
+            Err(error) => return http::send(crate::refuse(error, &id)),
         };
         http::send(app.handle(&parts, body).await)
     }

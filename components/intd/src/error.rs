@@ -3,8 +3,8 @@
 /// The error of every part: of engines as the WIT describes them, and of what stands between
 /// them and a caller.
 ///
-/// The texts are sentences for a person and hold no secret. How each case looks over HTTP is
-/// decided in one place, the module `problem`.
+/// The texts are sentences for a person and hold no secret, but may name servers, users and
+/// databases. How each case looks over HTTP is decided in one place, the module `problem`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The call itself is wrong. Nothing was minted; trying again without a change is useless.

@@ -1,7 +1,6 @@
 //! How errors look over HTTP: `application/problem+json`, RFC 9457.
 
-use crate::Error;
-use bytes::Bytes;
+use crate::{Cause, Content, Error, RequestId};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
@@ -11,20 +10,23 @@ pub(crate) struct Problem {
     status: StatusCode,
     /// For programs, which must not depend on the texts.
     code: &'static str,
-    detail: String,
+    detail: Box<str>,
     /// The value a sequence is already at, when that is the problem.
     current: Option<i64>,
+    /// What the log says, where that is more than the client is told.
+    cause: Option<Box<str>>,
     /// One header that goes with the status.
     header: Option<(header::HeaderName, &'static str)>,
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
         Self {
             status,
             code,
             detail: detail.into(),
             current: None,
+            cause: None,
             header: None,
         }
     }
@@ -40,8 +42,9 @@ impl Problem {
         self
     }
 
-    /// The answer, its integers as strings if that was asked for.
-    pub(crate) fn into_response(self, strings: bool) -> Response<Bytes> {
+    /// The answer to the request of that name, its integers as strings if that was asked for. Its
+    /// extensions have the [`Cause`], where there is one.
+    pub(crate) fn into_response(self, strings: bool, id: RequestId) -> Response<Content> {
         let document = Document {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -50,8 +53,9 @@ impl Problem {
             current: self
                 .current
                 .map(|value| crate::json::Int { value, strings }),
+            request_id: id.as_str(),
         };
-        let mut response = Response::new(crate::json::bytes(&document));
+        let mut response = Response::new(Content::from(crate::json::bytes(&document)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(
@@ -61,6 +65,11 @@ impl Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some((name, value)) = self.header {
             headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(RequestId::HEADER, id.value());
+        if let Some(text) = self.cause {
+            let cause = Cause::new(id, self.code, text.into());
+            response.extensions_mut().insert(cause);
         }
         response
     }
@@ -75,6 +84,36 @@ struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     current: Option<crate::json::Int>,
+    request_id: &'a str,
+}
+
+/// What clients are told of an error whose own text may name servers, users and databases. None for
+/// those whose text is about the request.
+fn public(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Invalid(_) | Error::TooSmall(_) | Error::Exhausted(_) | Error::Busy => return None,
+        Error::Denied(_) => {
+            "the backend refuses to serve this server; trying again does not help; its operator \
+             finds the reason in the server's log, under this request's id"
+        }
+        Error::Unavailable(_) => {
+            "the backend cannot serve now; try again in a moment; integers may have been skipped, and \
+             none is handed out twice; the server's log has the reason, under this request's id"
+        }
+        Error::Other(_) => {
+            "the backend answered something unexpected; its operator finds it in the server's log, \
+             under this request's id"
+        }
+        Error::Broken(_) => {
+            "the engine broke while it handled this request, and none of its integers was handed \
+             out; try again, and tell the operator when it happens again: the server's log has the \
+             reason, under this request's id"
+        }
+        Error::Misconfigured(_) => {
+            "the server's settings are wrong, and only its operator can mend that: the server's \
+             log has the reason, under this request's id"
+        }
+    })
 }
 
 /// The one place where errors become HTTP.
@@ -94,12 +133,18 @@ impl From<Error> for Problem {
             Error::Broken(_) => (StatusCode::BAD_GATEWAY, "broken"),
             Error::Misconfigured(_) => (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured"),
         };
+        let text = Box::<str>::from(error.to_string());
+        let (detail, cause) = match public(&error) {
+            Some(detail) => (detail.into(), Some(text)),
+            None => (text, None),
+        };
         let problem = Self {
             current: match error {
                 Error::TooSmall(current) => Some(current),
                 _ => None,
             },
-            ..Self::new(status, code, error.to_string())
+            cause,
+            ..Self::new(status, code, detail)
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
             problem.with(header::RETRY_AFTER, "1")

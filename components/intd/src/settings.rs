@@ -1,6 +1,6 @@
 //! What an operator can set.
 
-use crate::{Cors, DsnText, Token};
+use crate::{Cors, DsnText, PIECE_BYTES, Token};
 use std::collections::BTreeSet;
 
 /// The settings of one endpoint.
@@ -25,6 +25,9 @@ pub struct Settings {
     pub cors: Option<Cors>,
     /// How many requests may wait for one sequence while a call is in flight.
     pub queue_limit: usize,
+    /// How many bytes the answers with several integers may take that clients have not read yet.
+    /// Further requests for several integers are answered 503.
+    pub answer_memory: usize,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             mint_token: None,
             cors: None,
             queue_limit: Self::QUEUE_LIMIT,
+            answer_memory: Self::ANSWER_MEMORY,
         }
     }
 }
@@ -58,7 +62,7 @@ const MAX_KEY_BYTES: usize = 128;
 
 impl Settings {
     /// The names of all settings, as [`Settings::from_lookup`] asks for them.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "dsn",
         "key",
         "keys",
@@ -68,10 +72,20 @@ impl Settings {
         "mint_token",
         "cors_origin",
         "queue_limit",
+        "answer_memory",
     ];
 
     /// How many requests may wait for one sequence when nothing else is set.
     pub const QUEUE_LIMIT: usize = 4096;
+
+    /// The memory for answers, in bytes, when nothing else is set: 64 MiB, and 16 MiB in the
+    /// component, since an instance has 64 MiB for everything. Each of the longest answers takes
+    /// 16 KiB while a client reads it.
+    pub const ANSWER_MEMORY: usize = if cfg!(target_family = "wasm") {
+        16 << 20
+    } else {
+        64 << 20
+    };
 
     /// Reads the settings from wherever `lookup` finds them.
     ///
@@ -110,6 +124,15 @@ impl Settings {
             queue_limit: integer("queue_limit", get("queue_limit"), 1, 1_000_000)?
                 .and_then(|limit| usize::try_from(limit).ok())
                 .unwrap_or(default.queue_limit),
+            answer_memory: integer(
+                "answer_memory",
+                get("answer_memory"),
+                PIECE_BYTES as i64,
+                1 << 40,
+            )?
+            .map_or(default.answer_memory, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
         })
     }
 }
@@ -200,6 +223,7 @@ mod tests {
             assert!(settings.admin_token.is_none() && settings.mint_token.is_none());
             assert!(settings.cors.is_none());
             assert_eq!(settings.queue_limit, Settings::QUEUE_LIMIT);
+            assert_eq!(settings.answer_memory, Settings::ANSWER_MEMORY);
         }
     }
 
@@ -215,6 +239,7 @@ mod tests {
             ("mint_token", "m1nt"),
             ("cors_origin", "*"),
             ("queue_limit", "7"),
+            ("answer_memory", "20000"),
         ])
         .unwrap();
         assert_eq!(settings.dsn.0, "redis://:s3cret@localhost");
@@ -228,6 +253,7 @@ mod tests {
         assert!(settings.mint_token.as_ref().unwrap().matches(b"m1nt"));
         assert!(settings.cors.is_some());
         assert_eq!(settings.queue_limit, 7);
+        assert_eq!(settings.answer_memory, 20_000);
         let debug = format!("{settings:?}");
         for secret in ["s3cret", "t0p", "m1nt"] {
             assert!(!debug.contains(secret), "{debug}");
@@ -250,6 +276,8 @@ mod tests {
             ("mint_token", "s3cret\n"),
             ("cors_origin", "example.com"),
             ("queue_limit", "0"),
+            ("answer_memory", "16383"),
+            ("answer_memory", "64M"),
         ] {
             let error = from(&[(name, value)]).unwrap_err();
             assert_eq!(error.name, name, "{value}");

@@ -38,6 +38,27 @@ impl Span {
         (0..span.count).map(move |index| span.at(index))
     }
 
+    /// How many decimal digits all the integers have together.
+    ///
+    /// It takes no longer for many integers than for one.
+    pub(crate) fn digits(&self) -> u64 {
+        let count = u64::from(self.count);
+        let step = u64::try_from(self.step).unwrap_or(1).max(1);
+        // Each integer has one digit, and one more for each power of ten that it reaches.
+        let mut digits = count;
+        let mut power = Some(10_i64);
+        while let Some(bound) = power {
+            let distance = u64::try_from(bound.saturating_sub(self.first)).unwrap_or(0);
+            let below = distance.div_ceil(step);
+            if below >= count {
+                break;
+            }
+            digits += count - below;
+            power = bound.checked_mul(10);
+        }
+        digits
+    }
+
     /// The `count` smallest integers, and the others, if there are any.
     ///
     /// The front always has at least one integer: a `count` of 0 counts as 1.
@@ -68,6 +89,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn spans_have_bounds() {
@@ -102,5 +124,34 @@ mod tests {
         }
         assert_eq!(span.split(5).1, None);
         assert_eq!(span.split(0).0.count, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn digits_are_counted(
+            magnitude in 0_u32..63,
+            below in any::<i64>(),
+            step_magnitude in 0_u32..63,
+            step_below in any::<i64>(),
+            count in 1_u32..2000,
+        ) {
+            // All magnitudes are as likely, which plain random integers are not.
+            let near = |magnitude: u32, below: i64| {
+                let power = 1_i64 << magnitude;
+                power + below.rem_euclid(power)
+            };
+            let (first, step) = (near(magnitude, below), near(step_magnitude, step_below));
+            let most = (i64::MAX - first) / step + 1;
+            let count = count.min(u32::try_from(most).unwrap_or(u32::MAX));
+            let span = Span::checked(first, step, count).unwrap();
+            let naive: usize = span.iter().map(|integer| integer.to_string().len()).sum();
+            prop_assert_eq!(span.digits(), naive as u64);
+        }
+
+        #[test]
+        fn no_span_panics(first in any::<i64>(), step in any::<i64>(), count in any::<u32>()) {
+            let span = Span { first, step, count };
+            let _ = (span.digits(), span.last(), span.split(3));
+        }
     }
 }

@@ -21,7 +21,7 @@ use Mode::{Endpoint, Http, Tcp, Unconfigured};
 
 /// Where the options of `serve` have an effect that do not have one in every mode, by clap's names
 /// for them. Elsewhere they are refused: an option that is ignored can leave open what it should close.
-const EFFECTIVE: [(&str, &[Mode]); 19] = [
+const EFFECTIVE: [(&str, &[Mode]); 20] = [
     ("keys", &[Http, Endpoint]),
     ("admin_token", &[Http, Endpoint]),
     ("mint_token", &[Http, Endpoint]),
@@ -30,6 +30,7 @@ const EFFECTIVE: [(&str, &[Mode]); 19] = [
     ("set_increment", &[Http, Tcp, Endpoint]),
     ("set_offset", &[Http, Tcp, Endpoint]),
     ("queue", &[Http, Tcp, Endpoint]),
+    ("answer_memory", &[Http, Endpoint]),
     ("calls", &[Http, Tcp]),
     ("set_last_int", &[Http, Tcp]),
     ("config", &[Endpoint]),

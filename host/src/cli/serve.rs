@@ -48,6 +48,12 @@ pub(super) struct Serve {
     /// How many requests of a kind may wait for one sequence; further ones are answered 503
     #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     queue: u64,
+    /// How many bytes the answers with several integers may take that clients have not read yet;
+    /// further requests for several integers are answered 503 [default: 64 MiB, or 16 MiB within a --component]
+    ///
+    /// Each of the longest answers takes 16 KiB while its client reads it.
+    #[arg(long, env = "ARTISANAL_ANSWER_MEMORY", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(intd::PIECE_BYTES as u64..=1 << 40), help_heading = SERVER, hide_env_values = true)]
+    answer_memory: Option<u64>,
     /// How many calls one sequence may have under way in the backend [default: as many as pay with the engine]
     ///
     /// Each has a connection of its own. Components that are not built in get 1, since they may keep
@@ -262,6 +268,10 @@ impl Serve {
             ("mint_token", self.mint_token.clone()),
             ("cors_origin", self.cors_origin.clone()),
             ("queue_limit", Some(self.queue.to_string())),
+            (
+                "answer_memory",
+                self.answer_memory.map(|bytes| bytes.to_string()),
+            ),
         ];
         for (name, value) in named {
             if let Some(value) = value {

@@ -1,8 +1,8 @@
 //! Accepting connections, a bounded number of them, until the end.
 
-use super::seldom::Seldom;
 use super::{Limits, Listeners, Shutdown};
 use futures::future::join_all;
+use intd::Seldom;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 
 use super::connections::accept;
 use super::idle::{Activity, Idle};
+use super::paced::{Outgoing, outgoing};
+use super::report::Report;
 use super::stall::Stall;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
@@ -12,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use intd::App;
+use intd::{App, Content, RequestId, refuse};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,20 +27,27 @@ use tokio::time::timeout;
 pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shutdown: Shutdown) {
     let server = builder();
     let short = app.mints_for_all() && !limits.log_requests;
-    let shared = Arc::new((app, limits.clone()));
+    let shared = Arc::new(Server {
+        app,
+        report: Report::new(limits.log_requests),
+        limits: limits.clone(),
+    });
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request: Request<Incoming>| {
             let shared = Arc::clone(&shared);
             // What is kept for the most frequent request is small; all others share a large state.
-            if short && App::<Sequence>::is_plain(request.method(), request.uri()) {
+            if short
+                && App::<Sequence>::is_plain(request.method(), request.uri())
+                && !request.headers().contains_key(RequestId::HEADER)
+            {
                 let mut headers = request.into_parts().0.headers;
                 // At once: they hold on to the memory that the next request is read to.
                 headers.clear();
-                Either::Left(async move { Ok::<_, Infallible>(mint(&shared.0, headers).await) })
+                Either::Left(async move { Ok::<_, Infallible>(shared.mint(headers).await) })
             } else {
                 Either::Right(Box::pin(async move {
-                    Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await)
+                    Ok::<_, Infallible>(shared.answer(request).await)
                 }))
             }
         });
@@ -47,60 +56,87 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
     .await;
 }
 
-/// The answer to `GET /`. Its headers go to an empty map that was the request's: a new one costs more
-/// than what it holds.
-async fn mint(app: &App<Sequence>, mut headers: HeaderMap) -> Response<Full<Bytes>> {
-    match app.mint().await {
-        Ok(text) => {
-            for (name, value) in App::<Sequence>::TEXT_HEADERS {
-                headers.insert(name, value);
+/// What all connections share.
+struct Server {
+    app: App<Sequence>,
+    limits: Limits,
+    report: Report,
+}
+
+impl Server {
+    /// The answer to `GET /`. Its headers go to an empty map that was the request's: a new one costs
+    /// more than what it holds.
+    async fn mint(&self, mut headers: HeaderMap) -> Response<Outgoing> {
+        match self.app.mint().await {
+            Ok(text) => {
+                for (name, value) in App::<Sequence>::TEXT_HEADERS {
+                    headers.insert(name, value);
+                }
+                let mut response = Response::new(Outgoing::Left(Full::new(text)));
+                *response.headers_mut() = headers;
+                response
             }
-            let mut response = Response::new(Full::new(text));
-            *response.headers_mut() = headers;
-            response
+            Err(error) => {
+                let response = refuse(error, &headers);
+                self.report.tell(response.extensions());
+                response.map(outgoing)
+            }
         }
-        Err(response) => response.map(Full::new),
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        let (parts, body) = request.into_parts();
+        let begun = self.limits.log_requests.then(Instant::now);
+        let body = match self.app.body_bytes(&parts.method) {
+            0 => Ok(Bytes::new()),
+            most => read(body, most, &self.limits).await,
+        };
+        let response = match body {
+            Ok(body) => self.app.handle(&parts, body).await,
+            Err(unread) => unread.answer(&parts.headers),
+        };
+        self.report.tell(response.extensions());
+        if let Some(begun) = begun {
+            let sent = RequestId::sent(&parts.headers);
+            log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
+        }
+        response.map(outgoing)
     }
 }
 
-async fn answer(
-    app: &App<Sequence>,
-    limits: &Limits,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let begun = limits.log_requests.then(Instant::now);
-    let body = match app.body_bytes(&parts.method) {
-        0 => Bytes::new(),
-        most => match read(body, most, limits).await {
-            Ok(body) => body,
-            Err(response) => return response.map(Full::new),
-        },
-    };
-    let response = app.handle(&parts, body).await;
-    if let Some(begun) = begun {
-        log(&parts.method, &parts.uri, response.status(), begun);
+/// Why a body was not read.
+enum Unread {
+    Incomplete,
+    Late,
+}
+
+impl Unread {
+    fn answer(&self, headers: &HeaderMap) -> Response<Content> {
+        let (text, status) = match self {
+            Self::Incomplete => (
+                "the request's body ended before its end",
+                StatusCode::BAD_REQUEST,
+            ),
+            Self::Late => (
+                "the request's body did not come in time",
+                StatusCode::REQUEST_TIMEOUT,
+            ),
+        };
+        let mut response = refuse(Error::Invalid(text.into()), headers);
+        *response.status_mut() = status;
+        response
     }
-    response.map(Full::new)
 }
 
 /// The body, or as much of it as is asked for, so that one that is too long is noticed.
-async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Response<Bytes>> {
+async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     match timeout(limits.reading, first(body, most)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(intd::refuse(Error::Invalid(
-            "the request's body ended before its end".into(),
-        ))),
-        Err(_) => {
-            let mut response = intd::refuse(Error::Invalid(
-                "the request's body did not come in time".into(),
-            ));
-            *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-            Err(response)
-        }
+        Ok(Err(_)) => Err(Unread::Incomplete),
+        Err(_) => Err(Unread::Late),
     }
 }
 
@@ -116,22 +152,48 @@ async fn first(mut body: Incoming, most: usize) -> Result<Bytes, hyper::Error> {
     Ok(start.into())
 }
 
-/// One line for one request. Its query and headers may hold what is nobody's business.
-pub(super) fn log(method: &Method, uri: &Uri, status: StatusCode, begun: Instant) {
+/// One line for one request. Its query and headers may hold what is nobody's business. An error is
+/// named as its answer is; what was answered well, as the client named it.
+pub(super) fn log<B>(
+    method: &Method,
+    uri: &Uri,
+    sent: Option<&RequestId>,
+    response: &Response<B>,
+    begun: Instant,
+) {
+    let answered = RequestId::sent(response.headers());
     tracing::info!(
         target: "int_host::requests",
         %method,
         path = uri.path(),
-        status = status.as_u16(),
+        status = response.status().as_u16(),
         micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        request_id = answered.as_ref().or(sent).map(RequestId::as_str),
+    );
+}
+
+/// The same for a request whose head is not understood. It is answered below us.
+fn log_bad_head(error: &hyper::Error) {
+    let status = if error.is_parse_too_large() {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    tracing::info!(
+        target: "int_host::requests",
+        status = status.as_u16(),
+        "{error}"
     );
 }
 
 /// How connections are treated.
 pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // Answers are short: to copy the body behind the head costs less than to write both as a list.
-    builder.max_buf_size(64 << 10).writev(false);
+    // Otherwise hyper copies bodies behind heads, to a buffer that a connection keeps for as long as
+    // it lasts and that is as large as the largest of them. `Stall` joins short ones.
+    builder.max_buf_size(64 << 10).writev(true);
+    // A client that ends its side after its request gets its answer.
+    builder.half_close(true);
     builder
 }
 
@@ -159,6 +221,7 @@ where
     let connection = builder.serve_connection(stream, service);
     let requested = shutdown.requested();
     let shutdown = shutdown.clone();
+    let log_requests = limits.log_requests;
     async move {
         let mut connection = pin!(connection);
         let mut requested = pin!(requested);
@@ -182,7 +245,12 @@ where
         .await;
         match ended {
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+            Some(Err(error)) => {
+                if log_requests && error.is_parse() {
+                    log_bad_head(&error);
+                }
+                tracing::debug!(%error, "a connection broke off");
+            }
             None => tracing::debug!("a connection was idle for too long"),
         }
     }

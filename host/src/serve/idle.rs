@@ -17,6 +17,9 @@ pub(super) struct Activity {
     /// Counts heads of requests that arrived, answers that were found, and writes.
     events: AtomicU64,
     in_flight: AtomicBool,
+    /// Whether a client that goes away is to be noticed: a request is in flight, and nothing has come
+    /// after it.
+    watched: AtomicBool,
 }
 
 impl Activity {
@@ -28,12 +31,24 @@ impl Activity {
         let activity = Arc::clone(self);
         activity.note();
         activity.in_flight.store(true, Ordering::Relaxed);
+        activity.watched.store(true, Ordering::Relaxed);
         async move {
             let answer = answer.await;
             activity.in_flight.store(false, Ordering::Relaxed);
+            activity.watched.store(false, Ordering::Relaxed);
             activity.note();
             answer
         }
+    }
+
+    /// Whether it is to be noticed when the client goes away.
+    pub(super) fn watches(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Until the next request there is nothing more to be noticed.
+    pub(super) fn stop_watching(&self) {
+        self.watched.store(false, Ordering::Relaxed);
     }
 
     /// The client took a part of an answer.

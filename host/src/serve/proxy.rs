@@ -4,31 +4,37 @@ use super::beginning::{Begun, whole};
 use super::connections::accept;
 use super::endpoint::Endpoint;
 use super::http::{builder, connection, log};
+use super::paced::{Paced, outgoing};
+use super::report::Report;
 use super::{Limits, Listeners, Shutdown};
 use crate::Error;
 use ::http::{Request, Response};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use intd::RequestId;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime_wasi_http::WasiBody;
 
 /// Serves a component. When it has no answer there is one in its place, `application/problem+json`.
 pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shutdown: Shutdown) {
     let server = builder();
-    let shared = Arc::new((endpoint, limits.clone()));
+    let shared = Arc::new(Server {
+        endpoint,
+        report: Report::new(limits.log_requests),
+        log_requests: limits.log_requests,
+        gathering: limits.gathering,
+    });
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move {
-                let (endpoint, limits) = &*shared;
-                Ok::<_, Infallible>(match limits.log_requests {
-                    true => logged(endpoint, limits, request).await,
-                    false => answer(endpoint, limits, request).await,
+                Ok::<_, Infallible>(match shared.log_requests {
+                    true => shared.logged(request).await,
+                    false => shared.answer(request).await,
                 })
             }
         });
@@ -37,33 +43,49 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
     .await;
 }
 
-async fn answer(
-    endpoint: &Endpoint,
-    limits: &Limits,
-    request: Request<Incoming>,
-) -> Response<Begun> {
-    let request = request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
-    let response = endpoint.call(request).await.unwrap_or_else(instead);
-    whole(response, limits.gathering).await
+/// What all connections share.
+struct Server {
+    endpoint: Endpoint,
+    report: Report,
+    log_requests: bool,
+    /// How long an answer's head waits for its body to begin.
+    gathering: Duration,
 }
 
-async fn logged(
-    endpoint: &Endpoint,
-    limits: &Limits,
-    request: Request<Incoming>,
-) -> Response<Begun> {
-    let begun = Instant::now();
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let response = answer(endpoint, limits, request).await;
-    log(&method, &uri, response.status(), begun);
-    response
-}
+/// An answer, of which one piece at a time is on its way.
+type Answer = Response<Paced<Begun>>;
 
-/// The answer in place of one that the component did not give.
-fn instead(error: Error) -> Response<WasiBody> {
-    intd::refuse(error).map(|body: Bytes| {
-        Full::new(body)
-            .map_err(|never| match never {})
-            .boxed_unsync()
-    })
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let sent = RequestId::sent(request.headers());
+        let request =
+            request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
+        let response = match self.endpoint.call(request).await {
+            Ok(response) => response,
+            Err(error) => self.instead(error, sent),
+        };
+        let response = whole(response, self.gathering).await;
+        response.map(|body| Paced::new(body, None))
+    }
+
+    async fn logged(&self, request: Request<Incoming>) -> Answer {
+        let begun = Instant::now();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let sent = RequestId::sent(request.headers());
+        let response = self.answer(request).await;
+        log(&method, &uri, sent.as_ref(), &response, begun);
+        response
+    }
+
+    /// The answer in place of one that the component did not give.
+    fn instead(&self, error: Error, sent: Option<RequestId>) -> Response<WasiBody> {
+        let named = sent.map(|id| (RequestId::HEADER, id.value()));
+        let response = intd::refuse(error, &named.into_iter().collect());
+        self.report.tell(response.extensions());
+        response.map(|content| {
+            outgoing(content)
+                .map_err(|never| wasmtime_wasi_http::Error::InternalError(Some(never.to_string())))
+                .boxed_unsync()
+        })
+    }
 }

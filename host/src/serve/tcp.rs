@@ -1,15 +1,19 @@
 //! Integers over plain TCP: connect, read one line, done.
 
 use super::connections::accept;
-use super::seldom::Seldom;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
+use intd::Seldom;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Sends each connection one integer and a newline, and closes it; nothing is read. Where there
+/// How long a client may take to close its side after it got its line.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Sends each connection one integer and a newline, and closes it; what it sends is ignored. Where there
 /// is no integer to send it is closed at once, and the reason is logged now and then.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
     let failing = Arc::new(Seldom::default());
@@ -18,7 +22,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
         let failing = Arc::clone(&failing);
         async move {
             match answer(stream, &sequence, &limits).await {
-                Ok(integer) if limits.log_requests => {
+                Ok(Some(integer)) if limits.log_requests => {
                     tracing::info!(target: "int_host::requests", integer)
                 }
                 Ok(_) => {}
@@ -33,14 +37,37 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
     .await;
 }
 
-async fn answer(mut stream: TcpStream, sequence: &Sequence, limits: &Limits) -> Result<i64, Error> {
-    let integer = sequence.next(1).await?.first;
+/// The integer that was sent; None when the client went away before there was one.
+async fn answer(
+    mut stream: TcpStream,
+    sequence: &Sequence,
+    limits: &Limits,
+) -> Result<Option<i64>, Error> {
+    let integer = tokio::select! {
+        biased;
+        span = sequence.next(1) => span?.first,
+        () = reset(&stream) => return Ok(None),
+    };
     let line = format!("{integer}\n");
     let sent = async {
         stream.write_all(line.as_bytes()).await?;
         stream.shutdown().await
     };
     // Who went away does not want to know.
-    let _ = timeout(limits.writing, sent).await;
-    Ok(integer)
+    if let Ok(Ok(())) = timeout(limits.writing, sent).await {
+        // To close a connection before everything is read resets it, and the line may be lost.
+        let _ = timeout(LINGER, ignore_rest(stream)).await;
+    }
+    Ok(Some(integer))
+}
+
+/// Resolves when the client is gone. One that only ended its own side still waits for its line.
+async fn reset(stream: &TcpStream) {
+    let _ = stream.ready(Interest::ERROR).await;
+}
+
+/// Reads until the client closes its side.
+async fn ignore_rest(mut stream: TcpStream) {
+    let mut ignored = [0; 1024];
+    while let Ok(1..) = stream.read(&mut ignored).await {}
 }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -266,6 +266,66 @@ async fn one_line_for_each_connection() {
         assert_eq!(rest(server.connect().await).await, format!("{integer}\n"));
     }
     server.stop().await;
+}
+
+/// A server whose first request on each connection is answered at once, and whose second one never is.
+/// The sender is dropped with that request.
+async fn stuck() -> (SocketAddr, tokio::sync::mpsc::Receiver<()>, JoinHandle<()>) {
+    use hyper::service::service_fn;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let first = AtomicBool::new(true);
+        let service = service_fn(move |_request| {
+            let (first, sender) = (first.swap(false, Ordering::Relaxed), sender.clone());
+            async move {
+                if !first {
+                    sender.send(()).await.unwrap();
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Error>(::http::Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let limits = Limits::default();
+        super::http::connection(
+            &super::http::builder(),
+            stream,
+            service,
+            &limits,
+            &Shutdown::new(),
+        )
+        .await;
+    });
+    (address, receiver, task)
+}
+
+#[tokio::test]
+async fn requests_of_clients_that_are_gone_are_dropped() {
+    let (address, mut begun, task) = stuck().await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    send(&mut client, &GET.repeat(2)).await;
+    within(begun.recv()).await.unwrap();
+    // To close a connection with something unread resets it.
+    within(client.readable()).await.unwrap();
+    drop(client);
+    within(task).await.unwrap();
+    assert_eq!(within(begun.recv()).await, None, "the request is dropped");
+}
+
+#[tokio::test]
+async fn requests_of_clients_that_only_stop_sending_are_not() {
+    let (address, mut begun, task) = stuck().await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    send(&mut client, &GET.repeat(2)).await;
+    within(begun.recv()).await.unwrap();
+    client.shutdown().await.unwrap();
+    tokio::time::sleep(SHORT).await;
+    assert!(!task.is_finished());
+    task.abort();
 }
 
 async fn endpoint(options: EndpointOptions) -> Endpoint {

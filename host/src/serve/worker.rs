@@ -256,6 +256,8 @@ impl<'a> Instance<'a> {
         let permit = job.permit;
         Ok(async move {
             let in_time = prepared.run(accessor, sleep(left)).await;
+            // The guest got somewhere, with a long answer for example: the others' time begins anew.
+            accessor.with(|mut store| store.data_mut().new_call_among(others, limits));
             drop(permit);
             in_time
         })

@@ -6,7 +6,7 @@ mod routes;
 
 use super::{App, OPENAPI};
 use crate::route::Route;
-use crate::{Error, Lattice, Sequence, Settings, Span};
+use crate::{Cause, Content, Error, Lattice, Sequence, Settings, Span};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -65,6 +65,12 @@ impl Sequence for Rc<Cells> {
     }
 }
 
+/// All of an answer, for comparing.
+fn read(mut content: Content) -> Bytes {
+    let pieces = std::iter::from_fn(|| content.next_piece());
+    pieces.collect::<Vec<_>>().concat().into()
+}
+
 struct Api {
     app: App<Rc<Cells>>,
     document: Value,
@@ -75,6 +81,8 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: String,
+    /// What the log is to say of it.
+    cause: Option<Cause>,
 }
 
 impl Answer {
@@ -139,9 +147,11 @@ impl Api {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let body = Bytes::copy_from_slice(body.as_bytes());
         let response = futures::executor::block_on(self.app.handle(&parts, body));
+        let response = response.map(read);
         self.compare(&parts.method, parts.uri.path(), &response);
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         Answer {
+            cause: parts.extensions.remove(),
             status: parts.status,
             headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
@@ -211,6 +221,7 @@ impl Api {
             response.headers()["content-type"],
             "application/problem+json"
         );
+        assert!(response.headers().contains_key("x-request-id"));
         assert_eq!(response.headers()["cache-control"], "no-store");
         let value = serde_json::from_slice(response.body()).unwrap();
         self.validate(&json!({"$ref": "#/components/schemas/Problem"}), &value);

@@ -1,7 +1,7 @@
 //! Between `wasi:http` and the types of the crate `http`.
 
 use super::engine::Engine;
-use crate::{App, Error};
+use crate::{App, Cause, Content, Error, RequestId, Seldom};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
@@ -10,6 +10,7 @@ use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Response};
 use spin_sdk::wasip3::wit_bindgen::StreamResult;
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use std::cell::RefCell;
+use std::io::Write;
 use wit_bindgen::spawn_local;
 
 /// How much of a body is read at a time, in bytes.
@@ -23,17 +24,34 @@ pub(super) fn is_plain(request: &Request) -> bool {
             .is_some_and(|path| path == "/")
 }
 
-/// What the app needs to see of a request, and no more: each look is a call to the host.
-pub(super) async fn receive(app: &App<Engine>, request: Request) -> Result<(Parts, Bytes), Error> {
+/// The headers of a request that name it. To look at all of them takes longer.
+pub(super) fn request_id(request: &Request) -> HeaderMap {
+    let values = request.get_headers().get(RequestId::HEADER.as_str());
+    values
+        .into_iter()
+        .filter_map(|value| HeaderValue::from_maybe_shared(Bytes::from(value)).ok())
+        .map(|value| (RequestId::HEADER, value))
+        .collect()
+}
+
+/// What the app needs to see of a request, and no more: each look is a call to the host. `id` is what
+/// [`request_id`] gave.
+pub(super) async fn receive(
+    app: &App<Engine>,
+    request: Request,
+    id: &HeaderMap,
+) -> Result<(Parts, Bytes), Error> {
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = method(request.get_method())?;
     if let Some(path) = request.get_path_with_query() {
         parts.uri = Uri::try_from(path)
             .map_err(|error| Error::Invalid(format!("the path is not understood: {error}")))?;
     }
-    if !app.ignores_headers(&parts.method) {
-        parts.headers = headers(request.get_headers())?;
-    }
+    parts.headers = if app.ignores_headers(&parts.method) {
+        id.clone()
+    } else {
+        headers(request.get_headers())?
+    };
     let body = match app.body_bytes(&parts.method) {
         0 => Bytes::new(),
         most => read(request, most).await?,
@@ -91,9 +109,36 @@ async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
     Ok(body.into())
 }
 
+thread_local! {
+    /// How many lines an instance writes at once about requests that failed: every client that comes
+    /// causes one while a backend is away.
+    static FAILURES: Seldom = const { Seldom::with_burst(16) };
+}
+
+/// Writes to standard error, which is the host's log, what the client is not told.
+fn report(cause: &Cause) {
+    let Some(untold) = FAILURES.with(Seldom::tell) else {
+        return;
+    };
+    let Cause { id, code, text } = cause;
+    let others = match untold {
+        0 => String::new(),
+        others => format!("; {others} others before it are not logged"),
+    };
+    // Where nobody reads the log there is nobody to tell that either.
+    let _ = writeln!(
+        std::io::stderr(),
+        "request {} failed: {code}: {text:?}{others}",
+        id.as_str()
+    );
+}
+
 /// The answer as the host wants it. The writing of its body has begun, and goes on after this returns.
-pub(super) fn send(response: http::Response<Bytes>) -> Result<Response, ErrorCode> {
+pub(super) fn send(response: http::Response<Content>) -> Result<Response, ErrorCode> {
     let (parts, body) = response.into_parts();
+    if let Some(cause) = parts.extensions.get::<Cause>() {
+        report(cause);
+    }
     let mut fields = Vec::with_capacity(parts.headers.len() + 1);
     for (name, value) in &parts.headers {
         // Only answers to HEAD have one, and hosts hold it against the body, which is empty.
@@ -128,7 +173,7 @@ pub(super) fn send_text(text: Bytes) -> Result<Response, ErrorCode> {
             Ok(fields)
         }
     })?;
-    respond(StatusCode::OK, fields, text)
+    respond(StatusCode::OK, fields, text.into())
 }
 
 fn text_fields(length: usize) -> Result<Fields, ErrorCode> {
@@ -145,7 +190,7 @@ fn fields_of(fields: &[(String, Vec<u8>)]) -> Result<Fields, ErrorCode> {
     Fields::from_list(fields).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))
 }
 
-fn respond(status: StatusCode, fields: Fields, body: Bytes) -> Result<Response, ErrorCode> {
+fn respond(status: StatusCode, fields: Fields, mut body: Content) -> Result<Response, ErrorCode> {
     let (trailers, no_trailers) = wit_future::new(|| Ok(None));
     let (writer, contents) = match body.is_empty() {
         true => (None, None),
@@ -157,7 +202,14 @@ fn respond(status: StatusCode, fields: Fields, body: Bytes) -> Result<Response, 
     // What the client does not read any longer is lost, and nobody minds.
     let mut sending = Box::pin(async move {
         if let Some(mut writer) = writer {
-            writer.write_all(body.into()).await;
+            let mut piece = Vec::new();
+            while body.fill(&mut piece) {
+                piece = writer.write_all(piece).await;
+                if !piece.is_empty() {
+                    // Nobody reads it any longer.
+                    break;
+                }
+            }
         }
         // Last: a host that finds both begun takes one after the other, and the head should not wait for these.
         let _unread = trailers.write(Ok(None)).await;

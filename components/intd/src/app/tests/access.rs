@@ -1,8 +1,9 @@
 //! Who may do what, and what is answered when something is wrong.
 
-use super::Api;
+use super::{Api, read};
 use crate::{Error, refuse};
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
 
 #[test]
 fn the_admin_token() {
@@ -93,7 +94,7 @@ fn the_mint_token() {
 #[test]
 fn errors_have_their_status() {
     let api = Api::new();
-    let text = || "as the engine says".to_owned();
+    let text = || "as the engine says of user@10.0.0.7".to_owned();
     for (error, status, code, retry) in [
         (Error::Invalid(text()), 400, "invalid", false),
         (Error::Exhausted(text()), 507, "exhausted", false),
@@ -114,7 +115,16 @@ fn errors_have_their_status() {
             };
             assert_eq!(answer.status.as_u16(), status, "{error:?}");
             assert_eq!(answer.code(), code);
-            assert_eq!(answer.json()["detail"], error.to_string());
+            let secret = !matches!(error, Error::Invalid(_) | Error::Exhausted(_) | Error::Busy);
+            if secret {
+                assert!(!answer.body.contains("10.0.0.7"), "{}", answer.body);
+                let cause = answer.cause.clone().unwrap();
+                assert_eq!((cause.code, &*cause.text), (code, &*error.to_string()));
+                assert_eq!(answer.headers["x-request-id"], cause.id.as_str());
+            } else {
+                assert_eq!(answer.json()["detail"], error.to_string());
+                assert!(answer.cause.is_none());
+            }
             assert_eq!(answer.header("retry-after").is_some(), retry, "{error:?}");
         }
         let health = api.call("GET", "/healthz");
@@ -122,7 +132,7 @@ fn errors_have_their_status() {
         assert_eq!(health.header("retry-after"), Some("1"));
         assert_eq!(api.call("GET", "/ping").body, "PONG");
     }
-    let refused = refuse(Error::Misconfigured(text()));
+    let refused = refuse(Error::Misconfigured(text()), &HeaderMap::new()).map(read);
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
     api.problem(&refused);
 }
@@ -181,4 +191,63 @@ fn other_origins_are_let_in_only_when_configured() {
         Some("GET, POST, OPTIONS")
     );
     assert_eq!(open.changes(), minted);
+}
+
+#[test]
+fn answers_that_nobody_reads_are_bounded() {
+    let api = Api::with(&[("answer_memory", "40000")]);
+    let long = |target: &str| {
+        let (parts, ()) = Request::get(target).body(()).unwrap().into_parts();
+        futures::executor::block_on(api.app.handle(&parts, Bytes::new()))
+    };
+    let (first, second) = (long("/?count=100000"), long("/?count=1000"));
+    assert_eq!(
+        (first.status(), second.status()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    let minted = api.changes();
+    for target in ["/?count=100000", "/?count=400"] {
+        let busy = api.call("GET", target);
+        assert_eq!((busy.status.as_u16(), &*busy.code()), (503, "busy"));
+        assert_eq!(busy.header("retry-after"), Some("1"));
+    }
+    assert_eq!(api.changes(), minted, "refused before anything is minted");
+    // Small answers, and what needs no memory, are not held up.
+    assert_eq!(api.call("GET", "/?count=5").status, StatusCode::OK);
+    assert_eq!(api.call("GET", "/").status, StatusCode::OK);
+    let json = api.call("POST", "/v1/sequences/integers/next?count=100000");
+    assert_eq!(json.status, StatusCode::OK);
+    drop(first);
+    assert_eq!(api.call("GET", "/?count=100000").status, StatusCode::OK);
+}
+
+#[test]
+fn errors_have_the_name_of_their_request() {
+    let api = Api::new();
+    *api.cells("integers").fail.borrow_mut() = Some(Error::Unavailable("away".into()));
+    let requests = [
+        ("GET", "/", 503),
+        ("GET", "/?count=2", 503),
+        ("GET", "/healthz", 503),
+        ("GET", "/?count=0", 400),
+        ("GET", "/nowhere", 404),
+        ("PATCH", "/last", 405),
+        ("PUT", "/v1/sequences/integers", 401),
+    ];
+    let mut fresh = std::collections::BTreeSet::new();
+    for (method, target, status) in requests {
+        let sent = [("x-request-id", "mine-1")];
+        let answer = api.send(method, target, &sent, "");
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(answer.header("x-request-id"), Some("mine-1"));
+        assert_eq!(answer.json()["request_id"], "mine-1");
+        for bad in [&[][..], &[("x-request-id", "not mine")]] {
+            let answer = api.send(method, target, bad, "");
+            let id = answer.header("x-request-id").unwrap().to_owned();
+            assert_eq!(answer.json()["request_id"], *id);
+            assert!(fresh.insert(id), "each has its own");
+        }
+    }
+    let well = api.send("GET", "/ping", &[("x-request-id", "mine-1")], "");
+    assert_eq!(well.header("x-request-id"), None);
 }

@@ -1,0 +1,247 @@
+//! What answers hold.
+//!
+//! An answer with many integers is up to 2 MB of text. It is never built whole: its text is made
+//! piece by piece, as fast as the client takes it.
+
+use crate::Span;
+use crate::budget::Reservation;
+use bytes::Bytes;
+use std::mem;
+
+/// The most bytes that [`Content`] gives at a time.
+pub const PIECE_BYTES: usize = 16 << 10;
+
+/// The longest line: the 19 digits of the greatest integer, and the newline.
+pub(crate) const LINE_BYTES: usize = 20;
+
+/// The body of an answer, in pieces of at most [`PIECE_BYTES`].
+#[derive(Debug, Default)]
+pub struct Content {
+    source: Source,
+    reservation: Option<Reservation>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Whole(Bytes),
+    Lines(Lines),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+/// One integer a line.
+#[derive(Debug)]
+struct Lines {
+    /// The integers that are not given yet.
+    rest: Option<Span>,
+    /// How many bytes their lines have.
+    bytes: u64,
+}
+
+impl Lines {
+    /// Adds as many lines as fit into a piece.
+    fn fill(&mut self, piece: &mut Vec<u8>) {
+        let Some(span) = self.rest else { return };
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        piece.reserve(bytes.min(PIECE_BYTES));
+        let (mut buffer, mut lines) = (itoa::Buffer::new(), 0);
+        for integer in span.iter() {
+            if piece.len() + LINE_BYTES > PIECE_BYTES {
+                break;
+            }
+            piece.extend_from_slice(buffer.format(integer).as_bytes());
+            piece.push(b'\n');
+            lines += 1;
+        }
+        self.rest = span.split(lines).1;
+        self.bytes = self.bytes.saturating_sub(piece.len() as u64);
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            source: Source::Whole(bytes),
+            reservation: None,
+        }
+    }
+}
+
+impl Content {
+    /// The integers of a span as text: a single one without a newline, as it always was; several
+    /// with one each. The memory reserved for it is given back with the content.
+    pub(crate) fn integers(span: Span, reservation: Option<Reservation>) -> Self {
+        let bytes = span.digits() + u64::from(span.count);
+        let mut lines = Lines {
+            rest: Some(span),
+            bytes,
+        };
+        let source = if span.count == 1 {
+            Source::Whole(digits(span.first))
+        } else if bytes + LINE_BYTES as u64 <= PIECE_BYTES as u64 {
+            let mut whole = Vec::new();
+            lines.fill(&mut whole);
+            Source::Whole(whole.into())
+        } else {
+            Source::Lines(lines)
+        };
+        Self {
+            source,
+            reservation,
+        }
+    }
+
+    /// How many bytes are left.
+    pub fn len(&self) -> u64 {
+        match &self.source {
+            Source::Whole(bytes) => bytes.len() as u64,
+            Source::Lines(lines) => lines.bytes,
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next bytes, at most [`PIECE_BYTES`] and at least one; None when nothing is left.
+    pub fn next_piece(&mut self) -> Option<Bytes> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(match &mut self.source {
+            Source::Whole(bytes) if bytes.len() <= PIECE_BYTES => mem::take(bytes),
+            Source::Whole(bytes) => bytes.split_to(PIECE_BYTES),
+            Source::Lines(lines) => {
+                let mut piece = Vec::new();
+                lines.fill(&mut piece);
+                piece.into()
+            }
+        })
+    }
+
+    /// The same, written to a buffer whose memory is used again. False when nothing is left.
+    pub fn fill(&mut self, piece: &mut Vec<u8>) -> bool {
+        piece.clear();
+        match &mut self.source {
+            Source::Lines(lines) => lines.fill(piece),
+            Source::Whole(_) => {
+                if let Some(bytes) = self.next_piece() {
+                    piece.extend_from_slice(&bytes);
+                }
+            }
+        }
+        !piece.is_empty()
+    }
+
+    /// All of it at once, when that is no longer than a piece or is in memory anyway; else itself.
+    ///
+    /// # Errors
+    /// Content that must be taken piece by piece, or that is to be counted until it is written.
+    pub fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self {
+                source: Source::Whole(bytes),
+                reservation: None,
+            } => Ok(bytes),
+            other => Err(other),
+        }
+    }
+
+    /// What is reserved for this content, for those who hold pieces longer than the content.
+    pub fn take_reservation(&mut self) -> Option<Reservation> {
+        self.reservation.take()
+    }
+}
+
+/// An integer as text.
+pub(crate) fn digits(value: i64) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(value).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use proptest::prelude::*;
+
+    /// The text as it must be, and the pieces in which it comes.
+    fn both(span: Span) -> (String, Vec<Bytes>) {
+        let text = match span.count {
+            1 => span.first.to_string(),
+            _ => span.iter().map(|integer| format!("{integer}\n")).collect(),
+        };
+        let mut content = Content::integers(span, None);
+        assert_eq!(content.len(), text.len() as u64);
+        let mut left = content.len();
+        let mut pieces = Vec::new();
+        while let Some(piece) = content.next_piece() {
+            left -= piece.len() as u64;
+            assert_eq!(content.len(), left);
+            pieces.push(piece);
+        }
+        assert!(content.is_empty());
+        (text, pieces)
+    }
+
+    #[test]
+    fn long_texts_come_in_pieces() {
+        for (first, step, count) in [
+            (2, 2, 1),
+            (2, 2, 2),
+            (2, 2, 3000),
+            (999_999_999_999_999_998, 1, 5000),
+            (i64::MAX - 99_999, 1, 100_000),
+            (1, 92_233_720_368_547, 100_000),
+        ] {
+            let (text, pieces) = both(Span::checked(first, step, count).unwrap());
+            assert_eq!(text.as_bytes(), pieces.concat());
+            assert!(pieces.iter().all(|piece| piece.len() <= PIECE_BYTES));
+            assert!(pieces.len() <= 1 + text.len() / (PIECE_BYTES - 2 * LINE_BYTES));
+        }
+    }
+
+    #[test]
+    fn a_buffer_can_be_used_again() {
+        let span = Span::checked(2, 2, 10_000).unwrap();
+        let (text, _) = both(span);
+        for mut content in [
+            Content::integers(span, None),
+            Content::from(Bytes::from(text.clone())),
+        ] {
+            let (mut buffer, mut all) = (Vec::new(), Vec::new());
+            while content.fill(&mut buffer) {
+                assert!(buffer.len() <= PIECE_BYTES);
+                assert!(buffer.capacity() <= PIECE_BYTES);
+                all.extend_from_slice(&buffer);
+            }
+            assert_eq!(all, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_goes_with_the_content() {
+        let budget = Budget::new(1);
+        let span = Span::checked(2, 2, 2).unwrap();
+        let content = Content::integers(span, budget.reserve(1));
+        let mut content = content.into_whole().expect_err("it is counted");
+        let reservation = content.take_reservation();
+        drop(content);
+        assert!(budget.reserve(1).is_none());
+        drop(reservation);
+        drop(Content::integers(span, budget.reserve(1)));
+        assert!(budget.reserve(1).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_the_text(first in 1_i64..1 << 40, step in 1_i64..1 << 20, count in 1_u32..9000) {
+            let (text, pieces) = both(Span::checked(first, step, count).unwrap());
+            prop_assert_eq!(text.as_bytes(), pieces.concat());
+        }
+    }
+}

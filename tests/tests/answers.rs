@@ -1,0 +1,348 @@
+//! What answers cost the server, who gets them, and what they and the log say of errors.
+
+use integration_tests::cli::{Place, Serving};
+use integration_tests::http::Answer;
+use integration_tests::mariadb::PASSWORD;
+use integration_tests::redis::{Options, Redis};
+use integration_tests::{target, wait};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+use tokio::net::TcpSocket;
+
+/// How long something may take that takes a moment.
+const SOON: Duration = Duration::from_secs(60);
+
+/// One that is answered with up to 2 MB.
+const LONG: &str = "/?count=100000";
+
+/// A connection on which exactly what is said is sent.
+struct Raw(BufReader<TcpStream>);
+
+impl Raw {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        stream.set_read_timeout(Some(SOON)).expect("set");
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).expect("sent");
+    }
+
+    fn get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    }
+
+    /// Says that nothing more is sent.
+    fn end(&self) {
+        self.0
+            .get_ref()
+            .shutdown(Shutdown::Write)
+            .expect("shut down");
+    }
+
+    /// Reads an answer, and returns its status and how long its body is.
+    fn answer(&mut self) -> (u16, u64) {
+        let (mut status, mut length) = (None, 0);
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.0.read_line(&mut line).expect("a line"), 0, "no answer");
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            let first = line.split(' ').nth(1).and_then(|text| text.parse().ok());
+            status = status.or(first);
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().expect("a length");
+            }
+        }
+        let body = self.0.by_ref().take(length);
+        let read = std::io::copy(&mut { body }, &mut std::io::sink());
+        assert_eq!(read.expect("a body"), length, "the whole body");
+        (status.expect("a status"), length)
+    }
+
+    /// Reads to the end of the connection.
+    fn rest(mut self) -> String {
+        let mut text = String::new();
+        self.0
+            .read_to_string(&mut text)
+            .expect("text, then the end");
+        text
+    }
+}
+
+/// The memory of a server, in KiB, after this many connections got an answer each, and when they are closed.
+fn memory_after(serving: &Serving, path: &str, connections: usize) -> (u64, u64) {
+    let mut all: Vec<_> = (0..connections)
+        .map(|_| Raw::connect(serving.port()))
+        .collect();
+    // All at once, so that the server has to keep what nobody reads yet.
+    for connection in &mut all {
+        connection.get(path);
+    }
+    for connection in &mut all {
+        let (status, length) = connection.answer();
+        assert_eq!(status, 200);
+        assert_eq!(length > 100_000, path == LONG, "{length}");
+    }
+    let open = serving.memory().now;
+    drop(all);
+    // It notices that they are closed a moment later; what it keeps then it keeps for good.
+    serving.get("/ping");
+    std::thread::sleep(Duration::from_millis(200));
+    (open, serving.memory().now)
+}
+
+#[test]
+fn connections_do_not_keep_the_memory_of_long_answers() {
+    const CONNECTIONS: usize = 300;
+    let memory = ["--engine", "memory"];
+    let (plain, _) = memory_after(&Place::default().serve(&memory), "/", CONNECTIONS);
+    let (long, closed) = memory_after(&Place::default().serve(&memory), LONG, CONNECTIONS);
+    assert!(
+        long <= 2 * plain,
+        "{long} KiB, and {plain} for short answers"
+    );
+    assert!(closed <= 2 * plain, "{closed} KiB remain, of {long}");
+}
+
+#[test]
+fn composed_endpoints_do_not_either() {
+    const CONNECTIONS: usize = 100;
+    let place = Place::default();
+    let file = compose(&place, &["--engine", "memory"]);
+    let line = ["--component", &file];
+    let (plain, _) = memory_after(&place.serve(&line), "/", CONNECTIONS);
+    let (long, closed) = memory_after(&place.serve(&line), LONG, CONNECTIONS);
+    assert!(
+        long <= 2 * plain,
+        "{long} KiB, and {plain} for short answers"
+    );
+    assert!(closed <= 2 * plain, "{closed} KiB remain, of {long}");
+}
+
+fn compose(place: &Place, what: &[&str]) -> String {
+    let file = place.file("composed.wasm");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let outcome = place.run(&[&["compose", "-o", &file][..], what].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    file
+}
+
+/// Clients that ask for much and read nothing use up the memory set aside for them, and no more: others that
+/// ask for much are turned away before anything is minted.
+#[test]
+fn slow_readers_are_bounded() {
+    let place = Place::default();
+    let file = compose(&place, &["--engine", "memory"]);
+    for server in [["--engine", "memory"], ["--component", &file]] {
+        // Three pieces of 16 KiB.
+        let serving = place.serve(&[&server[..], &["--answer-memory", "50000"]].concat());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let slow: Vec<_> = (0..5)
+            .map(|_| runtime.block_on(slow(serving.port())))
+            .collect();
+        // What the system takes before its buffers are full passes; then nothing changes any more.
+        let (busy, last) = wait::until("there is no memory left", SOON, || {
+            let last = serving.get("/last").body;
+            let answer = serving.get(LONG);
+            if answer.status == 503 && serving.get("/last").body == last {
+                Ok((answer, last))
+            } else {
+                Err(answer.status)
+            }
+        });
+        assert_eq!(busy.json()["code"], "busy");
+        assert_eq!(busy.header("retry-after"), "1");
+        let last: i64 = last.parse().expect("an integer");
+        assert_eq!(serving.get("/").integer(), last + 2);
+        drop(slow);
+        wait::until_true("the memory is given back", SOON, || {
+            serving.get(LONG).status == 200
+        });
+    }
+}
+
+/// A client that asks for more than the buffers of the system hold, and reads nothing.
+async fn slow(port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("set");
+    let address = ([127, 0, 0, 1], port).into();
+    let stream = socket.connect(address).await.expect("connected");
+    let mut stream = stream.into_std().expect("a socket");
+    stream.set_nonblocking(false).expect("set");
+    let request = format!("GET {LONG} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream
+        .write_all(request.repeat(20).as_bytes())
+        .expect("sent");
+    stream
+}
+
+/// A client may end its side of the connection when it has sent all that it has to say.
+#[test]
+fn whoever_only_stops_sending_gets_its_answer() {
+    let redis = Redis::start();
+    let dsn = format!("{}?timeout=30s", redis.dsn());
+    let place = Place::default();
+    let file = compose(&place, &["--engine", "redis"]);
+    let mut next = 2;
+    for server in [["--engine", "redis"], ["--component", &file]] {
+        let serving = place.serve(&[&server[..], &["--dsn", &dsn]].concat());
+        for request in [
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            redis.pause();
+            let mut client = Raw::connect(serving.port());
+            client.send(request);
+            client.end();
+            // Long enough for the server to see the end before the backend answers.
+            std::thread::sleep(Duration::from_millis(200));
+            redis.resume();
+            let answers = client.rest();
+            for _ in 0..request.matches("HTTP/1.").count() {
+                assert!(answers.contains(&format!("\r\n\r\n{next}")), "{answers:?}");
+                next += 2;
+            }
+        }
+    }
+    let tcp = ["--engine", "redis", "--dsn", &dsn, "--protocol", "tcp"];
+    let serving = place.serve(&tcp);
+    redis.pause();
+    let mut client = Raw::connect(serving.port());
+    client.send("whatever this may be\n");
+    client.end();
+    std::thread::sleep(Duration::from_millis(200));
+    redis.resume();
+    assert_eq!(client.rest(), format!("{next}\n"));
+}
+
+/// The log says why; the answer says what can be done, and both name the request.
+#[test]
+fn strangers_learn_nothing_of_the_backend() {
+    let locked = Redis::with(Options {
+        password: Some("something-else".into()),
+        ..Options::default()
+    });
+    let place = Place::default();
+    let away = integration_tests::port::free();
+    let misbehaving = target::component("misbehaving");
+    let misbehaving = misbehaving.to_str().expect("UTF-8");
+    let composed = compose(&place, &["--engine", "redis"]);
+    let redis = |port: u16| format!("redis://teller:{PASSWORD}@127.0.0.1:{port}/7?timeout=300ms");
+    let (away, locked) = (redis(away), redis(locked.port()));
+    let broken = "misbehaving:///traps";
+    for (server, dsn, code, status) in [
+        (["--engine", "redis"], &*away, "unavailable", 503),
+        (["--engine", "redis"], &*locked, "denied", 502),
+        (["--component", misbehaving], broken, "broken", 502),
+        (["--component", &composed], &*away, "unavailable", 503),
+        (["--component", &composed], &*locked, "denied", 502),
+    ] {
+        let serving = place.serve(&[&server[..], &["--dsn", dsn]].concat());
+        let sent = serving.request("GET", "/", &[("x-request-id", "mine-4711")], "");
+        let fresh = serving.request("GET", "/?count=2", &[], "");
+        for answer in [&sent, &fresh] {
+            assert_eq!(answer.status, status, "{dsn}: {}", answer.body);
+            assert_eq!(answer.json()["code"], code, "{dsn}: {}", answer.body);
+            tells_nothing(answer);
+            let id = answer.header("x-request-id");
+            let reason = reason(&serving, id, code);
+            if code == "unavailable" {
+                assert!(reason.contains("127.0.0.1"), "{reason}");
+            }
+            assert!(!reason.contains(PASSWORD), "{reason}");
+        }
+        assert_eq!(sent.header("x-request-id"), "mine-4711");
+        assert_eq!(fresh.header("x-request-id").len(), 16);
+    }
+}
+
+fn tells_nothing(answer: &Answer) {
+    for secret in ["127.0.0.1", "teller", PASSWORD, "something-else", "redis"] {
+        assert!(!answer.body.contains(secret), "{}", answer.body);
+    }
+    assert_eq!(answer.json()["request_id"], answer.header("x-request-id"));
+}
+
+/// The line of the log about this request, which says why it failed.
+fn reason(serving: &Serving, id: &str, code: &str) -> String {
+    wait::until("it is logged", SOON, || {
+        let log = serving.log();
+        let mut lines = log.lines();
+        let found = lines.find(|line| line.contains(id) && line.contains(code));
+        found.map(str::to_owned).ok_or(log)
+    })
+}
+
+#[test]
+fn bad_requests_are_logged_like_others() {
+    let serving = Place::default().serve(&["--engine", "memory", "--log-requests"]);
+    let mut client = Raw::connect(serving.port());
+    client.send("PUT /v1/sequences/integers HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{");
+    client.end();
+    let answer = client.rest();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let mut client = Raw::connect(serving.port());
+    client.send("no request at all\r\n\r\n");
+    let answer = client.rest();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let named = [("x-request-id", "mine-4711")];
+    serving.request("GET", "/ping", &named, "");
+    serving.request("GET", "/nowhere", &[], "");
+    let (_, log) = serving.stop();
+    let requests: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("int_host::requests"))
+        .collect();
+    assert_eq!(requests.len(), 4, "{log}");
+    assert!(requests[0].contains("status=400"), "{log}");
+    assert!(
+        requests[0].contains("method=PUT") && requests[0].contains("request_id="),
+        "{log}"
+    );
+    assert!(requests[1].contains("status=400"), "{log}");
+    assert!(
+        requests[2].contains("status=200") && requests[2].contains("mine-4711"),
+        "{log}"
+    );
+    assert!(
+        requests[3].contains("status=404") && requests[3].contains("request_id="),
+        "{log}"
+    );
+}
+
+/// What is left of a connection that the server cut off can be an error.
+#[test]
+fn an_answer_is_never_longer_than_it_says() {
+    let serving = Place::default().serve(&["--engine", "memory", "--set-last-int", "99980"]);
+    // From five digits to six, and in several pieces.
+    let mut client = Raw::connect(serving.port());
+    client.send("GET /?count=50000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let (head, body) = {
+        let text = client.rest();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), body.to_owned())
+    };
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{head}"
+    );
+    let expected: String = (0..50_000)
+        .map(|n| format!("{}\n", 99_982 + 2 * n))
+        .collect();
+    assert_eq!(body, expected);
+    let mut client = Raw::connect(serving.port());
+    client.send("GET /?count=50000 HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().0, 200);
+    let end = client.0.read(&mut [0]).map_err(|e| e.kind());
+    assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)));
+}

@@ -9,15 +9,6 @@ use integration_tests::{port, server, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How Spin is told to use instances: as the README recommends it. By default an instance takes 16 requests
-/// at a time, 128 in all.
-const INSTANCES: [&str; 4] = [
-    "--max-instance-reuse-count",
-    "1000000",
-    "--max-instance-concurrent-reuse-count",
-    "1000",
-];
-
 /// The program, where it is installed.
 pub fn program() -> Option<PathBuf> {
     server::find("spin", Some("SPIN"))
@@ -94,7 +85,6 @@ impl Workshop {
         let port = port::free();
         let mut command = Command::new(program);
         command.args(["up", "--quiet", "--listen", &format!("127.0.0.1:{port}")]);
-        command.args(INSTANCES);
         command.arg("--from").arg(manifest);
         // A store of its own.
         let state = self.place.file(&format!("spin-{port}"));

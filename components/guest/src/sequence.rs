@@ -85,12 +85,16 @@ impl<E: Engine> GuestSequence for Sequence<E> {
         // others minted on top of it. So what is refused is decided by a mark that was read before
         // anything was sent. A mark that passes `value` later is greater than all that was asked for:
         // every integer from now on is above `value`, whoever saw to that.
-        match engine.mark().await? {
-            Some(mark) if mark > value => return Err(Error::TooSmall(mark)),
-            _ => {}
-        }
+        let known = match engine.mark().await {
+            Ok(Some(mark)) if mark > value => return Err(Error::TooSmall(mark)),
+            Ok(_) => true,
+            // Something is wrong with what the backend keeps. A raise may be what mends it, and the
+            // engine decides that.
+            Err(Error::Other(_)) => false,
+            Err(error) => return Err(error),
+        };
         match engine.raise(value).await {
-            Err(Error::TooSmall(_)) => Ok(()),
+            Err(Error::TooSmall(_)) if known => Ok(()),
             raised => raised,
         }
     }

@@ -21,7 +21,6 @@ pub(crate) enum Mistake {
     Rewinds,
     /// `set-last` as read, compare, write: rewinds under a concurrent mint.
     ReadsThenWrites,
-    IgnoresTooSmall,
     RefusesTheSame,
     RaisesOnlyWhatExists,
     CountsInDoubles,
@@ -47,7 +46,6 @@ impl Mistake {
             "mints-when-asked" => Self::MintsWhenAsked,
             "rewinds" => Self::Rewinds,
             "reads-then-writes" => Self::ReadsThenWrites,
-            "ignores-too-small" => Self::IgnoresTooSmall,
             "refuses-the-same" => Self::RefusesTheSame,
             "raises-only-what-exists" => Self::RaisesOnlyWhatExists,
             "counts-in-doubles" => Self::CountsInDoubles,

@@ -123,7 +123,6 @@ impl Engine for Defective {
             (Mistake::Rewinds, _) => self.set(to),
             (Mistake::ReadsThenWrites, Some(mark)) if mark > to => Err(Error::TooSmall(mark)),
             (Mistake::ReadsThenWrites, _) => self.set(to),
-            (Mistake::RefusesTheSame, Some(mark)) if mark == to => Err(Error::TooSmall(mark)),
             (Mistake::RaisesOnlyWhatExists, None) => {
                 Err(Error::Other("there is no such sequence".into()))
             }

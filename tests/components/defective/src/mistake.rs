@@ -21,7 +21,6 @@ pub(crate) enum Mistake {
     Rewinds,
     /// `set-last` as read, compare, write: rewinds under a concurrent mint.
     ReadsThenWrites,
-    RefusesTheSame,
     RaisesOnlyWhatExists,
     CountsInDoubles,
     IgnoresParameters,
@@ -46,7 +45,6 @@ impl Mistake {
             "mints-when-asked" => Self::MintsWhenAsked,
             "rewinds" => Self::Rewinds,
             "reads-then-writes" => Self::ReadsThenWrites,
-            "refuses-the-same" => Self::RefusesTheSame,
             "raises-only-what-exists" => Self::RaisesOnlyWhatExists,
             "counts-in-doubles" => Self::CountsInDoubles,
             "ignores-parameters" => Self::IgnoresParameters,

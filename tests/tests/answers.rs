@@ -145,12 +145,12 @@ fn slow_readers_are_bounded() {
             .enable_all()
             .build()
             .expect("a runtime");
-        let slow: Vec<_> = (0..5)
-            .map(|_| runtime.block_on(slow(serving.port())))
-            .collect();
+        let mut readers = Vec::new();
         // What the system takes before its buffers are full passes; then nothing changes any more, and
-        // the refused request has taken no integer.
+        // the refused request has taken no integer. Readers that are refused themselves hold nothing, so
+        // further ones come until there is no memory left.
         let busy = wait::until("there is no memory left", SOON, || {
+            readers.push(runtime.block_on(slow(serving.port())));
             let last = serving.get("/last").body;
             let answer = serving.get(LONG);
             let next = serving.get("/").integer();
@@ -162,7 +162,7 @@ fn slow_readers_are_bounded() {
         });
         assert_eq!(busy.json()["code"], "busy");
         assert_eq!(busy.header("retry-after"), "1");
-        drop(slow);
+        drop(readers);
         wait::until_true("the memory is given back", SOON, || {
             serving.get(LONG).status == 200
         });

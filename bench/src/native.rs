@@ -86,7 +86,7 @@ impl Native {
     async fn advance(&self, by: i64) -> anyhow::Result<i64> {
         match &self.client {
             Client::Memory(mark) => Ok(mark.fetch_add(by, Ordering::SeqCst) + by),
-            Client::Keyvalue(store) => Ok(store.increment("native", &self.key, by)?),
+            Client::Keyvalue(store) => Ok(store.increment("native", &self.key, by).await?),
             Client::Redis(connection) => Ok(redis::cmd("INCRBY")
                 .arg(&self.key)
                 .arg(by)

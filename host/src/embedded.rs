@@ -1,181 +1,186 @@
 //! The embedded store: one file of a `redb` database, one table per bucket.
 //!
-//! Every change is committed with an fsync before it is answered. One process at a time may have
-//! the file open.
+//! Every change is on disk before it is answered. Changes that wait while one commit is under way
+//! share the next commit. One process at a time may have the file open.
+//!
+//! After an I/O error (a full disk, for example) `redb` refuses every later transaction. The store
+//! then opens its file anew at the next use: see [`file`](self::file).
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-use std::path::{Path, PathBuf};
+mod error;
+mod file;
+mod writer;
+
+pub use error::StoreError;
+pub(crate) use file::RESERVED as RESERVED_NAMES;
+use file::StoreFile;
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::RwLock;
+use writer::Writer;
 
 /// The name of the database file in the data directory.
 pub const FILE: &str = "integers.redb";
 
-/// Why the store could not be opened or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another process holds the file.
-    #[error(
-        "the data directory {0} is in use by another process; stop that one, mint through it \
-         (int-host serve), or choose another with --data DIR"
-    )]
-    InUse(PathBuf),
-    /// The directory could not be made.
-    #[error("cannot create the data directory {0}: {1}; choose another with --data DIR")]
-    Directory(PathBuf, #[source] std::io::Error),
-    /// The file is not a database, or is damaged, or the disk fails.
-    #[error("cannot open the store {0}: {1}")]
-    Open(PathBuf, #[source] DatabaseError),
-    /// A transaction failed; nothing of it was stored.
-    #[error("the embedded store failed: {0}")]
-    Transaction(#[source] redb::Error),
-    /// The value of a counter is not what `increment` writes.
-    #[error("the value stored under {0:?} is not an integer of eight bytes")]
-    NotAnInteger(String),
-    /// The sum does not fit; the value is as it was.
-    #[error("overflow: the value stored under {0:?} is too close to the greatest 64-bit integer")]
-    Overflow(String),
-}
-
-impl<E: Into<redb::Error>> From<E> for StoreError {
-    fn from(error: E) -> Self {
-        Self::Transaction(error.into())
-    }
-}
-
 /// An open store. Clones share it; the last one closes it.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
-    turn: Arc<Mutex<()>>,
+    file: Arc<StoreFile>,
+    writer: Arc<Writer>,
+    gate: Arc<RwLock<()>>,
 }
 
+/// The table of a bucket, inside a transaction.
+type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
+
 impl Store {
-    /// Opens the store in `directory`, making both when they are missing.
+    /// Opens the store in `directory`, creating both when they are missing.
     ///
     /// # Errors
     /// When another process has it open, or the directory or the file cannot be used.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|e| StoreError::Directory(directory.to_owned(), e))?;
-        let file = directory.join(FILE);
-        match Database::create(&file) {
-            Ok(database) => Ok(Self {
-                database: Arc::new(database),
-                turn: Arc::default(),
-            }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse(directory.to_owned())),
-            Err(error) => Err(StoreError::Open(file, error)),
-        }
+        let file = Arc::new(StoreFile::open(directory)?);
+        Ok(Self {
+            writer: Arc::new(Writer::start(Arc::clone(&file))?),
+            file,
+            gate: Arc::default(),
+        })
     }
 
-    /// Waits for a turn among those who write, which come in the order they asked.
+    /// What every change holds while it is made, unless it holds the gate alone.
     ///
-    /// Transactions need none to be right. The database's own lock is not fair, though: whoever has
-    /// to read before it writes would rarely be the next one while others write all the time.
-    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turn).lock_owned().await
+    /// Changes are right without it. It lets one caller keep all others from writing for a moment:
+    /// a compare-and-swap reads before it writes, and would fail for ever while others write all
+    /// the time.
+    pub(crate) fn gate(&self) -> Arc<RwLock<()>> {
+        Arc::clone(&self.gate)
     }
 
     /// The value of a key; None when there is none.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.database.begin_read()?.open_table(table(bucket)) {
-            Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// When the file cannot be read.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key.to_owned();
+        self.read(bucket, move |table| {
+            Ok(table.get(&*key)?.map(|value| value.value().to_vec()))
+        })
+        .await
+        .map(Option::flatten)
     }
 
     /// All keys, in order.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn keys(&self, bucket: &str) -> Result<Vec<String>, StoreError> {
-        match self.database.begin_read()?.open_table(table(bucket)) {
-            Ok(table) => table
-                .iter()?
-                .map(|entry| Ok(entry?.0.value().to_owned()))
-                .collect::<Result<_, StoreError>>(),
-            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        }
+    /// When the file cannot be read.
+    pub async fn keys(&self, bucket: &str) -> Result<Vec<String>, StoreError> {
+        self.read(bucket, |table| {
+            let keys = table.iter()?;
+            keys.map(|entry| Ok(entry?.0.value().to_owned())).collect()
+        })
+        .await
+        .map(Option::unwrap_or_default)
     }
 
-    /// Stores a value, or removes it when it is None.
+    /// Reads a bucket on a thread that may block; None when nothing was ever stored in it.
+    async fn read<T: Send + 'static>(
+        &self,
+        bucket: &str,
+        work: impl FnOnce(&ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, redb::Error>
+        + Send
+        + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        let (file, bucket) = (Arc::clone(&self.file), bucket.to_owned());
+        let read = move || {
+            file.with(
+                |database| match database.begin_read()?.open_table(table(&bucket)) {
+                    Ok(table) => work(&table).map(Some),
+                    Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                    Err(error) => Err(error.into()),
+                },
+            )
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Makes one change, together with others that wait, and returns once it is on disk.
     ///
     /// # Errors
-    /// When the database fails; nothing is changed then.
-    pub fn set(&self, bucket: &str, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.swap_if(bucket, key, value, |_| Ok(true)).map(drop)
+    /// What `change` returns; or that nothing is known to have been stored.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        bucket: &str,
+        change: impl FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.change(bucket.to_owned(), change).await
+    }
+
+    /// Stores values, or removes keys whose value is None: all of them or none.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn set(
+        &self,
+        bucket: &str,
+        values: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        self.change(bucket, move |table| {
+            for (key, value) in values {
+                match value {
+                    Some(value) => drop(table.insert(&*key, &*value)?),
+                    None => drop(table.remove(&*key)?),
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Stores `value` if the key still has the value `expected`, and says whether it had.
     ///
     /// # Errors
-    /// When the database fails; nothing is changed then.
-    pub fn swap(
+    /// When the file cannot be written.
+    pub async fn swap(
         &self,
         bucket: &str,
         key: &str,
-        expected: Option<&[u8]>,
-        value: &[u8],
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
     ) -> Result<bool, StoreError> {
-        self.swap_if(bucket, key, Some(value), |found| Ok(found == expected))
-    }
-
-    fn swap_if(
-        &self,
-        bucket: &str,
-        key: &str,
-        value: Option<&[u8]>,
-        condition: impl FnOnce(Option<&[u8]>) -> Result<bool, StoreError>,
-    ) -> Result<bool, StoreError> {
-        let write = self.database.begin_write()?;
-        let holds = {
-            let mut table = write.open_table(table(bucket))?;
-            let holds = condition(table.get(key)?.as_ref().map(|v| v.value()))?;
+        let key = key.to_owned();
+        self.change(bucket, move |table| {
+            let holds = table.get(&*key)?.map(|found| found.value().to_vec()) == expected;
             if holds {
-                match value {
-                    Some(value) => drop(table.insert(key, value)?),
-                    None => drop(table.remove(key)?),
-                }
+                table.insert(&*key, &*value)?;
             }
-            holds
-        };
-        if holds {
-            write.commit()?
-        } else {
-            write.abort()?
-        }
-        Ok(holds)
+            Ok(holds)
+        })
+        .await
     }
 
     /// Adds to the integer under a key, a missing one counting as 0, and returns the sum.
     ///
     /// # Errors
-    /// [`StoreError::NotAnInteger`] and [`StoreError::Overflow`], or when the database fails;
-    /// nothing is changed then.
-    pub fn increment(&self, bucket: &str, key: &str, delta: i64) -> Result<i64, StoreError> {
-        let write = self.database.begin_write()?;
-        let sum = {
-            let mut table = write.open_table(table(bucket))?;
-            let found = table
-                .get(key)?
-                .map(|value| decode(value.value()))
-                .unwrap_or(Some(0));
+    /// [`StoreError::NotAnInteger`] and [`StoreError::Overflow`], with nothing changed; or when the
+    /// file cannot be written.
+    pub async fn increment(&self, bucket: &str, key: &str, delta: i64) -> Result<i64, StoreError> {
+        let key = key.to_owned();
+        self.change(bucket, move |table| {
+            let found = match table.get(&*key)? {
+                None => 0,
+                Some(value) => {
+                    decode(value.value()).ok_or_else(|| StoreError::NotAnInteger(key.clone()))?
+                }
+            };
             let sum = found
-                .ok_or_else(|| StoreError::NotAnInteger(key.to_owned()))?
                 .checked_add(delta)
-                .ok_or_else(|| StoreError::Overflow(key.to_owned()))?;
-            table.insert(key, encode(sum).as_slice())?;
-            sum
-        };
-        write.commit()?;
-        Ok(sum)
+                .ok_or_else(|| StoreError::Overflow(key.clone()))?;
+            table.insert(&*key, &*encode(sum))?;
+            Ok(sum)
+        })
+        .await
     }
 }
 
@@ -184,7 +189,7 @@ fn table(bucket: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {
 }
 
 /// Integers are stored as Spin's default store stores them, eight bytes with the lowest first, so
-/// that an engine can read them back alike.
+/// that an engine can read both.
 fn encode(value: i64) -> [u8; 8] {
     value.to_le_bytes()
 }
@@ -194,64 +199,4 @@ fn decode(bytes: &[u8]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
-        (directory, store)
-    }
-
-    #[test]
-    fn increments_are_kept_across_restarts() {
-        let (directory, store) = store();
-        assert_eq!(store.increment("b", "k", 2).unwrap(), 2);
-        assert_eq!(store.increment("b", "k", 2).unwrap(), 4);
-        assert_eq!(store.increment("other", "k", 1).unwrap(), 1);
-        drop(store);
-        let store = Store::open(directory.path()).unwrap();
-        assert_eq!(store.increment("b", "k", 2).unwrap(), 6);
-        assert_eq!(store.keys("b").unwrap(), ["k"]);
-    }
-
-    #[test]
-    fn an_overflow_changes_nothing() {
-        let (_directory, store) = store();
-        store.increment("b", "k", i64::MAX - 1).unwrap();
-        assert!(matches!(
-            store.increment("b", "k", 2),
-            Err(StoreError::Overflow(_))
-        ));
-        assert_eq!(store.increment("b", "k", 1).unwrap(), i64::MAX);
-    }
-
-    #[test]
-    fn garbage_is_refused_and_kept() {
-        let (_directory, store) = store();
-        store.set("b", "k", Some(b"12x")).unwrap();
-        assert!(matches!(
-            store.increment("b", "k", 2),
-            Err(StoreError::NotAnInteger(_))
-        ));
-        assert_eq!(store.get("b", "k").unwrap().as_deref(), Some(&b"12x"[..]));
-    }
-
-    #[test]
-    fn swaps_need_the_expected_value() {
-        let (_directory, store) = store();
-        assert!(store.swap("b", "k", None, b"1").unwrap());
-        assert!(!store.swap("b", "k", None, b"2").unwrap());
-        assert!(store.swap("b", "k", Some(b"1"), b"3").unwrap());
-        assert_eq!(store.get("b", "k").unwrap().as_deref(), Some(&b"3"[..]));
-        store.set("b", "k", None).unwrap();
-        assert_eq!(store.get("b", "k").unwrap(), None);
-    }
-
-    #[test]
-    fn a_second_opener_is_told_so() {
-        let (directory, _store) = store();
-        let error = Store::open(directory.path()).err().unwrap();
-        assert!(matches!(error, StoreError::InUse(_)), "{error}");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! `wasi:keyvalue@0.2.0-draft2` over the embedded store.
 //!
 //! Spin offers this draft; `increment` takes and returns `s64` in it. Each call is one
-//! transaction, made on a thread that may block, since a commit waits for the disk.
+//! transaction.
 
 #![expect(
     unreachable_pub,
@@ -9,10 +9,10 @@
 )]
 
 use crate::bindings::keyvalue::wasi::keyvalue::{atomics, batch, store};
-use crate::embedded::{Store, StoreError};
+use crate::embedded::{RESERVED_NAMES, Store, StoreError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::OwnedRwLockWriteGuard;
 use wasmtime::component::{Resource, ResourceTable};
 
 /// For how long others wait for a swap that was tried and came too late, to be tried again.
@@ -36,28 +36,28 @@ pub struct Cas {
     bucket: Bucket,
     key: String,
     seen: Option<Vec<u8>>,
-    turn: Turn,
+    reservation: Reservation,
 }
 
-/// A turn to write, unless it was used or has lapsed.
+/// The store's gate, held alone until it is taken or [`RESERVED`] has passed.
 ///
 /// A swap fails when somebody writes between its reading and its writing. While others write all
-/// the time that would be so at every try; so one that failed is the next to write.
+/// the time every try would fail; so after one that failed nobody else writes before the next.
 #[derive(Clone, Default)]
-struct Turn(Arc<Mutex<Option<OwnedMutexGuard<()>>>>);
+struct Reservation(Arc<Mutex<Option<OwnedRwLockWriteGuard<()>>>>);
 
-impl Turn {
-    fn reserve(turn: OwnedMutexGuard<()>) -> Self {
-        let reserved = Self(Arc::new(Mutex::new(Some(turn))));
-        let lapsing = reserved.clone();
+impl Reservation {
+    fn new(gate: OwnedRwLockWriteGuard<()>) -> Self {
+        let reservation = Self(Arc::new(Mutex::new(Some(gate))));
+        let lapsing = reservation.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RESERVED).await;
             lapsing.take();
         });
-        reserved
+        reservation
     }
 
-    fn take(&self) -> Option<OwnedMutexGuard<()>> {
+    fn take(&self) -> Option<OwnedRwLockWriteGuard<()>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -69,29 +69,13 @@ impl From<StoreError> for store::Error {
 }
 
 impl Bucket {
-    /// Runs one transaction where blocking is allowed.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store, &str) -> Result<T, StoreError> + Send + 'static,
-    ) -> wasmtime::Result<Result<T, store::Error>> {
-        let Self { store, name } = self.clone();
-        Ok(tokio::task::spawn_blocking(move || work(&store, &name))
-            .await?
-            .map_err(Into::into))
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(&self.name, key).await
     }
 
-    /// Runs one transaction that writes.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store, &str) -> Result<T, StoreError> + Send + 'static,
-    ) -> wasmtime::Result<Result<T, store::Error>> {
-        let turn = self.store.turn().await;
-        self.run(move |store, name| {
-            let done = work(store, name);
-            drop(turn);
-            done
-        })
-        .await
+    async fn set(&self, values: Vec<(String, Option<Vec<u8>>)>) -> Result<(), store::Error> {
+        let _open = self.store.gate().read_owned().await;
+        Ok(self.store.set(&self.name, values).await?)
     }
 }
 
@@ -101,6 +85,7 @@ impl store::Host for KeyValue<'_> {
     async fn open(&mut self, name: String) -> Answer<Resource<Bucket>> {
         Ok(match self.store {
             None => Err(store::Error::AccessDenied),
+            Some(_) if name.starts_with(RESERVED_NAMES) => Err(store::Error::NoSuchStore),
             Some(store) => Ok(self.table.push(Bucket {
                 store: store.clone(),
                 name,
@@ -111,31 +96,20 @@ impl store::Host for KeyValue<'_> {
 
 impl store::HostBucket for KeyValue<'_> {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
-        self.table
-            .get(&bucket)?
-            .run(move |store, name| store.get(name, &key))
-            .await
+        Ok(self.table.get(&bucket)?.get(&key).await.map_err(Into::into))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
-        self.table
-            .get(&bucket)?
-            .write(move |store, name| store.set(name, &key, Some(&value)))
-            .await
+        Ok(self.table.get(&bucket)?.set(vec![(key, Some(value))]).await)
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
-        self.table
-            .get(&bucket)?
-            .write(move |store, name| store.set(name, &key, None))
-            .await
+        Ok(self.table.get(&bucket)?.set(vec![(key, None)]).await)
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
-        self.table
-            .get(&bucket)?
-            .run(move |store, name| Ok(store.get(name, &key)?.is_some()))
-            .await
+        let value = self.table.get(&bucket)?.get(&key).await;
+        Ok(value.map(|value| value.is_some()).map_err(Into::into))
     }
 
     async fn list_keys(
@@ -143,12 +117,11 @@ impl store::HostBucket for KeyValue<'_> {
         bucket: Resource<Bucket>,
         _cursor: Option<String>,
     ) -> Answer<store::KeyResponse> {
-        let keys = self
-            .table
-            .get(&bucket)?
-            .run(|store, name| store.keys(name))
-            .await?;
-        Ok(keys.map(|keys| store::KeyResponse { keys, cursor: None }))
+        let Bucket { store, name } = self.table.get(&bucket)?;
+        let keys = store.keys(name).await;
+        Ok(keys
+            .map(|keys| store::KeyResponse { keys, cursor: None })
+            .map_err(Into::into))
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -163,14 +136,15 @@ impl batch::Host for KeyValue<'_> {
         bucket: Resource<Bucket>,
         keys: Vec<String>,
     ) -> Answer<Vec<(String, Option<Vec<u8>>)>> {
-        self.table
-            .get(&bucket)?
-            .run(move |store, name| {
-                keys.into_iter()
-                    .map(|key| Ok((key.clone(), store.get(name, &key)?)))
-                    .collect()
-            })
-            .await
+        let bucket = self.table.get(&bucket)?;
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            match bucket.get(&key).await {
+                Ok(value) => values.push((key, value)),
+                Err(error) => return Ok(Err(error.into())),
+            }
+        }
+        Ok(Ok(values))
     }
 
     async fn set_many(
@@ -178,21 +152,13 @@ impl batch::Host for KeyValue<'_> {
         bucket: Resource<Bucket>,
         values: Vec<(String, Vec<u8>)>,
     ) -> Answer<()> {
-        self.table
-            .get(&bucket)?
-            .write(move |store, name| {
-                values
-                    .iter()
-                    .try_for_each(|(key, value)| store.set(name, key, Some(value)))
-            })
-            .await
+        let values = values.into_iter().map(|(key, value)| (key, Some(value)));
+        Ok(self.table.get(&bucket)?.set(values.collect()).await)
     }
 
     async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
-        self.table
-            .get(&bucket)?
-            .write(move |store, name| keys.iter().try_for_each(|key| store.set(name, key, None)))
-            .await
+        let keys = keys.into_iter().map(|key| (key, None));
+        Ok(self.table.get(&bucket)?.set(keys.collect()).await)
     }
 }
 
@@ -203,10 +169,10 @@ impl atomics::Host for KeyValue<'_> {
         key: String,
         delta: i64,
     ) -> Answer<i64> {
-        self.table
-            .get(&bucket)?
-            .write(move |store, name| store.increment(name, &key, delta))
-            .await
+        let Bucket { store, name } = self.table.get(&bucket)?;
+        let _open = store.gate().read_owned().await;
+        let sum = store.increment(name, &key, delta).await;
+        Ok(sum.map_err(Into::into))
     }
 
     async fn swap(
@@ -218,28 +184,30 @@ impl atomics::Host for KeyValue<'_> {
             bucket,
             key,
             seen,
-            turn,
+            reservation,
         } = self.table.delete(cas)?;
-        let turn = match turn.take() {
-            Some(turn) => turn,
-            None => bucket.store.turn().await,
+        let gate = bucket.store.gate();
+        let alone = reservation.take();
+        let open = match alone {
+            Some(_) => None,
+            None => Some(Arc::clone(&gate).read_owned().await),
         };
-        let swapped = bucket
-            .run({
-                let key = key.clone();
-                move |store, name| {
-                    let swapped = store.swap(name, &key, seen.as_deref(), &value)?;
-                    Ok((!swapped).then_some(turn))
-                }
-            })
-            .await?;
+        let swapped = bucket.store.swap(&bucket.name, &key, seen, value).await;
+        drop(open);
         Ok(match swapped {
-            Ok(None) => Ok(()),
-            Ok(Some(turn)) => match self.snapshot(bucket, key, Turn::reserve(turn)).await? {
-                Ok(fresh) => Err(atomics::CasError::CasFailed(fresh)),
-                Err(error) => Err(atomics::CasError::StoreError(error)),
-            },
-            Err(error) => Err(atomics::CasError::StoreError(error)),
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let alone = match alone {
+                    Some(alone) => alone,
+                    None => gate.write_owned().await,
+                };
+                let reservation = Reservation::new(alone);
+                match self.snapshot(bucket, key, reservation).await? {
+                    Ok(fresh) => Err(atomics::CasError::CasFailed(fresh)),
+                    Err(error) => Err(atomics::CasError::StoreError(error)),
+                }
+            }
+            Err(error) => Err(atomics::CasError::StoreError(error.into())),
         })
     }
 }
@@ -247,7 +215,7 @@ impl atomics::Host for KeyValue<'_> {
 impl atomics::HostCas for KeyValue<'_> {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
         let bucket = self.table.get(&bucket)?.clone();
-        self.snapshot(bucket, key, Turn::default()).await
+        self.snapshot(bucket, key, Reservation::default()).await
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
@@ -255,26 +223,27 @@ impl atomics::HostCas for KeyValue<'_> {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        // Nobody waits for what will not come.
-        self.table.delete(cas)?.turn.take();
+        // Nobody has to wait for a swap that will not come.
+        self.table.delete(cas)?.reservation.take();
         Ok(())
     }
 }
 
 impl KeyValue<'_> {
-    async fn snapshot(&mut self, bucket: Bucket, key: String, turn: Turn) -> Answer<Resource<Cas>> {
-        let seen = {
-            let key = key.clone();
-            bucket.run(move |store, name| store.get(name, &key)).await?
-        };
-        Ok(match seen {
+    async fn snapshot(
+        &mut self,
+        bucket: Bucket,
+        key: String,
+        reservation: Reservation,
+    ) -> Answer<Resource<Cas>> {
+        Ok(match bucket.get(&key).await {
             Ok(seen) => Ok(self.table.push(Cas {
                 bucket,
                 key,
                 seen,
-                turn,
+                reservation,
             })?),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         })
     }
 }
@@ -301,7 +270,7 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        store.increment("b", "k", 2).unwrap();
+        store.increment("b", "k", 2).await.unwrap();
         let seven = 7_i64.to_le_bytes().to_vec();
         let Err(CasError::CasFailed(cas)) = guest.swap(cas, seven.clone()).await.unwrap() else {
             panic!("somebody was faster");
@@ -327,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_is_not_wanted_is_given_up() {
+    async fn a_reservation_that_is_not_wanted_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let mut table = ResourceTable::new();
@@ -339,7 +308,7 @@ mod tests {
                 },
                 key: "k".into(),
                 seen: None,
-                turn: Turn::reserve(store.turn().await),
+                reservation: Reservation::new(store.gate().write_owned().await),
             })
             .unwrap();
         let mut guest = KeyValue {
@@ -347,15 +316,15 @@ mod tests {
             table: &mut table,
         };
         atomics::HostCas::drop(&mut guest, cas).await.unwrap();
-        assert!(store.turn().now_or_never().is_some());
+        assert!(store.gate().read_owned().now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn a_reserved_turn_lapses() {
+    async fn a_reservation_lapses() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let turn = Turn::reserve(store.turn().await);
-        let _next = store.turn().await;
-        assert!(turn.take().is_none());
+        let reservation = Reservation::new(store.gate().write_owned().await);
+        let _next = store.gate().read_owned().await;
+        assert!(reservation.take().is_none());
     }
 }

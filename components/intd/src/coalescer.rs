@@ -80,6 +80,14 @@ pub trait Source: Sized + 'static {
         Duration::ZERO
     }
 
+    /// A moment in which the host lets in further requests, so that the call which comes next serves them
+    /// too; None, the default, when the call is to begin at once. Some hosts give an instance no
+    /// request while a call of its blocks, and start another instance for it: then the calls of many
+    /// instances wait for each other, with a single request in each.
+    fn pause(&self) -> Option<Self::Call<()>> {
+        None
+    }
+
     /// Starts a task that runs [`Driver::run`] to its end.
     ///
     /// May be called while a future is being dropped, so it must not panic: where that needs a
@@ -202,8 +210,11 @@ impl<S: Source> Coalescer<S> {
             lane,
             call: None,
         };
-        if self.shared.source.is_dear() {
-            yield_once().await;
+        match self.shared.source.pause() {
+            // It only passes time: however it ends, the call comes next.
+            Some(pause) => drop(pause.await),
+            None if self.shared.source.is_dear() => yield_once().await,
+            None => {}
         }
         let joined = self.shared.lock().join(ticket, lane, count);
         let Some(answer) = joined else {

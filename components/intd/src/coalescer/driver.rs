@@ -108,6 +108,9 @@ impl<S: Source> Mints<S> {
     /// queue longer by a good part: that ends soon, however many come. Where calls take so long that it
     /// pays, one more request is enough for another turn, within the source's patience.
     async fn linger(&self) {
+        if let Some(pause) = self.shared.source.pause() {
+            drop(pause.await);
+        }
         let patience = self.shared.source.patience();
         let end = (!patience.is_zero()).then(|| Instant::now() + patience);
         let mut before = self.shared.lock().waiting();

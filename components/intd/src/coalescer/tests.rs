@@ -23,6 +23,8 @@ struct Gated {
     top: i64,
     dear: bool,
     patience: Duration,
+    /// When set, calls are paused before until there is a permit.
+    pauses: Option<Semaphore>,
     lanes: usize,
     calls: Mutex<Vec<u32>>,
     /// Calls of `last`, and values of `set_last`.
@@ -47,6 +49,7 @@ impl Gated {
             top: i64::MAX,
             dear: true,
             patience: Duration::ZERO,
+            pauses: None,
             lanes: 1,
             calls: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -158,6 +161,17 @@ impl Source for Arc<Gated> {
 
     fn patience(&self) -> Duration {
         self.patience
+    }
+
+    fn pause(&self) -> Option<Self::Call<()>> {
+        self.pauses.as_ref()?;
+        let source = Arc::clone(self);
+        Some(Box::pin(async move {
+            if let Some(pauses) = &source.pauses {
+                pauses.acquire().await.unwrap().forget();
+            }
+            Ok(())
+        }))
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -23,6 +23,7 @@ impl Engine {
             },
             opened: Mutex::new(None),
             took: Cell::new(Duration::ZERO),
+            least: Cell::new(None),
             untimed: Cell::new(0),
         }));
         Self(Coalescer::new(remote, queue_limit))
@@ -57,6 +58,8 @@ struct Inner {
     opened: Mutex<Option<Rc<engine::Sequence>>>,
     /// How long the latest call took that was timed.
     took: Cell<Duration>,
+    /// About the least that a call takes. Rises slowly, since backends become slower, too.
+    least: Cell<Option<Duration>>,
     /// How many calls may go by before one is timed again.
     untimed: Cell<u32>,
 }
@@ -66,6 +69,12 @@ const CHEAP: Duration = Duration::from_micros(20);
 
 /// One in so many cheap calls is timed.
 const SAMPLE: u32 = 16;
+
+/// Calls that take less are not paused before: hosts round timers up to a millisecond.
+const SLOW: Duration = Duration::from_millis(2);
+
+/// The longest pause before a call.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// How many turns the host gets after a call, before what it brought is answered. Only cheap mints go without.
 ///
@@ -102,7 +111,7 @@ impl Inner {
         } else {
             let begin = Instant::now();
             let result = sequence.next(count).await;
-            self.took.set(begin.elapsed());
+            self.note(begin.elapsed());
             self.untimed.set(if self.is_dear() { 0 } else { SAMPLE });
             result
         };
@@ -127,6 +136,21 @@ impl Inner {
 
     fn is_dear(&self) -> bool {
         self.took.get() > CHEAP
+    }
+
+    /// Takes note of how long a call took.
+    fn note(&self, took: Duration) {
+        self.took.set(took);
+        let least = self.least.get().map(|least| took.min(least + least / 16));
+        self.least.set(least.or(Some(took)));
+    }
+
+    /// How long to wait for further requests before a call that probably has to wait for the calls of
+    /// others. A client that is alone never waits: its calls all take about the same time.
+    fn pause(&self) -> Option<Duration> {
+        let took = self.took.get();
+        let usual = self.least.get().is_none_or(|least| took < least * 2);
+        (took > SLOW && !usual).then(|| (took / 4).min(LONGEST_PAUSE))
     }
 }
 
@@ -164,6 +188,14 @@ impl Source for Remote {
             true => self.0.took.get() / 2,
             false => Duration::ZERO,
         }
+    }
+
+    fn pause(&self) -> Option<Self::Call<()>> {
+        let pause = self.0.pause()?;
+        Some(Box::pin(async move {
+            spin_sdk::time::sleep(pause).await;
+            Ok(())
+        }))
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_request_makes_its_own_call() {
@@ -95,6 +96,50 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
         }
         assert_eq!(source.calls() == [20], together, "{:?}", source.calls());
     }
+}
+
+/// Where an instance gets no requests during a call, they come before it, or share none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_come_in_the_pause_before_a_call_share_it() {
+    let source = Arc::new(Gated {
+        pauses: Some(Semaphore::new(0)),
+        ..Gated::new(10)
+    });
+    let subject = Coalescer::new(Arc::clone(&source), 100);
+    let replies = [
+        ask(&subject, 1).await,
+        ask(&subject, 2).await,
+        ask(&subject, 3).await,
+    ];
+    assert!(
+        source.calls().is_empty(),
+        "all of them wait for the pause to end"
+    );
+    // One for whoever came first, and one for the driver that takes over.
+    source.pauses.as_ref().unwrap().add_permits(2);
+    for (reply, expected) in replies
+        .into_iter()
+        .zip([vec![1], vec![2, 3], vec![4, 5, 6]])
+    {
+        assert_eq!(integers(&reply.await.unwrap().unwrap()), expected);
+    }
+    assert_eq!(source.calls(), [6]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_in_the_pause_before_a_call_leaves_others_their_turn() {
+    let source = Arc::new(Gated {
+        pauses: Some(Semaphore::new(0)),
+        ..Gated::new(10)
+    });
+    let subject = Coalescer::new(Arc::clone(&source), 100);
+    let leaves = ask(&subject, 1).await;
+    let stays = ask(&subject, 2).await;
+    leaves.abort();
+    until(|| subject.pending() == 1).await;
+    source.pauses.as_ref().unwrap().add_permits(2);
+    assert_eq!(integers(&stays.await.unwrap().unwrap()), [1, 2]);
+    assert_eq!(source.calls(), [2]);
 }
 
 /// Where a call costs next to nothing, nobody waits for others.

@@ -1,0 +1,125 @@
+//! The thread that writes: all changes that wait share one commit.
+
+use super::error::StoreError;
+use super::file::StoreFile;
+use super::{Entries, table};
+use redb::WriteTransaction;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many changes share a commit at most, and how many wait for the thread before callers wait for room.
+const BATCH: usize = 1024;
+
+/// The thread that writes, and the way to it.
+pub(super) struct Writer {
+    changes: Option<mpsc::Sender<Box<dyn Pending>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(file: Arc<StoreFile>) -> Result<Self, StoreError> {
+        let (changes, mut waiting) = mpsc::channel(BATCH);
+        let thread = std::thread::Builder::new()
+            .name("embedded-store".into())
+            .spawn(move || {
+                while let Some(first) = waiting.blocking_recv() {
+                    let mut batch = vec![first];
+                    while batch.len() < BATCH
+                        && let Ok(next) = waiting.try_recv()
+                    {
+                        batch.push(next);
+                    }
+                    commit(&file, batch);
+                }
+            })?;
+        Ok(Self {
+            changes: Some(changes),
+            thread: Some(thread),
+        })
+    }
+
+    /// Makes a change and returns once it is on disk.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        bucket: String,
+        change: impl FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let change = Change {
+            bucket,
+            change: Some(change),
+            outcome: Err(StoreError::Closed),
+            reply,
+        };
+        let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
+        changes
+            .send(Box::new(change))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the last commit: whoever opens the file next finds it closed.
+    fn drop(&mut self) {
+        drop(self.changes.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic was already reported.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Makes the changes in one transaction and answers them when it is on disk, or all with its error.
+fn commit(file: &StoreFile, mut batch: Vec<Box<dyn Pending>>) {
+    let committed =
+        file.commit(|write| batch.iter_mut().try_for_each(|pending| pending.make(write)));
+    for pending in batch {
+        pending.answer(committed.clone());
+    }
+}
+
+/// A change that somebody waits for.
+trait Pending: Send {
+    /// Makes the change in a transaction.
+    ///
+    /// # Errors
+    /// When the transaction has failed for all. An error of this change alone is its outcome.
+    fn make(&mut self, write: &WriteTransaction) -> Result<(), StoreError>;
+
+    /// Tells the outcome, or why the transaction failed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Change<T, F> {
+    bucket: String,
+    /// Until it was made.
+    change: Option<F>,
+    outcome: Result<T, StoreError>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F> Pending for Change<T, F>
+where
+    F: FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send,
+{
+    fn make(&mut self, write: &WriteTransaction) -> Result<(), StoreError> {
+        if let Some(change) = self.change.take() {
+            self.outcome = write
+                .open_table(table(&self.bucket))
+                .map_err(StoreError::from)
+                .and_then(|mut table| change(&mut table));
+        }
+        match &self.outcome {
+            Err(error) if error.ends_database() => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        // Whoever asked may have gone away; what was stored stays.
+        drop(self.reply.send(committed.and(self.outcome)));
+    }
+}

@@ -1,0 +1,106 @@
+//! The embedded store on a disk that fails for a while.
+
+use integration_tests::cli::{Place, Serving, within_shell};
+use integration_tests::http::{Answer, get};
+use integration_tests::wait;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Less than where the first page of the database lies, so that no page of it can be written.
+const NOTHING: u64 = 4096;
+
+/// How many clients mint all the time.
+const CLIENTS: usize = 3;
+
+/// Lets the server write files only up to this length, as a full disk would; None lifts the limit.
+fn limit_files(serving: &Serving, length: Option<u64>) {
+    let id = i32::try_from(serving.id()).expect("process ids are positive i32");
+    let limit = Rlimit {
+        current: length,
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(id), Resource::Fsize, limit).expect("the limit can be set");
+}
+
+/// A server whose writes fail with an error above the limit, instead of killing it.
+fn serve(place: &Place) -> Serving {
+    let command = place.command(&["serve", "--port", "0"]);
+    Serving::start(within_shell("trap '' XFSZ; exec \"$@\"", &command))
+}
+
+/// Tells the clients to end, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn wait_for(serving: &Serving, path: &str, status: u16) -> Answer {
+    wait::until(&format!("GET {path} says {status}"), LIMIT, || {
+        let answer = serving.get(path);
+        (answer.status == status)
+            .then_some(answer)
+            .ok_or("it says something else")
+    })
+}
+
+#[test]
+fn minting_goes_on_when_the_disk_does() {
+    let place = Place::default();
+    let serving = serve(&place);
+    let url = serving.url("/");
+    let integers = Mutex::new(Vec::new());
+    let minted = || integers.lock().expect("not poisoned").len();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let end = Over(&over);
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = get(&url).expect("an answer");
+                    match answer.status {
+                        200 => integers
+                            .lock()
+                            .expect("not poisoned")
+                            .push(answer.integer()),
+                        _ => std::thread::sleep(Duration::from_millis(20)),
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            let before = minted();
+            wait::until_true("integers are minted", LIMIT, || minted() >= before + 20);
+
+            limit_files(&serving, Some(NOTHING));
+            let refused = wait_for(&serving, "/", 503);
+            assert_eq!(refused.json()["code"], "unavailable", "{}", refused.body);
+            // Whoever asks for its health learns the same, though nothing would have to be written for that.
+            wait_for(&serving, "/healthz", 503);
+            wait_for(&serving, "/last", 503);
+
+            limit_files(&serving, None);
+            let integer = wait_for(&serving, "/", 200).integer();
+            integers.lock().expect("not poisoned").push(integer);
+            wait_for(&serving, "/healthz", 200);
+        }
+        drop(end);
+    });
+    serving.signal(Signal::KILL);
+    serving.end();
+    let mut integers = integers.into_inner().expect("not poisoned");
+    let next = serve(&place).get("/").integer();
+    integers.push(next);
+    integers.sort_unstable();
+    assert_eq!(integers.last(), Some(&next), "nothing was forgotten");
+    let count = integers.len();
+    integers.dedup();
+    assert_eq!(integers.len(), count, "every integer was handed out once");
+}

@@ -4,8 +4,8 @@
 # make criterion   time single calls, layer by layer and engine by engine
 
 CARGO ?= cargo
-COMPONENTS := engine-memory engine-keyvalue engine-redis engine-mysql engine-rqlite engine-summitdb \
-	intd config-bridge misbehaving noop
+ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
+COMPONENTS := $(ENGINES) intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
@@ -50,4 +50,4 @@ toolchain:
 	fi
 
 servers:
-	@tests/servers/install
+	@testbed/servers/install

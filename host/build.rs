@@ -9,17 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Package of each component and the file that cargo makes of it.
-const COMPONENTS: &[(&str, &str)] = &[
-    ("engine-memory", "engine_memory.wasm"),
-    ("engine-keyvalue", "engine_keyvalue.wasm"),
-    ("engine-redis", "engine_redis.wasm"),
-    ("engine-mysql", "engine_mysql.wasm"),
-    ("engine-rqlite", "engine_rqlite.wasm"),
-    ("engine-summitdb", "engine_summitdb.wasm"),
-    ("intd", "intd.wasm"),
-    ("config-bridge", "config_bridge.wasm"),
-];
+/// Packages of components besides the engines, which are the folders of `components/engines`.
+const OTHERS: [&str; 2] = ["intd", "config-bridge"];
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -42,18 +33,35 @@ fn main() -> Result<(), Box<dyn Error>> {
             workspace.join(watched).display()
         );
     }
-    build(&workspace, &target)?;
-    for (_, file) in COMPONENTS {
+    let packages = packages(&workspace)?;
+    build(&workspace, &target, &packages)?;
+    for package in packages {
+        let file = package.replace('-', "_") + ".wasm";
         fs::copy(
-            target.join(TARGET).join("component").join(file),
-            out.join(file),
+            target.join(TARGET).join("component").join(&file),
+            out.join(&file),
         )
         .map_err(|e| format!("{file} was not built: {e}"))?;
     }
     Ok(())
 }
 
-fn build(workspace: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+/// The packages of all components, the engines first.
+fn packages(workspace: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut packages = Vec::new();
+    for engine in fs::read_dir(workspace.join("components/engines"))? {
+        let engine = engine?;
+        if engine.path().join("Cargo.toml").is_file() {
+            let name = engine.file_name();
+            packages.push(format!("engine-{}", name.to_string_lossy()));
+        }
+    }
+    packages.sort();
+    packages.extend(OTHERS.map(str::to_owned));
+    Ok(packages)
+}
+
+fn build(workspace: &Path, target: &Path, packages: &[String]) -> Result<(), Box<dyn Error>> {
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(workspace)
@@ -66,7 +74,7 @@ fn build(workspace: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
             "--target-dir",
         ])
         .arg(target);
-    for (package, _) in COMPONENTS {
+    for package in packages {
         cargo.args(["--package", package]);
     }
     // What was meant for the host must not reach the components: its flags, and the wrapper by

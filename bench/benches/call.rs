@@ -3,8 +3,8 @@
 use bench::calls;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use int_host::{Builtin, Sequence};
-use integration_tests::{backend, runtime};
 use std::time::{Duration, Instant};
+use testbed::{backend, runtime};
 
 fn memory() -> Sequence {
     let host = backend::host(None);
@@ -19,7 +19,7 @@ fn call(c: &mut Criterion) {
     for count in [1, 100, 100_000] {
         let before = runtime::run(sequence.last()).expect("last").unwrap_or(0);
         let span = runtime::run(sequence.next(count)).expect("a span");
-        assert_eq!((span.first, span.count), (before + 2, count));
+        assert_eq!((span.first(), span.count()), (before + 2, count));
         group.throughput(Throughput::Elements(count.into()));
         group.bench_function(BenchmarkId::new("next", count), |b| {
             b.iter_custom(|times| {
@@ -74,7 +74,7 @@ async fn mint(sequence: &Sequence, tasks: usize, times: usize) -> (Vec<i64>, Dur
             tokio::spawn(async move {
                 let mut minted = Vec::with_capacity(times);
                 for _ in 0..times {
-                    minted.push(sequence.next(1).await.expect("an integer").first);
+                    minted.push(sequence.next(1).await.expect("an integer").first());
                 }
                 minted
             })

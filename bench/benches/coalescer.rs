@@ -1,8 +1,8 @@
-//! The queue in front of an engine, over a source that costs nothing.
+//! The queue in front of an engine, over an upstream that costs nothing.
 
+use artisanal_core::{Coalescer, Driver, Error, Span, Upstream};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use futures::future::join_all;
-use intd::{Coalescer, Driver, Error, Source, Span};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -18,21 +18,17 @@ struct State {
     calls: AtomicUsize,
 }
 
-impl Source for Adder {
+impl Upstream for Adder {
     type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-    fn next(&self, _lane: usize, count: u32) -> Self::Call<Span> {
+    fn next(&self, _slot: usize, count: u32) -> Self::Call<Span> {
         let state = Arc::clone(&self.0);
         Box::pin(async move {
             tokio::task::yield_now().await;
             state.calls.fetch_add(1, Ordering::Relaxed);
             let by = 2 * i64::from(count);
             let below = state.mark.fetch_add(by, Ordering::Relaxed);
-            Ok(Span {
-                first: below + 2,
-                step: 2,
-                count,
-            })
+            Span::checked(below + 2, 2, count).ok_or_else(|| Error::Exhausted("full".into()))
         })
     }
 
@@ -62,10 +58,10 @@ fn coalescer(c: &mut Criterion) {
     for waiters in [1, 100, 1024] {
         let coalescer = Coalescer::new(Adder::default(), waiters);
         let minted = runtime.block_on(mint(&coalescer, waiters));
-        let firsts: Vec<_> = minted.iter().map(|span| span.first).collect();
+        let firsts: Vec<_> = minted.iter().map(|span| span.first()).collect();
         let expected: Vec<_> = (1..=waiters as i64).map(|n| 2 * n).collect();
         assert_eq!(firsts, expected, "in the order they came, none twice");
-        let calls = coalescer.source().0.calls.load(Ordering::Relaxed);
+        let calls = coalescer.upstream().0.calls.load(Ordering::Relaxed);
         assert!(calls <= 2, "{waiters} waiters took {calls} calls");
         group.throughput(Throughput::Elements(waiters as u64));
         group.bench_function(BenchmarkId::from_parameter(waiters), |b| {

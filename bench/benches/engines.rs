@@ -8,9 +8,9 @@ use bench::stage::{Store, name};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use int_host::{Builtin, Sequence};
-use integration_tests::{backend, runtime};
 use std::cell::LazyCell;
 use std::sync::Arc;
+use testbed::{backend, runtime};
 
 const COUNTS: [u32; 2] = [1, 100];
 
@@ -50,15 +50,15 @@ impl Both {
         let (mut engines, mut natives) = (0, 0);
         for _ in 0..3 {
             let span = runtime::run(self.engine.next(count)).expect("a span");
-            assert_eq!((span.step, span.count), (lattice.increment(), count));
-            assert_eq!(span.first % span.step, lattice.offset());
-            assert!(span.first > engines, "{} after {engines}", span.first);
+            assert_eq!((span.step(), span.count()), (lattice.increment(), count));
+            assert_eq!(span.first() % span.step(), lattice.offset());
+            assert!(span.first() > engines, "{} after {engines}", span.first());
             engines = span.last();
             let span = runtime::run(self.native.next(count)).expect("a span");
-            assert_eq!((span.step, span.count), (lattice.increment(), count));
-            assert_eq!(span.first % span.step, lattice.offset());
-            assert!(span.first > natives, "{} after {natives}", span.first);
-            natives = span.first + span.step * i64::from(span.count - 1);
+            assert_eq!((span.step(), span.count()), (lattice.increment(), count));
+            assert_eq!(span.first() % span.step(), lattice.offset());
+            assert!(span.first() > natives, "{} after {natives}", span.first());
+            natives = span.first() + span.step() * i64::from(span.count() - 1);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The arithmetic that every span rests on.
 
+use artisanal_core::Lattice;
 use criterion::Criterion;
-use engine_guest::Lattice;
 use std::hint::black_box;
 
 fn lattice(c: &mut Criterion) {
     let lattice = Lattice::new(2, 1).expect("a lattice");
     let span = lattice.span(2000, 1000).expect("a span");
-    assert_eq!((span.first, span.step, span.count), (1, 2, 1000));
+    assert_eq!((span.first(), span.step(), span.count()), (1, 2, 1000));
     assert_eq!(lattice.stride(1000), Some(2000));
     let mut group = c.benchmark_group("lattice");
     group.bench_function("span", |b| {

@@ -2,8 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion};
 use int_host::{Builtin, Config, Host, Options, Sequence};
-use integration_tests::runtime;
 use std::path::PathBuf;
+use testbed::runtime;
 
 /// A host for one sequence, as the command line makes it, and the sequence.
 fn open(engine: Builtin, cache: Option<PathBuf>) -> Sequence {
@@ -24,10 +24,10 @@ fn open(engine: Builtin, cache: Option<PathBuf>) -> Sequence {
 
 fn check(engine: Builtin, sequence: &Sequence) {
     let lattice = sequence.lattice();
-    assert_eq!((lattice.increment, lattice.offset), (2, 0));
+    assert_eq!((lattice.increment(), lattice.offset()), (2, 0));
     if engine == Builtin::Memory {
         let span = runtime::run(sequence.next(1)).expect("an integer");
-        assert_eq!(span.first, 2);
+        assert_eq!(span.first(), 2);
     }
 }
 

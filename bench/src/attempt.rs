@@ -4,8 +4,8 @@
 //! what a person needs to know. Here one server that does not start must not end everything.
 
 use anyhow::anyhow;
-use integration_tests::suite::message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use testbed::suite::message;
 
 /// Keeps panics from being printed where they happen: [`attempt`] makes errors of them.
 pub fn silence_panics() {

@@ -1,8 +1,8 @@
 //! Timing of calls that follow one another, for criterion.
 
-use integration_tests::runtime;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use testbed::runtime;
 
 /// How long so many calls take, one after the other, in a task of the shared runtime: where servers make
 /// them too. A thread that blocks on a future would be woken across threads for each.

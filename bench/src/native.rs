@@ -6,11 +6,11 @@
 mod mysql;
 mod rqlite;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use artisanal_core::{Lattice, Span};
 use engine_dsn::Dsn;
-use engine_guest::{Lattice, Span};
 use int_host::Builtin;
-use int_host::embedded::Store;
+use int_host::store::Store;
 use mysql::Mysql;
 use redis::aio::MultiplexedConnection;
 use rqlite::Rqlite;
@@ -103,11 +103,7 @@ impl Native {
 /// # Errors
 /// None that can happen.
 pub fn lattice(engine: Builtin) -> anyhow::Result<Lattice> {
-    let offset = match engine {
-        Builtin::Mysql | Builtin::Rqlite => 1,
-        _ => 0,
-    };
-    Lattice::new(Lattice::INCREMENT, offset).map_err(|error| anyhow!("{error:?}"))
+    Ok(Lattice::new(Lattice::INCREMENT, engine.about().offset)?)
 }
 
 fn parse(dsn: &str) -> anyhow::Result<Dsn> {

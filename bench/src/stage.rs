@@ -9,12 +9,12 @@ use crate::yardstick::CONSTANT;
 use anyhow::{Context, anyhow, ensure};
 use int_host::Builtin;
 use int_host::runtime;
-use integration_tests::backend::{Backend, KINDS};
-use integration_tests::cli::{self, Serving};
-use integration_tests::redis::{Options, Redis};
-use integration_tests::target;
 use std::path::PathBuf;
 use std::process::Command;
+use testbed::backend::{Backend, KINDS};
+use testbed::cli::{self, Serving};
+use testbed::redis::{Options, Redis};
+use testbed::target;
 
 /// The engines that are served, in the order of the table.
 pub const ENGINES: [Builtin; 5] = [

@@ -17,8 +17,8 @@ pub(crate) mod keyvalue {
         world: "wasi:keyvalue/imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store.bucket": crate::keyvalue::Bucket,
-            "wasi:keyvalue/atomics.cas": crate::keyvalue::Cas,
+            "wasi:keyvalue/store.bucket": crate::wasi::keyvalue::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::wasi::keyvalue::Cas,
         },
     });
 }

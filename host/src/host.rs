@@ -3,13 +3,14 @@
 use crate::Error;
 use crate::bindings::{config, config_rc1, keyvalue};
 use crate::cache::Cache;
-use crate::client::Client;
-use crate::embedded::Store;
-use crate::keyvalue::KeyValue;
 use crate::meter::Clock;
-use crate::names;
-use crate::settings::Settings;
-use crate::state::{Limits, Rights, State, TICK};
+use crate::state::{GuestLimits, State, TICK};
+use crate::wasi::config::ConfigStore;
+use crate::wasi::http::Client;
+use crate::wasi::keyvalue::KeyValue;
+use crate::wasi::names;
+use crate::wasi::rights::Rights;
+use crate::wasi::store::Store;
 use engine_dsn::Address;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -132,14 +133,14 @@ impl Host {
         State::store(engine, rights, self.limits(), client, clock)
     }
 
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> GuestLimits {
         let ticks = self
             .inner
             .options
             .compute
             .as_millis()
             .div_ceil(TICK.as_millis());
-        Limits {
+        GuestLimits {
             memory: self.inner.options.memory,
             ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
         }
@@ -204,8 +205,8 @@ fn engine_and_linker(options: &Options) -> wasmtime::Result<(Engine, Linker<Stat
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     keyvalue::Imports::add_to_linker::<_, HasKeyValue>(&mut linker, State::keyvalue)?;
-    config::Imports::add_to_linker::<_, HasSettings>(&mut linker, State::settings)?;
-    config_rc1::Imports::add_to_linker::<_, HasSettings>(&mut linker, State::settings)?;
+    config::Imports::add_to_linker::<_, HasConfig>(&mut linker, State::settings)?;
+    config_rc1::Imports::add_to_linker::<_, HasConfig>(&mut linker, State::settings)?;
     Ok((engine, linker))
 }
 
@@ -215,10 +216,10 @@ impl HasData for HasKeyValue {
     type Data<'a> = KeyValue<'a>;
 }
 
-struct HasSettings;
+struct HasConfig;
 
-impl HasData for HasSettings {
-    type Data<'a> = &'a mut Settings;
+impl HasData for HasConfig {
+    type Data<'a> = &'a mut ConfigStore;
 }
 
 /// Advances the clock that guest code is measured by, until the host is gone.

@@ -5,15 +5,16 @@ use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
 use crate::bindings::engine::{EngineProvider, EngineProviderPre};
 use crate::component::Source;
 use crate::meter::Meter;
-use crate::network::Refusal;
-use crate::rights::grant;
-use crate::state::{OVERRUN, Rights, State};
+use crate::state::{OVERRUN, State};
+use crate::wasi::config::ConfigStore;
+use crate::wasi::network::Refusal;
+use crate::wasi::rights::Rights;
 use crate::{Config, Error, Host};
-use intd::Lattice;
+use artisanal_core::Lattice;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as Shortly, MutexGuard as ShortGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tokio::time::timeout;
 use wasmtime::component::{Accessor, ResourceAny};
 
@@ -27,14 +28,7 @@ pub(crate) struct Provider {
 impl Provider {
     pub(crate) fn new(host: &Host, source: &Source, dsn: &str) -> Result<Self, Error> {
         let (component, shape) = host.engine_component(source)?;
-        let rights = Rights {
-            grant: grant(source, dsn)?.and(&host.options().allow),
-            store: match shape.imports("wasi:keyvalue/") {
-                true => Some(host.store()?),
-                false => None,
-            },
-            ..Rights::default()
-        };
+        let rights = host.rights(source, &shape, dsn, ConfigStore::default())?;
         let pre = host
             .linker()
             .instantiate_pre(&component)
@@ -64,11 +58,11 @@ impl Provider {
 
 /// The instance that some sequences share. It makes one call at a time, and is started anew when it
 /// breaks.
-pub(crate) struct Instance {
+pub(crate) struct EngineInstance {
     provider: Arc<Provider>,
-    live: Mutex<Option<Live>>,
+    live: AsyncMutex<Option<Live>>,
     /// Sequences that nobody needs any more.
-    closed: Shortly<Vec<Id>>,
+    closed: Mutex<Vec<Id>>,
 }
 
 /// A sequence among those of an instance, whichever instance it is at the time.
@@ -78,7 +72,7 @@ pub(crate) type Id = usize;
 pub(crate) struct Opening {
     pub(crate) id: Id,
     config: Config,
-    failures: Shortly<Failures>,
+    failures: Mutex<Failures>,
 }
 
 /// How often the backend could not serve a sequence, and the last reason.
@@ -93,22 +87,22 @@ impl Opening {
         Self {
             id,
             config,
-            failures: Shortly::default(),
+            failures: Mutex::default(),
         }
     }
 
     fn failures(&self) -> u64 {
-        shortly(&self.failures).count
+        lock(&self.failures).count
     }
 
     fn fail(&self, reason: &str) {
-        let mut failures = shortly(&self.failures);
+        let mut failures = lock(&self.failures);
         failures.count = failures.count.wrapping_add(1);
         reason.clone_into(&mut failures.reason);
     }
 
     fn failed_since(&self, count: u64) -> Result<(), Error> {
-        let failures = shortly(&self.failures);
+        let failures = lock(&self.failures);
         match failures.count == count {
             true => Ok(()),
             false => Err(Error::Unavailable(failures.reason.clone())),
@@ -128,12 +122,12 @@ struct Open {
     lattice: Lattice,
 }
 
-impl Instance {
+impl EngineInstance {
     pub(crate) fn new(provider: Arc<Provider>) -> Self {
         Self {
             provider,
-            live: Mutex::default(),
-            closed: Shortly::default(),
+            live: AsyncMutex::default(),
+            closed: Mutex::default(),
         }
     }
 
@@ -165,7 +159,7 @@ impl Instance {
 
     /// Forgets a sequence. The next call of another one closes it.
     pub(crate) fn close(&self, id: Id) {
-        shortly(&self.closed).push(id);
+        lock(&self.closed).push(id);
     }
 
     async fn with<T>(
@@ -199,7 +193,7 @@ impl Instance {
     /// Other sequences may have calls that fail one after the other, each after its own deadline, so
     /// there is a limit to that. What failed for another sequence says nothing about this one. What
     /// failed meanwhile for the same one does, so that its deadlines do not add up.
-    async fn turn(&self, opening: &Opening) -> Result<MutexGuard<'_, Option<Live>>, Error> {
+    async fn turn(&self, opening: &Opening) -> Result<AsyncMutexGuard<'_, Option<Live>>, Error> {
         if let Ok(slot) = self.live.try_lock() {
             return Ok(slot);
         }
@@ -230,25 +224,19 @@ impl Instance {
                 Ok(Ok((sequence, lattice)))
             })
             .await?;
-        if lattice.increment < 1 || lattice.offset < 0 {
-            return Err(Error::Broken(format!(
+        let lattice = Lattice::new(lattice.increment, lattice.offset).map_err(|_| {
+            Error::Broken(format!(
                 "the component named the impossible lattice {lattice:?}"
-            )));
-        }
-        let open = Open {
-            sequence,
-            lattice: Lattice {
-                increment: lattice.increment,
-                offset: lattice.offset,
-            },
-        };
+            ))
+        })?;
+        let open = Open { sequence, lattice };
         live.sequences.insert(opening.id, open);
         Ok(open)
     }
 
     /// Closes what nobody needs any more.
     async fn tidy(&self, live: &mut Live) -> Result<(), Error> {
-        let closed = std::mem::take(&mut *shortly(&self.closed));
+        let closed = std::mem::take(&mut *lock(&self.closed));
         for id in closed {
             if let Some(open) = live.sequences.remove(&id) {
                 live.store.data_mut().new_call();
@@ -301,8 +289,8 @@ fn told(error: Error, refusal: Option<Refusal>) -> Error {
 }
 
 /// Nothing is half done between any two statements that could panic.
-fn shortly<T>(lock: &Shortly<T>) -> ShortGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a call: for its answer, a trap, or the end of patience.

@@ -1,9 +1,9 @@
 //! A sequence in an engine, shared by any number of tasks.
 
 use crate::component::Source;
-use crate::instance::{Id, Instance, Opening, Provider};
+use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::{Builtin, Error, Host};
-use intd::{Coalescer, Driver, Lattice, Span};
+use artisanal_core::{Coalescer, Driver, Lattice, Span};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl Default for Config {
 /// dropped in the middle of one has to be started anew. Until then it counts as under way.
 #[derive(Clone)]
 pub struct Sequence {
-    coalescer: Coalescer<Worker>,
+    coalescer: Coalescer<EngineCalls>,
 }
 
 impl Host {
@@ -91,7 +91,7 @@ impl Host {
         let calls = self.options().calls.unwrap_or_else(|| source.calls());
         let calls = calls.min(most / keys.len().max(1)).max(1);
         let instances: Vec<_> = (0..Sequence::INSTANCES.min(keys.len() * calls))
-            .map(|_| Arc::new(Instance::new(Arc::clone(&provider))))
+            .map(|_| Arc::new(EngineInstance::new(Arc::clone(&provider))))
             .collect();
         // In turn, so that each makes the calls of about as many sequences.
         let mut instances = instances.into_iter().cycle();
@@ -99,28 +99,33 @@ impl Host {
         for (id, key) in keys.into_iter().enumerate() {
             let Some(first) = instances.next() else { break };
             let others = instances.by_ref().take(calls - 1).collect();
-            let lanes = Lanes { first, others };
+            let instances = Instances { first, others };
             let config = Config {
                 key,
                 ..config.clone()
             };
-            sequences.push(self.sequence(lanes, id, config).await?);
+            sequences.push(self.sequence(instances, id, config).await?);
         }
         Ok(sequences)
     }
 
-    async fn sequence(&self, lanes: Lanes, id: Id, config: Config) -> Result<Sequence, Error> {
+    async fn sequence(
+        &self,
+        instances: Instances,
+        id: Id,
+        config: Config,
+    ) -> Result<Sequence, Error> {
         let opening = Opening::new(id, config);
         // A bad configuration must be told now, not at the first mint.
-        let lattice = lanes.first.open(&opening).await?;
-        let worker = Worker(Arc::new(Inner {
-            lanes,
+        let lattice = instances.first.open(&opening).await?;
+        let calls = EngineCalls(Arc::new(Inner {
+            instances,
             opening,
             lattice,
             runtime: Handle::current(),
         }));
         Ok(Sequence {
-            coalescer: Coalescer::new(worker, self.options().queue),
+            coalescer: Coalescer::new(calls, self.options().queue),
         })
     }
 }
@@ -160,11 +165,11 @@ impl Sequence {
 
     /// Which integers it mints.
     pub fn lattice(&self) -> Lattice {
-        self.coalescer.source().lattice
+        self.coalescer.upstream().lattice
     }
 }
 
-impl intd::Sequence for Sequence {
+impl artisanal_core::Sequence for Sequence {
     fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>> {
         self.next(count)
     }
@@ -184,10 +189,10 @@ impl intd::Sequence for Sequence {
 
 /// Makes the calls of one sequence.
 #[derive(Clone)]
-struct Worker(Arc<Inner>);
+struct EngineCalls(Arc<Inner>);
 
 struct Inner {
-    lanes: Lanes,
+    instances: Instances,
     opening: Opening,
     /// What the first instance said; every later one has the same configuration.
     lattice: Lattice,
@@ -195,7 +200,7 @@ struct Inner {
     runtime: Handle,
 }
 
-impl std::ops::Deref for Worker {
+impl std::ops::Deref for EngineCalls {
     type Target = Inner;
 
     fn deref(&self) -> &Inner {
@@ -205,23 +210,23 @@ impl std::ops::Deref for Worker {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for lane in 0..self.lanes.count() {
-            self.lanes.at(lane).close(self.opening.id);
+        for slot in 0..self.instances.count() {
+            self.instances.at(slot).close(self.opening.id);
         }
     }
 }
 
 /// The instances that make the calls of one sequence, each one at a time. Other sequences may have the
 /// same ones.
-struct Lanes {
-    first: Arc<Instance>,
-    others: Vec<Arc<Instance>>,
+struct Instances {
+    first: Arc<EngineInstance>,
+    others: Vec<Arc<EngineInstance>>,
 }
 
-impl Lanes {
-    /// That of a lane, counted from 0.
-    fn at(&self, lane: usize) -> &Instance {
-        lane.checked_sub(1)
+impl Instances {
+    /// That of a slot, counted from 0.
+    fn at(&self, slot: usize) -> &EngineInstance {
+        slot.checked_sub(1)
             .and_then(|other| self.others.get(other))
             .unwrap_or(&self.first)
     }
@@ -232,27 +237,21 @@ impl Lanes {
     }
 }
 
-/// Whether a span is of the lattice that the component named when it was opened.
-fn on(lattice: Lattice, span: &Span) -> bool {
-    span.step == lattice.increment
-        && span.first % lattice.increment == lattice.offset % lattice.increment
-}
-
-impl intd::Source for Worker {
+impl artisanal_core::Upstream for EngineCalls {
     type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-    fn next(&self, lane: usize, count: u32) -> Self::Call<Span> {
-        let worker = self.clone();
+    fn next(&self, slot: usize, count: u32) -> Self::Call<Span> {
+        let calls = self.clone();
         Box::pin(async move {
-            let span = worker
-                .lanes
-                .at(lane)
-                .call(&worker.opening, async |guest, accessor, sequence| {
+            let span = calls
+                .instances
+                .at(slot)
+                .call(&calls.opening, async |guest, accessor, sequence| {
                     guest.sequence().call_next(accessor, sequence, count).await
                 })
                 .await?;
             Span::checked(span.first, span.step, span.count)
-                .filter(|span| on(worker.lattice, span))
+                .filter(|span| calls.lattice.holds(*span))
                 .ok_or_else(|| {
                     Error::Broken(format!(
                         "the component answered with the impossible span {span:?}"
@@ -262,12 +261,12 @@ impl intd::Source for Worker {
     }
 
     fn last(&self) -> Self::Call<Option<i64>> {
-        let worker = self.clone();
+        let calls = self.clone();
         Box::pin(async move {
-            worker
-                .lanes
+            calls
+                .instances
                 .first
-                .call(&worker.opening, async |guest, accessor, sequence| {
+                .call(&calls.opening, async |guest, accessor, sequence| {
                     guest.sequence().call_last(accessor, sequence).await
                 })
                 .await
@@ -275,12 +274,12 @@ impl intd::Source for Worker {
     }
 
     fn set_last(&self, value: i64) -> Self::Call<()> {
-        let worker = self.clone();
+        let calls = self.clone();
         Box::pin(async move {
-            worker
-                .lanes
+            calls
+                .instances
                 .first
-                .call(&worker.opening, async |guest, accessor, sequence| {
+                .call(&calls.opening, async |guest, accessor, sequence| {
                     guest
                         .sequence()
                         .call_set_last(accessor, sequence, value)
@@ -290,13 +289,13 @@ impl intd::Source for Worker {
         })
     }
 
-    fn lanes(&self) -> usize {
-        self.lanes.count()
+    fn slots(&self) -> usize {
+        self.instances.count()
     }
 
     fn spawn(driver: Driver<Self>) {
         // Not the ambient one: this may run while a request is dropped outside of it.
-        let runtime = driver.source().runtime.clone();
+        let runtime = driver.upstream().runtime.clone();
         runtime.spawn(driver.run());
     }
 }

@@ -1,5 +1,5 @@
-//! Servers: over HTTP and TCP in front of sequences, and for components that are HTTP endpoints
-//! themselves.
+//! Servers over HTTP and TCP in front of sequences. For components that are HTTP endpoints
+//! themselves, see [`endpoint`](crate::endpoint).
 //!
 //! A server is a future that ends after its [`Shutdown`] was begun:
 //!
@@ -17,25 +17,20 @@
 //! # }
 //! ```
 
-mod beginning;
-mod connections;
-mod endpoint;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod first_frame;
 mod http;
-mod idle;
+mod idle_timeout;
 mod listeners;
-mod paced;
-mod proxy;
-mod queue;
-mod report;
+pub(crate) mod report;
 mod shutdown;
-mod stall;
 mod tcp;
-mod worker;
+mod write_timeout;
 
 pub use self::http::http;
-pub use endpoint::{Endpoint, EndpointOptions};
 pub use listeners::Listeners;
-pub use proxy::proxy;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 

@@ -1,12 +1,13 @@
 //! What one component instance has: its rights and its limits, and nothing of the machine.
 
-use crate::client::{Client, Hooks};
-use crate::embedded::Store;
-use crate::keyvalue::KeyValue;
 use crate::meter::{Clock, Meter};
-use crate::names::Names;
-use crate::network::{Grant, Refusal};
-use crate::settings::Settings;
+use crate::wasi::config::ConfigStore;
+use crate::wasi::http::{Client, Hooks};
+use crate::wasi::keyvalue::KeyValue;
+use crate::wasi::names::Names;
+use crate::wasi::network::{Grant, Refusal};
+use crate::wasi::rights::Rights;
+use crate::wasi::store::Store;
 use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreLimits, StoreLimitsBuilder, UpdateDeadline};
@@ -21,17 +22,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(20);
 /// where each computes for a fraction of a millisecond.
 const CROWD: usize = 256;
 
-/// What a component is given besides its own memory.
-#[derive(Clone, Default)]
-pub(crate) struct Rights {
-    pub(crate) grant: Grant,
-    pub(crate) store: Option<Store>,
-    pub(crate) settings: Settings,
-}
-
 /// What a component may use up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct GuestLimits {
     /// Bytes of each linear memory.
     pub(crate) memory: usize,
     /// Ticks of guest code per call.
@@ -45,7 +38,7 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     store: Option<Store>,
-    settings: Settings,
+    settings: ConfigStore,
     limits: StoreLimits,
     ticks_spent: u32,
     ticks_allowed: u32,
@@ -57,7 +50,7 @@ impl State {
     pub(crate) fn store(
         engine: &wasmtime::Engine,
         rights: &Rights,
-        limits: Limits,
+        limits: GuestLimits,
         client: &Client,
         clock: &Clock,
     ) -> wasmtime::Store<Self> {
@@ -121,7 +114,7 @@ impl State {
 
     /// The same for an instance that handles many calls at a time: one limit for all of them, and
     /// another one for every [`CROWD`] of them.
-    pub(crate) fn new_call_among(&mut self, calls: usize, limits: Limits) {
+    pub(crate) fn new_call_among(&mut self, calls: usize, limits: GuestLimits) {
         let crowds = u32::try_from(calls / CROWD).unwrap_or(u32::MAX);
         self.ticks_spent = 0;
         self.ticks_allowed = limits.ticks.saturating_mul(crowds.saturating_add(1));
@@ -149,7 +142,7 @@ impl State {
         }
     }
 
-    pub(crate) fn settings(&mut self) -> &mut Settings {
+    pub(crate) fn settings(&mut self) -> &mut ConfigStore {
         &mut self.settings
     }
 }

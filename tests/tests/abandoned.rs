@@ -1,15 +1,15 @@
 //! Clients that ask and go away at once: that costs the backend next to nothing, however many they are, and
 //! whoever stays is served as if they had never been there.
 
-use integration_tests::cli::{Place, Serving};
-use integration_tests::http::{Answer, get};
-use integration_tests::redis::Redis;
-use integration_tests::rqlite::Rqlite;
-use integration_tests::server::Server;
-use integration_tests::wait;
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::http::{Answer, get};
+use testbed::redis::Redis;
+use testbed::rqlite::Rqlite;
+use testbed::server::Server;
+use testbed::wait;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;

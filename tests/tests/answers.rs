@@ -1,13 +1,13 @@
 //! What answers cost the server, who gets them, and what they and the log say of errors.
 
-use integration_tests::cli::{Place, Serving};
-use integration_tests::http::Answer;
-use integration_tests::mariadb::PASSWORD;
-use integration_tests::redis::{Options, Redis};
-use integration_tests::{target, wait};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::http::Answer;
+use testbed::mariadb::PASSWORD;
+use testbed::redis::{Options, Redis};
+use testbed::{target, wait};
 use tokio::net::TcpSocket;
 
 /// How long something may take that takes a moment.
@@ -233,7 +233,7 @@ fn strangers_learn_nothing_of_the_backend() {
         ..Options::default()
     });
     let place = Place::default();
-    let away = integration_tests::port::free();
+    let away = testbed::port::free();
     let misbehaving = target::component("misbehaving");
     let misbehaving = misbehaving.to_str().expect("UTF-8");
     let composed = compose(&place, &["--engine", "redis"]);

@@ -1,12 +1,12 @@
 //! Several calls of one sequence under way in the backend at a time.
 
 use int_host::{Builtin, Config, Error, Host, Options};
-use integration_tests::cli::Place;
-use integration_tests::http::{Answer, Client};
-use integration_tests::redis::Redis;
-use integration_tests::runtime::run;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testbed::cli::Place;
+use testbed::http::{Answer, Client};
+use testbed::redis::Redis;
+use testbed::runtime::run;
 use tokio::task::JoinSet;
 
 /// Long enough for requests that were sent to be under way, and shorter than their deadline.
@@ -60,7 +60,7 @@ fn instances_that_do_not_share_their_state_never_repeat() {
             tasks.spawn(async move {
                 let mut got = Vec::new();
                 for _ in 0..200 {
-                    got.push(sequence.next(1).await.map(|span| span.first));
+                    got.push(sequence.next(1).await.map(|span| span.first()));
                     tokio::task::yield_now().await;
                 }
                 got

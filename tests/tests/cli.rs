@@ -1,18 +1,18 @@
 //! `int-host` on the command line: what it prints, how it fails, how it is interrupted.
 
-use integration_tests::cli::{Place, run, within_shell};
-use integration_tests::history::{History, Record, Span};
-use integration_tests::mariadb::PASSWORD;
-use integration_tests::minter::{Minter, START};
-use integration_tests::process::Process;
-use integration_tests::proxy::{Fault, Proxy};
-use integration_tests::redis::{Options, Redis};
-use integration_tests::{port, target, wait};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use testbed::cli::{Place, run, within_shell};
+use testbed::history::{History, Record, Span};
+use testbed::mariadb::PASSWORD;
+use testbed::minter::{Minter, START};
+use testbed::process::Process;
+use testbed::proxy::{Fault, Proxy};
+use testbed::redis::{Options, Redis};
+use testbed::{port, target, wait};
 
 #[test]
 fn a_newcomer_mints_without_any_option() {
@@ -396,7 +396,7 @@ fn the_engines_are_listed() {
         for text in about
             .dsn
             .iter()
-            .chain(&[about.name, about.counts, about.survives])
+            .chain(&[about.name, about.counts(), about.survives])
         {
             assert!(
                 outcome.stdout.contains(text),
@@ -621,10 +621,10 @@ fn processes_one_after_another_count_up_on_one_server() {
     let places = [Place::default(), Place::default()];
     let mut history = History::default();
     for (process, place) in (0..).zip(places.iter().cycle().take(8)) {
-        let begin = integration_tests::clock::now();
+        let begin = testbed::clock::now();
         let dsn = redis.dsn();
         let minted = place.mint(&["--engine", "redis", "--dsn", &dsn, "--count", "2"]);
-        let end = integration_tests::clock::now();
+        let end = testbed::clock::now();
         for integer in minted {
             let span = Span::one(integer);
             history.push(Record {

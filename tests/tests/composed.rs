@@ -1,16 +1,16 @@
 //! The HTTP endpoint composed with an engine: the same component under `int-host`, and where they
 //! are installed under `wasmtime serve` and Spin.
 
-use integration_tests::backend::{Backend, KINDS, Kind, Reach};
-use integration_tests::cli::{Place, Serving};
-use integration_tests::history::{History, Record, Span};
-use integration_tests::http::Client;
-use integration_tests::runtime::run;
-use integration_tests::suite::Suite;
-use integration_tests::{clock, packets, port, server, target};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use testbed::backend::{Backend, KINDS, Kind, Reach};
+use testbed::cli::{Place, Serving};
+use testbed::history::{History, Record, Span};
+use testbed::http::Client;
+use testbed::runtime::run;
+use testbed::suite::Suite;
+use testbed::{clock, packets, port, server, target};
 
 const TOKEN: &str = "an-admin-token-of-some-length";
 
@@ -84,7 +84,7 @@ fn under_int_host(kind: Kind) {
             "--admin-token",
             TOKEN,
         ]);
-        check(&serving, &key, kind.engine.about().counts);
+        check(&serving, &key, kind.engine.about().counts());
         answers_as_one(&serving, 90);
         let (status, log) = serving.stop();
         assert_eq!(status.code(), Some(0), "{log}");
@@ -138,7 +138,7 @@ fn under_wasmtime(kind: Kind, program: &Path) {
         assert_eq!(serving.get("/").integer(), 2);
         assert_eq!(serving.get("/ping").body, "PONG");
     } else {
-        check(&serving, "composed", kind.engine.about().counts);
+        check(&serving, "composed", kind.engine.about().counts());
     }
     answers_as_one(&serving, 50);
 }
@@ -187,7 +187,7 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     }
     let serving =
         Serving::start_saying(command, |log| log.contains("Serving http").then_some(port));
-    check(&serving, "composed", kind.engine.about().counts);
+    check(&serving, "composed", kind.engine.about().counts());
     answers_as_one(&serving, 50);
 }
 
@@ -404,7 +404,7 @@ fn compose_misbehaving(place: &Place) -> String {
 fn many_instances() {
     let place = Place::default();
     let file = compose(&place, "redis", "spin");
-    let redis = integration_tests::redis::Redis::start();
+    let redis = testbed::redis::Redis::start();
     let serving = place.serve(&[
         "--component",
         &file,

@@ -1,10 +1,10 @@
 //! The contract, C1 to C10, for every engine that `int-host` carries.
 
-use integration_tests::backend::{KINDS, PLACES};
-use integration_tests::contract::{PROMISES, Stage};
-use integration_tests::suite::Suite;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+use testbed::backend::{KINDS, PLACES};
+use testbed::contract::{PROMISES, Stage};
+use testbed::suite::Suite;
 
 fn main() -> ExitCode {
     let mut suite = Suite::new().threads(4);

@@ -1,13 +1,13 @@
 //! The positive control of the contract suite: an engine that breaks a promise fails it.
 
 use int_host::{Builtin, Source};
-use integration_tests::backend::{Backend, Reach};
-use integration_tests::contract::{PROMISES, Promise, Stage};
-use integration_tests::scratch::Scratch;
-use integration_tests::target;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use testbed::backend::{Backend, Reach};
+use testbed::contract::{PROMISES, Promise, Stage};
+use testbed::scratch::Scratch;
+use testbed::target;
 
 /// The engine in `tests/components/defective`, with one mistake.
 struct Defective {

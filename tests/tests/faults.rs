@@ -3,15 +3,15 @@
 //! all of them mint again by themselves.
 
 use int_host::Builtin;
-use integration_tests::clock;
-use integration_tests::group::{GROUPS, Group};
-use integration_tests::history::History;
-use integration_tests::minter::{Crowd, Failure, Minter, START};
-use integration_tests::proxy::{Fault, Proxy};
-use integration_tests::scratch::Scratch;
-use integration_tests::suite::Suite;
 use std::process::ExitCode;
 use std::time::Duration;
+use testbed::clock;
+use testbed::group::{GROUPS, Group};
+use testbed::history::History;
+use testbed::minter::{Crowd, Failure, Minter, START};
+use testbed::proxy::{Fault, Proxy};
+use testbed::scratch::Scratch;
+use testbed::suite::Suite;
 
 /// How many processes mint at once.
 const MINTERS: u32 = 8;
@@ -216,7 +216,7 @@ fn replies_lost(proxy: &Proxy, crowd: &mut Crowd, others: bool) {
     for times in rounds.iter().copied() {
         let before = proxy.replies_cut();
         proxy.cut(times, b"");
-        integration_tests::wait::until_true("replies are cut", START, || {
+        testbed::wait::until_true("replies are cut", START, || {
             proxy.replies_cut() >= before + times
         });
         proxy.set(Fault::None);

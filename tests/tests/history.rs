@@ -1,8 +1,8 @@
 //! The positive control of the history checker: what it must find, it finds, and nothing else.
 
-use integration_tests::history::{History, Record, Span, Violation};
 use proptest::prelude::*;
 use std::collections::HashSet;
+use testbed::history::{History, Record, Span, Violation};
 
 /// A history as eight processes would make it: `calls` calls of `count` integers each, taking turns
 /// and overlapping in time with their neighbours.

@@ -1,12 +1,12 @@
 //! Many sequences behind one server, which share a few instances.
 
-use integration_tests::cli::{Place, Serving};
-use integration_tests::http::{Answer, Client};
-use integration_tests::redis::Redis;
-use integration_tests::runtime::run;
-use integration_tests::wait;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::http::{Answer, Client};
+use testbed::redis::Redis;
+use testbed::runtime::run;
+use testbed::wait;
 use tokio::task::JoinSet;
 
 /// Far more than there are instances.

@@ -4,18 +4,18 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use int_host::compose::{Target, compose};
-use int_host::serve::{Endpoint, EndpointOptions};
+use int_host::endpoint::{Endpoint, EndpointOptions};
 use int_host::{Builtin, Config, Error, Host, INTD, Options, Sequence, Source};
-use integration_tests::backend;
-use integration_tests::contract::kind;
-use integration_tests::runtime::run;
-use integration_tests::scratch::Scratch;
-use integration_tests::target;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use testbed::backend;
+use testbed::contract::kind;
+use testbed::runtime::run;
+use testbed::scratch::Scratch;
+use testbed::target;
 
 /// The component, see `tests/components/misbehaving`.
 fn component() -> Source {
@@ -68,7 +68,7 @@ fn one_that_behaves_mints() {
         let sequence = open("behaves").await;
         let minted = sequence.next(3).await.expect("minted");
         assert_eq!(minted.iter().collect::<Vec<_>>(), [2, 4, 6]);
-        assert_eq!(sequence.next(1).await.expect("minted").first, 8);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 8);
         assert_eq!(sequence.last().await, Ok(Some(8)));
     });
 }
@@ -209,7 +209,7 @@ fn a_key_that_fails_does_not_fail_others_of_its_instance() {
             let error = failed.expect_err("it cannot be served");
             assert_eq!(kind(&error), "unavailable", "{error}");
             assert!(error.to_string().contains("cannot be served"), "{error}");
-            assert_eq!(minted.expect("it waited, and was served").first, first);
+            assert_eq!(minted.expect("it waited, and was served").first(), first);
         }
     });
 }
@@ -225,7 +225,7 @@ fn waiting_for_others_of_the_instance_has_a_limit() {
         let error = waited.expect_err("it does not wait for that");
         assert_eq!(kind(&error), "unavailable", "{error}");
         assert!(error.to_string().contains("longer than 200ms"), "{error}");
-        assert_eq!(good.next(1).await.expect("its turn").first, 2);
+        assert_eq!(good.next(1).await.expect("its turn").first(), 2);
     });
 }
 

@@ -1,19 +1,19 @@
 //! More clients than can be served, and a backend that stops answering for a while: memory stays bounded, who
 //! cannot be served is told so at once, and when the backend goes on so does everything else.
 
-use integration_tests::cli::{Place, Serving, within_shell};
-use integration_tests::history::{History, Record, Span};
-use integration_tests::load::{Load, Protocol, Seen};
-use integration_tests::redis::Redis;
-use integration_tests::rqlite::Rqlite;
-use integration_tests::server::Server;
-use integration_tests::suite::Suite;
-use integration_tests::{open_files, wait};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
+use testbed::cli::{Place, Serving, within_shell};
+use testbed::history::{History, Record, Span};
+use testbed::load::{Load, Protocol, Seen};
+use testbed::redis::Redis;
+use testbed::rqlite::Rqlite;
+use testbed::server::Server;
+use testbed::suite::Suite;
+use testbed::{open_files, wait};
 use tokio::task::LocalSet;
 
 /// How long the backend does not answer.

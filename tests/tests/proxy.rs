@@ -1,9 +1,9 @@
 //! The fault proxy does to connections what it is told to, with a real Redis behind it.
 
-use integration_tests::proxy::{Fault, Proxy};
-use integration_tests::redis::{Redis, connect};
 use redis::{Commands, ConnectionLike};
 use std::time::Duration;
+use testbed::proxy::{Fault, Proxy};
+use testbed::redis::{Redis, connect};
 
 #[test]
 fn forwards_and_counts() {

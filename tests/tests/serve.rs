@@ -1,19 +1,19 @@
 //! `int-host serve`, with real clients over HTTP and TCP.
 
-use integration_tests::cli::{Place, Serving};
-use integration_tests::clock;
-use integration_tests::history::{History, Record, Span};
-use integration_tests::http::{Client, request};
-use integration_tests::mariadb::PASSWORD;
-use integration_tests::proxy::{Fault, Proxy};
-use integration_tests::redis::Redis;
-use integration_tests::runtime::run;
-use integration_tests::{target, wait};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::clock;
+use testbed::history::{History, Record, Span};
+use testbed::http::{Client, request};
+use testbed::mariadb::PASSWORD;
+use testbed::proxy::{Fault, Proxy};
+use testbed::redis::Redis;
+use testbed::runtime::run;
+use testbed::{target, wait};
 
 const TOKEN: &str = "an-admin-token-of-some-length";
 
@@ -587,7 +587,7 @@ fn logs_are_lines_or_json_and_say_nothing_of_requests_unless_told_to() {
 
 #[test]
 fn no_password_is_logged_or_answered() {
-    let port = integration_tests::port::free();
+    let port = testbed::port::free();
     let dsn = format!("redis://user:{PASSWORD}@127.0.0.1:{port}?timeout=300ms");
     let place = Place::default();
     let mut command = place.command(&[
@@ -675,7 +675,7 @@ fn options_without_effect_are_refused_by_name() {
     // All of them at once, and from the environment.
     let mut command = place.command(&[&tcp[..], &["--keys", "a"]].concat());
     command.env("ARTISANAL_MINT_TOKEN", TOKEN);
-    let outcome = integration_tests::cli::run(command);
+    let outcome = testbed::cli::run(command);
     outcome.assert_failed(
         2,
         &[

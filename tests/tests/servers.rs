@@ -1,11 +1,11 @@
 //! The harness of the servers: what the other tests rely on.
 
-use integration_tests::mariadb::{MariaDb, PASSWORD, USER};
-use integration_tests::redis::{Options, Redis, connect};
-use integration_tests::rqlite::Rqlite;
-use integration_tests::suite::Suite;
-use integration_tests::summitdb::{self, SummitDb};
 use std::process::ExitCode;
+use testbed::mariadb::{MariaDb, PASSWORD, USER};
+use testbed::redis::{Options, Redis, connect};
+use testbed::rqlite::Rqlite;
+use testbed::suite::Suite;
+use testbed::summitdb::{self, SummitDb};
 
 fn main() -> ExitCode {
     let mut suite = Suite::new().threads(4);

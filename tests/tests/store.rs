@@ -1,12 +1,12 @@
 //! The embedded store on a disk that fails for a while.
 
-use integration_tests::cli::{Place, Serving, within_shell};
-use integration_tests::http::{Answer, get};
-use integration_tests::wait;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testbed::cli::{Place, Serving, within_shell};
+use testbed::http::{Answer, get};
+use testbed::wait;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -52,7 +52,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         async move {
             match native.next(1).await {
                 Ok(span) => Response::new(Full::from(Bytes::copy_from_slice(
-                    itoa::Buffer::new().format(span.first).as_bytes(),
+                    itoa::Buffer::new().format(span.first()).as_bytes(),
                 ))),
                 Err(error) => {
                     let mut response = Response::new(Full::from(format!("{error:#}")));

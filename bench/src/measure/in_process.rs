@@ -7,11 +7,11 @@ use crate::stage::name;
 use hdrhistogram::Histogram;
 use int_host::runtime::{self, Options};
 use int_host::{Builtin, Sequence};
-use integration_tests::backend;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use testbed::backend;
 
 /// How many tasks share a sequence.
 const TASKS: [usize; 3] = [1, 100, 1024];
@@ -86,7 +86,7 @@ impl Bench {
             while before - begin < time {
                 let span = native.next(1).await?;
                 let now = Instant::now();
-                done.note(span.first, now - before);
+                done.note(span.first(), now - before);
                 before = now;
             }
             Ok(done)
@@ -170,7 +170,7 @@ async fn calls(sequence: &Sequence, tasks: usize, time: Duration) -> anyhow::Res
             tokio::spawn(async move {
                 let mut done = Done::new()?;
                 while !over.load(Ordering::Relaxed) {
-                    done.taken.push(sequence.next(1).await?.first);
+                    done.taken.push(sequence.next(1).await?.first());
                 }
                 anyhow::Ok(done)
             })

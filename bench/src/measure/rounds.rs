@@ -22,7 +22,7 @@ const COUNT: u32 = 1000;
 const ENOUGH: f64 = 10e6;
 
 /// What one row wants.
-struct Wish {
+struct Comparison {
     what: String,
     unit: &'static str,
     against: String,
@@ -34,8 +34,8 @@ fn wish(
     unit: &'static str,
     against: impl Into<String>,
     goal: Goal,
-) -> Wish {
-    Wish {
+) -> Comparison {
+    Comparison {
         goal: Some(goal),
         ..inform(what, unit, against)
     }
@@ -82,8 +82,8 @@ struct UnderSpin {
 }
 
 /// A row that nothing is demanded of.
-fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Wish {
-    Wish {
+fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Comparison {
+    Comparison {
         what: what.into(),
         unit,
         against: against.into(),
@@ -103,7 +103,7 @@ fn together(trip: &Run, bare: &Run) -> Option<f64> {
 struct Rows(Vec<Row>);
 
 impl Rows {
-    fn add(&mut self, wish: Wish, pair: Pair) {
+    fn add(&mut self, wish: Comparison, pair: Pair) {
         if let Some(row) = self.0.iter_mut().find(|row| row.what == wish.what) {
             row.pairs.push(pair);
             return;

@@ -4,10 +4,10 @@ use super::{Sequence, Store, Target, Workshop, name, sequence, start_with};
 use crate::attempt::attempt;
 use anyhow::{Context, ensure};
 use int_host::Builtin;
-use integration_tests::cli::Serving;
-use integration_tests::{port, server, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use testbed::cli::Serving;
+use testbed::{port, server, target};
 
 /// The program, where it is installed.
 pub fn program() -> Option<PathBuf> {

@@ -6,7 +6,8 @@ use crate::json::{Int, Minted, State};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Cors, Error, RequestId, Sequence, Settings, Span, Token, body, json};
+use crate::{Content, Cors, RequestId, Settings, Token, body, json};
+use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -110,7 +111,7 @@ impl<S: Sequence> App<S> {
     /// # Errors
     /// When there is no integer; the answer is that of [`refuse`] then.
     pub async fn mint(&self) -> Result<Bytes, Error> {
-        Ok(digits(self.default.next(1).await?.first))
+        Ok(digits(self.default.next(1).await?.first()))
     }
 
     /// The names and values that go with the text of [`App::mint`].
@@ -228,8 +229,8 @@ impl<S: Sequence> App<S> {
                 let state = State {
                     key: &key,
                     last: last.map(int),
-                    increment: int(lattice.increment),
-                    offset: int(lattice.offset),
+                    increment: int(lattice.increment()),
+                    offset: int(lattice.offset()),
                 };
                 Ok(answer(JSON, json::bytes(&state).into()))
             }
@@ -376,9 +377,9 @@ fn minted(key: &str, span: Span, strings: bool) -> Response<Content> {
     let int = |value| Int { value, strings };
     let minted = Minted {
         key,
-        first: int(span.first),
-        step: int(span.step),
-        count: int(i64::from(span.count)),
+        first: int(span.first()),
+        step: int(span.step()),
+        count: int(i64::from(span.count())),
     };
     answer(JSON, json::bytes(&minted).into())
 }

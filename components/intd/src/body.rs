@@ -48,7 +48,7 @@ pub(crate) fn last(headers: &HeaderMap, body: &[u8]) -> Result<i64, Problem> {
 }
 
 fn invalid(detail: String) -> Problem {
-    Problem::from(crate::Error::Invalid(detail))
+    Problem::from(artisanal_core::Error::Invalid(detail))
 }
 
 /// `application/json` or anything built on it (RFC 6839), whatever its parameters.

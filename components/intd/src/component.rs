@@ -8,7 +8,8 @@ mod engine;
 mod http;
 mod settings;
 
-use crate::{App, Error};
+use crate::App;
+use artisanal_core::Error;
 use bindings::exports::wasi::http::handler::Guest;
 use engine::Engine;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};

@@ -3,8 +3,8 @@
 //! An answer with many integers is up to 2 MB of text. It is never built whole: its text is made
 //! piece by piece, as fast as the client takes it.
 
-use crate::Span;
 use crate::budget::Reservation;
+use artisanal_core::Span;
 use bytes::Bytes;
 use std::mem;
 
@@ -17,17 +17,17 @@ pub(crate) const LINE_BYTES: usize = 20;
 /// The body of an answer, in pieces of at most [`PIECE_BYTES`].
 #[derive(Debug, Default)]
 pub struct Content {
-    source: Source,
+    remaining: Remaining,
     reservation: Option<Reservation>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Remaining {
     Whole(Bytes),
     Lines(Lines),
 }
 
-impl Default for Source {
+impl Default for Remaining {
     fn default() -> Self {
         Self::Whole(Bytes::new())
     }
@@ -65,7 +65,7 @@ impl Lines {
 impl From<Bytes> for Content {
     fn from(bytes: Bytes) -> Self {
         Self {
-            source: Source::Whole(bytes),
+            remaining: Remaining::Whole(bytes),
             reservation: None,
         }
     }
@@ -75,31 +75,31 @@ impl Content {
     /// The integers of a span as text: a single one without a newline, as it always was; several
     /// with one each. The memory reserved for it is given back with the content.
     pub(crate) fn integers(span: Span, reservation: Option<Reservation>) -> Self {
-        let bytes = span.digits() + u64::from(span.count);
+        let bytes = span.digits() + u64::from(span.count());
         let mut lines = Lines {
             rest: Some(span),
             bytes,
         };
-        let source = if span.count == 1 {
-            Source::Whole(digits(span.first))
+        let remaining = if span.count() == 1 {
+            Remaining::Whole(digits(span.first()))
         } else if bytes + LINE_BYTES as u64 <= PIECE_BYTES as u64 {
             let mut whole = Vec::new();
             lines.fill(&mut whole);
-            Source::Whole(whole.into())
+            Remaining::Whole(whole.into())
         } else {
-            Source::Lines(lines)
+            Remaining::Lines(lines)
         };
         Self {
-            source,
+            remaining,
             reservation,
         }
     }
 
     /// How many bytes are left.
     pub fn len(&self) -> u64 {
-        match &self.source {
-            Source::Whole(bytes) => bytes.len() as u64,
-            Source::Lines(lines) => lines.bytes,
+        match &self.remaining {
+            Remaining::Whole(bytes) => bytes.len() as u64,
+            Remaining::Lines(lines) => lines.bytes,
         }
     }
 
@@ -113,10 +113,10 @@ impl Content {
         if self.is_empty() {
             return None;
         }
-        Some(match &mut self.source {
-            Source::Whole(bytes) if bytes.len() <= PIECE_BYTES => mem::take(bytes),
-            Source::Whole(bytes) => bytes.split_to(PIECE_BYTES),
-            Source::Lines(lines) => {
+        Some(match &mut self.remaining {
+            Remaining::Whole(bytes) if bytes.len() <= PIECE_BYTES => mem::take(bytes),
+            Remaining::Whole(bytes) => bytes.split_to(PIECE_BYTES),
+            Remaining::Lines(lines) => {
                 let mut piece = Vec::new();
                 lines.fill(&mut piece);
                 piece.into()
@@ -127,9 +127,9 @@ impl Content {
     /// The same, written to a buffer whose memory is used again. False when nothing is left.
     pub fn fill(&mut self, piece: &mut Vec<u8>) -> bool {
         piece.clear();
-        match &mut self.source {
-            Source::Lines(lines) => lines.fill(piece),
-            Source::Whole(_) => {
+        match &mut self.remaining {
+            Remaining::Lines(lines) => lines.fill(piece),
+            Remaining::Whole(_) => {
                 if let Some(bytes) = self.next_piece() {
                     piece.extend_from_slice(&bytes);
                 }
@@ -145,7 +145,7 @@ impl Content {
     pub fn into_whole(self) -> Result<Bytes, Self> {
         match self {
             Self {
-                source: Source::Whole(bytes),
+                remaining: Remaining::Whole(bytes),
                 reservation: None,
             } => Ok(bytes),
             other => Err(other),
@@ -171,8 +171,8 @@ mod tests {
 
     /// The text as it must be, and the pieces in which it comes.
     fn both(span: Span) -> (String, Vec<Bytes>) {
-        let text = match span.count {
-            1 => span.first.to_string(),
+        let text = match span.count() {
+            1 => span.first().to_string(),
             _ => span.iter().map(|integer| format!("{integer}\n")).collect(),
         };
         let mut content = Content::integers(span, None);

@@ -1,6 +1,7 @@
 //! How errors look over HTTP: `application/problem+json`, RFC 9457.
 
-use crate::{Cause, Content, Error, RequestId};
+use crate::{Cause, Content, RequestId};
+use artisanal_core::Error;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! What follows the question mark.
 
-use crate::{Error, MAX_COUNT};
+use artisanal_core::{Error, MAX_COUNT};
 use std::borrow::Cow;
 
 /// The parameters of a request.

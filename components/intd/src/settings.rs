@@ -1,6 +1,7 @@
 //! What an operator can set.
 
 use crate::{Cors, DsnText, PIECE_BYTES, Token};
+use artisanal_core::limits;
 use std::collections::BTreeSet;
 
 /// The settings of one endpoint.
@@ -56,9 +57,6 @@ pub struct SettingsError {
     /// What is wrong, and what it should be.
     pub reason: String,
 }
-
-/// The longest name of a sequence, in bytes of UTF-8.
-const MAX_KEY_BYTES: usize = 128;
 
 impl Settings {
     /// The names of all settings, as [`Settings::from_lookup`] asks for them.
@@ -152,22 +150,7 @@ fn check_key(name: &'static str, key: &str) -> Result<(), SettingsError> {
             "a key is empty; write `one,two` to name two sequences",
         ));
     }
-    if key.len() > MAX_KEY_BYTES {
-        return Err(wrong(
-            name,
-            format!(
-                "a key is {} bytes long; it may have {MAX_KEY_BYTES} at most",
-                key.len()
-            ),
-        ));
-    }
-    if let Some(found) = key.chars().find(|c| c.is_control()) {
-        return Err(wrong(
-            name,
-            format!("a key holds the control character {found:?}; keys are printable text"),
-        ));
-    }
-    Ok(())
+    limits::check_key(key).map_err(|error| wrong(name, error.to_string()))
 }
 
 fn integer(

@@ -34,7 +34,7 @@ fn paragraph(about: &About) -> String {
     if !about.parameters.is_empty() {
         line("with", &format!("?{}", about.parameters.join("&")));
     }
-    line("integers", about.counts);
+    line("integers", about.counts());
     line("survives", about.survives);
     text
 }
@@ -78,7 +78,7 @@ mod tests {
             };
             format!(
                 "| {name} | {} | {dsn} | {} | {} |",
-                about.counts,
+                about.counts(),
                 code(about.parameters, ", "),
                 about.survives
             )

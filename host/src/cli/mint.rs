@@ -10,7 +10,7 @@ use std::io::Write;
 use std::time::Duration;
 
 /// The most integers that one call mints.
-const MOST: u32 = intd::MAX_COUNT;
+const MOST: u32 = artisanal_core::MAX_COUNT;
 
 /// How long to wait after the first failure in a row, and at most; doubled each time between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));

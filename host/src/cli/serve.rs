@@ -4,7 +4,8 @@ use super::flags::Flags;
 use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
-use crate::serve::{self, EndpointOptions, Limits, Listeners, Shutdown};
+use crate::endpoint::{self, EndpointOptions};
+use crate::serve::{self, Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
@@ -178,7 +179,7 @@ impl Serve {
             Mode::Endpoint | Mode::Unconfigured => {
                 let endpoint = host.endpoint(&source, self.endpoint(settings))?;
                 let listeners = self.listen(&source, &shutdown).await?;
-                serve::proxy(listeners, endpoint, limits, shutdown).await;
+                endpoint::proxy(listeners, endpoint, limits, shutdown).await;
             }
             Mode::Http | Mode::Tcp => {
                 let settings = Settings::from_lookup(|name| settings.get(name).cloned())
@@ -382,7 +383,7 @@ mod tests {
                 .next(1)
                 .await
                 .expect("minted")
-                .first,
+                .first(),
             2
         );
         assert_eq!(
@@ -392,7 +393,7 @@ mod tests {
                 .next(1)
                 .await
                 .expect("minted")
-                .first,
+                .first(),
             2
         );
         let settings = Settings {

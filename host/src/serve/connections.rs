@@ -2,7 +2,7 @@
 
 use super::{Limits, Listeners, Shutdown};
 use futures::future::join_all;
-use intd::Seldom;
+use intd::LogLimiter;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves each connection in a task of its own. Returns when the shutdown was begun and the last
 /// of them ended, or its time was over.
-pub(super) async fn accept<F>(
+pub(crate) async fn accept<F>(
     listeners: Listeners,
     limits: &Limits,
     shutdown: &Shutdown,
@@ -57,12 +57,12 @@ async fn accept_from<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (full, failing) = (Seldom::default(), Seldom::default());
+    let (full, failing) = (LogLimiter::default(), LogLimiter::default());
     loop {
         let slot = match Arc::clone(slots).try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => {
-                if full.tell().is_some() {
+                if full.allow().is_some() {
                     tracing::warn!(
                         "all connections that are allowed at one time are in use; others wait"
                     );
@@ -86,7 +86,7 @@ async fn accept_from<F>(
             }
             Err(error) if is_the_clients(error.kind()) => {}
             Err(error) => {
-                if failing.tell().is_some() {
+                if failing.allow().is_some() {
                     tracing::warn!(%error, "cannot accept a connection; trying again");
                 }
                 tokio::time::sleep(PAUSE).await;

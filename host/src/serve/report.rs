@@ -1,43 +1,43 @@
 //! Why requests failed, in the log.
 
 use ::http::Extensions;
-use intd::{Cause, Seldom};
+use intd::{Cause, LogLimiter};
 
 /// How many lines may be written at once; then there is another one every five seconds. When a
 /// backend is away, every client that comes causes one.
 const BURST: u32 = 16;
 
 /// Tells the causes of errors that clients are not told.
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Whether each is told. They are where each request is logged anyway.
     all: bool,
-    seldom: Seldom,
+    limiter: LogLimiter,
 }
 
 impl Report {
-    pub(super) fn new(log_requests: bool) -> Self {
+    pub(crate) fn new(log_requests: bool) -> Self {
         Self {
             all: log_requests,
-            seldom: Seldom::with_burst(BURST),
+            limiter: LogLimiter::with_burst(BURST),
         }
     }
 
     /// Logs the cause that a response carries, if it does.
-    pub(super) fn tell(&self, extensions: &Extensions) {
+    pub(crate) fn tell(&self, extensions: &Extensions) {
         let Some(Cause { id, code, text }) = extensions.get::<Cause>() else {
             return;
         };
         let others = if self.all {
             Some(0)
         } else {
-            self.seldom.tell()
+            self.limiter.allow()
         };
         if let Some(others) = others {
             tracing::warn!(
                 request_id = id.as_str(),
                 code,
                 reason = text.as_str(),
-                untold = (others > 0).then_some(others),
+                suppressed = (others > 0).then_some(others),
                 "a request failed"
             );
         }

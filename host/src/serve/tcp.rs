@@ -3,7 +3,7 @@
 use super::connections::accept;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
-use intd::Seldom;
+use intd::LogLimiter;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -16,7 +16,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Sends each connection one integer and a newline, and closes it; what it sends is ignored. Where there
 /// is no integer to send it is closed at once, and the reason is logged now and then.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
-    let failing = Arc::new(Seldom::default());
+    let failing = Arc::new(LogLimiter::default());
     accept(listeners, &limits, &shutdown, |stream| {
         let (sequence, limits) = (sequence.clone(), limits.clone());
         let failing = Arc::clone(&failing);
@@ -27,7 +27,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    if let Some(others) = failing.tell() {
+                    if let Some(others) = failing.allow() {
                         tracing::warn!(%error, others, "no integer for a connection");
                     }
                 }
@@ -45,7 +45,7 @@ async fn answer(
 ) -> Result<Option<i64>, Error> {
     let integer = tokio::select! {
         biased;
-        span = sequence.next(1) => span?.first,
+        span = sequence.next(1) => span?.first(),
         () = reset(&stream) => return Ok(None),
     };
     let line = format!("{integer}\n");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::compose::{Target, compose};
+use crate::endpoint::{Endpoint, EndpointOptions, proxy};
 use crate::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use ::http::Request;
 use bytes::Bytes;
@@ -291,8 +292,8 @@ async fn stuck() -> (SocketAddr, tokio::sync::mpsc::Receiver<()>, JoinHandle<()>
             }
         });
         let limits = Limits::default();
-        super::http::connection(
-            &super::http::builder(),
+        super::connection::connection(
+            &super::connection::builder(),
             stream,
             service,
             &limits,

@@ -9,12 +9,12 @@
 //! It ends when its standard input does.
 
 use anyhow::{Context, bail};
-use int_host::{Builtin, Error, Span};
-use integration_tests::{backend, clock};
+use int_host::{Builtin, Error};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testbed::{backend, clock};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
         let end = clock::now();
         match result {
             Ok(span) => {
-                let Span { first, step, count } = span;
+                let (first, step, count) = (span.first(), span.step(), span.count());
                 writeln!(lines, "+ {begin} {end} {first} {step} {count}")?;
                 lines.flush()?;
                 tokio::time::sleep(PACE).await;
@@ -73,5 +73,5 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn kind(error: &Error) -> &'static str {
-    integration_tests::contract::kind(error)
+    testbed::contract::kind(error)
 }

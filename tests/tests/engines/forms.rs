@@ -1,10 +1,10 @@
 //! The forms of DSNs that `--help`, `int-host engines` and the README tell are those that the engines take.
 
 use int_host::{Builtin, Config, Error, Host, Options};
-use integration_tests::backend;
-use integration_tests::contract::kind;
-use integration_tests::runtime::run;
-use integration_tests::scratch::Scratch;
+use testbed::backend;
+use testbed::contract::kind;
+use testbed::runtime::run;
+use testbed::scratch::Scratch;
 
 /// A form with everything in `[…]`, or nothing of it, and its words replaced.
 fn written_out(form: &str, everything: bool) -> String {

@@ -12,10 +12,10 @@ mod secrets;
 mod summitdb;
 
 use int_host::{Builtin, Config, Error, Host, Sequence};
-use integration_tests::backend;
-use integration_tests::contract::kind;
-use integration_tests::proxy::Proxy;
-use integration_tests::runtime::run;
+use testbed::backend;
+use testbed::contract::kind;
+use testbed::proxy::Proxy;
+use testbed::runtime::run;
 
 /// A sequence of an engine on a host of its own, with the engine's defaults.
 async fn open(engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> {
@@ -24,7 +24,7 @@ async fn open(engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> 
 
 /// Opens and mints one integer.
 fn mint(engine: Builtin, dsn: &str, key: &str) -> Result<i64, Error> {
-    run(async { Ok(open(engine, dsn, key).await?.next(1).await?.first) })
+    run(async { Ok(open(engine, dsn, key).await?.next(1).await?.first()) })
 }
 
 /// Opens on a host that allows further addresses, and mints one integer.
@@ -38,7 +38,7 @@ fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error
     };
     run(async {
         let sequence = Host::new(options)?.open(engine.into(), config).await?;
-        Ok(sequence.next(1).await?.first)
+        Ok(sequence.next(1).await?.first())
     })
 }
 

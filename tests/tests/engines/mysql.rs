@@ -2,10 +2,10 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
-use integration_tests::contract::kind;
-use integration_tests::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
-use integration_tests::proxy::Proxy;
-use integration_tests::runtime::run;
+use testbed::contract::kind;
+use testbed::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use testbed::proxy::Proxy;
+use testbed::runtime::run;
 
 const MYSQL: Builtin = Builtin::Mysql;
 
@@ -42,17 +42,17 @@ fn the_originals_table_is_taken_as_it_is() {
         run(async {
             let sequence = open(MYSQL, &mariadb.dsn(), &name).await.expect("opened");
             assert_eq!(sequence.last().await, Ok(None), "{engine}: empty");
-            assert_eq!(sequence.next(1).await.expect("minted").first, 1);
+            assert_eq!(sequence.next(1).await.expect("minted").first(), 1);
             // Rows that the original left.
             mariadb.sql_as_user(&format!(
                 "REPLACE INTO {name} (id, stub) VALUES (5000, 'a')"
             ));
             assert_eq!(sequence.last().await, Ok(Some(5000)), "{engine}");
             let minted = sequence.next(2).await.expect("minted");
-            assert!(minted.first > 5000, "{engine}: {minted:?}");
+            assert!(minted.first() > 5000, "{engine}: {minted:?}");
             sequence.set_last(1 << 54).await.expect("raised");
             let minted = sequence.next(1).await.expect("minted");
-            assert!(minted.first > 1 << 54, "{engine}: {minted:?}");
+            assert!(minted.first() > 1 << 54, "{engine}: {minted:?}");
         });
         // And the other way round.
         let id = mariadb.sql_as_user(&format!(
@@ -166,7 +166,7 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
 
         // Who never saw it cannot know.
         let stranger = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
-        assert_eq!(stranger.next(1).await.expect("minted").first, 1);
+        assert_eq!(stranger.next(1).await.expect("minted").first(), 1);
         for sequence in [&sequence, &bystander] {
             let older = |error: Error| {
                 assert_eq!(kind(&error), "other", "{error}");
@@ -179,8 +179,8 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
         assert_eq!(stranger.last().await, Ok(Some(2)), "nothing was minted");
         // What the message advises.
         sequence.set_last(last).await.expect("raised");
-        assert!(bystander.next(1).await.expect("minted").first > last);
-        assert!(stranger.next(1).await.expect("minted").first > last);
+        assert!(bystander.next(1).await.expect("minted").first() > last);
+        assert!(stranger.next(1).await.expect("minted").first() > last);
     });
 }
 
@@ -200,7 +200,7 @@ fn a_ticket_table_that_is_truncated_is_not_minted_from() {
         assert!(error.to_string().contains("older copy"), "{error}");
         sequence.last().await.expect_err("too low");
         sequence.set_last(last).await.expect("raised");
-        assert!(sequence.next(1).await.expect("minted").first > last);
+        assert!(sequence.next(1).await.expect("minted").first() > last);
     });
 }
 
@@ -239,7 +239,7 @@ fn a_row_is_begun_once() {
                 let dsn = dsn.clone();
                 clients.spawn(async move {
                     let sequence = open(MYSQL, &dsn, key).await.expect("opened");
-                    sequence.next(1).await.expect("minted").first
+                    sequence.next(1).await.expect("minted").first()
                 });
             }
             clients.join_all().await
@@ -290,7 +290,7 @@ fn a_server_that_is_read_only_for_now_is_tried_again() {
         assert_eq!(kind(&error), "unavailable", "{error}");
         mariadb.sql("SET GLOBAL read_only = 0");
         let after = sequence.next(1).await.expect("minted");
-        assert!(after.first > before.last());
+        assert!(after.first() > before.last());
     });
 }
 
@@ -312,6 +312,6 @@ fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() {
         assert!(matches!(error, Error::Unavailable(_)), "{error}");
         other.query_drop("ROLLBACK").await.expect("ended");
         let after = sequence.next(1).await.expect("minted");
-        assert!(after.first > before.last());
+        assert!(after.first() > before.last());
     });
 }

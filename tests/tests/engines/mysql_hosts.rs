@@ -2,13 +2,13 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error, Sequence};
-use integration_tests::clock;
-use integration_tests::contract::kind;
-use integration_tests::galera::Galera;
-use integration_tests::history::{History, Record, Span};
-use integration_tests::mariadb::{self, MariaDb, PASSWORD, USER};
-use integration_tests::proxy::{Fault, Proxy};
-use integration_tests::runtime::run;
+use testbed::clock;
+use testbed::contract::kind;
+use testbed::galera::Galera;
+use testbed::history::{History, Record, Span};
+use testbed::mariadb::{self, MariaDb, PASSWORD, USER};
+use testbed::proxy::{Fault, Proxy};
+use testbed::runtime::run;
 
 const MYSQL: Builtin = Builtin::Mysql;
 
@@ -64,7 +64,7 @@ fn a_read_only_server_mints_for_nobody() {
                 assert_eq!(mark(&mariadb, key), stored, "nothing was written");
             }
             mariadb.sql("SET GLOBAL read_only = 0");
-            assert!(sequence.next(1).await.expect("minted").first > before);
+            assert!(sequence.next(1).await.expect("minted").first() > before);
         });
     }
 }
@@ -162,7 +162,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
                 .next(5)
                 .await
                 .expect("minted from the promoted one");
-            assert!(span.first > *last, "{span:?} after {last}");
+            assert!(span.first() > *last, "{span:?} after {last}");
             *last = span.last();
         }
 
@@ -178,7 +178,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
                 "{error}"
             );
             let span = sequence.next(1).await.expect("minted");
-            assert!(span.first > *last, "{span:?} after {last}");
+            assert!(span.first() > *last, "{span:?} after {last}");
             *last = span.last();
         }
 
@@ -198,7 +198,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         for (key, sequence, last) in &kept {
             for sequence in [sequence, &open(MYSQL, &both, key).await.expect("opened")] {
                 let span = sequence.next(1).await.expect("minted");
-                assert!(span.first > *last, "{span:?} after {last}");
+                assert!(span.first() > *last, "{span:?} after {last}");
             }
         }
     });
@@ -219,9 +219,9 @@ async fn client(dsn: String, process: u32, count: u32, calls: usize) -> Vec<Reco
             begin,
             end: clock::now(),
             span: Span {
-                first: minted.first,
-                step: minted.step,
-                count: minted.count,
+                first: minted.first(),
+                step: minted.step(),
+                count: minted.count(),
             },
         });
     }
@@ -278,7 +278,7 @@ fn galera() {
         }
         for turn in 0..20 {
             let (here, there) = (&nodes[turn % NODES], &nodes[(turn + 1) % NODES]);
-            let minted = here.next(1).await.expect("minted").first;
+            let minted = here.next(1).await.expect("minted").first();
             let refused = there.set_last(minted - 1).await;
             let last = there.last().await.expect("last");
             assert!(
@@ -287,7 +287,7 @@ fn galera() {
             );
             assert_eq!(refused, Err(Error::TooSmall(last.unwrap_or_default())));
             there.set_last(minted + 10).await.expect("raised");
-            let next = here.next(1).await.expect("minted").first;
+            let next = here.next(1).await.expect("minted").first();
             assert!(
                 next > minted + 10,
                 "{next} after it was raised to {minted} + 10"
@@ -298,6 +298,6 @@ fn galera() {
         let before = sequence.next(1).await.expect("minted");
         cluster.node(0).stop();
         let after = sequence.next(1).await.expect("minted from another node");
-        assert!(after.first > before.last());
+        assert!(after.first() > before.last());
     });
 }

@@ -6,11 +6,11 @@
 use crate::mysql::tickets;
 use crate::open;
 use int_host::{Builtin, Error};
-use integration_tests::clock;
-use integration_tests::history::{History, Record, Span};
-use integration_tests::mariadb::MariaDb;
-use integration_tests::runtime::run;
 use mysql_async::prelude::Queryable;
+use testbed::clock;
+use testbed::history::{History, Record, Span};
+use testbed::mariadb::MariaDb;
+use testbed::runtime::run;
 
 /// How often each client mints.
 const CALLS: usize = 60;
@@ -69,9 +69,9 @@ async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
             begin,
             end: clock::now(),
             span: Span {
-                first: minted.first,
-                step: minted.step,
-                count: minted.count,
+                first: minted.first(),
+                step: minted.step(),
+                count: minted.count(),
             },
         });
     }

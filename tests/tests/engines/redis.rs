@@ -3,10 +3,10 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::Builtin;
-use integration_tests::redis::{Options, Redis};
-use integration_tests::runtime::run;
-use integration_tests::stand_in::{Reply, StandIn};
 use std::net::Ipv4Addr;
+use testbed::redis::{Options, Redis};
+use testbed::runtime::run;
+use testbed::stand_in::{Reply, StandIn};
 
 const REDIS: Builtin = Builtin::Redis;
 
@@ -37,7 +37,7 @@ fn of_several_hosts_the_one_that_can_write_is_found() {
     let primary = Redis::start();
     let replica = replica_of(&primary);
     let hosts = |first: u16, second: u16| format!("redis://127.0.0.1:{first},127.0.0.1:{second}");
-    let closed = integration_tests::port::free();
+    let closed = testbed::port::free();
     assert_eq!(
         mint(REDIS, &hosts(replica.port(), primary.port()), "k"),
         Ok(2)
@@ -70,7 +70,7 @@ fn a_replica_that_is_promoted_goes_on() {
         assert!(error.to_string().contains("replica"), "{error}");
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
         let after = sequence.next(1).await.expect("minted");
-        assert!(after.first > before.last(), "{after:?} after {before:?}");
+        assert!(after.first() > before.last(), "{after:?} after {before:?}");
     });
 }
 
@@ -218,7 +218,7 @@ fn nonsense_is_an_error() {
         let dsn = format!("redis://{}?timeout=500ms", server.address());
         let minted = mint(REDIS, &dsn, "k");
         let error = minted.expect_err(&shown);
-        let case = integration_tests::contract::kind(&error);
+        let case = testbed::contract::kind(&error);
         assert!(
             matches!(case, "other" | "unavailable" | "denied"),
             "{shown}: {case}: {error}"

@@ -3,11 +3,11 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
-use integration_tests::contract::kind;
-use integration_tests::redis::{Options, Redis};
-use integration_tests::runtime::run;
-use integration_tests::wait;
 use std::time::Duration;
+use testbed::contract::kind;
+use testbed::redis::{Options, Redis};
+use testbed::runtime::run;
+use testbed::wait;
 
 const REDIS: Builtin = Builtin::Redis;
 
@@ -62,13 +62,13 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         let fresh = open(REDIS, &dsn, "k").await.expect("opened");
         let minted = fresh.next(3).await;
         assert_fails(
-            minted.map(|span| span.first),
+            minted.map(|span| span.first()),
             "denied",
             &[&host(&old), &host(&promoted), "REPLICAOF"],
         );
         // What used the promoted one goes on with it, on a new connection too.
         cut(&promoted);
-        assert_eq!(sequence.next(1).await.expect("minted").first, 18);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 18);
         // It waits for that one, rather than go back.
         promoted.pause();
         let error = sequence.next(1).await.expect_err("it does not answer");
@@ -77,11 +77,11 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         assert_eq!(kind(&error), "unavailable", "{error}");
         assert!(error.to_string().contains(&host(&promoted)), "{error}");
         promoted.resume();
-        assert!(sequence.next(1).await.expect("minted").first > 18);
+        assert!(sequence.next(1).await.expect("minted").first() > 18);
 
         // As the error said.
         old.query::<()>(&["REPLICAOF", "127.0.0.1", &promoted.port().to_string()]);
-        assert!(fresh.next(1).await.expect("minted").first > 20);
+        assert!(fresh.next(1).await.expect("minted").first() > 20);
         let mark: i64 = promoted.query(&["GET", "k"]);
         assert_eq!(fresh.last().await, Ok(Some(mark)));
     });
@@ -132,12 +132,12 @@ fn a_primary_that_is_made_a_replica_is_left() {
         let sequence = open(REDIS, &dsn(&[&first, &second], ""), "k")
             .await
             .expect("opened");
-        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
         wait_for("k", "2", &second);
         promote(&second);
         first.query::<()>(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
         // The connection to the first one is still there, and it refuses to write.
-        assert_eq!(sequence.next(1).await.expect("minted").first, 4);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
     });
 }
 
@@ -148,12 +148,12 @@ fn a_primary_whose_replicas_went_to_another_one_is_left() {
     run(async {
         let dsn = dsn(&[&old, &promoted], "?wait=1&timeout=8s");
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
-        assert_eq!(sequence.next(1).await.expect("acknowledged").first, 2);
+        assert_eq!(sequence.next(1).await.expect("acknowledged").first(), 2);
         promote(&promoted);
         let _replica = replica_of(&promoted);
         // It still answers, and nobody acknowledges there any more.
         let minted = sequence.next(1).await.expect("acknowledged elsewhere");
-        assert_eq!(minted.first, 4);
+        assert_eq!(minted.first(), 4);
         assert_eq!(promoted.query::<i64>(&["GET", "k"]), 4);
     });
 }
@@ -196,7 +196,7 @@ fn set_last_passes_by_replicas() {
             .await
             .expect("opened");
         first.set_last(40).await.expect("raised");
-        assert_eq!(first.next(1).await.expect("minted").first, 42);
+        assert_eq!(first.next(1).await.expect("minted").first(), 42);
         let alone = format!("{}?timeout=500ms", replica.dsn());
         let alone = open(REDIS, &alone, "k").await.expect("opened");
         let error = alone.set_last(100).await.expect_err("a replica");
@@ -223,12 +223,12 @@ fn a_sequence_does_not_go_back_behind_what_it_saw() {
             );
             redis.query::<()>(&lost.split(' ').collect::<Vec<_>>());
             let minted = sequence.next(2).await.expect(lost);
-            assert_eq!((minted.first, minted.count), (before + 2, 2), "{lost}");
+            assert_eq!((minted.first(), minted.count()), (before + 2, 2), "{lost}");
         }
         // Lost in the middle of a span.
         let before = sequence.last().await.expect("told").expect("some");
         redis.query::<()>(&["SET", "k", &(before - 1).to_string()]);
         let minted = sequence.next(3).await.expect("minted");
-        assert!(minted.first > before, "{minted:?} after {before}");
+        assert!(minted.first() > before, "{minted:?} after {before}");
     });
 }

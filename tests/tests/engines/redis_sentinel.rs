@@ -2,15 +2,15 @@
 
 use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
-use integration_tests::clock;
-use integration_tests::history::{History, Record, Violation};
-use integration_tests::minter::{Crowd, Minter};
-use integration_tests::redis::{Options, Redis};
-use integration_tests::runtime::run;
-use integration_tests::sentinel::{NAME, Sentinels};
-use integration_tests::stand_in::{Reply, StandIn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use testbed::clock;
+use testbed::history::{History, Record, Violation};
+use testbed::minter::{Crowd, Minter};
+use testbed::redis::{Options, Redis};
+use testbed::runtime::run;
+use testbed::sentinel::{NAME, Sentinels};
+use testbed::stand_in::{Reply, StandIn};
 
 const REDIS: Builtin = Builtin::Redis;
 
@@ -117,9 +117,9 @@ fn most_sentinels_must_answer_and_know_the_name() {
     let dsn = sentinels.dsn("?timeout=2s");
     run(async {
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
-        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
         sentinels.server(0).kill();
-        assert_eq!(sequence.next(1).await.expect("minted").first, 4);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
     });
     assert_eq!(mint(REDIS, &dsn, "k"), Ok(6));
     let in_database = dsn.replace('?', "/1?");

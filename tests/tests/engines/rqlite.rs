@@ -2,12 +2,12 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
-use integration_tests::contract::kind;
-use integration_tests::rqlite::{self, Rqlite};
-use integration_tests::runtime::run;
-use integration_tests::scratch::Scratch;
 use std::net::Ipv4Addr;
 use std::time::Instant;
+use testbed::contract::kind;
+use testbed::rqlite::{self, Rqlite};
+use testbed::runtime::run;
+use testbed::scratch::Scratch;
 
 const RQLITE: Builtin = Builtin::Rqlite;
 
@@ -85,7 +85,7 @@ fn the_cluster_names_the_nodes_that_the_dsn_does_not() {
                 Err(error) => panic!("{error}"),
             }
         };
-        assert!(after.first > before.last());
+        assert!(after.first() > before.last());
     });
 }
 
@@ -137,6 +137,6 @@ fn refused_nodes_do_not_turn_a_node_that_is_away_into_a_refusal() {
                 Err(error) => panic!("{error}"),
             }
         };
-        assert!(after.first > before.last());
+        assert!(after.first() > before.last());
     });
 }

@@ -1,12 +1,12 @@
 //! No password is logged, whatever is logged of everything else.
 
 use int_host::Builtin;
-use integration_tests::backend::{KINDS, Kind};
-use integration_tests::cli::{Outcome, Place, run};
-use integration_tests::mariadb::MariaDb;
-use integration_tests::redis::{self, Redis};
-use integration_tests::rqlite::Rqlite;
-use integration_tests::scratch::Scratch;
+use testbed::backend::{KINDS, Kind};
+use testbed::cli::{Outcome, Place, run};
+use testbed::mariadb::MariaDb;
+use testbed::redis::{self, Redis};
+use testbed::rqlite::Rqlite;
+use testbed::scratch::Scratch;
 
 /// With a character that a URL must escape, so that there are two ways to write it.
 const PASSWORD: &str = "Tr0ub4dor@3";
@@ -144,7 +144,7 @@ fn no_password_is_logged_by_any_engine() {
                 ]);
                 let mut command = place.command(&line);
                 command.env("RUST_LOG", "trace");
-                let serving = integration_tests::cli::Serving::start(command);
+                let serving = testbed::cli::Serving::start(command);
                 let bearer = format!("Bearer {PASSWORD}");
                 let headers = [("authorization", bearer.as_str())];
                 for (method, path) in [

@@ -4,16 +4,16 @@
 
 use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
-use integration_tests::cli::{Place, run as run_command};
-use integration_tests::contract::kind;
-use integration_tests::history::{History, Record, Span};
-use integration_tests::minter::{Minter, START};
-use integration_tests::runtime::run;
-use integration_tests::stand_in::{Reply, StandIn};
-use integration_tests::wait;
 use rustix::process::Signal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use testbed::cli::{Place, run as run_command};
+use testbed::contract::kind;
+use testbed::history::{History, Record, Span};
+use testbed::minter::{Minter, START};
+use testbed::runtime::run;
+use testbed::stand_in::{Reply, StandIn};
+use testbed::wait;
 
 const SUMMITDB: Builtin = Builtin::Summitdb;
 
@@ -176,9 +176,9 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
             group.lock().expect("no panic").lose = usize::from(turn % 4 == 1);
             let minted = sequence.next(1 + turn as u32 % 3).await.expect("minted");
             let span = Span {
-                first: minted.first,
-                step: minted.step,
-                count: minted.count,
+                first: minted.first(),
+                step: minted.step(),
+                count: minted.count(),
             };
             let time = turn as u64;
             history.push(Record {
@@ -232,7 +232,7 @@ fn a_counter_that_wraps_is_exhausted_and_stays_so() {
     lead(&group, &nodes[1]);
     run(async {
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
-        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
         // Another client raises it to just below the top, which this one does not know.
         group.lock().expect("no panic in scripts").mark = i64::MAX - 3;
         for _ in 0..2 {
@@ -267,7 +267,7 @@ fn nodes_that_send_each_other_on_are_left_at_the_deadline() {
 
 #[test]
 fn nodes_that_are_dead_silent_or_strange_are_skipped() {
-    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, integration_tests::port::free()));
+    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, testbed::port::free()));
     for habit in [Some(Reply::Silence), Some(Reply::Close), None] {
         let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
         lead(&group, &nodes[1]);
@@ -291,10 +291,10 @@ fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() {
     run(async {
         // The DSN names one node only.
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
-        assert_eq!(sequence.next(1).await.expect("minted").first, 2);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
         nodes[0].play(|_| Reply::Close);
         drop(nodes.remove(0));
         lead(&group, &nodes[1]);
-        assert_eq!(sequence.next(1).await.expect("minted").first, 4);
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
     });
 }

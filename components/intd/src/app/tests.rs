@@ -6,7 +6,8 @@ mod routes;
 
 use super::{App, OPENAPI};
 use crate::route::Route;
-use crate::{Cause, Content, Error, Lattice, Sequence, Settings, Span};
+use crate::{Cause, Content, Settings};
+use artisanal_core::{Error, Lattice, Sequence, Span};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ impl Cells {
     }
 }
 
-impl Sequence for Rc<Cells> {
+impl Sequence for Cells {
     async fn next(&self, count: u32) -> Result<Span, Error> {
         self.changes.set(self.changes.get() + 1);
         self.check()?;
@@ -58,10 +59,7 @@ impl Sequence for Rc<Cells> {
     }
 
     async fn lattice(&self) -> Result<Lattice, Error> {
-        Ok(Lattice {
-            increment: 2,
-            offset: 0,
-        })
+        Lattice::new(2, 0)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The engine that the component is composed with.
 
 use super::bindings::artisanal::integers::{engine, types};
-use crate::coalescer::yield_once;
-use crate::{Coalescer, Driver, Error, Lattice, Sequence, Settings, Source, Span};
+use crate::Settings;
+use artisanal_core::yield_once;
+use artisanal_core::{Coalescer, Driver, Error, Lattice, Sequence, Span, Upstream};
 use futures::lock::Mutex;
 use std::cell::Cell;
 use std::pin::Pin;
@@ -44,8 +45,12 @@ impl Sequence for Engine {
     }
 
     async fn lattice(&self) -> Result<Lattice, Error> {
-        let types::Lattice { increment, offset } = self.0.source().0.sequence().await?.lattice();
-        Ok(Lattice { increment, offset })
+        let types::Lattice { increment, offset } = self.0.upstream().0.sequence().await?.lattice();
+        Lattice::new(increment, offset).map_err(|_| {
+            Error::Broken(format!(
+                "the engine named the impossible lattice {increment}, {offset}"
+            ))
+        })
     }
 }
 
@@ -118,8 +123,9 @@ impl Inner {
         if self.is_dear() {
             give_way().await;
         }
-        let types::Span { first, step, count } = result.map_err(called)?;
-        Ok(Span { first, step, count })
+        let given = result.map_err(called)?;
+        Span::checked(given.first, given.step, given.count)
+            .ok_or_else(|| Error::Broken(format!("the engine gave the impossible span {given:?}")))
     }
 
     async fn last(&self) -> Result<Option<i64>, Error> {
@@ -161,10 +167,10 @@ async fn give_way() {
     }
 }
 
-impl Source for Remote {
+impl Upstream for Remote {
     type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 
-    fn next(&self, _lane: usize, count: u32) -> Self::Call<Span> {
+    fn next(&self, _slot: usize, count: u32) -> Self::Call<Span> {
         let inner = Rc::clone(&self.0);
         Box::pin(async move { inner.next(count).await })
     }

@@ -1,7 +1,8 @@
 //! Between `wasi:http` and the types of the crate `http`.
 
 use super::engine::Engine;
-use crate::{App, Cause, Content, Error, RequestId, Seldom};
+use crate::{App, Cause, Content, LogLimiter, RequestId};
+use artisanal_core::Error;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
@@ -112,16 +113,16 @@ async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
 thread_local! {
     /// How many lines an instance writes at once about requests that failed: every client that comes
     /// causes one while a backend is away.
-    static FAILURES: Seldom = const { Seldom::with_burst(16) };
+    static FAILURES: LogLimiter = const { LogLimiter::with_burst(16) };
 }
 
 /// Writes to standard error, which is the host's log, what the client is not told.
 fn report(cause: &Cause) {
-    let Some(untold) = FAILURES.with(Seldom::tell) else {
+    let Some(suppressed) = FAILURES.with(LogLimiter::allow) else {
         return;
     };
     let Cause { id, code, text } = cause;
-    let others = match untold {
+    let others = match suppressed {
         0 => String::new(),
         others => format!("; {others} others before it are not logged"),
     };

@@ -1,7 +1,8 @@
 //! The settings of an instance: from `wasi:config`, else from the environment.
 
 use super::bindings::wasi::config0_2_0_draft_2024_09_27::store;
-use crate::{Error, Settings};
+use crate::Settings;
+use artisanal_core::Error;
 
 /// Reads all settings.
 ///

@@ -1,7 +1,8 @@
 //! Who may do what, and what is answered when something is wrong.
 
 use super::{Api, read};
-use crate::{Error, refuse};
+use crate::refuse;
+use artisanal_core::Error;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 

@@ -1,0 +1,230 @@
+//! Sequences in the host's key-value store, over `wasi:keyvalue@0.2.0-draft2`.
+//!
+//! DSN: `keyvalue://<bucket>`, by default `keyvalue://default`; the parameter `timeout` bounds
+//! how long one operation is retried (2 s by default). A call into the host's store cannot be
+//! interrupted, so one that hangs is the host's to end. A bucket's name is in lower case.
+//!
+//! An integer handed out survives what the host's store survives (C9): Spin's default store and
+//! int-host's embedded one commit to disk before they answer; others follow their own settings.
+//!
+//! # How the mark is kept
+//!
+//! As the store's own `increment` keeps integers: in Spin's default store and int-host's that is
+//! eight bytes, little-endian; in Spin's Redis and DynamoDB stores it is decimal text. Anything
+//! else under the key is an error, never taken for zero.
+//!
+//! # The top of the range
+//!
+//! `wasi:keyvalue` does not say what `increment` does with a sum that does not fit, and Spin's
+//! default store wraps around (or panics, in a debug build). So every `increment` is preceded by
+//! a read, and above 2^62, or for strides above 2^53, stores that keep eight bytes are advanced
+//! by compare-and-swap instead. What remains is a `set-last` beyond 2^62 by somebody else between
+//! the read and the `increment`: the sum may wrap to somewhere below -2^62. It is answered with
+//! `exhausted`, and whoever meets such a mark sets it to the greatest integer there is, which
+//! leaves the sequence where it was headed: exhausted. For the same reason a mark below -2^62
+//! that is set by hand is taken for one that wrapped.
+
+mod bindings;
+mod encoding;
+mod store;
+
+use encoding::Encoding;
+use engine_guest::deadline;
+use engine_guest::retry::Retry;
+use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use std::time::Duration;
+use store::{Cell, Fault, Swap};
+
+/// Above this, a store that may wrap is not trusted with `increment`.
+const HIGH: i64 = 1 << 62;
+
+/// Strides above this are not given to `increment`: a sum that wrapped once then stays below
+/// `-HIGH` however many instances race, and cannot come round to a valid mark.
+const GIANT: i64 = 1 << 53;
+
+/// How many times one operation is tried, when the deadline does not end it before.
+const TRIES: u32 = 1000;
+
+/// One sequence in the host's store.
+struct KeyValue {
+    cell: Cell,
+    timeout: Duration,
+}
+
+impl Engine for KeyValue {
+    const OFFSET: i64 = 0;
+    const DSN: Option<&'static str> = Some("keyvalue://default");
+    const SCHEMES: &'static [&'static str] = &["keyvalue"];
+
+    async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
+        let bucket = bucket(&dsn)?;
+        let timeout = deadline::timeout(&dsn)?;
+        let cell = retry(timeout, || Cell::open(bucket, key.as_str()).map(Some))?;
+        Ok(Self { cell, timeout })
+    }
+
+    async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+        let cell = &mut self.cell;
+        retry(self.timeout, || advance(cell, by))
+    }
+
+    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+        let cell = &mut self.cell;
+        retry(self.timeout, || match cell.read()? {
+            Some(stored) if has_wrapped(stored.mark) => mend(cell),
+            stored => Ok(Some(stored.map(|stored| stored.mark))),
+        })
+    }
+
+    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+        let cell = &mut self.cell;
+        retry(self.timeout, || {
+            let mut wrapped = false;
+            let swap = cell.swap(|stored| {
+                wrapped = has_wrapped(stored.mark);
+                match stored.mark {
+                    mark if mark > to => Err(Error::TooSmall(mark).into()),
+                    mark => Ok((mark < to && !wrapped).then_some(to)),
+                }
+            })?;
+            match swap {
+                Swap::Done if wrapped => mend(cell),
+                Swap::Done => Ok(Some(())),
+                Swap::Lost => Ok(None),
+            }
+        })
+    }
+}
+
+/// One try; None when somebody else was faster.
+fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
+    let stored = cell.read()?;
+    let mark = stored.map_or(0, |stored| stored.mark);
+    if has_wrapped(mark) {
+        return mend(cell);
+    }
+    mark.checked_add(by).ok_or_else(exhausted)?;
+    // Text is written by stores that report overflow themselves; Spin's Redis store moreover
+    // reports every swap as failed.
+    let text = stored.is_some_and(|stored| stored.encoding == Encoding::Decimal);
+    if text || (mark <= HIGH && by <= GIANT) {
+        let mark = cell.increment(by)?;
+        return if has_wrapped(mark) {
+            mend(cell)
+        } else {
+            Ok(Some(mark))
+        };
+    }
+    let mut advanced = None;
+    let swap = cell.swap(|stored| {
+        advanced = match stored.mark {
+            mark if has_wrapped(mark) => None,
+            mark => Some(mark.checked_add(by).ok_or_else(exhausted)?),
+        };
+        Ok(advanced)
+    })?;
+    Ok(match swap {
+        Swap::Done => advanced,
+        Swap::Lost => None,
+    })
+}
+
+/// Whether the mark lies where only a sum that wrapped around can have brought it.
+fn has_wrapped(mark: i64) -> bool {
+    mark < -HIGH
+}
+
+/// Sets a mark that wrapped around to the greatest integer there is, for the next try to find.
+/// That several do so, or one does so twice, does no harm.
+fn mend<T>(cell: &mut Cell) -> Result<Option<T>, Fault> {
+    cell.swap(|stored| Ok(has_wrapped(stored.mark).then_some(i64::MAX)))?;
+    Ok(None)
+}
+
+/// Tries until there is an answer, an error that will stay, or no time left.
+fn retry<T>(
+    timeout: Duration,
+    mut attempt: impl FnMut() -> Result<Option<T>, Fault>,
+) -> Result<T, Error> {
+    let mut retry = Retry::within(timeout, "the key-value store");
+    for _ in 0..TRIES {
+        match attempt() {
+            Ok(Some(answer)) => return Ok(answer),
+            // Somebody else was faster: the next attempt comes at once.
+            Ok(None) => {
+                retry.failed_first("others keep changing the sequence");
+                retry.check()?;
+            }
+            Err(Fault::Final(error)) => return Err(error),
+            Err(Fault::Passing(why)) => {
+                retry.failed(why);
+                retry.pause()?;
+            }
+        }
+    }
+    Err(retry.late())
+}
+
+fn bucket(dsn: &Dsn) -> Result<&str, Error> {
+    let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
+    dsn.only_params(&["timeout"])
+        .map_err(|e| Error::Invalid(e.to_string()))?;
+    if dsn.user().is_some() || dsn.password().is_some() {
+        return invalid("a keyvalue DSN has no user and no password; write `keyvalue://<bucket>`");
+    }
+    if !dsn.path().is_empty() {
+        return invalid("a keyvalue DSN has no path; write `keyvalue://<bucket>`");
+    }
+    match dsn.addresses() {
+        [] => Ok("default"),
+        [address] if address.port.is_none() => Ok(&address.host),
+        [_] => invalid("a keyvalue DSN has no port; write `keyvalue://<bucket>`"),
+        _ => invalid("a keyvalue DSN names one bucket; write `keyvalue://<bucket>`"),
+    }
+}
+
+engine_guest::export!(KeyValue);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(dsn: &str) -> Result<String, Error> {
+        bucket(&dsn.parse().expect(dsn)).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_dsn_names_a_bucket() {
+        assert_eq!(parsed("keyvalue://"), Ok("default".to_owned()));
+        assert_eq!(
+            parsed("keyvalue://tickets?timeout=1s"),
+            Ok("tickets".to_owned())
+        );
+        for bad in [
+            "keyvalue://a,b",
+            "keyvalue://a:1",
+            "keyvalue://a/b",
+            "keyvalue://user@a",
+            "keyvalue://:hunter2@a",
+            "keyvalue://a?wait=1",
+        ] {
+            let error = parsed(bad).expect_err(bad);
+            assert!(
+                matches!(&error, Error::Invalid(m) if !m.contains("hunter2")),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrapped_marks_are_recognised_and_hand_set_ones_are_not() {
+        for fine in [i64::MAX, HIGH, 0, -98, -HIGH] {
+            assert!(!has_wrapped(fine), "{fine}");
+        }
+        // The lowest sum that wraps, the highest that a stride of at most `GIANT` wraps to, and
+        // that of hundreds of racing instances.
+        for wrapped in [i64::MIN, i64::MIN + GIANT, i64::MIN + 500 * GIANT] {
+            assert!(has_wrapped(wrapped), "{wrapped}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Reaches the hosts of the DSN: all at once, where there are several, to choose one.
+
+use crate::connection::Connection;
+use crate::refusal::Fault;
+use crate::settings::{PORT, Settings};
+use crate::survey::{Sight, Verdict, Witness, judge};
+use crate::witness;
+use engine_dsn::Address;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// What became of asking one host.
+type Answer = Result<(Connection, Witness), Fault>;
+
+/// Connects to a host, whatever it is.
+pub(crate) fn dial(
+    runtime: &Runtime,
+    limit: Duration,
+    node: &Address,
+    settings: &Settings,
+) -> Result<Connection, Fault> {
+    let (to, ips) = resolve(node)?;
+    let dialled = block_on(runtime, limit, Connection::open(&to, ips, settings));
+    dialled.unwrap_or_else(|| Err(silent(&to)))
+}
+
+/// Connects to all hosts at once and chooses one that may be minted from: the one with the number
+/// `at` or else the next one. Those that do not answer within `limit` are left out of account.
+pub(crate) fn choose(
+    runtime: &Runtime,
+    limit: Duration,
+    at: usize,
+    settings: &Settings,
+) -> Result<(usize, Connection), Fault> {
+    let sign = random();
+    let signs: Vec<_> = (0..settings.nodes.len())
+        .map(|number| format!("artisanal {sign:016x} {number}"))
+        .collect();
+    let found: Vec<_> = settings.nodes.iter().map(resolve).collect();
+    let asking = found.iter().zip(&signs).map(|(found, sign)| async move {
+        let (to, ips) = found.clone()?;
+        let mut connection = Connection::open(&to, ips, settings).await?;
+        let witness = witness::ask(&mut connection, sign, settings)
+            .await
+            .map_err(Fault::while_dialling)?;
+        Ok((connection, witness))
+    });
+    let mut answers: Vec<Answer> = Vec::new();
+    let mut late = false;
+    for (answer, found) in all(runtime, limit, asking).into_iter().zip(&found) {
+        late |= answer.is_none();
+        answers.push(match (answer, found) {
+            (Some(answer), _) => answer,
+            (None, Ok((to, _))) => Err(silent(to)),
+            (None, Err(fault)) => Err(fault.clone()),
+        });
+    }
+    tell_apart(runtime, limit, &mut answers, &signs, settings);
+
+    let mut connections = Vec::new();
+    let mut sights = Vec::new();
+    let mut refused = None;
+    for answer in answers {
+        match answer {
+            Ok((connection, witness)) => {
+                connections.push(Some(connection));
+                sights.push(Sight::Seen(witness));
+            }
+            Err(fault) => {
+                connections.push(None);
+                sights.push(Sight::Silent(fault.to_string()));
+                if matches!(fault, Fault::Final(_)) {
+                    refused.get_or_insert(fault);
+                }
+            }
+        }
+    }
+    match (judge(&sights), refused) {
+        (Verdict::Use(usable), _) => {
+            let number = usable
+                .iter()
+                .find(|number| **number >= at)
+                .or(usable.first());
+            let chosen = number.and_then(|n| Some((*n, connections.get_mut(*n)?.take()?)));
+            chosen.ok_or_else(|| Fault::Elsewhere("no host can be used".into()))
+        }
+        (Verdict::Refuse(why), _) => Err(Fault::Contested(why)),
+        // What a person has to mend tells more than that nobody else could do it.
+        (Verdict::Wait(_), Some(fault)) => Err(fault),
+        // With more time it might have been another answer.
+        (Verdict::Wait(why), None) if late => Err(Fault::Slow(why)),
+        (Verdict::Wait(why), None) => Err(Fault::Elsewhere(why)),
+    }
+}
+
+/// Finds out which of the hosts that take writes are the same server by another name.
+fn tell_apart(
+    runtime: &Runtime,
+    limit: Duration,
+    answers: &mut [Answer],
+    signs: &[String],
+    settings: &Settings,
+) {
+    let signed = |answer: &Answer| {
+        matches!(answer, Ok((connection, witness))
+            if !witness.read_only && !connection.server.galera)
+    };
+    if answers.iter().filter(|answer| signed(answer)).count() < 2 {
+        return;
+    }
+    let looking = answers
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, answer)| signed(answer))
+        .filter_map(|(number, answer)| Some((number, answer.as_mut().ok()?)))
+        .map(|(number, (connection, witness))| async move {
+            let seen = witness::recognise(connection, signs, settings).await;
+            // Who does not answer is a server of its own: at worst, two names of one are refused.
+            witness.same_as = seen.unwrap_or_default();
+            witness.same_as.remove(&number);
+        });
+    all(runtime, limit, looking);
+}
+
+fn silent(to: &Address) -> Fault {
+    Fault::Slow(format!("{to} does not answer, or does not let anybody in"))
+}
+
+/// Runs to the end, or for that long. None when that was not enough.
+///
+/// The component's thread waits meanwhile. What was not finished is dropped outside of the
+/// runtime.
+pub(crate) fn block_on<T>(
+    runtime: &Runtime,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work: Pin<Box<_>> = Box::pin(work);
+    let done = runtime.block_on(async { timeout(limit, work.as_mut()).await });
+    drop(work);
+    done.ok()
+}
+
+/// Runs all at once, for that long at most. None for what was not finished by then.
+fn all<T>(
+    runtime: &Runtime,
+    limit: Duration,
+    work: impl IntoIterator<Item = impl Future<Output = T>>,
+) -> Vec<Option<T>> {
+    let mut work: Vec<_> = work.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = work.iter().map(|_| None).collect();
+    block_on(
+        runtime,
+        limit,
+        std::future::poll_fn(|context| {
+            for (work, done) in work.iter_mut().zip(&mut done) {
+                if done.is_none()
+                    && let Poll::Ready(output) = work.as_mut().poll(context)
+                {
+                    *done = Some(output);
+                }
+            }
+            if done.iter().all(Option::is_some) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }),
+    );
+    done
+}
+
+/// The addresses of a node. The resolution of a name is the host's and has its own time limit.
+fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
+    let to = Address {
+        host: node.host.clone(),
+        port: Some(node.port_or(PORT)),
+    };
+    let ips = match node.ip() {
+        Some(ip) => vec![ip],
+        None => (node.host.as_str(), node.port_or(PORT))
+            .to_socket_addrs()
+            .map_err(|error| {
+                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
+            })?
+            .map(|address| address.ip())
+            .collect(),
+    };
+    Ok((to, ips))
+}
+
+/// Some number. The standard library seeds its hashers from the system.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn addresses_need_no_resolution() {
+        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
+        assert_eq!(to.to_string(), "[::1]:3306");
+        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
+    }
+
+    #[test]
+    fn who_does_not_answer_holds_nobody_up() {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let work = [None, Some(1), None, Some(2)].map(|answer| async move {
+            match answer {
+                Some(number) => number,
+                None => std::future::pending().await,
+            }
+        });
+        let done = all(&runtime, Duration::from_millis(10), work);
+        assert_eq!(done, [None, Some(1), None, Some(2)]);
+    }
+}

@@ -1,0 +1,213 @@
+//! Works off the queue.
+
+use super::queue::Waiter;
+use super::rounds::{Raises, Reads, Rounds};
+use super::{Shared, Upstream, yield_once};
+use crate::{Error, Span};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// After so many turns that brought nobody, nobody is waited for any longer.
+const VAIN: u32 = 2;
+
+/// Serves the requests of one coalescer that are of the same kind, batch after batch, until nobody
+/// waits or other drivers are enough.
+///
+/// When it is dropped before that, or panics because its upstream does, everybody who waits gets
+/// an error, and the next request starts afresh.
+pub struct Driver<S: Upstream>(Work<S>);
+
+enum Work<S: Upstream> {
+    Mint(Mints<S>, Option<Abandoned<S>>),
+    Read(Rounds<S, Reads>),
+    Raise(Rounds<S, Raises>),
+}
+
+/// A call for so many integers that nobody waits for any more.
+pub(super) type Abandoned<S> = (<S as Upstream>::Call<Span>, u32);
+
+impl<S: Upstream> Driver<S> {
+    /// Serves those who wait for integers, on a slot that was taken for it. An abandoned call goes on
+    /// all the same, so it keeps its slot until it ends.
+    pub(super) fn mints(
+        shared: Arc<Shared<S>>,
+        slot: usize,
+        abandoned: Option<Abandoned<S>>,
+    ) -> Self {
+        let work = Mints {
+            shared,
+            slot,
+            batch: VecDeque::new(),
+            done: false,
+        };
+        Self(Work::Mint(work, abandoned))
+    }
+
+    /// Where the integers come from.
+    pub fn upstream(&self) -> &S {
+        match &self.0 {
+            Work::Mint(work, _) => &work.shared.upstream,
+            Work::Read(work) => work.upstream(),
+            Work::Raise(work) => work.upstream(),
+        }
+    }
+
+    /// Serves everybody who waits, and those who come meanwhile.
+    pub async fn run(self) {
+        match self.0 {
+            Work::Mint(work, abandoned) => work.run(abandoned).await,
+            Work::Read(work) => work.run().await,
+            Work::Raise(work) => work.run().await,
+        }
+    }
+}
+
+impl<S: Upstream> From<Rounds<S, Reads>> for Driver<S> {
+    fn from(work: Rounds<S, Reads>) -> Self {
+        Self(Work::Read(work))
+    }
+}
+
+impl<S: Upstream> From<Rounds<S, Raises>> for Driver<S> {
+    fn from(work: Rounds<S, Raises>) -> Self {
+        Self(Work::Raise(work))
+    }
+}
+
+/// Serves those who wait for integers.
+struct Mints<S: Upstream> {
+    shared: Arc<Shared<S>>,
+    /// The slot of its calls.
+    slot: usize,
+    batch: VecDeque<Waiter>,
+    done: bool,
+}
+
+impl<S: Upstream> Mints<S> {
+    async fn run(mut self, abandoned: Option<Abandoned<S>>) {
+        if let Some((call, count)) = abandoned {
+            let given = call.await;
+            // Its integers are lost. What comes later is still compared with them.
+            let _ = self.shared.check(self.slot, count, given);
+            self.shared.lock().calls.end(self.slot);
+        }
+        loop {
+            self.linger().await;
+            let sum = self.shared.lock().gather(self.slot, &mut self.batch);
+            if self.batch.is_empty() {
+                self.done = true;
+                return;
+            }
+            self.serve(sum).await;
+        }
+    }
+
+    /// Lets those join who are ready to ask: whom the last batch woke, and who is new. Some hosts
+    /// let in a single request at a time, so there is another turn as long as each makes the
+    /// queue longer by a good part: that ends soon, however many come. Where calls take so long that it
+    /// pays, one more request is enough for another turn, within the upstream's patience.
+    async fn linger(&self) {
+        if let Some(pause) = self.shared.upstream.pause() {
+            drop(pause.await);
+        }
+        let patience = self.shared.upstream.patience();
+        let end = (!patience.is_zero()).then(|| Instant::now() + patience);
+        let mut before = self.shared.lock().waiting();
+        let mut vain = 0;
+        loop {
+            yield_once().await;
+            let after = self.shared.lock().waiting();
+            if after <= before + before / 4 {
+                vain = if after > before { 0 } else { vain + 1 };
+                if vain >= VAIN || end.is_none_or(|end| Instant::now() >= end) {
+                    return;
+                }
+            }
+            before = after;
+        }
+    }
+
+    async fn serve(&mut self, sum: u32) {
+        let result = self.shared.mint(self.slot, sum).await;
+        if matches!(result, Err(Error::Exhausted(_))) && self.batch.len() > 1 {
+            // A smaller span may still fit.
+            self.one_by_one().await;
+            self.shared.lock().calls.end(self.slot);
+            return;
+        }
+        // First: whoever is answered is not pending any longer.
+        self.shared.lock().calls.end(self.slot);
+        match result {
+            Ok(span) => self.hand_out(span),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn hand_out(&mut self, span: Span) {
+        let mut left = Some(span);
+        for waiter in self.batch.drain(..) {
+            // `mint` saw to it that there are as many integers as were asked for.
+            let answer = match left.map(|span| span.split(waiter.asked)) {
+                Some((front, rest)) => {
+                    left = rest;
+                    Ok(front)
+                }
+                None => Err(stopped()),
+            };
+            // Nobody there any longer: these integers are wasted.
+            let _ = waiter.reply.send(answer);
+        }
+    }
+
+    /// What does not fit together may fit one after another. Once a count was refused, so is
+    /// every greater one: sequences do not go back.
+    async fn one_by_one(&mut self) {
+        let mut refused: Option<(u32, Error)> = None;
+        while let Some(count) = self.batch.front().map(|waiter| waiter.asked) {
+            let answer = match &refused {
+                Some((least, error)) if count >= *least => Err(error.clone()),
+                _ => self.again(count).await,
+            };
+            if let Err(error @ Error::Exhausted(_)) = &answer {
+                refused = Some((count, error.clone()));
+            }
+            if let Some(waiter) = self.batch.pop_front() {
+                let _ = waiter.reply.send(answer);
+            }
+        }
+    }
+
+    /// A further call for what is left of the batch.
+    async fn again(&self, count: u32) -> Result<Span, Error> {
+        self.shared.lock().calls.begin(self.slot, self.batch.len());
+        self.shared.mint(self.slot, count).await
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        for waiter in self.batch.drain(..) {
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+    }
+}
+
+impl<S: Upstream> Drop for Mints<S> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let queued = self.shared.lock().give_up(self.slot);
+        self.refuse(&stopped());
+        for waiter in queued {
+            let _ = waiter.reply.send(Err(stopped()));
+        }
+    }
+}
+
+pub(super) fn stopped() -> Error {
+    Error::Unavailable(
+        "the server stopped before it had an answer; integers may have been skipped, none was \
+         handed out twice"
+            .into(),
+    )
+}

@@ -1,0 +1,18 @@
+//! What engines, the HTTP endpoint and the host share, as plain Rust: no WIT, no HTTP, no I/O.
+//!
+//! An engine advances a *mark*; a [`Lattice`] tells which integers an advance has taken, and a [`Span`]
+//! holds them. A [`Coalescer`] lets many requests share one call of an engine.
+
+mod coalescer;
+mod error;
+mod lattice;
+pub mod limits;
+mod sequence;
+mod span;
+
+pub use coalescer::{Coalescer, Driver, Upstream, yield_once};
+pub use error::Error;
+pub use lattice::Lattice;
+pub use limits::MAX_COUNT;
+pub use sequence::Sequence;
+pub use span::Span;

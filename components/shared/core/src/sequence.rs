@@ -1,0 +1,42 @@
+//! What the routes need of a sequence.
+
+use crate::{Error, Lattice, Span};
+use std::rc::Rc;
+
+/// A sequence that many requests share. Whatever implements this coalesces by itself, mostly
+/// with a [`crate::Coalescer`].
+///
+/// The futures may be dropped half-way; the sequence must stay usable after that.
+pub trait Sequence {
+    /// Mints `count` integers, 1 to [`crate::MAX_COUNT`].
+    fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>>;
+
+    /// The greatest integer taken so far; None before the first one.
+    fn last(&self) -> impl Future<Output = Result<Option<i64>, Error>>;
+
+    /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
+    ///
+    /// Fails with [`Error::TooSmall`] when it is past that value already.
+    fn set_last(&self, value: i64) -> impl Future<Output = Result<(), Error>>;
+
+    /// Which integers it mints.
+    fn lattice(&self) -> impl Future<Output = Result<Lattice, Error>>;
+}
+
+impl<S: Sequence> Sequence for Rc<S> {
+    fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>> {
+        (**self).next(count)
+    }
+
+    fn last(&self) -> impl Future<Output = Result<Option<i64>, Error>> {
+        (**self).last()
+    }
+
+    fn set_last(&self, value: i64) -> impl Future<Output = Result<(), Error>> {
+        (**self).set_last(value)
+    }
+
+    fn lattice(&self) -> impl Future<Output = Result<Lattice, Error>> {
+        (**self).lattice()
+    }
+}

@@ -1,0 +1,70 @@
+//! What every engine component shares, so that an engine is its protocol and nothing else.
+//!
+//! An engine author implements [`Engine`]: `open`, `advance`, `mark` and `raise`. This crate adds
+//! the bindings, the checks of the configuration, the arithmetic of spans, the rule that one
+//! sequence answers one call at a time, and the component's exports:
+//!
+//! ```
+//! use engine_guest::{Dsn, Engine, Error, Key};
+//!
+//! /// Keeps the mark in a field. Real engines keep it in a backend.
+//! struct Counter(Option<i64>);
+//!
+//! impl Engine for Counter {
+//!     const OFFSET: i64 = 0;
+//!     const DSN: Option<&'static str> = Some("counter://");
+//!     const SCHEMES: &'static [&'static str] = &["counter"];
+//!
+//!     async fn open(_dsn: Dsn, _key: Key) -> Result<Self, Error> {
+//!         Ok(Self(None))
+//!     }
+//!     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+//!         let mark = self.0.unwrap_or(0).checked_add(by).ok_or_else(engine_guest::exhausted)?;
+//!         self.0 = Some(mark);
+//!         Ok(mark)
+//!     }
+//!     async fn mark(&mut self) -> Result<Option<i64>, Error> {
+//!         Ok(self.0)
+//!     }
+//!     async fn raise(&mut self, to: i64) -> Result<(), Error> {
+//!         match self.0 {
+//!             Some(mark) if mark > to => Err(Error::TooSmall(mark)),
+//!             _ => Ok(self.0 = Some(to)),
+//!         }
+//!     }
+//! }
+//!
+//! engine_guest::export!(Counter);
+//! # fn main() {}
+//! ```
+
+pub mod bindings;
+mod config;
+mod convert;
+pub mod deadline;
+mod engine;
+pub mod retry;
+mod sequence;
+mod shared;
+
+pub use artisanal_core::limits::{MAX_COUNT, MAX_KEY_BYTES};
+pub use engine::{Engine, Key, exhausted};
+pub use engine_dsn::Dsn;
+pub use sequence::Sequence;
+pub use shared::Shared;
+
+pub use bindings::artisanal::integers::types::{Config, Error, Span};
+
+/// Exports an [`Engine`] as the component's `artisanal:integers/engine`.
+#[macro_export]
+macro_rules! export {
+    ($engine:ty) => {
+        const _: () = {
+            struct Component;
+            impl $crate::bindings::exports::artisanal::integers::engine::Guest for Component {
+                type Sequence = $crate::Sequence<$engine>;
+            }
+    $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}

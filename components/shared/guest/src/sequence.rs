@@ -1,0 +1,177 @@
+//! The component's resource: an engine behind checks, arithmetic and a queue of one.
+
+use crate::bindings::artisanal::integers::types as wit;
+use crate::bindings::exports::artisanal::integers::engine::{self as exports, GuestSequence};
+use crate::{Engine, Error, config, exhausted};
+use artisanal_core::limits::{check_count, check_last};
+use artisanal_core::{Lattice, Span};
+use futures::lock::Mutex;
+
+/// A sequence as the component exports it.
+pub struct Sequence<E> {
+    lattice: Lattice,
+    /// Calls take turns, in the order they came: an engine has one connection.
+    engine: Mutex<E>,
+}
+
+impl<E: Engine> Sequence<E> {
+    /// Opens a sequence; see the WIT's `sequence.open`.
+    ///
+    /// # Errors
+    /// As in the WIT.
+    pub async fn open(config: wit::Config) -> Result<Self, Error> {
+        let (dsn, key, lattice) = config::check::<E>(config)?;
+        let engine = Mutex::new(E::open(dsn, key).await?);
+        Ok(Self { lattice, engine })
+    }
+
+    async fn mint(&self, count: u32) -> Result<Span, Error> {
+        let count = check_count(count)?;
+        let stride = self.lattice.stride(count).ok_or_else(exhausted)?;
+        let mut engine = self.engine.lock().await;
+        let mark = engine.advance(stride).await?;
+        if let Some(span) = self.lattice.span(mark, count) {
+            return Ok(span);
+        }
+        // Somebody stored a mark at or below zero by hand. Lift it over zero and mint from there;
+        // a concurrent caller may have lifted it further, which is as good.
+        match engine.raise(0).await {
+            Ok(()) | Err(Error::TooSmall(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let mark = engine.advance(stride).await?;
+        self.lattice.span(mark, count).ok_or_else(|| {
+            Error::Other(format!(
+                "the backend moved the mark by {stride} to {mark}, which leaves no positive integers; \
+                 is something else lowering this sequence?"
+            ))
+        })
+    }
+}
+
+impl<E: Engine> GuestSequence for Sequence<E> {
+    async fn open(config: wit::Config) -> Result<exports::Sequence, Error> {
+        Ok(exports::Sequence::new(Sequence::<E>::open(config).await?))
+    }
+
+    fn lattice(&self) -> wit::Lattice {
+        self.lattice.into()
+    }
+
+    async fn next(&self, count: u32) -> Result<wit::Span, Error> {
+        Ok(self.mint(count).await?.into())
+    }
+
+    async fn last(&self) -> Result<Option<i64>, Error> {
+        // A mark at or below zero was set by hand: nothing was ever handed out from it.
+        Ok(self
+            .engine
+            .lock()
+            .await
+            .mark()
+            .await?
+            .filter(|mark| *mark > 0))
+    }
+
+    async fn set_last(&self, value: i64) -> Result<(), Error> {
+        check_last(value)?;
+        let mut engine = self.engine.lock().await;
+        // An engine whose reply was lost raises once more, and then may find its own raise, and what
+        // others minted on top of it. So what is refused is decided by a mark that was read before
+        // anything was sent. A mark that passes `value` later is greater than all that was asked for:
+        // every integer from now on is above `value`, whoever saw to that.
+        let known = match engine.mark().await {
+            Ok(Some(mark)) if mark > value => return Err(Error::TooSmall(mark)),
+            Ok(_) => true,
+            // Something is wrong with what the backend keeps. A raise may be what mends it, and the
+            // engine decides that.
+            Err(Error::Other(_)) => false,
+            Err(error) => return Err(error),
+        };
+        match engine.raise(value).await {
+            Err(Error::TooSmall(_)) if known => Ok(()),
+            raised => raised,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dsn, Key};
+    use futures::FutureExt;
+
+    /// An engine whose first raise loses its reply; meanwhile others mint.
+    struct Forgetful {
+        mark: Option<i64>,
+        minted_meanwhile: i64,
+        raises: usize,
+    }
+
+    impl Engine for Forgetful {
+        const OFFSET: i64 = 0;
+        const DSN: Option<&'static str> = None;
+        const SCHEMES: &'static [&'static str] = &[];
+
+        async fn open(_dsn: Dsn, _key: Key) -> Result<Self, Error> {
+            unreachable!("made by hand")
+        }
+
+        async fn advance(&mut self, _by: i64) -> Result<i64, Error> {
+            unreachable!("never minted from")
+        }
+
+        async fn mark(&mut self) -> Result<Option<i64>, Error> {
+            Ok(self.mark)
+        }
+
+        async fn raise(&mut self, to: i64) -> Result<(), Error> {
+            for _ in 0..2 {
+                self.raises += 1;
+                match self.mark {
+                    Some(mark) if mark > to => return Err(Error::TooSmall(mark)),
+                    _ => self.mark = Some(to + self.minted_meanwhile),
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn set_last(
+        mark: Option<i64>,
+        minted_meanwhile: i64,
+        value: i64,
+    ) -> (Result<(), Error>, usize) {
+        let sequence = Sequence {
+            lattice: Lattice::new(2, 0).expect("a lattice"),
+            engine: Mutex::new(Forgetful {
+                mark,
+                minted_meanwhile,
+                raises: 0,
+            }),
+        };
+        let set = GuestSequence::set_last(&sequence, value)
+            .now_or_never()
+            .expect("it waits for nothing");
+        (set, sequence.engine.into_inner().raises)
+    }
+
+    #[test]
+    fn a_raise_whose_reply_was_lost_is_not_refused_for_its_own_effect() {
+        for mark in [None, Some(-5), Some(0), Some(9), Some(10)] {
+            for minted in [0, 2, 100] {
+                assert_eq!(set_last(mark, minted, 10), (Ok(()), 2));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_was_past_the_value_is_told_and_left_alone() {
+        assert_eq!(set_last(Some(11), 2, 10), (Err(Error::TooSmall(11)), 0));
+        let (set, raises) = set_last(Some(11), 2, -1);
+        assert!(
+            matches!(set, Err(Error::Invalid(_))) && raises == 0,
+            "{set:?}"
+        );
+    }
+}

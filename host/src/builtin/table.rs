@@ -1,0 +1,137 @@
+//! The one table of engines.
+//!
+//! An engine is added here, as a folder in `components/engines`, as a backend in `testbed`, and as a native
+//! client in `bench`. The build script builds every folder that it finds.
+
+use super::{About, Builtin};
+
+/// What is known of one engine.
+pub(super) struct Entry {
+    pub(super) engine: Builtin,
+    pub(super) about: About,
+    pub(super) wasm: &'static [u8],
+    /// The port where its DSN names none; None for engines that open no address.
+    pub(super) port: Option<u16>,
+    /// Host and port when its DSN names none.
+    pub(super) default_address: Option<(&'static str, u16)>,
+    /// Whether its nodes send clients on to each other.
+    pub(super) redirects: bool,
+    /// How many calls of one sequence pay to be in flight at a time.
+    ///
+    /// A backend that waits for its disk, or for other nodes, can take the next call meanwhile.
+    /// Redis is done before a second call arrives. The memory of another instance is another
+    /// sequence, and the embedded store makes one commit at a time.
+    pub(super) calls: usize,
+}
+
+macro_rules! wasm {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/engine_", $name, ".wasm"))
+    };
+}
+
+/// In the order of [`Builtin`].
+pub(super) const TABLE: &[Entry] = &[
+    Entry {
+        engine: Builtin::Memory,
+        about: About {
+            name: "memory",
+            dsn: &["memory://"],
+            default_dsn: Some("memory://"),
+            parameters: &[],
+            offset: 0,
+            survives: "nothing: the integers begin anew with the process",
+        },
+        wasm: wasm!("memory"),
+        port: None,
+        default_address: None,
+        redirects: false,
+        calls: 1,
+    },
+    Entry {
+        engine: Builtin::Keyvalue,
+        about: About {
+            name: "keyvalue",
+            dsn: &["keyvalue://BUCKET"],
+            default_dsn: Some("keyvalue://default"),
+            parameters: &["timeout=2s"],
+            offset: 0,
+            survives: "crashes and power cuts: every commit waits for the disk",
+        },
+        wasm: wasm!("keyvalue"),
+        port: None,
+        default_address: None,
+        redirects: false,
+        calls: 1,
+    },
+    Entry {
+        engine: Builtin::Redis,
+        about: About {
+            name: "redis",
+            dsn: &[
+                "redis://[[USER]:PASSWORD@]HOST[:6379][,HOST2…][/DB]",
+                "redis+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB]",
+            ],
+            default_dsn: None,
+            parameters: &["timeout=2s", "wait=REPLICAS"],
+            offset: 0,
+            survives: "what Redis is set to survive: with appendonly yes and appendfsync always, crashes",
+        },
+        wasm: wasm!("redis"),
+        port: Some(6379),
+        default_address: None,
+        redirects: false,
+        calls: 1,
+    },
+    Entry {
+        engine: Builtin::Mysql,
+        about: About {
+            name: "mysql",
+            dsn: &[
+                "mysql://USER:PASSWORD@HOST[:3306][,HOST2…]/DATABASE",
+                "USER:PASSWORD@[tcp(HOST[:3306])]/DATABASE",
+            ],
+            default_dsn: None,
+            parameters: &["timeout=2s"],
+            offset: 1,
+            survives: "crashes, with InnoDB and innodb_flush_log_at_trx_commit=1 (the server's default)",
+        },
+        wasm: wasm!("mysql"),
+        port: Some(3306),
+        default_address: Some(("127.0.0.1", 3306)),
+        redirects: false,
+        calls: 4,
+    },
+    Entry {
+        engine: Builtin::Rqlite,
+        about: About {
+            name: "rqlite",
+            dsn: &["http[s]://[USER:PASSWORD@]HOST[:4001][,HOST2…]"],
+            default_dsn: Some("http://localhost:4001"),
+            parameters: &["timeout=2s"],
+            offset: 1,
+            survives: "the loss of a minority of the nodes",
+        },
+        wasm: wasm!("rqlite"),
+        port: Some(4001),
+        default_address: None,
+        redirects: true,
+        calls: 4,
+    },
+    Entry {
+        engine: Builtin::Summitdb,
+        about: About {
+            name: "summitdb",
+            dsn: &["redis://HOST[:7481][,HOST2…]"],
+            default_dsn: None,
+            parameters: &["timeout=45s"],
+            offset: 0,
+            survives: "the loss of a minority of the nodes, with -durability high (the default)",
+        },
+        wasm: wasm!("summitdb"),
+        port: Some(7481),
+        default_address: None,
+        redirects: true,
+        calls: 4,
+    },
+];

@@ -1,0 +1,45 @@
+//! What the workers of one endpoint share.
+
+use super::EndpointOptions;
+use super::queue::Queue;
+use crate::Host;
+use crate::serve::Shutdown;
+use crate::state::{GuestLimits, State};
+use crate::wasi::rights::Rights;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use wasmtime::Store;
+use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
+
+/// What the workers of one endpoint share.
+pub(super) struct Shared {
+    pub(super) host: Host,
+    pub(super) pre: ProxyPre<State>,
+    pub(super) rights: Rights,
+    pub(super) options: EndpointOptions,
+    pub(super) queue: Queue,
+    pub(super) closed: Shutdown,
+    /// For instances: twice as many as take requests, since others end beside those.
+    pub(super) places: Arc<Semaphore>,
+    /// For requests in flight.
+    pub(super) in_flight: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(super) fn limits(&self) -> GuestLimits {
+        self.host.limits()
+    }
+
+    /// A fresh instance in a store of its own.
+    pub(super) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Proxy)> {
+        let mut store = self.host.state(&self.rights);
+        let meter = store.data().meter();
+        let proxy = meter.run(self.pre.instantiate_async(&mut store)).await?;
+        Ok((store, proxy))
+    }
+}
+
+/// Why there is no answer when no instance could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the component does not start")]
+pub(super) struct Unstarted;

@@ -1,0 +1,119 @@
+//! One connection of HTTP/1.1, whatever answers its requests.
+
+use super::idle_timeout::{Activity, IdleTimeout};
+use super::write_timeout::WriteTimeout;
+use super::{Limits, Shutdown};
+use ::http::{Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use intd::RequestId;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+use tokio::net::TcpStream;
+
+/// One line for one request. Its query and headers may hold what is nobody's business. An error is
+/// named as its answer is; what was answered well, as the client named it.
+pub(crate) fn log<B>(
+    method: &Method,
+    uri: &Uri,
+    sent: Option<&RequestId>,
+    response: &Response<B>,
+    begun: Instant,
+) {
+    let answered = RequestId::sent(response.headers());
+    tracing::info!(
+        target: "int_host::requests",
+        %method,
+        path = uri.path(),
+        status = response.status().as_u16(),
+        micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        request_id = answered.as_ref().or(sent).map(RequestId::as_str),
+    );
+}
+
+/// The same for a request whose head is not understood. It is answered below us.
+fn log_bad_head(error: &hyper::Error) {
+    let status = if error.is_parse_too_large() {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    tracing::info!(
+        target: "int_host::requests",
+        status = status.as_u16(),
+        "{error}"
+    );
+}
+
+/// How connections are treated.
+pub(crate) fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Otherwise hyper copies bodies behind heads, to a buffer that a connection keeps for as long as
+    // it lasts and that is as large as the largest of them. `WriteTimeout` joins short ones.
+    builder.max_buf_size(64 << 10).writev(true);
+    // A client that ends its side after its request gets its answer.
+    builder.half_close(true);
+    builder
+}
+
+/// Serves one connection until it ends, until its client owes a request for too long, or until its
+/// request in flight is answered when the server is shutting down.
+pub(crate) fn connection<S, B>(
+    builder: &http1::Builder,
+    stream: TcpStream,
+    service: S,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) -> impl Future<Output = ()> + Send + use<S, B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let activity = Arc::new(Activity::default());
+    let stream = WriteTimeout::new(stream, limits.writing, Arc::clone(&activity));
+    let mut idle = IdleTimeout::new(Arc::clone(&activity), limits.reading);
+    let service = service_fn(move |request| activity.request(service.call(request)));
+    let connection = builder.serve_connection(stream, service);
+    let requested = shutdown.requested();
+    let shutdown = shutdown.clone();
+    let log_requests = limits.log_requests;
+    async move {
+        let mut connection = pin!(connection);
+        let mut requested = pin!(requested);
+        // To be woken by the shutdown it is enough to have asked for it once; after that the
+        // flag tells, which is cheaper to look at for each request.
+        let mut asked = false;
+        let mut ending = false;
+        let ended = std::future::poll_fn(|context| {
+            if !ending && (!asked || shutdown.begun()) {
+                asked = true;
+                if requested.as_mut().poll(context).is_ready() {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            match connection.as_mut().poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => idle.poll(context).map(|()| None),
+            }
+        })
+        .await;
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                if log_requests && error.is_parse() {
+                    log_bad_head(&error);
+                }
+                tracing::debug!(%error, "a connection broke off");
+            }
+            None => tracing::debug!("a connection was idle for too long"),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The HTTP client behind `wasi:http/client`: pooled, and only to granted addresses.
+
+use crate::wasi::network::Grant;
+use engine_dsn::Address;
+use http::Uri;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::time::Duration;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// How long a request may take to begin its answer when the component sets no limit.
+const FIRST_BYTE: Duration = Duration::from_secs(60);
+
+/// How long a TCP connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Connections kept for all components of one host.
+#[derive(Clone)]
+pub(crate) struct Client(HyperClient<hyper_rustls::HttpsConnector<HttpConnector>, WasiBody>);
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        let tls = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Self(HyperClient::builder(TokioExecutor::new()).build(tls))
+    }
+}
+
+/// What one component may do with the client.
+pub(crate) struct Hooks {
+    pub(crate) client: Client,
+    pub(crate) grant: Grant,
+}
+
+type Sent = Result<
+    (
+        http::Response<WasiBody>,
+        Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ),
+    wasmtime_wasi_http::Error,
+>;
+
+/// How many bytes of a component's body, of an answer mostly, the host takes at a time. Those that
+/// clients read slowly are kept, so this is a part of what each connection costs.
+const CHUNK: usize = intd::PIECE_BYTES;
+
+impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let grant = self.grant.clone();
+        let client = self.client.0.clone();
+        Box::new(async move {
+            let uri = request.uri();
+            let default = if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
+            let port = uri.port_u16().unwrap_or(default);
+            let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+            let allowed = grant
+                .host(host, port)
+                .await
+                .ok_or(Error::HttpRequestDenied)?;
+            if !allowed.eq(host.trim_start_matches('[').trim_end_matches(']')) {
+                let uri = at(uri, allowed, port).ok_or(Error::HttpRequestUriInvalid)?;
+                *request.uri_mut() = uri;
+            }
+            let limit = options
+                .and_then(|o| o.first_byte_timeout)
+                .unwrap_or(FIRST_BYTE);
+            let response = tokio::time::timeout(limit, client.request(request))
+                .await
+                .map_err(|_| Error::ConnectionReadTimeout)?
+                .map_err(|error| match (error.is_connect(), is_tls(&error)) {
+                    (_, true) => Error::TlsCertificateError,
+                    (true, false) => Error::ConnectionRefused,
+                    (false, false) => Error::ConnectionTerminated,
+                })?;
+            let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
+            Ok((
+                response,
+                Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>,
+            ))
+        })
+    }
+}
+
+/// The same URL at another spelling of its host.
+fn at(uri: &Uri, host: String, port: u16) -> Option<Uri> {
+    let address = Address {
+        host,
+        port: Some(port),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(address.to_string().parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whether it was the peer's certificate or its TLS, and not its absence, that failed.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref());
+        if wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_spelling_of_the_host_leaves_the_rest() {
+        let uri: Uri = "http://LocalHost:4001/db?x=1".parse().unwrap();
+        let other = at(&uri, "localhost".into(), 4001).unwrap();
+        assert_eq!(other.to_string(), "http://localhost:4001/db?x=1");
+        let other = at(&uri, "::1".into(), 80).unwrap();
+        assert_eq!(other.to_string(), "http://[::1]:80/db?x=1");
+    }
+}

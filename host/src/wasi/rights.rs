@@ -1,0 +1,131 @@
+//! What a component may reach, from the DSN it is given.
+
+use crate::wasi::config::ConfigStore;
+use crate::wasi::network::Grant;
+use crate::wasi::store::Store;
+use crate::{Builtin, Error, Host, Shape, Source};
+use engine_dsn::Dsn;
+
+/// What a component is given besides its own memory.
+#[derive(Clone, Default)]
+pub(crate) struct Rights {
+    pub(crate) grant: Grant,
+    pub(crate) store: Option<Store>,
+    pub(crate) settings: ConfigStore,
+}
+
+impl Host {
+    /// The rights of a component of this shape: the addresses that its DSN names and those that are
+    /// allowed besides, the embedded store if it imports one, and its settings.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong DSN, [`Error::Misconfigured`] when the store cannot be opened.
+    pub(crate) fn rights(
+        &self,
+        source: &Source,
+        shape: &Shape,
+        dsn: &str,
+        settings: ConfigStore,
+    ) -> Result<Rights, Error> {
+        Ok(Rights {
+            grant: grant(source, dsn)?.and(&self.options().allow),
+            store: if shape.imports("wasi:keyvalue/") {
+                Some(self.store()?)
+            } else {
+                None
+            },
+            settings,
+        })
+    }
+}
+
+/// The addresses that a DSN names, as seen by the engine that will read it.
+fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
+    let builtin = match source {
+        Source::Builtin(engine) => Some(*engine),
+        Source::File(_) => None,
+    };
+    let parsed = match dsn {
+        "" => None,
+        text => Some(
+            text.parse::<Dsn>()
+                .map_err(|e| Error::Invalid(e.to_string()))?,
+        ),
+    };
+    let mut addresses = parsed
+        .as_ref()
+        .map(|dsn| dsn.addresses().to_vec())
+        .unwrap_or_default();
+    let Some(engine) = builtin else {
+        let scheme = parsed.as_ref().map_or("", Dsn::scheme);
+        let ports = ports_of(scheme);
+        if addresses.is_empty() && scheme == "mysql" {
+            addresses.extend(Builtin::Mysql.default_address());
+        }
+        // What names no port and has none by default is no address, but the name of a bucket.
+        addresses.retain(|address| address.port.is_some() || !ports.is_empty());
+        return Ok(Grant::new(&addresses, ports, scheme == SENTINEL));
+    };
+    let Some(port) = engine.port() else {
+        return Ok(Grant::default());
+    };
+    if addresses.is_empty() {
+        addresses.extend(engine.default_address());
+    }
+    // Sentinels name servers, which most often run beside them.
+    let names_others = parsed.is_some_and(|dsn| dsn.scheme() == SENTINEL);
+    Ok(Grant::new(
+        &addresses,
+        &[port],
+        engine.redirects() || names_others,
+    ))
+}
+
+/// The scheme of DSNs whose hosts name the servers that are to be used.
+const SENTINEL: &str = "redis+sentinel";
+
+/// The ports that a scheme stands for where the engine behind it is not known: it may be in a
+/// composed component, and one of ours.
+fn ports_of(scheme: &str) -> &'static [u16] {
+    match scheme {
+        "redis" | "rediss" => &[6379, 7481],
+        SENTINEL => &[26379],
+        "mysql" | "mariadb" => &[3306],
+        "http" => &[80, 4001],
+        "https" => &[443, 4001],
+        "postgres" | "postgresql" => &[5432],
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where the engine is in a composed component.
+    #[tokio::test]
+    async fn hosts_of_sentinels_are_allowed_at_any_port() {
+        let dsn = "redis+sentinel://127.0.0.1,127.0.0.3:5000/name";
+        for source in [
+            Source::Builtin(Builtin::Redis),
+            Source::File("x.wasm".into()),
+        ] {
+            let grant = grant(&source, dsn).expect("a DSN");
+            for (address, allowed) in [
+                ("127.0.0.1:26379", true),
+                ("127.0.0.1:6379", true),
+                ("127.0.0.3:6400", true),
+                ("127.0.0.2:26379", false),
+            ] {
+                let address = address.parse().expect("an address");
+                assert_eq!(grant.allows(address).await, allowed, "{source} {address}");
+            }
+        }
+        let plain = grant(&Source::Builtin(Builtin::Redis), "redis://127.0.0.1").expect("a DSN");
+        assert!(
+            !plain
+                .allows("127.0.0.1:26379".parse().expect("an address"))
+                .await
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! The embedded store: one file of a `redb` database, one table per bucket.
+//!
+//! Every change is on disk before it is answered. Changes that wait while one commit is under way
+//! share the next commit. One process at a time may have the file open.
+//!
+//! After an I/O error (a full disk, for example) `redb` refuses every later transaction. The store
+//! then opens its file anew at the next use: see [`file`](self::file).
+
+mod error;
+mod file;
+mod writer;
+
+pub use error::StoreError;
+pub(crate) use file::RESERVED as RESERVED_NAMES;
+use file::StoreFile;
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::RwLock;
+use writer::Writer;
+
+/// The name of the database file in the data directory.
+pub const FILE: &str = "integers.redb";
+
+/// An open store. Clones share it; the last one closes it.
+#[derive(Clone)]
+pub struct Store {
+    file: Arc<StoreFile>,
+    writer: Arc<Writer>,
+    gate: Arc<RwLock<()>>,
+}
+
+/// The table of a bucket, inside a transaction.
+type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
+
+impl Store {
+    /// Opens the store in `directory`, creating both when they are missing.
+    ///
+    /// # Errors
+    /// When another process has it open, or the directory or the file cannot be used.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let file = Arc::new(StoreFile::open(directory)?);
+        Ok(Self {
+            writer: Arc::new(Writer::start(Arc::clone(&file))?),
+            file,
+            gate: Arc::default(),
+        })
+    }
+
+    /// What every change holds while it is made, unless it holds the gate alone.
+    ///
+    /// Changes are right without it. It lets one caller keep all others from writing for a moment:
+    /// a compare-and-swap reads before it writes, and would fail for ever while others write all
+    /// the time.
+    pub(crate) fn gate(&self) -> Arc<RwLock<()>> {
+        Arc::clone(&self.gate)
+    }
+
+    /// The value of a key; None when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key.to_owned();
+        self.read(bucket, move |table| {
+            Ok(table.get(&*key)?.map(|value| value.value().to_vec()))
+        })
+        .await
+        .map(Option::flatten)
+    }
+
+    /// All keys, in order.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn keys(&self, bucket: &str) -> Result<Vec<String>, StoreError> {
+        self.read(bucket, |table| {
+            let keys = table.iter()?;
+            keys.map(|entry| Ok(entry?.0.value().to_owned())).collect()
+        })
+        .await
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Reads a bucket on a thread that may block; None when nothing was ever stored in it.
+    async fn read<T: Send + 'static>(
+        &self,
+        bucket: &str,
+        work: impl FnOnce(&ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, redb::Error>
+        + Send
+        + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        let (file, bucket) = (Arc::clone(&self.file), bucket.to_owned());
+        let read = move || {
+            file.with(
+                |database| match database.begin_read()?.open_table(table(&bucket)) {
+                    Ok(table) => Ok(Some(work(&table)?)),
+                    Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                    Err(error) => Err(error.into()),
+                },
+            )
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Makes one change, together with others that wait, and returns once it is on disk.
+    ///
+    /// # Errors
+    /// What `change` returns; or that nothing is known to have been stored.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        bucket: &str,
+        change: impl FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.change(bucket.to_owned(), change).await
+    }
+
+    /// Stores values, or removes keys whose value is None: all of them or none.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn set(
+        &self,
+        bucket: &str,
+        values: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        self.change(bucket, move |table| {
+            for (key, value) in values {
+                match value {
+                    Some(value) => drop(table.insert(&*key, &*value)?),
+                    None => drop(table.remove(&*key)?),
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores `value` if the key still has the value `expected`, and says whether it had.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn swap(
+        &self,
+        bucket: &str,
+        key: &str,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let key = key.to_owned();
+        self.change(bucket, move |table| {
+            let holds = table.get(&*key)?.map(|found| found.value().to_vec()) == expected;
+            if holds {
+                table.insert(&*key, &*value)?;
+            }
+            Ok(holds)
+        })
+        .await
+    }
+
+    /// Adds to the integer under a key, a missing one counting as 0, and returns the sum.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAnInteger`] and [`StoreError::Overflow`], with nothing changed; or when the
+    /// file cannot be written.
+    pub async fn increment(&self, bucket: &str, key: &str, delta: i64) -> Result<i64, StoreError> {
+        let key = key.to_owned();
+        self.change(bucket, move |table| {
+            let found = match table.get(&*key)? {
+                None => 0,
+                Some(value) => {
+                    decode(value.value()).ok_or_else(|| StoreError::NotAnInteger(key.clone()))?
+                }
+            };
+            let sum = found
+                .checked_add(delta)
+                .ok_or_else(|| StoreError::Overflow(key.clone()))?;
+            table.insert(&*key, encode(sum).as_slice())?;
+            Ok(sum)
+        })
+        .await
+    }
+}
+
+fn table(bucket: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {
+    TableDefinition::new(bucket)
+}
+
+/// Integers are stored as Spin's default store stores them, eight bytes with the lowest first, so
+/// that an engine can read both.
+fn encode(value: i64) -> [u8; 8] {
+    value.to_le_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Option<i64> {
+    bytes.try_into().ok().map(i64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests;

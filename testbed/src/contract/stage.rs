@@ -1,0 +1,203 @@
+//! What a promise is tested with.
+
+use crate::backend::{self, Backend, Reach};
+use crate::history::{History, Record, Span};
+use crate::{clock, runtime};
+use int_host::{About, Builtin, Config, Error, Host, Sequence, Source};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one promise may take: much longer than it does. A call that never returns must fail
+/// its test, not hang it.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// One engine with its backend. Promises use keys that begin with their own name.
+pub struct Stage {
+    /// The engine.
+    pub source: Source,
+    /// What is documented of it.
+    pub about: About,
+    /// Its server.
+    pub backend: Arc<dyn Backend>,
+    /// A host for whoever shares one.
+    pub host: Host,
+}
+
+impl Stage {
+    /// A stage for an engine that the host carries.
+    pub fn new(engine: Builtin, backend: Arc<dyn Backend>) -> Self {
+        Self::with(engine.into(), engine.about(), backend)
+    }
+
+    /// A stage for any engine.
+    pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Self {
+        let host = backend::host(backend.data());
+        Self {
+            source,
+            about,
+            backend,
+            host,
+        }
+    }
+
+    /// Runs a promise.
+    ///
+    /// # Panics
+    /// When it takes longer than three minutes.
+    pub fn run<T>(&self, promise: impl Future<Output = T>) -> T {
+        runtime::run(async {
+            tokio::time::timeout(LIMIT, promise)
+                .await
+                .unwrap_or_else(|_| panic!("not done within {LIMIT:?}"))
+        })
+    }
+
+    /// Opens a sequence with the engine's defaults.
+    ///
+    /// # Panics
+    /// When the engine says no.
+    pub async fn open(&self, key: &str) -> Sequence {
+        self.try_open(&self.backend.dsn(), key)
+            .await
+            .unwrap_or_else(|e| panic!("open {key:?}: {e}"))
+    }
+
+    /// Opens a sequence, perhaps somewhere else.
+    ///
+    /// # Errors
+    /// Those of [`Host::open`].
+    pub async fn try_open(&self, dsn: &str, key: &str) -> Result<Sequence, Error> {
+        self.backend.prepare(key);
+        backend::open(&self.host, &self.source, dsn, key).await
+    }
+
+    /// Opens a sequence on a lattice.
+    ///
+    /// # Errors
+    /// Those of [`Host::open`].
+    pub async fn on_lattice(
+        &self,
+        key: &str,
+        increment: i64,
+        offset: i64,
+    ) -> Result<Sequence, Error> {
+        self.backend.prepare(key);
+        let config = Config {
+            dsn: self.backend.dsn(),
+            key: key.to_owned(),
+            increment: Some(increment),
+            offset: Some(offset),
+        };
+        self.host.open(self.source.clone(), config).await
+    }
+
+    /// So many ways to the same sequence, as far apart as the backend allows: hosts of their own
+    /// share nothing, like processes.
+    pub async fn handles(&self, key: &str, number: usize) -> Vec<Sequence> {
+        let mut handles = Vec::new();
+        match self.backend.reach() {
+            Reach::Sequence => handles.resize(number, self.open(key).await),
+            Reach::Process => {
+                for _ in 0..number {
+                    handles.push(self.open(key).await);
+                }
+            }
+            Reach::Everybody => {
+                self.backend.prepare(key);
+                for index in 0..number {
+                    // Every other one in a host of its own.
+                    let host = match index % 2 {
+                        0 => backend::host(None),
+                        _ => self.host.clone(),
+                    };
+                    let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;
+                    handles.push(opened.unwrap_or_else(|e| panic!("open {key:?}: {e}")));
+                }
+            }
+        }
+        handles
+    }
+}
+
+/// A span of the host in the words of the history.
+fn span(span: int_host::Span) -> Span {
+    Span {
+        first: span.first(),
+        step: span.step(),
+        count: span.count(),
+    }
+}
+
+/// Mints once and notes when.
+///
+/// # Errors
+/// Those of [`Sequence::next`].
+pub(super) async fn mint(sequence: &Sequence, process: u32, count: u32) -> Result<Record, Error> {
+    let begin = clock::now();
+    let minted = sequence.next(count).await?;
+    let end = clock::now();
+    assert_eq!(minted.count(), count, "C2: another number than asked for");
+    Ok(Record {
+        process,
+        begin,
+        end,
+        span: span(minted),
+    })
+}
+
+/// Mints from several tasks per handle at once, each time another count, and returns everything.
+///
+/// # Panics
+/// When a call fails.
+pub(super) async fn mint_at_once(handles: &[Sequence], tasks: u32, calls: u32) -> History {
+    let mut minters = tokio::task::JoinSet::new();
+    for (process, handle) in (0..).zip(handles) {
+        for task in 0..tasks {
+            let handle = handle.clone();
+            minters.spawn(async move {
+                let mut records = Vec::new();
+                for call in 0..calls {
+                    let count = [1, 1, 7, 100, 1_000][((task + call) % 5) as usize];
+                    let minted = mint(&handle, process, count).await;
+                    records.push(minted.unwrap_or_else(|e| panic!("next({count}): {e}")));
+                }
+                records
+            });
+        }
+    }
+    minters.join_all().await.into_iter().flatten().collect()
+}
+
+/// The name of an error's case.
+pub fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Invalid(_) => "invalid",
+        Error::TooSmall(_) => "too-small",
+        Error::Exhausted(_) => "exhausted",
+        Error::Denied(_) => "denied",
+        Error::Unavailable(_) => "unavailable",
+        Error::Other(_) => "other",
+        Error::Busy => "busy",
+        Error::Broken(_) => "broken",
+        Error::Misconfigured(_) => "misconfigured",
+    }
+}
+
+/// Checks that a call failed in the way it should, and returns the error.
+///
+/// # Panics
+/// When it succeeded, or failed in another way.
+pub(super) fn refused<T: std::fmt::Debug>(
+    expected: &str,
+    result: Result<T, Error>,
+    call: &str,
+) -> Error {
+    match result {
+        Err(error) if kind(&error) == expected => {
+            let text = error.to_string();
+            assert!(text.len() > 10, "{call}: `{text}` tells a person nothing");
+            error
+        }
+        other => panic!("{call}: expected {expected}, got {other:?}"),
+    }
+}

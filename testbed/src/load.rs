@@ -1,0 +1,428 @@
+//! Many clients that mint one integer after another, all on one thread, and what they were answered.
+//!
+//! Whoever is turned away asks again much sooner than it was told to. Each answer is checked when it comes:
+//! an integer is greater than every integer that any client had before this one asked, and whoever gets none
+//! is told so in the way that the protocol has for it. What breaks these rules is kept as the first
+//! mistake, and [`Load::until`] panics with it.
+
+use httparse::{EMPTY_HEADER, Response, Status};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How many connections are made at a time, so that they fit into the listener's backlog.
+const DIALS: usize = 500;
+
+/// How soon who was turned away asks again; servers say a second or more.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a client waits for its line.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often what is awaited is looked at.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How clients ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `GET /`, again and again on one connection.
+    Http,
+    /// One connection after another, each for one line.
+    Tcp,
+}
+
+/// Clients at work. To be used inside of a [`tokio::task::LocalSet`].
+pub struct Load {
+    shared: Rc<Shared>,
+    clients: JoinSet<()>,
+}
+
+/// How many clients had which answers to what they asked since the last [`Load::mark`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Clients that got an integer.
+    pub minted: usize,
+    /// Clients that were told to come again.
+    pub refused: usize,
+    /// Clients that were told so because too many others wait, which takes no time.
+    pub busy: usize,
+}
+
+struct Shared {
+    protocol: Protocol,
+    port: u16,
+    dials: Semaphore,
+    /// Counts the marks.
+    period: Cell<u32>,
+    seen: Cell<Seen>,
+    integers: RefCell<Vec<i64>>,
+    greatest: Cell<i64>,
+    mistake: RefCell<Option<String>>,
+    ending: Cell<bool>,
+}
+
+/// What one client had since the last mark.
+#[derive(Default)]
+struct Had {
+    period: u32,
+    minted: bool,
+    refused: bool,
+    busy: bool,
+}
+
+enum Answer {
+    Minted(i64),
+    Refused { busy: bool },
+    Mistake(String),
+}
+
+impl Load {
+    /// Starts that many clients of the server on this port.
+    pub fn start(protocol: Protocol, port: u16, clients: usize) -> Self {
+        let shared = Rc::new(Shared {
+            protocol,
+            port,
+            dials: Semaphore::new(DIALS),
+            period: Cell::new(1),
+            seen: Cell::default(),
+            integers: RefCell::default(),
+            greatest: Cell::new(0),
+            mistake: RefCell::default(),
+            ending: Cell::new(false),
+        });
+        let mut set = JoinSet::new();
+        for _ in 0..clients {
+            set.spawn_local(client(Rc::clone(&shared)));
+        }
+        Self {
+            shared,
+            clients: set,
+        }
+    }
+
+    /// From here on only what is asked later counts as seen.
+    pub fn mark(&self) {
+        self.shared.period.set(self.shared.period.get() + 1);
+        self.shared.seen.take();
+    }
+
+    /// What was seen since the last mark.
+    pub fn seen(&self) -> Seen {
+        self.shared.seen.get()
+    }
+
+    /// Waits until what was seen is enough, and returns it.
+    ///
+    /// # Panics
+    /// When it is not within `limit`, or any client made a mistake.
+    pub async fn until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut enough: impl FnMut(Seen) -> bool,
+    ) -> Seen {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(mistake) = &*self.shared.mistake.borrow() {
+                panic!("{what}: {mistake}");
+            }
+            let seen = self.seen();
+            if enough(seen) {
+                return seen;
+            }
+            assert!(
+                Instant::now() < end,
+                "{what}: not within {limit:?}, but {seen:?} of {} clients",
+                self.clients.len()
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// From here on a connection that ends is no mistake.
+    pub fn expect_the_end(&self) {
+        self.shared.ending.set(true);
+    }
+
+    /// Waits until the server ended all connections, and returns all integers that came.
+    ///
+    /// # Panics
+    /// When it does not within `limit`, or any client made a mistake.
+    pub async fn end(mut self, limit: Duration) -> Vec<i64> {
+        self.expect_the_end();
+        let ended = async {
+            while let Some(client) = self.clients.join_next().await {
+                client.unwrap_or_else(|e| panic!("a client: {e}"));
+            }
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            panic!("{} clients still wait after {limit:?}", self.clients.len());
+        }
+        if let Some(mistake) = &*self.shared.mistake.borrow() {
+            panic!("{mistake}");
+        }
+        self.shared.integers.take()
+    }
+}
+
+async fn client(shared: Rc<Shared>) {
+    let result = match shared.protocol {
+        Protocol::Http => http(&shared).await,
+        Protocol::Tcp => tcp(&shared).await,
+    };
+    if let Err(error) = result
+        && !shared.ending.get()
+    {
+        shared.mistaken(format!("a connection broke off: {error}"));
+    }
+}
+
+async fn http(shared: &Shared) -> io::Result<()> {
+    let mut had = Had::default();
+    let mut stream = shared.dial().await?;
+    let mut read = Vec::new();
+    while !shared.ending.get() {
+        let asked = shared.ask();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await?;
+        let answer = loop {
+            match parse(&read) {
+                Some((answer, length)) => {
+                    read.drain(..length);
+                    break answer;
+                }
+                None if stream.read_buf(&mut read).await? == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                None => {}
+            }
+        };
+        if !shared.take(asked, answer, &mut had).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn tcp(shared: &Shared) -> io::Result<()> {
+    let mut had = Had::default();
+    while !shared.ending.get() {
+        // To connect is to ask.
+        let asked = shared.ask();
+        let mut stream = shared.dial().await?;
+        let mut line = String::new();
+        // A server that ends while a connection is being made may leave a client that never learns of it.
+        timeout(SILENCE, stream.read_to_string(&mut line)).await??;
+        let answer = match line.strip_suffix('\n').map(str::parse) {
+            Some(Ok(integer)) => Answer::Minted(integer),
+            None if line.is_empty() => Answer::Refused { busy: true },
+            _ => Answer::Mistake(format!("{line:?} is no line with an integer")),
+        };
+        if !shared.take(asked, answer, &mut had).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The first answer among what was read, and its length; None while it is not whole.
+fn parse(read: &[u8]) -> Option<(Answer, usize)> {
+    let mut headers = [EMPTY_HEADER; 32];
+    let mut head = Response::new(&mut headers);
+    let length = match head.parse(read) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return None,
+        Err(error) => return Some((Answer::Mistake(format!("no HTTP: {error}")), read.len())),
+    };
+    let header = |name: &str| {
+        let found = head
+            .headers
+            .iter()
+            .find(|h| h.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok()
+    };
+    let rest = &read[length..];
+    let (body, body_length) = match header("content-length").map(str::parse::<usize>) {
+        Some(Ok(length)) => (rest.get(..length)?.to_vec(), length),
+        _ if header("transfer-encoding") == Some("chunked") => dechunk(rest)?,
+        _ => {
+            return Some((
+                Answer::Mistake("an answer without a length".into()),
+                read.len(),
+            ));
+        }
+    };
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let answer = judge(head.code.unwrap_or(0), header, &body);
+    Some((answer, length + body_length))
+}
+
+/// A body in chunks, and how long it was with what is around them; None while it is not whole.
+fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let Ok(Status::Complete((line, size))) = httparse::parse_chunk_size(bytes.get(at..)?)
+        else {
+            return None;
+        };
+        let size = usize::try_from(size).ok()?;
+        at += line;
+        // A line end follows each chunk, also the last one, which is empty.
+        body.extend_from_slice(bytes.get(at..at + size + 2)?.get(..size)?);
+        at += size + 2;
+        if size == 0 {
+            return Some((body, at));
+        }
+    }
+}
+
+fn judge<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>, body: &str) -> Answer {
+    let kind = header("content-type");
+    match (status, kind, body.parse()) {
+        (200, Some("text/plain"), Ok(integer)) => return Answer::Minted(integer),
+        (503, Some("application/problem+json"), _) => {
+            let retry = header("retry-after").and_then(|text| text.parse::<u32>().ok());
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+            match (retry, problem["code"].as_str()) {
+                (Some(1..), Some("busy")) => return Answer::Refused { busy: true },
+                (Some(1..), Some("unavailable")) => return Answer::Refused { busy: false },
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    let retry = header("retry-after");
+    Answer::Mistake(format!(
+        "neither an integer nor 503 as it should be: {status}, {kind:?}, Retry-After {retry:?}: {body}"
+    ))
+}
+
+impl Shared {
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let _slot = self.dials.acquire().await.map_err(io::Error::other)?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// The period in which something is asked, and the greatest integer that anybody had before.
+    fn ask(&self) -> (u32, i64) {
+        (self.period.get(), self.greatest.get())
+    }
+
+    /// Takes note of an answer, and waits if that is what it says. False when the client should stop.
+    async fn take(&self, (period, before): (u32, i64), answer: Answer, had: &mut Had) -> bool {
+        let (minted, refused, busy) = match answer {
+            Answer::Minted(integer) if integer <= before => {
+                self.mistaken(format!("{integer} was asked for after {before} had come"));
+                return false;
+            }
+            Answer::Minted(integer) => {
+                self.integers.borrow_mut().push(integer);
+                self.greatest.set(self.greatest.get().max(integer));
+                (true, false, false)
+            }
+            Answer::Refused { busy } => (false, true, busy),
+            Answer::Mistake(mistake) => {
+                self.mistaken(mistake);
+                return false;
+            }
+        };
+        if period == self.period.get() {
+            self.count(period, had, [minted, refused, busy]);
+        }
+        if refused {
+            tokio::time::sleep(AGAIN).await;
+        }
+        true
+    }
+
+    /// Counts the client among those who had such an answer in this period.
+    fn count(&self, period: u32, had: &mut Had, [minted, refused, busy]: [bool; 3]) {
+        if had.period != period {
+            *had = Had {
+                period,
+                ..Had::default()
+            };
+        }
+        let mut seen = self.seen.get();
+        for (now, once, count) in [
+            (minted, &mut had.minted, &mut seen.minted),
+            (refused, &mut had.refused, &mut seen.refused),
+            (busy, &mut had.busy, &mut seen.busy),
+        ] {
+            *count += usize::from(now && !*once);
+            *once |= now;
+        }
+        self.seen.set(seen);
+    }
+
+    fn mistaken(&self, mistake: String) {
+        self.mistake.borrow_mut().get_or_insert(mistake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINTED: &str =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n42";
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\
+        transfer-encoding: chunked\r\n\r\n1\r\n4\r\n1\r\n2\r\n0\r\n\r\n";
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+        retry-after: 1\r\ncontent-length: 15\r\n\r\n{\"code\":\"busy\"}";
+
+    fn only(bytes: &str) -> Answer {
+        let (answer, length) = parse(bytes.as_bytes()).expect("a whole answer");
+        assert_eq!(length, bytes.len());
+        answer
+    }
+
+    #[test]
+    fn whole_answers_are_taken_and_others_awaited() {
+        for answer in [MINTED, CHUNKED] {
+            assert!(matches!(only(answer), Answer::Minted(42)));
+        }
+        assert!(matches!(only(BUSY), Answer::Refused { busy: true }));
+        for answer in [MINTED, CHUNKED, BUSY] {
+            for end in 0..answer.len() {
+                assert!(
+                    parse(&answer.as_bytes()[..end]).is_none(),
+                    "{}",
+                    &answer[..end]
+                );
+            }
+            let two = [answer, answer].concat();
+            let (_, length) = parse(two.as_bytes()).expect("the first one");
+            assert_eq!(length, answer.len());
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_mistake() {
+        for (answer, from, to) in [
+            (MINTED, "200", "201"),
+            (MINTED, "42", "no"),
+            (MINTED, "text/plain", "text/html"),
+            (BUSY, "503", "500"),
+            (BUSY, "503", "429"),
+            (BUSY, "retry-after: 1\r\n", ""),
+            (BUSY, "retry-after: 1", "retry-after: 0"),
+            (BUSY, "problem+json", "json"),
+            (BUSY, "busy", "lazy"),
+        ] {
+            let changed = answer.replace(from, to);
+            assert!(matches!(only(&changed), Answer::Mistake(_)), "{changed}");
+        }
+        let (answer, _) = parse(b"SSH-2.0-x\r\n\r\n").expect("read");
+        assert!(matches!(answer, Answer::Mistake(_)));
+    }
+}

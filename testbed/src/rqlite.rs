@@ -1,0 +1,259 @@
+//! rqlite, single nodes and clusters: from PATH, from `RQLITED`, or built from `testbed/servers`.
+
+use crate::http;
+use crate::scratch::Scratch;
+use crate::server::{self, Server};
+use crate::wait;
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a cluster may take to agree on a leader. The server's own timeouts are a second or two.
+pub const ELECTION: Duration = Duration::from_secs(60);
+
+/// A group of `rqlited` that agree by Raft. The first node is number 0.
+pub struct Rqlite {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    server: Server,
+    http: SocketAddr,
+}
+
+impl Rqlite {
+    /// Starts a single node.
+    pub fn start() -> Self {
+        Self::cluster(1)
+    }
+
+    /// Starts a single node with further options, such as `-auth`.
+    ///
+    /// # Panics
+    /// As [`Rqlite::cluster`].
+    pub fn with(options: &[&str]) -> Self {
+        Self::start_some(&[Ipv4Addr::LOCALHOST], options)
+    }
+
+    /// Starts a cluster whose nodes are on these addresses, one on each, and waits until every node knows the
+    /// leader. To the engine's host, loopback addresses that differ are different machines.
+    ///
+    /// # Panics
+    /// As [`Rqlite::cluster`].
+    pub fn on_hosts(hosts: &[Ipv4Addr]) -> Self {
+        Self::start_some(hosts, &[])
+    }
+
+    /// Starts a cluster and waits until every node knows the leader.
+    ///
+    /// # Panics
+    /// When there is neither `rqlited` nor Go to build it with, saying how to install them, or it
+    /// does not start.
+    pub fn cluster(size: usize) -> Self {
+        Self::start_some(&vec![Ipv4Addr::LOCALHOST; size], &[])
+    }
+
+    fn start_some(hosts: &[Ipv4Addr], options: &[&str]) -> Self {
+        let mut attempts = 3;
+        loop {
+            match Self::try_start(hosts, options) {
+                Ok(cluster) => return cluster,
+                // Somebody took one of the ports meanwhile.
+                Err(why) => {
+                    attempts -= 1;
+                    assert!(attempts > 0, "{why}");
+                }
+            }
+        }
+    }
+
+    fn try_start(hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self, String> {
+        let program = program();
+        let size = hosts.len();
+        let free = |host: &Ipv4Addr| SocketAddr::from((*host, crate::port::free()));
+        let raft: Vec<_> = hosts.iter().map(free).collect();
+        let everybody: Vec<_> = raft.iter().map(ToString::to_string).collect();
+        let mut arguments: Vec<_> = options.iter().map(ToString::to_string).collect();
+        if size > 1 {
+            arguments.extend(["-bootstrap-expect".to_owned(), size.to_string()]);
+            arguments.extend(["-join".to_owned(), everybody.join(",")]);
+        }
+        let nodes = raft
+            .iter()
+            .enumerate()
+            .map(|(index, raft)| node(&program, index, *raft, &arguments))
+            .collect();
+        let cluster = Self { nodes };
+        // None is ready before most of them run.
+        for node in &cluster.nodes {
+            node.server.launch()?;
+        }
+        for node in &cluster.nodes {
+            node.server.await_ready()?;
+        }
+        Ok(cluster)
+    }
+
+    /// The DSN that names every node.
+    pub fn dsn(&self) -> String {
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.http.to_string())
+            .collect();
+        format!("http://{}", nodes.join(","))
+    }
+
+    /// The nodes' HTTP ports, of clusters on 127.0.0.1.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.http.port()).collect()
+    }
+
+    /// One node's process.
+    pub fn node(&self, index: usize) -> &Server {
+        &self.nodes[index].server
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The number of the node that leads, as soon as a running node says so and that node runs.
+    ///
+    /// # Panics
+    /// When there is none after [`ELECTION`].
+    pub fn leader(&self) -> usize {
+        wait::until("rqlite has a leader", ELECTION, || {
+            self.nodes
+                .iter()
+                .filter(|node| node.server.is_running())
+                .find_map(|node| self.leader_according_to(node))
+                .ok_or("no node knows one")
+        })
+    }
+
+    fn leader_according_to(&self, node: &Node) -> Option<usize> {
+        let answer = http::get(&format!("http://{}/nodes?timeout=1s", node.http)).ok()?;
+        let nodes: Value = serde_json::from_str(&answer.body).ok()?;
+        let (id, _) = nodes
+            .as_object()?
+            .iter()
+            .find(|(_, about)| about["leader"] == true && about["reachable"] == true)?;
+        let index: usize = id.parse().ok()?;
+        self.nodes[index].server.is_running().then_some(index)
+    }
+
+    /// Makes another node the leader, and returns its number.
+    ///
+    /// # Panics
+    /// When leadership does not move within [`ELECTION`].
+    pub fn move_leader(&self) -> usize {
+        let before = self.leader();
+        let url = format!("http://{}/leader?wait", self.nodes[before].http);
+        let answer = http::request("POST", &url, &[], "").unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(answer.status, 200, "stepping down: {}", answer.body);
+        wait::until("leadership moves", ELECTION, || {
+            Some(self.leader())
+                .filter(|now| *now != before)
+                .ok_or("it has not")
+        })
+    }
+
+    /// Runs one statement as an administrator and returns the results, as rqlite's JSON has them.
+    ///
+    /// # Panics
+    /// When the statement fails.
+    pub fn sql(&self, statement: &str) -> Value {
+        let node = self.nodes[self.leader()].http;
+        let body = serde_json::json!([statement]).to_string();
+        let answer = http::request(
+            "POST",
+            &format!("http://{node}/db/request?level=strong"),
+            &[("content-type", "application/json")],
+            &body,
+        )
+        .unwrap_or_else(|e| panic!("{statement}: {e}"));
+        let result = answer.json()["results"][0].clone();
+        assert!(
+            answer.status == 200 && result["error"].is_null(),
+            "{statement}: {}",
+            answer.body
+        );
+        result
+    }
+}
+
+/// The DSN of nodes on these ports of this machine.
+pub fn dsn(ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+    format!("http://{}", hosts.join(","))
+}
+
+fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) -> Node {
+    let scratch = Scratch::new("rqlite");
+    let http = SocketAddr::from((raft.ip(), crate::port::free()));
+    let (program, data) = (program.to_owned(), scratch.join("data"));
+    let arguments = arguments.to_owned();
+    let launch = move || {
+        let mut command = Command::new(&program);
+        command.args(["-node-id", &index.to_string()]);
+        command.args(["-http-addr", &http.to_string()]);
+        command.args(["-raft-addr", &raft.to_string()]);
+        command.args(&arguments);
+        command.arg(&data);
+        command
+    };
+    let probe = move || {
+        let answer = http::get(&format!("http://{http}/readyz"))?;
+        match answer.status {
+            200 => Ok(()),
+            _ => Err(answer.body),
+        }
+    };
+    Node {
+        server: Server::prepare("rqlited", scratch, launch, probe),
+        http,
+    }
+}
+
+fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| server::find("rqlited", Some("RQLITED")).unwrap_or_else(build))
+        .clone()
+}
+
+/// Builds `rqlited` from the module in `testbed/servers`: minutes the first time, then cached.
+fn build() -> PathBuf {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
+    let folder = crate::target::directory().join("servers");
+    let program = folder.join("rqlited");
+    let go = server::find("go", None).unwrap_or_else(|| {
+        panic!(
+            "there is neither rqlited on PATH nor Go to build it with. Install one of them: \
+             https://rqlite.io/docs/install-rqlite or `apt-get install golang` (Go 1.25 or later), \
+             or name a binary in RQLITED"
+        )
+    });
+    eprintln!("building rqlited in {} (once)", module.display());
+    let done = Command::new(go)
+        .current_dir(&module)
+        .args(["build", "-o"])
+        .args([program.as_path(), Path::new(PACKAGE)])
+        .output()
+        .unwrap_or_else(|e| panic!("go build: {e}"));
+    assert!(
+        done.status.success(),
+        "go build {PACKAGE}, {}:\n{}",
+        done.status,
+        String::from_utf8_lossy(&done.stderr)
+    );
+    program
+}
+
+/// The program that `testbed/servers/go.mod` names as a tool.
+const PACKAGE: &str = "github.com/rqlite/rqlite/v8/cmd/rqlited";

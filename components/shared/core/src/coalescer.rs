@@ -255,7 +255,7 @@ impl<S: Upstream> Shared<S> {
         let span = given?;
         if span.count() != count {
             return Err(Error::Broken(format!(
-                "the engine was asked for {count} integers and gave {span:?}"
+                "the engine was asked for {count} integers and returned {span:?}"
             )));
         }
         self.lock().calls.check(slot, span)?;

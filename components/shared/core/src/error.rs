@@ -12,7 +12,7 @@ pub enum Error {
     Invalid(String),
     /// A sequence can only be raised, and this one is already at the greater value given here.
     #[error(
-        "the sequence is already at {0}; it can only be raised, to more than that or to the same"
+        "the sequence is already at {0}; it can only be raised, to that value or a greater one"
     )]
     TooSmall(i64),
     /// The sequence is too close to the top of `s64` for this call.

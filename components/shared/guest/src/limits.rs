@@ -1,16 +1,16 @@
-//! What callers may ask for: checked before any I/O.
+//! Limits on the arguments of calls, checked before any I/O.
 
 use crate::bindings::artisanal::integers::types::{Config, Error};
 use crate::{Engine, Key, Lattice};
 use engine_dsn::Dsn;
 
-/// The most integers that one call may ask for.
+/// The maximum number of integers per call.
 pub const MAX_COUNT: u32 = 100_000;
 
-/// The longest name of a sequence, in bytes of UTF-8.
+/// The maximum length of a sequence name, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 128;
 
-/// Checks the number of integers asked for.
+/// Checks the number of integers requested.
 pub(crate) fn count(count: u32) -> Result<u32, Error> {
     if (1..=MAX_COUNT).contains(&count) {
         Ok(count)
@@ -42,7 +42,7 @@ pub(crate) fn key(key: String) -> Result<Key, Error> {
     Ok(Key(key))
 }
 
-/// Checks everything an engine is opened with, and fills in its defaults.
+/// Checks the configuration of an engine and fills in its defaults.
 pub(crate) fn config<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), Error> {
     let key = key(config.key)?;
     let lattice = Lattice::new(

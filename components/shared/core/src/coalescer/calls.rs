@@ -128,14 +128,14 @@ impl Calls {
         if first <= begun.greatest {
             let greatest = begun.greatest;
             return Err(Error::Broken(format!(
-                "the engine gave {first} after it had given {greatest}; was the sequence lowered or \
-                 its backend restored from an old copy? Raise it to at least {greatest} to go on"
+                "the engine returned {first} after {greatest}; was the sequence lowered, or its \
+                 backend restored from an old copy? Raise it to at least {greatest} to continue"
             )));
         }
         if begun.landings < self.forgotten {
             return Err(Error::Unavailable(
-                "the answer came so late that it cannot be checked any more; integers were skipped, \
-                 none was handed out twice"
+                "the answer arrived too late to be checked; integers were skipped, but none was \
+                 handed out twice"
                     .into(),
             ));
         }
@@ -146,7 +146,7 @@ impl Calls {
             .find(|landed| first <= landed.last && landed.first <= last)
         {
             return Err(Error::Broken(format!(
-                "the engine gave {first} to {last} after it had given {} to {} to another call at the \
+                "the engine returned {first} to {last}, which overlaps {} to {} of another call at the \
                  same time; does it share its state among its instances?",
                 twice.first, twice.last
             )));

@@ -206,7 +206,7 @@ impl<S: Upstream> Drop for Mints<S> {
 
 pub(super) fn stopped() -> Error {
     Error::Unavailable(
-        "the server stopped before it had an answer; integers may have been skipped, none was \
+        "the server stopped before it had an answer; integers may have been skipped, but none was \
          handed out twice"
             .into(),
     )

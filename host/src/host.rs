@@ -122,7 +122,7 @@ impl Host {
         &self.inner.engine
     }
 
-    /// A wasmtime store for an instance with these rights. It has to be driven within [`Meter::run`] of its
+    /// A wasmtime store for an instance with these rights. It has to be driven inside `run` of its
     /// [`State::meter`].
     pub(crate) fn state(&self, rights: &Rights) -> wasmtime::Store<State> {
         let Inner {

@@ -74,7 +74,9 @@ fn other(message: &str) -> Fault {
     if says(&["overflow"]) {
         Fault::Final(exhausted())
     } else if says(&["not an integer", "wrongtype", "invalid digit", "limit of"]) {
-        Fault::Final(Error::Other(format!("the key-value store failed: {message}")))
+        Fault::Final(Error::Other(format!(
+            "the key-value store failed: {message}"
+        )))
     } else if says(&[
         "noperm",
         "noauth",

@@ -128,7 +128,9 @@ fn tell_apart(
 }
 
 fn silent(to: &Address) -> Fault {
-    Fault::Slow(format!("{to} does not answer, or does not accept connections"))
+    Fault::Slow(format!(
+        "{to} does not answer, or does not accept connections"
+    ))
 }
 
 /// Runs the work to its end, or for at most `limit`. None if that was not enough.

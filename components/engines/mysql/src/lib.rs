@@ -23,7 +23,7 @@
 //! | --- | --- |
 //! | a table with these columns, named like the key | in it, shared with the original program |
 //! | a row for the key in `artisanal_integers` | in that row |
-//! | both | nowhere: an error, which tells which table to rename |
+//! | both | nowhere: an error, which names the table to rename |
 //! | neither, key `integers`, MariaDB | in a ticket table that the first mint creates, on InnoDB |
 //! | neither, otherwise | in a row, in a table that the first mint creates |
 //!

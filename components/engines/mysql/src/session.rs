@@ -158,7 +158,10 @@ impl Session {
                 self.writable(&replies)?;
                 let counter = replies.get(tickets::COUNTER);
                 if counter.is_none_or(|reply| reply.rows.is_empty()) {
-                    return Err(Fault::Lost(format!("the ticket table is missing on {}", self.to())));
+                    return Err(Fault::Lost(format!(
+                        "the ticket table is missing on {}",
+                        self.to()
+                    )));
                 }
                 let greatest = self.number(replies.get(tickets::COUNTER + 1), 0)?;
                 let next = self.number(counter, 0)?;
@@ -322,8 +325,8 @@ impl Session {
         }
     }
 
-    /// Checks that the server was writable after all other statements: the last reply tells. The result
-    /// of a read-only server is discarded.
+    /// Checks that the server was writable after all other statements, which is in the last reply. The
+    /// result of a read-only server is discarded.
     fn writable(&self, replies: &[Reply]) -> Result<(), Fault> {
         let row = replies.last().and_then(|reply| reply.rows.first());
         match row.map(|row| text(row, 0)) {

@@ -261,9 +261,7 @@ fn describe(code: &ErrorCode, quoter: &Quoter) -> String {
         ErrorCode::ConnectionRefused => "connection refused".into(),
         ErrorCode::ConnectionTerminated => "connection lost".into(),
         ErrorCode::ConnectionTimeout => "connection timeout".into(),
-        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-            "read timeout".into()
-        }
+        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => "read timeout".into(),
         ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the host name cannot be resolved".into(),
         ErrorCode::InternalError(Some(text)) => quoter.quote(text),
         code => quoter.quote(&format!("{code:?}")),

@@ -218,9 +218,9 @@ fn respond(status: StatusCode, fields: Fields, mut body: Content) -> Result<Resp
     });
     let (response, _sent) = Response::new(fields, contents, no_trailers);
     if status != StatusCode::OK {
-        response
-            .set_status_code(status.as_u16())
-            .map_err(|()| ErrorCode::InternalError(Some("the host rejected the status code".into())))?;
+        response.set_status_code(status.as_u16()).map_err(|()| {
+            ErrorCode::InternalError(Some("the host rejected the status code".into()))
+        })?;
     }
     // Starts to write the body before the response is returned: otherwise hosts send the head alone.
     if sending.as_mut().now_or_never().is_none() {

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(points(&even.span(8, 3).unwrap()), [4, 6, 8]);
         assert_eq!(points(&odd.span(2, 1).unwrap()), [1]);
         assert_eq!(points(&odd.span(6, 2).unwrap()), [3, 5]);
-        // after somebody set the mark to 7, off the even lattice
+        // After the mark was set to 7, which is off the even lattice.
         assert_eq!(points(&even.span(9, 1).unwrap()), [8]);
     }
 

@@ -64,7 +64,7 @@ pub(crate) fn config<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), E
         .map_err(|e: engine_dsn::Error| Error::Invalid(e.to_string()))?;
     if !E::SCHEMES.contains(&dsn.scheme()) {
         return Err(Error::Invalid(format!(
-            "the DSN begins with `{}:`, which this engine does not speak; it takes {}",
+            "the DSN begins with `{}:`, which this engine does not support; it accepts {}",
             dsn.scheme(),
             schemes::<E>()
         )));

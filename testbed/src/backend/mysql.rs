@@ -17,7 +17,7 @@ impl MysqlBackend {
         }
     }
 
-    /// Stores each sequence whose key is a valid table name in a ticket table like those of the original client.
+    /// Stores each sequence whose key is a valid table name in a ticket table like the original client's.
     pub(super) fn on_tickets(engine: &'static str) -> Self {
         Self {
             tickets: Some(engine),

@@ -88,8 +88,8 @@ async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault
     history.assert_clean();
 }
 
-/// A raise whose reply was lost is retried. The retry finds the mark that the first attempt set, or a greater one
-/// after further mints. The raise has succeeded and must not be refused.
+/// A raise whose reply was lost is retried. The retry finds the mark that the first attempt set, or a greater
+/// one after further mints. The raise has succeeded and must not be refused.
 async fn lost_raise(stage: &Stage, proxy: &Proxy) {
     /// No other request of this test contains these digits.
     const VALUE: i64 = 987_654_321;

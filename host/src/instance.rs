@@ -33,7 +33,9 @@ impl Provider {
             .linker()
             .instantiate_pre(&component)
             .and_then(EngineProviderPre::new)
-            .map_err(|e| Error::Misconfigured(format!("{source} cannot run on this host: {e:#}")))?;
+            .map_err(|e| {
+                Error::Misconfigured(format!("{source} cannot run on this host: {e:#}"))
+            })?;
         Ok(Self {
             host: host.clone(),
             pre,

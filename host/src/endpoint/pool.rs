@@ -184,12 +184,9 @@ impl Endpoint {
             Ok(Err(error)) if error.is::<Unstarted>() => Err(Error::Broken(
                 "the component failed to start; see the server's log".into(),
             )),
-            Ok(Err(error)) if error.is::<P2Code>() || error.is::<P3Code>() => {
-                Err(Error::Other(format!(
-                    "the component returned an error: {}",
-                    error.root_cause()
-                )))
-            }
+            Ok(Err(error)) if error.is::<P2Code>() || error.is::<P3Code>() => Err(Error::Other(
+                format!("the component returned an error: {}", error.root_cause()),
+            )),
             Ok(Err(error)) => Err(Error::Broken(format!(
                 "the component failed while it handled this request: {}",
                 error.root_cause()

@@ -356,7 +356,9 @@ async fn end_on_signals(shutdown: Shutdown) {
             tracing::warn!("terminated; requests in flight are aborted");
             std::process::exit(130);
         }
-        tracing::info!("shutting down: requests in flight have 10 s to finish");
+        tracing::info!(
+            "shutting down: no further connections; requests in flight have 10 s to finish"
+        );
         shutdown.begin();
     }
 }

@@ -70,7 +70,7 @@ impl p2::HostResolveAddressStream for Names<'_> {
     }
 }
 
-/// The interface that defines the error type of the interface above.
+/// Converts the errors of the interface above, whose type this interface defines.
 impl network::Host for Names<'_> {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<P2Code> {
         network::Host::convert_error_code(&mut self.sockets, error)

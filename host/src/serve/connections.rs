@@ -63,9 +63,7 @@ async fn accept_from<F>(
             Ok(slot) => slot,
             Err(_) => {
                 if full.allow().is_some() {
-                    tracing::warn!(
-                        "all allowed connections are in use; others wait"
-                    );
+                    tracing::warn!("all allowed connections are in use; others wait");
                 }
                 match Arc::clone(slots).acquire_owned().await {
                     Ok(slot) => slot,

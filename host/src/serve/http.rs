@@ -108,10 +108,7 @@ enum Unread {
 impl Unread {
     fn answer(&self, headers: &HeaderMap) -> Response<Content> {
         let (text, status) = match self {
-            Self::Incomplete => (
-                "the request's body is incomplete",
-                StatusCode::BAD_REQUEST,
-            ),
+            Self::Incomplete => ("the request's body is incomplete", StatusCode::BAD_REQUEST),
             Self::Late => (
                 "the request's body did not arrive in time",
                 StatusCode::REQUEST_TIMEOUT,

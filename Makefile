@@ -1,7 +1,7 @@
-# make serve   add the wasm target, build, serve integers from the embedded store
-# make test    add the target, install missing test servers, check formatting and lints, run all tests
-# make bench   load real servers, print one table of how they compare with their limits
-# make criterion   time single calls, layer by layer and engine by engine
+# make serve      add the wasm target, build, serve integers from the embedded store
+# make test       add the target, install missing test servers, check formatting, lints and docs, run all tests
+# make bench      load real servers, print one table that compares them with their yardsticks
+# make criterion  time single calls of each layer and each engine
 
 CARGO ?= cargo
 ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
@@ -19,17 +19,17 @@ test: toolchain servers check
 	@mkdir -p target && rm -f $(SKIPPED)
 	INT_HOST=$(abspath $(TARGET))/debug/int-host $(CARGO) test --workspace
 	@if [ -s $(SKIPPED) ]; then \
-		echo; echo "skipped: $$(sort -u $(SKIPPED) | wc -l) tests that need a server which is not here:"; \
+		echo; echo "skipped: $$(sort -u $(SKIPPED) | wc -l) tests that need a server which is not installed:"; \
 		sort -u $(SKIPPED) | sed 's/^/  /'; \
 	fi
 
-# Options of the program, such as BENCH="--quick" or BENCH="--only serve --engines redis".
+# BENCH has options of the program, such as BENCH="--quick" or BENCH="--only serve --engines redis".
 bench: toolchain servers
 	$(CARGO) build --release --package int-host --bin int-host
 	$(CARGO) build --release --package bench --bins
 	INT_HOST=$(TARGET)/release/int-host $(TARGET)/release/bench $(BENCH)
 
-# Names of benches and options of criterion, such as CRITERION="--bench engines -- redis".
+# CRITERION has names of benches and options of criterion, such as CRITERION="--bench engines -- redis".
 criterion: toolchain servers
 	$(CARGO) bench --package bench $(CRITERION)
 
@@ -43,7 +43,7 @@ lint: toolchain
 docs: toolchain
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
-# What rust-toolchain.toml names, also where rustup does not install it by itself.
+# Adds the target of rust-toolchain.toml where rustup does not install it automatically.
 toolchain:
 	@if command -v rustup >/dev/null; then \
 		rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2; \

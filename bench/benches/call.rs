@@ -1,4 +1,4 @@
-//! From the host into a component and back, with no backend behind it: the memory engine.
+//! Calls from the host into a component without a backend: the memory engine.
 
 use bench::calls;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -12,7 +12,7 @@ fn memory() -> Sequence {
     runtime::run(backend::open(&host, &engine, "memory://", "called")).expect("the memory engine")
 }
 
-/// One call at a time.
+/// Sequential calls.
 fn call(c: &mut Criterion) {
     let sequence = memory();
     let mut group = c.benchmark_group("call");
@@ -45,7 +45,7 @@ fn call(c: &mut Criterion) {
     });
 }
 
-/// Many tasks on one sequence: how far coalescing carries.
+/// Concurrent calls of many tasks on one sequence, which are coalesced.
 fn tasks(c: &mut Criterion) {
     let sequence = memory();
     let mut group = c.benchmark_group("tasks");
@@ -65,7 +65,7 @@ fn tasks(c: &mut Criterion) {
     }
 }
 
-/// Lets every task mint so many integers, one by one.
+/// Lets each of `tasks` tasks mint `times` integers, one call after another.
 async fn mint(sequence: &Sequence, tasks: usize, times: usize) -> (Vec<i64>, Duration) {
     let begin = Instant::now();
     let tasks: Vec<_> = (0..tasks)

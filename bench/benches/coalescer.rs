@@ -1,4 +1,4 @@
-//! The queue in front of an engine, over an upstream that costs nothing.
+//! The coalescer with an upstream that costs almost nothing.
 
 use artisanal_core::{Coalescer, Driver, Error, Span, Upstream};
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use tokio::runtime::Builder;
 
-/// Adds, after everybody else who is ready had a turn: as if something were asked.
+/// An upstream that yields once before it advances its mark, like a call to a backend.
 #[derive(Clone, Default)]
 struct Adder(Arc<State>);
 
@@ -52,7 +52,7 @@ async fn mint(coalescer: &Coalescer<Adder>, waiters: usize) -> Vec<Span> {
 }
 
 fn coalescer(c: &mut Criterion) {
-    // One thread: the cost of the queue itself, not of threads that meet there.
+    // A single thread measures the cost of the queue itself, without contention between threads.
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let mut group = c.benchmark_group("coalescer");
     for waiters in [1, 100, 1024] {

@@ -1,6 +1,6 @@
-//! One mint after the other on each engine, beside the backend's own client doing the same.
+//! Sequential mints on each engine, compared with the backend's native client.
 //!
-//! `cargo bench --bench engines -- redis` starts Redis alone.
+//! `cargo bench --bench engines -- redis` starts only Redis.
 
 use bench::calls;
 use bench::native::{Native, Place, lattice};
@@ -14,11 +14,11 @@ use testbed::{backend, runtime};
 
 const COUNTS: [u32; 2] = [1, 100];
 
-/// A backend, and both ways to it.
+/// A backend with an engine and a native client on it.
 struct Both {
     engine: Sequence,
     native: Arc<Native>,
-    /// Last, so that it goes last.
+    /// The last field, so that it is dropped last.
     _store: Store,
 }
 
@@ -26,7 +26,7 @@ impl Both {
     fn start(engine: Builtin) -> Self {
         let store = Store::start(engine).unwrap_or_else(|error| panic!("{error:#}"));
         let place = match store.place() {
-            // One process, and one opening, at a time.
+            // The embedded store can be opened only once at a time, so the client gets another folder.
             Place::Data(data) => Place::Data(data.join("native")),
             other => other,
         };
@@ -44,7 +44,7 @@ impl Both {
         }
     }
 
-    /// What is about to be timed gives what it should.
+    /// Checks that engine and client return correct spans.
     fn check(&self, engine: Builtin, count: u32) {
         let lattice = lattice(engine).expect("a lattice");
         let (mut engines, mut natives) = (0, 0);
@@ -69,7 +69,7 @@ fn engines(c: &mut Criterion) {
             eprintln!("skipped: {}: {why}", name(engine));
             continue;
         }
-        // Servers that the command line does not ask for are not started.
+        // Lazy, so that servers which the command line filters out are not started.
         let both = LazyCell::new(|| Both::start(engine));
         let mut group = c.benchmark_group(name(engine));
         for count in COUNTS {

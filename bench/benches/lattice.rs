@@ -1,4 +1,4 @@
-//! The arithmetic that every span rests on.
+//! The lattice arithmetic of every span.
 
 use artisanal_core::Lattice;
 use criterion::Criterion;

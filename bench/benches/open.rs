@@ -1,17 +1,17 @@
-//! From nothing to an open sequence: with the component compiled anew, and taken from the cache.
+//! The time to open a sequence: with the component compiled, and loaded from the cache.
 
 use criterion::{BenchmarkId, Criterion};
 use int_host::{Builtin, Config, Host, Options, Sequence};
 use std::path::PathBuf;
 use testbed::runtime;
 
-/// A host for one sequence, as the command line makes it, and the sequence.
+/// Creates a host like that of the command line, and opens a sequence.
 fn open(engine: Builtin, cache: Option<PathBuf>) -> Sequence {
     let mut options = Options::default();
     options.cache = cache;
     options.instances = 2;
     let config = Config {
-        // Nobody is asked before the first mint.
+        // The backend is not contacted before the first mint.
         dsn: match engine {
             Builtin::Redis => "redis://127.0.0.1:6379".to_owned(),
             _ => String::new(),
@@ -33,13 +33,13 @@ fn check(engine: Builtin, sequence: &Sequence) {
 
 fn opening(c: &mut Criterion) {
     let mut group = c.benchmark_group("open");
-    // A second each.
+    // Each sample takes about a second.
     group.sample_size(10);
     for engine in [Builtin::Memory, Builtin::Redis] {
         let name = engine.about().name;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cache = Some(folder.path().to_owned());
-        // The first one fills the cache, the second one uses it.
+        // The first call fills the cache, the second one uses it.
         check(engine, &open(engine, cache.clone()));
         check(engine, &open(engine, cache.clone()));
         check(engine, &open(engine, None));

@@ -1,21 +1,21 @@
-//! Failures of the harness as errors.
+//! Converts panics of the testbed to errors.
 //!
-//! The harness of the integration tests panics where something is missing or does not start, with
-//! what a person needs to know. Here one server that does not start must not end everything.
+//! The testbed panics with an explanation when something is missing or does not start. In a benchmark, one
+//! server that does not start must not end the whole run.
 
 use anyhow::anyhow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use testbed::suite::message;
 
-/// Keeps panics from being printed where they happen: [`attempt`] makes errors of them.
+/// Disables the printing of panics, since [`attempt`] converts them to errors.
 pub fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
-/// Runs it; a panic is the error.
+/// Runs a closure and converts a panic to an error.
 ///
 /// # Errors
-/// What it says itself, or what it panicked with.
+/// The closure's error, or the message of its panic.
 pub fn attempt<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| Err(anyhow!(message(&*panic))))
 }

@@ -1,14 +1,14 @@
-//! Timing of calls that follow one another, for criterion.
+//! Timing of sequential calls for criterion.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use testbed::runtime;
 
-/// How long so many calls take, one after the other, in a task of the shared runtime: where servers make
-/// them too. A thread that blocks on a future would be woken across threads for each.
+/// Measures how long `times` sequential calls take in a task of the shared runtime, as in a server. With
+/// `block_on` each call would include a wake-up of the blocked thread by another one.
 ///
 /// # Panics
-/// When a call does.
+/// When a call panics.
 pub fn time<T, A>(times: u64, call: impl Fn() -> A + Send + 'static) -> Duration
 where
     A: Future<Output = T> + Send,

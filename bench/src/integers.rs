@@ -1,40 +1,40 @@
-//! Whether what was handed out is what may be handed out.
+//! Checks of the integers that a run received.
 
 use std::collections::BTreeMap;
 
-/// Integers that came in one answer: `first`, `first + step`, … `last`.
+/// The integers in one response: `first`, `first + step`, …, `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The smallest.
+    /// The smallest integer.
     pub first: i64,
-    /// The greatest.
+    /// The greatest integer.
     pub last: i64,
-    /// The distance between neighbours; 0 where there is one integer alone.
+    /// The difference between consecutive integers; 0 for a single integer.
     pub step: i64,
-    /// How many.
+    /// The number of integers.
     pub count: u32,
 }
 
-/// All that was taken from one sequence during a run, in the order it came.
+/// All integers that a run received from one sequence, in order of arrival.
 ///
-/// Answers with one integer, of which there are most, cost 8 bytes each.
+/// Responses with a single integer, the most frequent ones, take 8 bytes each.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     singles: Vec<i64>,
     spans: Vec<Span>,
 }
 
-/// Which integers a sequence mints, with its increment and offset.
+/// The lattice of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lattice {
-    /// The distance between neighbours, 1 or more.
+    /// The increment, 1 or more.
     pub increment: i64,
-    /// The remainder of every integer.
+    /// The remainder of every integer modulo the increment.
     pub offset: i64,
 }
 
 impl Taken {
-    /// Notes what came.
+    /// Records a span.
     pub fn add(&mut self, span: Span) {
         match span.count {
             1 => self.singles.push(span.first),
@@ -42,29 +42,29 @@ impl Taken {
         }
     }
 
-    /// Notes an integer that came alone.
+    /// Records a single integer.
     pub fn add_one(&mut self, value: i64) {
         self.singles.push(value);
     }
 
-    /// How many integers were taken.
+    /// The number of recorded integers.
     pub fn count(&self) -> u64 {
         let spans: u64 = self.spans.iter().map(|span| u64::from(span.count)).sum();
         self.singles.len() as u64 + spans
     }
 
-    /// Checks that all integers are different, on the lattice, and greater than `greatest`. Returns the
-    /// greatest of them, or what it was when there are none.
+    /// Checks that all integers are distinct, on the lattice, and greater than `greatest`. Returns the
+    /// greatest of them, or `greatest` when there are none.
     ///
     /// # Errors
-    /// What is wrong with which integer.
+    /// The first violation, with the integer.
     fn check(&self, lattice: Lattice, greatest: i64) -> Result<i64, String> {
         let mut all: Vec<(i64, i64)> = Vec::with_capacity(self.singles.len() + self.spans.len());
         all.extend(self.singles.iter().map(|value| (*value, *value)));
         for span in &self.spans {
             if span.count > 1 && span.step != lattice.increment {
                 return Err(format!(
-                    "{} is followed by {}, {} further, and the increment is {}",
+                    "{} is followed by {}, a step of {}, but the increment is {}",
                     span.first,
                     span.first.saturating_add(span.step),
                     span.step,
@@ -78,7 +78,7 @@ impl Taken {
         for (at, (first, last)) in all.into_iter().enumerate() {
             if first <= below {
                 return Err(match at {
-                    0 => format!("{first} came after an earlier run had been given {below}"),
+                    0 => format!("{first} was received after an earlier run had received {below}"),
                     _ => format!("{first} was handed out twice, or in a span up to {below}"),
                 });
             }
@@ -91,15 +91,15 @@ impl Taken {
     }
 }
 
-/// What was handed out so far, run after run, from every sequence.
+/// The greatest integer of every sequence in all runs so far.
 #[derive(Debug, Default)]
 pub struct Ledger(BTreeMap<String, i64>);
 
 impl Ledger {
-    /// Checks a run that began after all the runs noted so far had ended, and notes it.
+    /// Checks and records a run. It must have started after all runs that were recorded before had ended.
     ///
     /// # Errors
-    /// What is wrong with which integer. The run is noted all the same, as far as it makes sense.
+    /// The first violation, with the integer. The run is not recorded then.
     pub fn note(&mut self, sequence: &str, lattice: Lattice, taken: &Taken) -> Result<(), String> {
         let greatest = self.0.entry(sequence.to_owned()).or_default();
         *greatest = taken.check(lattice, *greatest)?;

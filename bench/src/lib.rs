@@ -1,9 +1,9 @@
-//! Measures every layer against its limit.
+//! Benchmarks of every layer against its limit.
 //!
-//! The program `bench` loads real servers over HTTP and compares each with a yardstick that was loaded
-//! in the same round: a server that answers a constant, the backend's own client behind that same
-//! server, a component that does nothing. Every integer that comes back is checked; a run with a wrong
-//! one has no ratio. The benches beside it time single calls with criterion.
+//! The program `bench` loads real servers over HTTP and compares each with a yardstick that is loaded in the
+//! same round: a server that returns a constant, the same server with the backend's native client, or a
+//! component that does nothing. Every integer received is checked; a run with a wrong one has no ratio. The
+//! benches in `bench/benches` time single calls with criterion.
 
 pub mod attempt;
 pub mod calls;

@@ -1,8 +1,8 @@
-//! Loads a server over HTTP/1.1 from one thread, on connections that stay open.
+//! A load generator for HTTP/1.1 on one thread, with persistent connections.
 //!
-//! Each connection has one request under way at a time. The requests are bytes made beforehand, and
-//! the answers are read with as little work as checking them takes, because the generator shares the machine
-//! with what it measures.
+//! Each connection has one request in flight at a time. Requests are encoded in advance, and responses are
+//! parsed only as far as the checks need it, because the generator shares the machine with the server that it
+//! measures.
 
 mod answer;
 mod connection;
@@ -16,31 +16,31 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// What the bodies of answers are.
+/// The expected bodies of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// These bytes.
     Constant(&'static [u8]),
-    /// So many integers, one a line; a single one has no newline after it.
+    /// This many integers, one per line; a single one has no trailing newline.
     Lines(u32),
-    /// A JSON object with `key`, `first`, `step` and `count`, which must be this.
+    /// A JSON object with `key`, `first`, `step` and `count`, where `count` is this.
     Spans(u32),
 }
 
-/// One run.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// The port on 127.0.0.1.
     pub port: u16,
-    /// How many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Nothing is counted that is answered earlier.
+    /// Responses during this time are not counted.
     pub warm_up: Duration,
-    /// How long answers are counted.
+    /// How long responses are counted after the warm-up.
     pub time: Duration,
-    /// What is sent: connections take these by turns, each beginning at another one.
+    /// The requests. Each connection cycles through them, starting at a different one.
     pub requests: Vec<Request>,
-    /// What must come back.
+    /// The expected responses.
     pub expect: Expect,
 }
 
@@ -48,22 +48,22 @@ pub struct Load {
 #[derive(Clone, Debug)]
 pub struct Request {
     bytes: Vec<u8>,
-    /// What the answer must call the sequence, where it names it.
+    /// The key that the response must contain; empty if responses contain none.
     key: String,
 }
 
 impl Request {
-    /// `GET` of a path.
+    /// A `GET` request for a path.
     pub fn get(path: &str) -> Self {
         Self::new("GET", path, String::new())
     }
 
-    /// `POST` to the path of a sequence, whose answer names the key.
+    /// A `POST` request to mint from a sequence, whose response contains the key.
     pub fn next_of(key: &str) -> Self {
         Self::new("POST", &format!("/v1/sequences/{key}/next"), key.to_owned())
     }
 
-    /// The sequence that the answer names; empty where it names none.
+    /// The key in the response; empty if it contains none.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -81,72 +81,72 @@ impl Request {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How long was counted.
+    /// How long responses were counted.
     pub time: Duration,
-    /// Right answers within that time.
+    /// The number of correct responses within that time.
     pub requests: u64,
-    /// Integers in them; 0 where the answer is a constant.
+    /// The number of integers in them; 0 when the response is a constant.
     pub integers: u64,
-    /// How long right answers took, in nanoseconds.
+    /// The latency of correct responses, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// Answers with another status than 200, warm-up included.
+    /// The number of responses by status, except 200, including the warm-up.
     pub statuses: BTreeMap<u16, u64>,
-    /// Connections that broke, by reason.
+    /// The number of failed connections by reason.
     pub broken: BTreeMap<String, u64>,
-    /// Requests that had no answer long after the end.
+    /// The number of requests without a response long after the end.
     pub unanswered: usize,
-    /// The first answer with status 200 that was not as expected.
+    /// The first response with status 200 that was not as expected.
     pub wrong: Option<String>,
-    /// Every integer that came, also in the warm-up and after the end: by index of the request.
+    /// All integers received, including the warm-up and after the end, by index of the request.
     pub taken: Vec<Taken>,
 }
 
 impl Outcome {
-    /// Right answers a second.
+    /// Correct responses per second.
     pub fn rate(&self) -> f64 {
         self.requests as f64 / self.time.as_secs_f64()
     }
 
-    /// Integers a second.
+    /// Integers per second.
     pub fn integers_rate(&self) -> f64 {
         self.integers as f64 / self.time.as_secs_f64()
     }
 
-    /// Why this run is worth nothing; None when every answer was right. The integers are judged
+    /// Why this run is invalid; None when every response was correct. The integers are checked
     /// elsewhere.
     pub fn fault(&self) -> Option<String> {
         if let Some(wrong) = &self.wrong {
             return Some(wrong.clone());
         }
         if let Some((status, times)) = self.statuses.first_key_value() {
-            return Some(format!("{times} answers had status {status}"));
+            return Some(format!("{times} responses had status {status}"));
         }
         if let Some((why, times)) = self.broken.first_key_value() {
-            return Some(format!("{times} connections broke: {why}"));
+            return Some(format!("{times} connections failed: {why}"));
         }
         if self.unanswered > 0 {
             return Some(format!("{} requests were never answered", self.unanswered));
         }
-        (self.requests == 0).then(|| "nothing was answered in time".to_owned())
+        (self.requests == 0).then(|| "there was no response in time".to_owned())
     }
 }
 
-/// How long to wait, after the end, for the answers to what was sent before it.
+/// How long to wait after the end for responses to requests that were sent before it.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How many times connections may break before the run is given up.
+/// How many connection failures are tolerated before the run is aborted.
 const PATIENCE: u64 = 100;
 
-/// The longest latency that is told from longer ones, in nanoseconds.
+/// The upper bound of the latency histogram, in nanoseconds; longer ones are recorded as this value.
 const LONGEST: u64 = 60_000_000_000;
 
 /// Runs the load.
 ///
 /// # Errors
-/// When no connection can be made.
+/// When connecting fails, or too many connections fail.
 pub fn run(load: &Load) -> anyhow::Result<Outcome> {
     Generator::connect(load)?.run()
 }
@@ -156,7 +156,7 @@ struct Generator<'a> {
     poll: Poll,
     connections: Vec<Connection>,
     outcome: Outcome,
-    /// Requests that were sent and not answered.
+    /// The number of requests in flight.
     under_way: usize,
     phase: Phase,
 }
@@ -171,7 +171,7 @@ enum Phase {
 impl<'a> Generator<'a> {
     fn connect(load: &'a Load) -> anyhow::Result<Self> {
         if load.requests.is_empty() || load.connections == 0 {
-            bail!("there is nothing to send, or nothing to send it on");
+            bail!("there are no requests or no connections");
         }
         let poll = Poll::new()?;
         let connections = (0..load.connections)
@@ -231,7 +231,7 @@ impl<'a> Generator<'a> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => other?,
             }
-            // One look at the clock after each answer; it is the beginning of the next request.
+            // The clock is read once per response; that time is also the start of the next request.
             now = Instant::now();
             for event in &events {
                 let index = event.token().0;
@@ -265,7 +265,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Takes the answer, if it is whole, and sends the next request. Returns the time.
+    /// Handles the response, if it is complete, and sends the next request. Returns the current time.
     fn read(&mut self, index: usize, now: Instant) -> anyhow::Result<Instant> {
         let connection = &mut self.connections[index];
         let answer = match connection.read() {
@@ -286,8 +286,8 @@ impl<'a> Generator<'a> {
             let key = &self.load.requests[request].key;
             match answer::integers(body, self.load.expect, key, taken) {
                 Ok(span) => {
-                    // What one connection gets rises: it asks again after it was answered. That holds for
-                    // each sequence by itself.
+                    // The integers of one connection ascend, since it sends a request only after the
+                    // previous response. That holds per sequence, so it is checked only if there is one.
                     if let (Some(span), 1) = (span, self.load.requests.len()) {
                         if span.first <= connection.greatest {
                             let after = connection.greatest;
@@ -314,7 +314,7 @@ impl<'a> Generator<'a> {
         connection.done(&answer);
         if answer.close {
             self.connections[index] =
-                open(self.load.port, &self.poll, index, request).context("connecting again")?;
+                open(self.load.port, &self.poll, index, request).context("reconnecting")?;
         }
         if self.phase != Phase::Draining {
             self.send(index, now)?;
@@ -326,22 +326,22 @@ impl<'a> Generator<'a> {
         self.outcome.wrong.get_or_insert(why);
     }
 
-    /// Opens the connection anew; its request is lost.
+    /// Reopens a failed connection; its request is lost.
     fn broke(&mut self, index: usize, why: &str) -> anyhow::Result<()> {
         if self.connections[index].is_busy() {
             self.under_way -= 1;
         } else if self.phase == Phase::Draining {
-            // Servers may end connections that they have answered on.
+            // Servers may close idle connections.
             return Ok(());
         }
         *self.outcome.broken.entry(why.to_owned()).or_default() += 1;
         let broken: u64 = self.outcome.broken.values().sum();
         if broken > PATIENCE {
-            bail!("{broken} connections broke, the last one: {why}");
+            bail!("{broken} connections failed, the last one with: {why}");
         }
         let request = self.connections[index].request;
         self.connections[index] =
-            open(self.load.port, &self.poll, index, request).context("connecting again")?;
+            open(self.load.port, &self.poll, index, request).context("reconnecting")?;
         match self.phase {
             Phase::Draining => Ok(()),
             _ => self.send(index, Instant::now()),

@@ -1,22 +1,22 @@
-//! The machine that numbers are from.
+//! The machine on which the results were measured.
 
 use serde::Serialize;
 use std::process::Command;
 
-/// What numbers depend on.
+/// Properties of the machine that affect results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The processor, as the kernel names it.
+    /// The processor's name in the kernel.
     pub cpu: String,
-    /// How many threads run at a time.
+    /// The number of hardware threads.
     pub cores: usize,
     /// The kernel's release.
     pub kernel: String,
-    /// Programs that take part, with their versions.
+    /// The programs involved, with their versions.
     pub versions: Vec<(String, String)>,
 }
 
-/// The programs whose versions are asked for, with the option that does it.
+/// The programs whose versions are reported, with the option that prints the version.
 const PROGRAMS: [(&str, &str); 6] = [
     ("rustc", "--version"),
     ("redis-server", "--version"),
@@ -27,7 +27,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 ];
 
 impl Machine {
-    /// This one.
+    /// The machine that this process runs on.
     pub fn this() -> Self {
         let versions = PROGRAMS
             .iter()
@@ -56,7 +56,7 @@ fn cpu() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The memory of a process that is in RAM, in bytes; None where the kernel does not tell.
+/// The resident memory of a process in bytes; None when the kernel does not report it.
 pub fn resident(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! Loads real servers, compares each with its limit, and prints one table.
+//! Loads real servers, compares each with its yardstick, and prints one table.
 
 use anyhow::Context;
 use bench::attempt::{attempt, silence_panics};
@@ -8,9 +8,9 @@ use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Load int-host and its yardsticks, and print how they compare
+/// Load int-host and its yardsticks, and print a comparison
 ///
-/// Exits with 1 when a server gave a wrong answer or did not start: its numbers are refused.
+/// Exits with 1 when a server returned a wrong response or did not start; its numbers are not used.
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and reports. False when some of it is wrong.
+/// Measures and writes the report. False when there were faults.
 fn run(options: &Options) -> anyhow::Result<bool> {
     let folder = match &options.out {
         Some(folder) => folder.clone(),

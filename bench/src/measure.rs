@@ -1,4 +1,4 @@
-//! What is measured, in which order, and what is compared with what.
+//! The measurements, their order, and their comparisons.
 
 mod curves;
 mod in_process;
@@ -22,30 +22,30 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What to measure, and for how long.
+/// Which measurements to run, and for how long.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// How long each run is counted
+    /// Measured time of each run
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: f64,
-    /// How many times each row is measured, yardsticks included
+    /// How many times each row is measured, including its yardsticks
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Only these parts
+    /// Measure only these parts
     #[arg(long, value_name = "PART,…", value_enum, value_delimiter = ',')]
     pub only: Vec<Part>,
-    /// Only these engines
+    /// Measure only these engines
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = engine)]
     pub engines: Vec<Builtin>,
-    /// Where the report goes [default: bench in the target folder]
+    /// Folder for the report [default: bench in the target folder]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// One short round, to see that everything works; its numbers mean nothing
+    /// One short round, to check that everything works; the numbers are not meaningful
     #[arg(long)]
     pub quick: bool,
 }
 
-/// What can be measured by itself.
+/// The parts that can be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// `serve` on 100 connections: throughput and latency.
@@ -56,21 +56,21 @@ pub enum Part {
     Composed,
     /// The composed endpoint under Spin.
     Spin,
-    /// Many integers a request.
+    /// Many integers per request.
     Integers,
-    /// `Sequence::next` in one process.
+    /// `Sequence::next` within one process.
     Tasks,
-    /// Whole processes of `int-host`.
+    /// The duration of whole `int-host` processes.
     Starts,
     /// The memory of `serve`.
     Memory,
-    /// Growth over connections.
+    /// Scaling over connections.
     Connections,
-    /// Growth over keys.
+    /// Scaling over keys.
     Keys,
-    /// Growth over the count.
+    /// Scaling over the count.
     Counts,
-    /// Growth over the value of the integers.
+    /// Scaling over the value of the integers.
     Values,
 }
 
@@ -85,31 +85,31 @@ fn seconds(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.1..=600.0).contains(seconds))
-        .ok_or_else(|| "write a number of seconds, 0.1 to 600".to_owned())
+        .ok_or_else(|| "expected a number of seconds from 0.1 to 600".to_owned())
 }
 
-/// Everything that was measured.
+/// The results of all measurements.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// How long each run was counted, in seconds.
+    /// The measured time of each run in seconds.
     pub seconds: f64,
-    /// How many rounds the rows were measured in.
+    /// The number of rounds in which the rows were measured.
     pub rounds: u32,
     /// The table of targets.
     pub rows: Vec<Row>,
-    /// How cost grows.
+    /// How the cost grows.
     pub curves: Vec<Curve>,
-    /// What was left out, with the reason.
+    /// What was skipped, with the reason.
     pub skipped: Vec<String>,
-    /// Every run, as it was.
+    /// Every single run.
     pub runs: Vec<Run>,
 }
 
 impl Report {
-    /// What was wrong: runs with wrong answers, and servers that did not start. Empty when every number
-    /// can be believed.
+    /// All faults: runs with wrong responses, and servers that did not start. Empty when every number is
+    /// valid.
     pub fn faults(&self) -> Vec<String> {
         self.runs
             .iter()
@@ -118,39 +118,39 @@ impl Report {
     }
 }
 
-/// One run of the load, or of calls in this process.
+/// One run of the load generator, or of calls in this process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
-    /// What was loaded, and how.
+    /// What was loaded and how.
     pub what: String,
-    /// How many connections, or tasks.
+    /// The number of connections or tasks.
     pub connections: usize,
-    /// How long was counted, in seconds.
+    /// The measured time in seconds.
     pub seconds: f64,
-    /// Right answers.
+    /// The number of correct responses.
     pub requests: u64,
-    /// Integers in them.
+    /// The number of integers in them.
     pub integers: u64,
-    /// Right answers a second.
+    /// Correct responses per second.
     pub rate: f64,
-    /// Integers a second.
+    /// Integers per second.
     pub integers_rate: f64,
     /// The median latency, in microseconds.
     pub p50_us: f64,
-    /// Of 100 requests, one took longer, in microseconds.
+    /// The 99th percentile of latency, in microseconds.
     pub p99_us: f64,
-    /// The longest latency, in microseconds.
+    /// The maximum latency, in microseconds.
     pub max_us: f64,
-    /// Answers by status, other than 200.
+    /// The number of responses by status, except 200.
     pub statuses: BTreeMap<u16, u64>,
-    /// Connections that broke, by reason.
+    /// The number of failed connections by reason.
     pub broken: BTreeMap<String, u64>,
-    /// Why nothing is to be concluded from it; None when all answers were right.
+    /// Why the run is invalid; None when all responses were correct.
     pub fault: Option<String>,
 }
 
 impl Run {
-    /// One that did not come about.
+    /// A run that could not be made.
     fn failed(what: String, connections: usize, error: &anyhow::Error) -> Self {
         Self {
             what,
@@ -170,10 +170,10 @@ impl Run {
     }
 }
 
-/// Measures everything that the options choose.
+/// Runs all measurements that the options select.
 ///
 /// # Errors
-/// When a server cannot be started that every machine can have.
+/// When a server that is not optional cannot be started.
 pub fn all(options: &Options) -> anyhow::Result<Report> {
     let mut bench = Bench::new(options)?;
     let rows = bench.rows()?;
@@ -190,7 +190,7 @@ pub fn all(options: &Options) -> anyhow::Result<Report> {
     })
 }
 
-/// The state of the measuring.
+/// The state of the benchmark.
 struct Bench {
     seconds: f64,
     rounds: u32,
@@ -213,16 +213,16 @@ struct Shape {
     expect: Expect,
 }
 
-/// About how long the first answer of one more sequence takes, when many are asked.
+/// About how much longer the warm-up must be for each further sequence, whose first response takes longer.
 const FIRST: Duration = Duration::from_micros(300);
 
 impl Shape {
-    /// One integer a request.
+    /// One integer per request.
     fn plain(connections: usize) -> Self {
         Self::counting(connections, 1)
     }
 
-    /// So many integers a request.
+    /// `count` integers per request.
     fn counting(connections: usize, count: u32) -> Self {
         Self {
             connections,
@@ -261,18 +261,18 @@ impl Bench {
                 bench.skipped.push(format!("{}: {why}", name(engine)));
                 continue;
             }
-            bench.tell(&format!("starting what {} needs", name(engine)));
+            bench.tell(&format!("starting the backend of {}", name(engine)));
             bench.stores.push(Store::start(engine)?);
         }
         Ok(bench)
     }
 
-    /// Whether a part is to be measured.
+    /// Whether a part is selected.
     fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    /// Whether a part is to be measured that is about these engines.
+    /// Whether a part is selected and all of these engines run.
     fn wants_on(&self, part: Part, engines: &[Builtin]) -> bool {
         let runs = |engine| self.stores.iter().any(|store| store.engine == engine);
         self.wants(part) && engines.iter().all(|engine| runs(*engine))
@@ -288,7 +288,7 @@ impl Bench {
     fn tell(&self, what: &str) {
         self.progress.set_message(what.to_owned());
         self.progress.tick();
-        // Where standard error is no terminal, the bar is not shown.
+        // The progress bar is hidden when standard error is not a terminal.
         if self.progress.is_hidden() {
             eprintln!("{what}");
         }
@@ -298,7 +298,7 @@ impl Bench {
         Duration::from_secs_f64(self.seconds)
     }
 
-    /// Loads a target and checks what came.
+    /// Loads a target and checks the responses.
     fn run(&mut self, target: &Target, shape: &Shape) -> Run {
         let what = format!("{}{}", target.name, shape.label);
         let connections = shape.connections;
@@ -307,7 +307,7 @@ impl Bench {
         let load = Load {
             port: target.port(),
             connections,
-            // Long enough for every sequence to be asked, where there are many.
+            // Long enough for every one of many sequences to be used.
             warm_up: (self.time() / 5).min(Duration::from_secs(1)) + FIRST * extra,
             time: self.time(),
             requests: shape.requests.clone(),
@@ -339,7 +339,7 @@ impl Bench {
         run
     }
 
-    /// What is wrong with the integers that came.
+    /// Checks the received integers and returns the first violation.
     fn judge(&mut self, target: &Target, load: &Load, outcome: &load::Outcome) -> Option<String> {
         let sequence = target.sequence.as_ref()?;
         for (request, taken) in load.requests.iter().zip(&outcome.taken) {

@@ -1,7 +1,7 @@
-//! The backends' own clients, minting with the statements that the engines send.
+//! Minting with the backends' native clients and the same statements as the engines.
 //!
-//! One kept connection, one statement a call, no deadline and no retry: what a mint costs where none of
-//! this project is in between, save for the arithmetic of the lattice.
+//! A client has one persistent connection, one statement per call, no deadline and no retry. This is the
+//! cost of a mint without this project, except for the lattice arithmetic.
 
 mod mysql;
 mod rqlite;
@@ -17,18 +17,18 @@ use rqlite::Rqlite;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Where a backend is.
+/// The location of a backend.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// There.
+    /// At this DSN.
     Dsn(String),
     /// In the files of this folder.
     Data(PathBuf),
-    /// Nowhere: in memory.
+    /// In memory.
     Memory,
 }
 
-/// One sequence, reached by a native client.
+/// A sequence that is accessed with a native client.
 pub struct Native {
     client: Client,
     key: String,
@@ -44,10 +44,10 @@ enum Client {
 }
 
 impl Native {
-    /// Connects. Tables that are missing are made.
+    /// Connects, and creates missing tables.
     ///
     /// # Errors
-    /// When there is no such engine, or the backend cannot be reached.
+    /// When there is no such engine, or the connection to the backend fails.
     pub async fn connect(engine: &str, place: &Place, key: &str) -> anyhow::Result<Self> {
         let engine =
             Builtin::named(engine).with_context(|| format!("no engine is called {engine}"))?;
@@ -74,13 +74,13 @@ impl Native {
     /// Mints `count` integers.
     ///
     /// # Errors
-    /// Whatever the client says.
+    /// Those of the client.
     pub async fn next(&self, count: u32) -> anyhow::Result<Span> {
         let by = self.lattice.stride(count).context("too many integers")?;
         let mark = self.advance(by).await?;
         self.lattice
             .span(mark, count)
-            .with_context(|| format!("the mark {mark} leaves no span of {count}"))
+            .with_context(|| format!("the mark {mark} does not allow a span of {count}"))
     }
 
     async fn advance(&self, by: i64) -> anyhow::Result<i64> {
@@ -98,10 +98,10 @@ impl Native {
     }
 }
 
-/// The lattice of an engine's sequences where nobody asked for another one.
+/// The default lattice of an engine.
 ///
 /// # Errors
-/// None that can happen.
+/// When the engine's default offset is invalid, which cannot happen.
 pub fn lattice(engine: Builtin) -> anyhow::Result<Lattice> {
     Ok(Lattice::new(Lattice::INCREMENT, engine.about().offset)?)
 }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! Output of the results, for people and for programs.
 
 mod chart;
 mod table;
@@ -9,10 +9,10 @@ use crate::measure::Report;
 use anyhow::Context;
 use std::path::Path;
 
-/// Writes `report.json` and `connections.svg` into a folder, which is made if need be.
+/// Writes `report.json` and `connections.svg` into a folder, which is created if it is missing.
 ///
 /// # Errors
-/// When they cannot be written.
+/// When writing fails.
 pub fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     let file = folder.join("report.json");

@@ -1,4 +1,4 @@
-//! Everything that is measured, running: backends, servers in front of them, and yardsticks.
+//! The processes that are measured: backends, servers in front of them, and yardsticks.
 
 pub mod spin;
 
@@ -16,7 +16,7 @@ use testbed::cli::{self, Serving};
 use testbed::redis::{Options, Redis};
 use testbed::target;
 
-/// The engines that are served, in the order of the table.
+/// The engines that are measured, in the order of the table.
 pub const ENGINES: [Builtin; 5] = [
     Builtin::Memory,
     Builtin::Redis,
@@ -25,9 +25,9 @@ pub const ENGINES: [Builtin; 5] = [
     Builtin::Summitdb,
 ];
 
-/// A backend that runs, until it is dropped.
+/// A running backend. It stops on drop.
 pub struct Store {
-    /// The engine that reaches it.
+    /// The engine for it.
     pub engine: Builtin,
     server: Server,
 }
@@ -38,13 +38,13 @@ enum Server {
 }
 
 impl Store {
-    /// Starts one as its makers ship it, on a free port.
+    /// Starts a backend with its default configuration on a free port.
     ///
-    /// Redis runs with its own defaults, without an append-only file: waiting for the disk would hide what
-    /// everything else costs.
+    /// Redis runs with its own defaults, without an append-only file: waiting for the disk would hide the cost
+    /// of everything else.
     ///
     /// # Errors
-    /// When it cannot be started, with how to install it where it is missing.
+    /// When it cannot be started. The message says how to install it if it is missing.
     pub fn start(engine: Builtin) -> anyhow::Result<Self> {
         let server = attempt(|| {
             if engine == Builtin::Redis {
@@ -64,14 +64,14 @@ impl Store {
         Ok(Self { engine, server })
     }
 
-    /// Why it cannot be started here although nothing is wrong; None when it can. Only SummitDB
-    /// comes from no package manager.
+    /// Why an optional backend is not available on this machine; None when it is. Only SummitDB is
+    /// optional, since no package manager has it.
     pub fn missing(engine: Builtin) -> Option<&'static str> {
         let kind = KINDS.iter().find(|kind| kind.engine == engine)?;
         (kind.missing)()
     }
 
-    /// How to reach it.
+    /// The DSN of the backend.
     pub fn dsn(&self) -> String {
         match &self.server {
             Server::Redis(redis) => redis.dsn(),
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// The port on 127.0.0.1, of a backend that has one.
+    /// The port on 127.0.0.1, if the backend has one.
     pub fn port(&self) -> Option<u16> {
         match &self.server {
             Server::Redis(redis) => Some(redis.port()),
@@ -87,7 +87,7 @@ impl Store {
         }
     }
 
-    /// How a native client reaches it.
+    /// The location for a native client.
     pub fn place(&self) -> Place {
         match (&self.server, self.engine) {
             (_, Builtin::Memory) => Place::Memory,
@@ -98,7 +98,7 @@ impl Store {
         }
     }
 
-    /// The folder of the embedded store, for the engine that uses it.
+    /// The folder of the embedded store, if the engine uses it.
     pub fn data(&self) -> Option<PathBuf> {
         match &self.server {
             Server::Redis(_) => None,
@@ -107,23 +107,23 @@ impl Store {
     }
 }
 
-/// A server that answers over HTTP, until it is dropped.
+/// A running HTTP server. It stops on drop.
 pub struct Target {
-    /// What it is called in the report.
+    /// The name in the report.
     pub name: String,
-    /// What its answers are taken from; None where they are a constant.
+    /// The sequence that it mints from; None when it returns a constant.
     pub sequence: Option<Sequence>,
     serving: Serving,
 }
 
-/// One sequence in one backend.
+/// A sequence in a backend.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     /// The engine and the key.
     pub name: String,
-    /// What it mints.
+    /// The lattice of its integers.
     pub lattice: Lattice,
-    /// Whether it begins anew with each process.
+    /// Whether it starts again with each process.
     pub forgets: bool,
 }
 
@@ -138,7 +138,7 @@ impl Target {
         self.serving.id()
     }
 
-    /// What every answer is, where that is known.
+    /// The body of every response, if the server returns a constant.
     pub fn constant(&self) -> Option<&'static [u8]> {
         match self.sequence {
             Some(_) => None,
@@ -147,14 +147,14 @@ impl Target {
     }
 }
 
-/// The folder that servers run in, and the files that they are given.
+/// The folder that servers run in, and their files.
 #[derive(Default)]
 pub struct Workshop {
     place: cli::Place,
 }
 
 impl Workshop {
-    /// The server that answers a constant, with tokio's own number of threads.
+    /// Starts the server that returns a constant, with tokio's default number of threads.
     ///
     /// # Errors
     /// When it does not start.
@@ -162,7 +162,7 @@ impl Workshop {
         start("bare hyper".to_owned(), None, program("bare", &[])?)
     }
 
-    /// The same on as many threads as `int-host serve` has.
+    /// Starts the same server with as many threads as `int-host serve`.
     ///
     /// # Errors
     /// When it does not start.
@@ -172,7 +172,7 @@ impl Workshop {
         start(format!("bare hyper, threads: {threads}"), None, command)
     }
 
-    /// The server that mints by the backend's own client.
+    /// Starts the server that mints with the backend's native client.
     ///
     /// # Errors
     /// When it does not start.
@@ -187,7 +187,7 @@ impl Workshop {
         start(format!("native {engine}"), Some(sequence), command)
     }
 
-    /// `int-host serve` on this sequence, with further options.
+    /// Starts `int-host serve` on this sequence, with additional options.
     ///
     /// # Errors
     /// When it does not start.
@@ -200,7 +200,7 @@ impl Workshop {
         self.int_host(format!("serve {engine}"), Some(sequence), &arguments)
     }
 
-    /// The endpoint composed with an engine, under `int-host serve`.
+    /// Starts the endpoint, composed with an engine, under `int-host serve`.
     ///
     /// # Errors
     /// When it cannot be composed or does not start.
@@ -220,7 +220,7 @@ impl Workshop {
         self.int_host(format!("composed {engine}"), Some(sequence), &arguments)
     }
 
-    /// The component that answers a constant, under `int-host serve` with the same options.
+    /// Starts the component that returns a constant, under `int-host serve` with the same options.
     ///
     /// # Errors
     /// When it cannot be built or does not start.
@@ -231,7 +231,7 @@ impl Workshop {
         self.int_host("no-op component".to_owned(), None, &arguments)
     }
 
-    /// A command line of `int-host`.
+    /// Builds a command of `int-host`.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.place.command(arguments)
     }
@@ -274,7 +274,7 @@ fn start_with(
     sequence: Option<Sequence>,
     serve: impl FnOnce() -> Serving,
 ) -> anyhow::Result<Target> {
-    // The command line may be as long as a list of ten thousand keys; the last line says what went wrong.
+    // The message contains the command line, which may list ten thousand keys; the last line has the reason.
     let serving = attempt(|| Ok(serve()))
         .map_err(|error| anyhow!("{name} did not start: {}", last_line(&error.to_string())))?;
     Ok(Target {
@@ -295,7 +295,7 @@ fn last_line(text: &str) -> &str {
         .map_or(line, |(end, _)| &line[..end])
 }
 
-/// A program of this package: beside the running one, or above it when that is a bench.
+/// A program of this package: in the folder of the running one, or in the parent folder of a bench.
 fn program(name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
     let running = std::env::current_exe()?;
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);

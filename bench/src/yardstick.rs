@@ -1,4 +1,4 @@
-//! The least an HTTP server can do: hyper, and an answer.
+//! A minimal HTTP server on hyper.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,23 +12,23 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// What the server that does nothing else answers.
+/// The constant body of the bare server.
 pub const CONSTANT: &[u8] = b"1234567";
 
-/// Listens on a port of 127.0.0.1 and tells it on standard error. Port 0 is any that is free.
+/// Listens on a port of 127.0.0.1 and prints the address on standard error. Port 0 means any free port.
 ///
 /// # Errors
-/// When the port cannot be listened on.
+/// When listening on the port fails.
 pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
     Ok(listener)
 }
 
-/// Answers every request with what `answer` gives, for ever.
+/// Answers every request with the result of `answer`, forever.
 ///
 /// # Errors
-/// When no connection can be taken any more.
+/// When accepting a connection fails.
 pub async fn serve<F, A>(listener: TcpListener, answer: F) -> anyhow::Result<()>
 where
     F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
@@ -44,7 +44,7 @@ where
                 let answer = answer(request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
-            // A client that goes away in the middle is no error of this server.
+            // A client that disconnects early is not an error of this server.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -321,7 +321,9 @@ impl Shared {
     async fn take(&self, (period, before): (u32, i64), answer: Answer, had: &mut Had) -> bool {
         let (minted, refused, busy) = match answer {
             Answer::Minted(integer) if integer <= before => {
-                self.mistaken(format!("{integer} was requested after {before} was received"));
+                self.mistaken(format!(
+                    "{integer} was requested after {before} was received"
+                ));
                 return false;
             }
             Answer::Minted(integer) => {

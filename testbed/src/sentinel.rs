@@ -68,21 +68,17 @@ impl Sentinels {
     /// # Panics
     /// When they do not agree within [`AGREE`].
     pub fn successor_of(&self, port: u16) -> u16 {
-        wait::until(
-            "the Sentinels have completed a failover",
-            AGREE,
-            || {
-                let mut named = Vec::new();
-                for node in &self.0 {
-                    let told = told(node.port)?;
-                    named.push(told.get("port").cloned().unwrap_or_default());
-                }
-                match named[0].parse() {
-                    Ok(new) if new != port && named.iter().all(|n| *n == named[0]) => Ok(new),
-                    _ => Err(format!("they report {named:?}")),
-                }
-            },
-        )
+        wait::until("the Sentinels have completed a failover", AGREE, || {
+            let mut named = Vec::new();
+            for node in &self.0 {
+                let told = told(node.port)?;
+                named.push(told.get("port").cloned().unwrap_or_default());
+            }
+            match named[0].parse() {
+                Ok(new) if new != port && named.iter().all(|n| *n == named[0]) => Ok(new),
+                _ => Err(format!("they report {named:?}")),
+            }
+        })
     }
 }
 

@@ -484,8 +484,8 @@ fn a_backend_that_is_away_is_told_and_comes_back() {
     assert_eq!(serving.get("/").integer(), 2);
 }
 
-/// While the backend is paused, requests beyond the queue limit are refused at once. When it resumes, the server
-/// recovers.
+/// While the backend is paused, requests beyond the queue limit are refused at once. When it resumes, the
+/// server recovers.
 #[test]
 fn too_many_requests_are_turned_away_and_it_recovers() {
     let redis = Redis::start();

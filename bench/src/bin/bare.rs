@@ -1,6 +1,6 @@
-//! The least an HTTP server can do: answers every request with a constant.
+//! A minimal HTTP server that answers every request with a constant.
 //!
-//! The yardstick for `int-host serve`, which is measured beside it in the same run.
+//! It is the yardstick for `int-host serve` and is measured in the same run.
 
 use bench::yardstick::{CONSTANT, listen, serve};
 use bytes::Bytes;
@@ -14,10 +14,10 @@ use std::time::Duration;
 /// Answer every HTTP request with the same seven bytes
 #[derive(Parser)]
 struct Arguments {
-    /// The port on 127.0.0.1; 0 is any
+    /// Port on 127.0.0.1; 0 means any free port
     #[arg(long, default_value_t = 8081)]
     port: u16,
-    /// How many threads [default: one for each processor, as tokio has it]
+    /// Number of threads [default: one per processor, as in tokio]
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { port, threads } = Arguments::parse();
     let options = Options {
         threads: threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
-        // They sleep at once, as in most servers.
+        // No busy polling, as in most servers.
         busy_poll: Duration::ZERO,
     };
     start(&options)?.block_on(async {

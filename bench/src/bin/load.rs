@@ -1,4 +1,4 @@
-//! Loads one server and says how it did: what `make bench` does many times, by hand.
+//! Loads one server and prints the result: a single run of what `make bench` does.
 
 use anyhow::{Context, bail};
 use bench::integers::{Lattice, Ledger};
@@ -7,25 +7,25 @@ use bench::yardstick::CONSTANT;
 use clap::Parser;
 use std::time::Duration;
 
-/// Load a server on 127.0.0.1 over HTTP and check what it answers
+/// Load a server on 127.0.0.1 over HTTP and check its responses
 #[derive(Parser)]
 struct Arguments {
-    /// Its port
+    /// Port of the server
     #[arg(long)]
     port: u16,
-    /// How many connections
+    /// Number of connections
     #[arg(long, default_value_t = 100)]
     connections: usize,
-    /// How long
+    /// Measured time
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// How many integers a request
+    /// Integers per request
     #[arg(long, default_value_t = 1, conflicts_with = "constant")]
     count: u32,
-    /// The remainder of every integer, divided by 2
+    /// Remainder of every integer when divided by 2
     #[arg(long, default_value_t = 0)]
     offset: i64,
-    /// It answers the constant of the yardsticks, not integers
+    /// Expect the constant of the yardsticks instead of integers
     #[arg(long)]
     constant: bool,
 }
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let outcome = run(&load)?;
     let at = |quantile| Duration::from_nanos(outcome.latency.value_at_quantile(quantile));
     println!(
-        "{:.0} requests/s, {:.0} integers/s, p50 {:?}, p99 {:?}, longest {:?}",
+        "{:.0} requests/s, {:.0} integers/s, p50 {:?}, p99 {:?}, max {:?}",
         outcome.rate(),
         outcome.integers_rate(),
         at(0.5),

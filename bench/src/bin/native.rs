@@ -1,7 +1,7 @@
-//! A server without this project in it: each request is one mint by the backend's own client.
+//! A server without this project: each request is one mint with the backend's native client.
 //!
-//! The yardstick for `int-host serve` on one connection: the same hyper, the same statement, one kept
-//! connection to the backend, and nothing gathered.
+//! It is the yardstick for `int-host serve` on one connection: the same hyper, the same statement, one
+//! persistent connection to the backend, and no coalescing.
 
 use bench::native::{Native, Place};
 use bench::yardstick::{listen, serve};
@@ -13,25 +13,25 @@ use int_host::runtime::{Options, start};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Answer every HTTP request with an integer, minted by a native client
+/// Answer every HTTP request with an integer that is minted with a native client
 #[derive(Parser)]
 struct Arguments {
-    /// Which backend
+    /// Name of the engine whose backend is used
     #[arg(long)]
     engine: String,
-    /// Where it is
+    /// DSN of the backend
     #[arg(long)]
     dsn: String,
-    /// The name of the sequence
+    /// Key of the sequence
     #[arg(long, default_value = "integers")]
     key: String,
-    /// The port on 127.0.0.1; 0 is any
+    /// Port on 127.0.0.1; 0 means any free port
     #[arg(long, default_value_t = 8082)]
     port: u16,
 }
 
 fn main() -> anyhow::Result<()> {
-    // As many threads as `int-host serve` has, which sleep at once, as in most servers.
+    // As many threads as `int-host serve`, but without busy polling, as in most servers.
     let options = Options {
         busy_poll: Duration::ZERO,
         ..Options::default()

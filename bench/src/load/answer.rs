@@ -1,9 +1,9 @@
-//! What a server answers: the head, and the integers in the body.
+//! Parsing of responses: the head, and the integers in the body.
 
 use super::Expect;
 use crate::integers::{Span, Taken};
 
-/// An answer that is whole.
+/// A complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -11,18 +11,18 @@ pub(super) struct Answer {
     pub(super) head: usize,
     /// The length of the body, in bytes.
     pub(super) body: usize,
-    /// Whether the server ends the connection after it.
+    /// Whether the server closes the connection after it.
     pub(super) close: bool,
 }
 
-/// Reads the head of an answer; None while the answer is not whole.
+/// Parses the head of a response; None while the response is incomplete.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Answer>, &'static str> {
     let mut headers = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => head,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err("the answer is not HTTP"),
+        Err(_) => return Err("the response is not HTTP"),
     };
     let mut body = None;
     let mut close = false;
@@ -35,7 +35,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Answer>, &'static str> {
     }
     let body = body
         .and_then(|length| usize::try_from(length).ok())
-        .ok_or("the answer has no length")?;
+        .ok_or("the response has no Content-Length")?;
     if bytes.len() - head < body {
         return Ok(None);
     }
@@ -47,7 +47,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Answer>, &'static str> {
     }))
 }
 
-/// Reads the integers of a body and notes them. None where a constant is expected.
+/// Parses and records the integers of a body. None where a constant is expected.
 pub(super) fn integers(
     body: &[u8],
     expect: Expect,
@@ -69,7 +69,7 @@ pub(super) fn integers(
     Ok(Some(span))
 }
 
-/// One integer, or several, each as far from the one before it and with a newline after it.
+/// Parses one integer without a newline, or several with equal steps, each followed by a newline.
 fn lines(body: &[u8]) -> Option<Span> {
     let Some(body) = body.strip_suffix(b"\n") else {
         let first = number(body)?;
@@ -101,7 +101,7 @@ fn lines(body: &[u8]) -> Option<Span> {
     })
 }
 
-/// `{"key":…,"first":…,"step":…,"count":…}`, as compact as the server writes it.
+/// Parses `{"key":…,"first":…,"step":…,"count":…}` without spaces, as the server writes it.
 fn object(body: &[u8], key: &str) -> Option<Span> {
     let rest = body.strip_prefix(b"{\"key\":\"")?;
     let rest = rest.strip_prefix(key.as_bytes())?;
@@ -120,14 +120,14 @@ fn object(body: &[u8], key: &str) -> Option<Span> {
     })
 }
 
-/// A number and the comma or brace after it.
+/// Parses a number and the comma or brace after it.
 fn field(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = bytes.split_at(end);
     Some((number(digits)?, rest.get(1..)?))
 }
 
-/// A decimal number of 0 or more, without a sign.
+/// Parses a decimal number of 0 or more without a sign.
 fn number(digits: &[u8]) -> Option<i64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;

@@ -1,4 +1,4 @@
-//! One connection: bytes out, answers in.
+//! A client connection: it writes requests and reads responses.
 
 use super::answer::{self, Answer};
 use mio::net::TcpStream;
@@ -7,27 +7,27 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// Room for any answer with one integer; it grows for those with more.
+/// The initial buffer size, enough for a response with one integer; it grows for longer ones.
 const BUFFER: usize = 4096;
 
-/// The longest answer that is read: 100 000 integers of 20 digits and their head.
+/// The maximum length of a response: 100 000 integers of 20 digits and the head.
 const LONGEST: usize = 4 << 20;
 
-/// In the place of how much was written: nothing is under way.
+/// The value of `written` while no request is in flight.
 const IDLE: usize = usize::MAX;
 
 pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// How much of the buffer is read and not yet taken.
+    /// How many bytes of the buffer were read but not consumed.
     filled: usize,
-    /// How much of the request is written.
+    /// How many bytes of the request were written.
     written: usize,
-    /// The request under way: its index in the load's list.
+    /// The index of the request in flight in the load's list.
     pub(super) request: usize,
-    /// When the request under way began.
+    /// When the request in flight began.
     pub(super) began: Instant,
-    /// The greatest integer that came on this connection.
+    /// The greatest integer that was received on this connection.
     pub(super) greatest: i64,
 }
 
@@ -38,7 +38,7 @@ impl Connection {
         token: Token,
         request: usize,
     ) -> io::Result<Self> {
-        // Connected before the clock runs.
+        // The blocking connect completes before the measurement begins.
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -55,25 +55,25 @@ impl Connection {
         })
     }
 
-    /// Makes this the request under way. It is written by [`Connection::write`].
+    /// Starts a request. [`Connection::write`] writes it.
     pub(super) fn begin(&mut self, request: usize, now: Instant) {
         self.request = request;
         self.began = now;
         self.written = 0;
     }
 
-    /// Whether a request is under way.
+    /// Whether a request is in flight.
     pub(super) fn is_busy(&self) -> bool {
         self.written != IDLE
     }
 
-    /// Writes what is left of the request, as far as the socket takes it.
+    /// Writes the rest of the request until the socket would block.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         while let Some(rest) = bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.written += n,
-                // An event will come.
+                // An event follows when the socket is writable.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -82,12 +82,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what there is. Returns the answer when it is whole.
+    /// Reads available bytes. Returns the response when it is complete.
     pub(super) fn read(&mut self) -> io::Result<Option<Answer>> {
         loop {
             if self.filled == self.buffer.len() {
                 if self.filled >= LONGEST {
-                    return Err(invalid("the answer is too long"));
+                    return Err(invalid("the response is too long"));
                 }
                 self.buffer.resize(self.filled * 2, 0);
             }
@@ -101,22 +101,22 @@ impl Connection {
             };
             self.filled += read;
             let answer = answer::parse(&self.buffer[..self.filled]).map_err(invalid)?;
-            // With less than there was room for, the socket is empty, and an event will come.
+            // After a short read the socket is empty, and an event follows when more bytes arrive.
             if answer.is_some() || read < room {
                 return Ok(answer);
             }
         }
     }
 
-    /// The body of the answer that was read.
+    /// The body of the response that was read.
     pub(super) fn body(&self, answer: &Answer) -> &[u8] {
         &self.buffer[answer.head..answer.head + answer.body]
     }
 
-    /// Forgets the answer that was read.
+    /// Removes the response that was read from the buffer.
     pub(super) fn done(&mut self, answer: &Answer) {
         let end = answer.head + answer.body;
-        // Nothing follows an answer before the next request is sent; if it does, it will show.
+        // Bytes after the response, which a correct server does not send, make the next response invalid.
         self.buffer.copy_within(end..self.filled, 0);
         self.filled -= end;
         self.written = IDLE;

@@ -1,4 +1,4 @@
-//! The load against servers that are right, and against some that are not.
+//! The load generator against correct and incorrect servers.
 
 use super::*;
 use crate::integers::{Lattice, Ledger};
@@ -15,7 +15,7 @@ const EVEN: Lattice = Lattice {
     offset: 0,
 };
 
-/// Loads a server whose n-th answer, from 1 on, is this.
+/// Loads a server whose n-th response, counted from 1, is `answer(n)`.
 fn load(
     expect: Expect,
     answer: impl Fn(i64) -> (u16, String) + Send + Sync + 'static,
@@ -51,7 +51,7 @@ fn a_server_that_is_right() {
     assert_eq!((outcome.fault(), integers), (None, Ok(())));
     assert_eq!(outcome.integers, outcome.requests);
     assert_eq!(outcome.latency.len(), outcome.requests);
-    // Those of the warm-up, and those that came after the end, are checked as well.
+    // Integers received during the warm-up and after the end are checked as well.
     assert!(outcome.taken[0].count() >= outcome.requests);
 }
 
@@ -68,7 +68,7 @@ fn answers_longer_than_any_buffer() {
 
 #[test]
 fn a_planted_duplicate() {
-    // The 20th answer repeats the 10th.
+    // The 20th response repeats the 10th.
     let (_, integers) = load(Expect::Lines(1), |n| {
         let n = if n == 20 { 10 } else { n };
         (200, (2 * n).to_string())

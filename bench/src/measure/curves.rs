@@ -1,4 +1,4 @@
-//! How cost grows.
+//! How the cost grows.
 
 use super::{Bench, Part, Run, Shape};
 use crate::load::{Expect, Request};
@@ -10,50 +10,50 @@ const CONNECTIONS: [usize; 5] = [1, 10, 100, 500, 1000];
 const KEYS: [usize; 5] = [1, 10, 100, 1000, 10_000];
 const COUNTS: [u32; 6] = [1, 10, 100, 1000, 10_000, 100_000];
 
-/// Connections where something else than those grows.
+/// The number of connections where something else grows.
 const MANY: usize = 100;
 
-/// Connections for answers that may be megabytes.
+/// The number of connections for responses of up to megabytes.
 const FEW: usize = 10;
 
-/// Far enough from the top that no run reaches it.
+/// A value near the top of `s64` that is far enough away for no run to reach the top.
 const NEAR_THE_TOP: i64 = i64::MAX - (1 << 40);
 
-/// How much dearer one more may be over the last decade before growth counts as more than linear:
-/// noise stays below this, and a cost that grows with the square root is above it.
+/// The growth of the cost of one item over the last decade above which growth counts as more than linear: noise
+/// stays below it, and a cost per item that grows with the square root exceeds it.
 const TOLERANCE: f64 = 1.5;
 
-/// What one thing costs as something grows.
+/// The cost of one item as something grows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Curve {
     /// What was measured.
     pub what: String,
     /// What grows.
     pub over: &'static str,
-    /// What the cost is of.
+    /// The item whose cost is measured.
     pub per: &'static str,
-    /// From few to many.
+    /// The points in ascending order.
     pub points: Vec<Point>,
 }
 
 /// One point of a curve.
 #[derive(Clone, Debug, Serialize)]
 pub struct Point {
-    /// How many.
+    /// The value of the quantity that grows.
     pub at: u64,
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
-    /// Of 100 requests, one took longer, in microseconds.
+    /// The 99th percentile of latency, in microseconds.
     pub p99_us: f64,
-    /// The time from one answer, or one integer, to the next, in nanoseconds.
+    /// The average time per request, or per integer, in nanoseconds.
     pub cost_ns: f64,
-    /// Why nothing is to be concluded from it.
+    /// Why the point is invalid.
     pub fault: Option<String>,
 }
 
 impl Curve {
-    /// By what the cost of one grew over the last decade: 1 when all cost the same, more when growth is
-    /// more than linear. None when one of the two points is missing or wrong.
+    /// The factor by which the cost of one item grew over the last decade: 1 for linear growth of the total,
+    /// more for growth that is more than linear. None when one of the two points is missing or invalid.
     pub fn growth(&self) -> Option<f64> {
         let last = self.points.last()?;
         let before = self
@@ -86,10 +86,11 @@ impl Point {
 }
 
 impl Bench {
-    /// Measures all curves that are chosen.
+    /// Measures all selected curves.
     ///
     /// # Errors
-    /// When a yardstick does not start. Servers that do not are a fault of their points.
+    /// When a server that is shared by all points does not start. A server for a single point that does not
+    /// start is a fault of that point.
     pub(super) fn curves(&mut self) -> anyhow::Result<Vec<Curve>> {
         let mut curves = Vec::new();
         if self.wants_on(Part::Connections, &[Builtin::Memory, Builtin::Redis]) {
@@ -126,7 +127,7 @@ impl Bench {
                 points: Vec::new(),
             })
             .collect();
-        // By turns, so that what one is compared with was measured nearby.
+        // The targets alternate, so that compared points are measured shortly after each other.
         for connections in CONNECTIONS {
             for (target, curve) in targets.iter().zip(&mut curves) {
                 let run = self.run(target, &Shape::plain(connections));
@@ -209,7 +210,7 @@ impl Bench {
         })
     }
 
-    /// Loads a server that may not have started.
+    /// Loads a server, or records a failed run if it did not start.
     fn run_started(
         &mut self,
         started: anyhow::Result<Target>,

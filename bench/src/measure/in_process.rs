@@ -1,4 +1,4 @@
-//! Calls made by this process itself: no HTTP in between.
+//! Calls within this process, without HTTP.
 
 use super::{Bench, Run};
 use crate::integers::{Lattice, Taken};
@@ -13,26 +13,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use testbed::backend;
 
-/// How many tasks share a sequence.
+/// The numbers of tasks that share a sequence.
 const TASKS: [usize; 3] = [1, 100, 1024];
 
-/// What came of [`Bench::tasks_on_redis`].
+/// The result of [`Bench::tasks_on_redis`].
 pub(super) struct Tasks {
-    /// The native client, call after call.
+    /// Sequential calls of the native client.
     pub(super) one_by_one: Run,
-    /// A sequence that tasks share.
+    /// One run for each number of tasks.
     pub(super) runs: Vec<Run>,
 }
 
-/// What one task did.
+/// The result of one task.
 struct Done {
     taken: Vec<i64>,
     latency: Histogram<u64>,
 }
 
 impl Bench {
-    /// How long the backend alone takes to mint, by its own client, one call after the other. Nothing for
-    /// an engine without a backend.
+    /// Measures sequential mints with the backend's native client. The round trip is 0 for an engine without
+    /// a backend.
     pub(super) fn round_trip(&mut self, engine: Builtin) -> Run {
         let what = format!("round trip of {}", name(engine));
         let time = self.time() / 3;
@@ -42,7 +42,7 @@ impl Bench {
             Err(error) => Run::failed(what, 1, &error),
         };
         let run = match engine {
-            // An addition in this process is no round trip.
+            // An addition in this process is not a round trip.
             Builtin::Memory => Run { p50_us: 0.0, ..run },
             _ => run,
         };
@@ -50,7 +50,7 @@ impl Bench {
         run
     }
 
-    /// [`Sequence::next`] on Redis by some tasks and by many, beside the native client.
+    /// Measures [`Sequence::next`] on Redis with various numbers of tasks, and the native client.
     pub(super) fn tasks_on_redis(&mut self) -> anyhow::Result<Tasks> {
         let one_by_one = self.round_trip(Builtin::Redis);
         let dsn = self.store(Builtin::Redis)?.dsn();
@@ -78,7 +78,7 @@ impl Bench {
         let place = self.store(engine)?.place();
         runtime::start(&Options::default())?.block_on(async {
             let native = Native::connect(name(engine), &place, "trip").await?;
-            // The first call may make a row.
+            // The first call may create a row.
             native.next(1).await?;
             let mut done = Done::new()?;
             let begin = Instant::now();
@@ -108,11 +108,11 @@ impl Bench {
             done.taken
                 .into_iter()
                 .for_each(|value| taken.add_one(value));
-            // Both have the same precision.
+            // This cannot fail, since both histograms have the same precision.
             let _ = latency.add(done.latency);
         }
         let fault = match (engine, native::lattice(engine)) {
-            // Each client of the memory has its own.
+            // Each client of the memory engine has its own sequence.
             (Builtin::Memory, _) | (_, Err(_)) => None,
             (_, Ok(lattice)) => {
                 let lattice = Lattice {
@@ -159,8 +159,8 @@ impl Done {
     }
 }
 
-/// Lets so many tasks mint one integer after the other. Nobody looks at the clock after each call: that
-/// would cost a fifth of what is measured.
+/// Lets `tasks` tasks mint one integer after another. The latency of single calls is not measured, since
+/// reading the clock would take a fifth of the measured time.
 async fn calls(sequence: &Sequence, tasks: usize, time: Duration) -> anyhow::Result<Vec<Done>> {
     sequence.next(1).await?;
     let over = Arc::new(AtomicBool::new(false));

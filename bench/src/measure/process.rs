@@ -1,4 +1,4 @@
-//! What whole processes cost: time to start, and memory.
+//! The cost of whole processes: start time and memory.
 
 use super::row::{fault, median};
 use super::{Bench, Goal, Pair, Part, Row, Shape};
@@ -9,19 +9,19 @@ use int_host::Builtin;
 use std::process::Stdio;
 use std::time::Instant;
 
-/// How often the program is started.
+/// How many times the program is started.
 const STARTS: usize = 20;
 
-/// How many connections load the server whose memory is looked at.
+/// The number of connections that load the server whose memory is measured.
 const CONNECTIONS: usize = 100;
 
 const MIB: f64 = (1 << 20) as f64;
 
 impl Bench {
-    /// Rows about processes.
+    /// Measures the rows about processes.
     ///
     /// # Errors
-    /// When one does not start or does not do what it should.
+    /// When a process does not start, fails, or mints a wrong integer.
     pub(super) fn processes(&mut self) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
         if self.wants_on(Part::Starts, &[Builtin::Redis]) {
@@ -33,10 +33,10 @@ impl Bench {
         Ok(rows)
     }
 
-    /// One mint by the command line, from what the program costs by itself up to the mint on Redis. All
-    /// are started by turns, so that they have the same machine.
+    /// Measures command lines from `--version`, the cost of the program itself, to a mint on Redis. They are
+    /// started in rotation, so that changes of the machine's load affect all of them.
     fn starts(&mut self) -> anyhow::Result<Vec<Row>> {
-        self.tell("starting int-host again and again");
+        self.tell("starting int-host repeatedly");
         let dsn = self.store(Builtin::Redis)?.dsn();
         let commands: [(&str, &[&str]); 4] = [
             ("prints its version", &["--version"]),
@@ -60,10 +60,10 @@ impl Bench {
         ];
         let mut times = [const { Vec::new() }; 4];
         let mut greatest = 0;
-        // The first ones fill the cache and the kernel's.
+        // Round 0 fills the cache of components and the kernel's page cache.
         for round in 0..=STARTS {
             for (at, (what, arguments)) in commands.iter().enumerate() {
-                // This one takes a second or so each time.
+                // This one takes about a second each time.
                 if arguments.contains(&"--no-cache") && round > STARTS / 4 {
                     continue;
                 }
@@ -112,7 +112,7 @@ impl Bench {
         Ok(rows.collect())
     }
 
-    /// What `serve` takes of the memory, before it was asked anything and after it was loaded.
+    /// Measures the memory of `serve` before the first request and after load.
     fn memory(&mut self) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
         for engine in [Builtin::Memory, Builtin::Redis] {
@@ -121,12 +121,12 @@ impl Bench {
             }
             let target = self.workshop.serve(self.store(engine)?, "resident", &[])?;
             let look = || {
-                let bytes = resident(target.id()).context("the kernel does not tell")?;
+                let bytes = resident(target.id()).context("the kernel does not report memory")?;
                 anyhow::Ok(bytes as f64 / MIB)
             };
             let idle = look()?;
             let shape = Shape::plain(CONNECTIONS);
-            // Until everything that grows with the load has grown.
+            // Memory may grow during the first load, but not during the second one.
             let first = self.run(&target, &shape);
             let loaded = look()?;
             let second = self.run(&target, &shape);

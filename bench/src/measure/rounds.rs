@@ -1,4 +1,4 @@
-//! The table of targets, measured in rounds: what is compared is measured one after the other.
+//! The table of targets, measured in rounds: compared values are measured directly after each other.
 
 use super::in_process::Tasks;
 use super::row::fault;
@@ -6,22 +6,22 @@ use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
 use crate::stage::{Target, name, spin};
 use int_host::Builtin;
 
-/// Connections where throughput is measured.
+/// The number of connections for throughput.
 const MANY: usize = 100;
 
-/// Connections under Spin, which keeps fewer busy.
+/// The number of connections under Spin, which cannot keep as many busy.
 const UNDER_SPIN: usize = 50;
 
-/// Options of the server that does not look for the next event before it sleeps.
+/// Options of the server without busy polling.
 const SLEEPY: [&str; 2] = ["--busy-poll", "0"];
 
-/// Integers a request, where those are measured.
+/// The count per request for the throughput of integers.
 const COUNT: u32 = 1000;
 
-/// Integers a second that are enough, whatever the backend could do.
+/// A rate of integers per second that suffices, whatever the backend could reach.
 const ENOUGH: f64 = 10e6;
 
-/// What one row wants.
+/// The description of a row.
 struct Comparison {
     what: String,
     unit: &'static str,
@@ -41,13 +41,13 @@ fn wish(
     }
 }
 
-/// One engine with all that is measured about it.
+/// An engine with all its servers.
 struct Engine {
     engine: Builtin,
     served: Target,
-    /// The same, which sleeps whenever there is nothing to do.
+    /// The same server without busy polling.
     sleepy: Target,
-    /// None where there is no backend to have a client.
+    /// None for an engine without a backend.
     native: Option<Target>,
     composed: Option<Target>,
 }
@@ -57,7 +57,7 @@ impl Engine {
         name(self.engine)
     }
 
-    /// What `serve` must reach of the bare server.
+    /// The share of the bare server's throughput that `serve` must reach.
     fn share(&self) -> f64 {
         match self.engine {
             Builtin::Memory | Builtin::Redis => 0.90,
@@ -65,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// What the composed endpoint must reach of the component that does nothing.
+    /// The share of the no-op component's throughput that the composed endpoint must reach.
     fn composed_share(&self) -> f64 {
         match self.engine {
             Builtin::Memory => 0.85,
@@ -74,14 +74,14 @@ impl Engine {
     }
 }
 
-/// The composed endpoint under Spin, and what it is compared with.
+/// The composed endpoint under Spin, and its yardstick.
 struct UnderSpin {
     noop: Target,
-    /// With what each must reach of the component that does nothing.
+    /// Each with the share of the no-op component's throughput that it must reach.
     endpoints: Vec<(Target, f64)>,
 }
 
-/// A row that nothing is demanded of.
+/// A row without a goal.
 fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Comparison {
     Comparison {
         what: what.into(),
@@ -91,14 +91,14 @@ fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String
     }
 }
 
-/// What [`MANY`] connections can get a second when all of them wait for the same call, and then are
-/// answered as quickly as by the server that does nothing else.
+/// The requests per second that [`MANY`] connections can reach when all of them wait for the same call and are
+/// then answered as fast as by the bare server.
 fn together(trip: &Run, bare: &Run) -> Option<f64> {
     let seconds = 1.0 / (trip.rate * MANY as f64) + 1.0 / bare.rate;
     Some(1.0 / seconds).filter(|rate| rate.is_finite())
 }
 
-/// The rows so far, in the order in which they were first measured.
+/// The rows, in the order in which they were first measured.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
@@ -119,7 +119,7 @@ impl Rows {
 }
 
 impl Bench {
-    /// Measures all rows that are chosen.
+    /// Measures all selected rows.
     ///
     /// # Errors
     /// When a server does not start.
@@ -178,16 +178,16 @@ impl Bench {
             .collect()
     }
 
-    /// `serve` against the server that answers a constant, on many connections, and its latency there.
-    /// Fewer threads are quicker where others share the machine, so that server is also measured with
-    /// as many as `serve` has.
+    /// Compares throughput and latency of `serve` on many connections with the bare server. Fewer threads are
+    /// faster when other processes share the machine, so the bare server is also measured with as many threads
+    /// as `serve`.
     fn throughput(&mut self, rows: &mut Rows, bare: &Target, alike: &Target, engines: &[Engine]) {
         if !self.wants(Part::Serve) {
             return;
         }
         let shape = Shape::plain(MANY);
         for engine in engines {
-            // Anew for each: the machine may have other things to do a minute later.
+            // Repeated for each engine, since the load of the machine may change within a minute.
             let limit = self.run(bare, &shape);
             let run = self.run(&engine.served, &shape);
             let strict = self.run(alike, &shape);
@@ -230,8 +230,8 @@ impl Bench {
         }
     }
 
-    /// `serve` against the backend's own client, on one connection, where most of the time goes to waking
-    /// up: so also without looking for the next event, which the client does not do either.
+    /// Compares `serve` with the backend's native client on one connection. Most of that time is spent on
+    /// wake-ups, so `serve` is also measured without busy polling, which the client does not do either.
     fn single(&mut self, rows: &mut Rows, alike: &Target, engines: &[Engine]) {
         if !self.wants(Part::Single) {
             return;
@@ -252,7 +252,7 @@ impl Bench {
         }
     }
 
-    /// The composed endpoint against a component that does nothing, under the same host.
+    /// Compares the composed endpoint with the no-op component under the same host.
     fn composed(&mut self, rows: &mut Rows, noop: &Target, engines: &[Engine]) {
         if !self.wants(Part::Composed) {
             return;
@@ -291,7 +291,7 @@ impl Bench {
         }))
     }
 
-    /// The composed endpoint against a component that does nothing, both under Spin.
+    /// Compares the composed endpoint with the no-op component, both under Spin.
     fn spin(&mut self, rows: &mut Rows, spin: &UnderSpin) {
         let shape = Shape::plain(UNDER_SPIN);
         for (endpoint, share) in &spin.endpoints {
@@ -307,7 +307,7 @@ impl Bench {
         }
     }
 
-    /// Many integers a request.
+    /// Measures many integers per request.
     fn integers(&mut self, rows: &mut Rows, engines: &[Engine]) {
         if !self.wants(Part::Integers) {
             return;
@@ -345,7 +345,7 @@ impl Bench {
         }
     }
 
-    /// `Sequence::next` by many tasks of one process.
+    /// Measures `Sequence::next` with many tasks of one process.
     fn tasks(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
         if !self.wants_on(Part::Tasks, &[Builtin::Redis]) {
             return Ok(());

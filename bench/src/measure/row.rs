@@ -1,9 +1,9 @@
-//! One row of the table: a number, what it is measured against, and whether that is enough.
+//! A row of the table: a number, its yardstick, and whether it reaches its goal.
 
 use super::Run;
 use serde::Serialize;
 
-/// When a row is good enough.
+/// The goal of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
@@ -17,9 +17,9 @@ pub enum Goal {
     AtMost(f64),
     /// The number is at least `value`, or the ratio at least `ratio`.
     Either {
-        /// Of the number.
+        /// The limit of the number.
         value: f64,
-        /// Of the ratio.
+        /// The limit of the ratio.
         ratio: f64,
     },
 }
@@ -27,16 +27,16 @@ pub enum Goal {
 /// A number and its yardstick, from the same round.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
-    /// What was measured.
+    /// The measured number.
     pub value: f64,
-    /// What it is measured against; None where the goal is a number by itself.
+    /// The number of the yardstick; None when the goal has no yardstick.
     pub yardstick: Option<f64>,
-    /// Why the two must not be compared.
+    /// Why the pair is invalid.
     pub fault: Option<String>,
 }
 
 impl Pair {
-    /// Two runs, by what is taken from them.
+    /// A pair of two runs, with `take` selecting the number.
     pub(super) fn of(run: &Run, yardstick: &Run, take: impl Fn(&Run) -> f64) -> Self {
         Self {
             value: take(run),
@@ -46,24 +46,24 @@ impl Pair {
     }
 }
 
-/// What is wrong with the first of these runs that went wrong.
+/// The fault of the first invalid run among these.
 pub(super) fn fault(runs: &[&Run]) -> Option<String> {
     runs.iter()
         .find_map(|run| Some(format!("{}: {}", run.what, run.fault.as_ref()?)))
 }
 
-/// One row, measured in one round or more.
+/// A row, measured in one or more rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What is measured.
     pub what: String,
-    /// Of the number and of the yardstick.
+    /// The unit of the number and of the yardstick.
     pub unit: &'static str,
-    /// What it is measured against.
+    /// The name of the yardstick.
     pub against: String,
-    /// What it must reach; None for rows that only inform.
+    /// The goal; None for rows that are only informative.
     pub goal: Option<Goal>,
-    /// A pair for each round.
+    /// One pair per round.
     pub pairs: Vec<Pair>,
 }
 
@@ -78,7 +78,7 @@ impl Row {
         median(self.pairs.iter().filter_map(|pair| pair.yardstick))
     }
 
-    /// The median of the rounds' ratios. None without a yardstick, and where a run was wrong.
+    /// The median of the rounds' ratios. None without a yardstick, or when a run was invalid.
     pub fn ratio(&self) -> Option<f64> {
         if self.fault().is_some() {
             return None;
@@ -95,7 +95,7 @@ impl Row {
         self.pairs.iter().find_map(|pair| pair.fault.as_deref())
     }
 
-    /// Whether the goal is met; None where there is none, or no number that can be believed.
+    /// Whether the goal is met; None without a goal or a valid number.
     pub fn met(&self) -> Option<bool> {
         if self.fault().is_some() {
             return None;
@@ -114,7 +114,7 @@ impl Row {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The median: the middle value, or the mean of the two in the middle.
 pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_one_round_each() {
-        // The machine was half as fast in the second round: the ratio is the same.
+        // The machine was half as fast in the second round, but the ratio is the same.
         let row = row(
             Goal::RatioAtLeast(0.9),
             &[(95.0, Some(100.0)), (47.5, Some(50.0))],

@@ -1,4 +1,4 @@
-//! MySQL by `mysql_async`.
+//! A client of MySQL on `mysql_async`.
 
 use anyhow::Context;
 use engine_dsn::Dsn;
@@ -23,7 +23,7 @@ impl Mysql {
             .prefer_socket(false)
             .stmt_cache_size(0);
         let mut conn = Conn::new(options).await?;
-        // As the engine makes it.
+        // The same table as the engine creates.
         conn.query_drop(
             "CREATE TABLE IF NOT EXISTS `artisanal_integers` (name VARBINARY(128) NOT NULL, \
              mark BIGINT NOT NULL, PRIMARY KEY (name)) ENGINE=InnoDB",
@@ -44,7 +44,9 @@ impl Mysql {
         );
         let mut conn = self.0.lock().await;
         let result = conn.query_iter(statement).await?;
-        let mark = result.last_insert_id().context("no mark came back")?;
+        let mark = result
+            .last_insert_id()
+            .context("the database returned no mark")?;
         result.drop_result().await?;
         Ok(mark.cast_signed())
     }

@@ -1,4 +1,4 @@
-//! rqlite by hyper.
+//! A client of rqlite on hyper.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -34,7 +34,7 @@ impl Rqlite {
         let stream = TcpStream::connect(&host).await?;
         stream.set_nodelay(true)?;
         let (connection, worker) = handshake(TokioIo::new(stream)).await?;
-        // Ends with the connection; what went wrong shows in the requests.
+        // The task ends with the connection. Its errors also appear in the requests.
         tokio::spawn(worker);
         let new = Self {
             connection: Mutex::new(connection),

@@ -1,4 +1,4 @@
-//! Throughput and latency over connections, as SVG.
+//! An SVG chart of throughput and latency over connections.
 
 use crate::measure::{Curve, Point};
 use anyhow::anyhow;
@@ -24,7 +24,7 @@ type Area<'a> = DrawingArea<Svg<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<Svg<'a> as DrawingBackend>::ErrorType>>;
 type Connections = plotters::coord::combinators::LogCoord<f64>;
 
-/// Draws both, side by side. Points that are wrong are left out.
+/// Draws both diagrams side by side. Invalid points are left out.
 pub(super) fn draw(curves: &[&Curve], file: &Path) -> anyhow::Result<()> {
     let area = SVGBackend::new(file, SIZE).into_drawing_area();
     let done = || {
@@ -55,7 +55,7 @@ fn latency<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
         (bottom..(top * 2.0).max(bottom * 10.0)).log_scale(),
     )?;
     lines(&mut chart, curves, p99)?;
-    // For both: on the left there is no corner without lines.
+    // One legend for both diagrams, since the left one has no free corner.
     chart
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
@@ -63,7 +63,7 @@ fn latency<'a>(area: &Area<'a>, curves: &[&Curve]) -> Drawn<'a> {
         .draw()
 }
 
-/// The most connections, and the least and the greatest value, of all points that are right.
+/// The maximum number of connections, and the least and the greatest value, of all valid points.
 fn bounds(curves: &[&Curve], value: impl Fn(&Point) -> f64) -> (f64, f64, f64) {
     let right = || curves.iter().flat_map(|curve| right(curve));
     let widest = right().map(|point| point.at as f64).fold(10.0, f64::max);

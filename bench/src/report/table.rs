@@ -1,4 +1,4 @@
-//! Markdown, for standard output.
+//! The report as Markdown, for standard output.
 
 use crate::measure::{Curve, Goal, Point, Report, Row};
 use std::io::Write;
@@ -6,12 +6,12 @@ use std::io::Write;
 /// Writes the table of targets and the curves.
 ///
 /// # Errors
-/// When nobody takes what is written.
+/// When writing fails.
 pub fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     let machine = &report.machine;
     writeln!(
         out,
-        "{}, {} threads, Linux {}; {} s a run, {} rounds\n",
+        "{}, {} threads, Linux {}; {} s per run, {} rounds\n",
         machine.cpu, machine.cores, machine.kernel, report.seconds, report.rounds
     )?;
     if !report.rows.is_empty() {
@@ -78,7 +78,7 @@ fn target(goal: Goal, unit: &str) -> String {
 fn write_curve(curve: &Curve, out: &mut impl Write) -> std::io::Result<()> {
     let verdict = match (curve.growth(), curve.is_super_linear()) {
         (Some(growth), Some(steep)) => format!(
-            "one {} costs {growth:.2} × what it did a decade before: {}",
+            "the cost per {} grew {growth:.2} × over the last decade: {}",
             curve.per,
             if steep {
                 "MORE THAN LINEAR"
@@ -86,12 +86,12 @@ fn write_curve(curve: &Curve, out: &mut impl Write) -> std::io::Result<()> {
                 "not more than linear"
             }
         ),
-        _ => "no verdict, for want of right points".to_owned(),
+        _ => "no verdict, since points are missing or invalid".to_owned(),
     };
     writeln!(out, "**{} over {}**: {verdict}\n", curve.what, curve.over)?;
     writeln!(
         out,
-        "| {} | requests/s | p99 | cost of one {} |",
+        "| {} | requests/s | p99 | cost per {} |",
         curve.over, curve.per
     )?;
     writeln!(out, "| ---: | ---: | ---: | ---: |")?;
@@ -104,7 +104,7 @@ fn write_curve(curve: &Curve, out: &mut impl Write) -> std::io::Result<()> {
 fn point_line(point: &Point) -> String {
     match &point.fault {
         Some(fault) => {
-            // The rest is in the list of what went wrong.
+            // The other lines are in the list of faults.
             let first = fault.lines().next().unwrap_or_default();
             format!("| {} | failed: {first} | | |", point.at)
         }
@@ -118,7 +118,7 @@ fn point_line(point: &Point) -> String {
     }
 }
 
-/// A number with three digits that count, and its unit.
+/// Formats a number with three significant digits and its unit.
 fn figure(value: f64, unit: &str) -> String {
     let (value, prefix) = match unit {
         "µs" if value >= 1000.0 => return figure(value / 1000.0, "ms"),

@@ -1,4 +1,4 @@
-//! Components under Spin, where it is installed.
+//! Components under Spin, if it is installed.
 
 use super::{Sequence, Store, Target, Workshop, name, sequence, start_with};
 use crate::attempt::attempt;
@@ -9,13 +9,13 @@ use std::process::Command;
 use testbed::cli::Serving;
 use testbed::{port, server, target};
 
-/// The program, where it is installed.
+/// The path of the program, if it is installed.
 pub fn program() -> Option<PathBuf> {
     server::find("spin", Some("SPIN"))
 }
 
 impl Workshop {
-    /// The component that answers a constant, under Spin.
+    /// Starts the component that returns a constant, under Spin.
     ///
     /// # Errors
     /// When it cannot be built or does not start.
@@ -33,7 +33,7 @@ impl Workshop {
         self.spin("no-op component under Spin", None, program, &manifest, &[])
     }
 
-    /// The endpoint on Spin's default key-value store, from `spin.toml`.
+    /// Starts the endpoint on Spin's default key-value store, from `spin.toml`.
     ///
     /// # Errors
     /// When it does not start.
@@ -49,7 +49,7 @@ impl Workshop {
         )
     }
 
-    /// The endpoint with an engine for a backend that has an address, from its manifest in `tests/spin`.
+    /// Starts the endpoint with an engine whose backend has an address, from its manifest in `tests/spin`.
     ///
     /// # Errors
     /// When there is no such manifest, or it does not start.
@@ -79,14 +79,14 @@ impl Workshop {
         let built = root().join("target/components/wasm32-wasip2/component/intd.wasm");
         ensure!(
             built.is_file(),
-            "the manifests of Spin need the target folder to be `target`: {} is missing",
+            "the Spin manifests require the target folder `target`: {} is missing",
             built.display()
         );
         let port = port::free();
         let mut command = Command::new(program);
         command.args(["up", "--quiet", "--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--from").arg(manifest);
-        // A store of its own.
+        // A separate store for each server.
         let state = self.place.file(&format!("spin-{port}"));
         command.arg("--state-dir").arg(state);
         command.envs(variables.iter().map(|(name, value)| (name, value)));

@@ -1,4 +1,4 @@
-//! What `wit-bindgen` makes of the world below. Nothing else here is written by hand.
+//! Bindings that `wit-bindgen` generates from the world below.
 #![allow(
     clippy::allow_attributes_without_reason,
     clippy::all,

@@ -1,7 +1,7 @@
 //! Answers every request with the same seven bytes: the yardstick for the composed endpoint.
 //!
-//! It does of `wasi:http` what an answer needs, and nothing of what the endpoint does besides: it looks
-//! at no request, calls no engine, and waits for nothing.
+//! It makes only the `wasi:http` calls that a response needs. Unlike the endpoint it does not read the request,
+//! call an engine, or wait.
 #![cfg(target_family = "wasm")]
 
 mod bindings;
@@ -11,10 +11,10 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use wit_bindgen::spawn_local;
 
-/// As long as an integer in the millions.
+/// A body of the length of an integer in the millions.
 const BODY: &[u8] = b"1234567";
 
-/// What an answer with an integer has.
+/// The headers of a response with an integer.
 const HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/plain"),
     ("cache-control", "no-store"),

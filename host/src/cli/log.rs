@@ -28,7 +28,10 @@ pub(super) fn start(format: LogFormat, otherwise: &str) {
         .filter(|text| !text.is_empty());
     let logs = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // They would go to standard error, too, and a failure to write there would be a panic: a server
+        // whose log is on a full disk must go on.
+        .log_internal_errors(false);
     // Only a program that installed its own subscriber before can make this fail; let it have it.
     let _ = match (selected, format) {
         (None, LogFormat::Text) if otherwise == QUIET => {

@@ -1,6 +1,6 @@
-//! Builds the components that the binary carries: the engines, the endpoint and its bridge.
+//! Builds the components that are embedded in the binary: the engines, the endpoint and its config bridge.
 //!
-//! They go to `components` beside the profile's folder (`target/components`), always with the
+//! They are built to `components` beside the profile's folder (`target/components`), always with the
 //! profile `component`, so that debug, release and lint builds of the host share one set.
 
 use std::env;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Packages of components besides the engines, which are the folders of `components/engines`.
+/// The packages of components other than the engines, which are the folders of `components/engines`.
 const OTHERS: [&str; 2] = ["intd", "config-bridge"];
 
 const TARGET: &str = "wasm32-wasip2";
@@ -77,8 +77,8 @@ fn build(workspace: &Path, target: &Path, packages: &[String]) -> Result<(), Box
     for package in packages {
         cargo.args(["--package", package]);
     }
-    // What was meant for the host must not reach the components: its flags, and the wrapper by
-    // which lints are run.
+    // Settings for the host must not apply to the components: its flags, its target, and the wrapper
+    // with which Clippy runs.
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",
         "RUSTFLAGS",
@@ -99,5 +99,5 @@ fn build(workspace: &Path, target: &Path, packages: &[String]) -> Result<(), Box
     } else {
         String::new()
     };
-    Err(format!("the components did not build:\n{said}{hint}").into())
+    Err(format!("cannot build the components:\n{said}{hint}").into())
 }

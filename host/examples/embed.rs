@@ -1,4 +1,4 @@
-//! An engine inside a program: mints three integers from the embedded store of a folder.
+//! Embeds an engine in a program: mints three integers from the embedded store in a folder.
 //!
 //! `cargo run --example embed -- some-folder`
 

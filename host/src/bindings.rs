@@ -1,5 +1,5 @@
-//! What `wasmtime` makes of the WIT: calls into engines, and the interfaces the host offers
-//! besides WASI itself. Nothing here is written by hand.
+//! Bindings that `wasmtime` generates from the WIT: calls into engines, and the interfaces that the host
+//! offers besides the standard WASI ones.
 
 /// Calls into components that export `artisanal:integers/engine`.
 pub(crate) mod engine {
@@ -10,7 +10,7 @@ pub(crate) mod engine {
     });
 }
 
-/// `wasi:keyvalue` as Spin offers it; implemented in `keyvalue.rs`.
+/// `wasi:keyvalue` as Spin offers it; implemented in `wasi/keyvalue.rs`.
 pub(crate) mod keyvalue {
     wasmtime::component::bindgen!({
         path: "../wit/deps/keyvalue",
@@ -23,12 +23,12 @@ pub(crate) mod keyvalue {
     });
 }
 
-/// `wasi:config` as Spin offers it; implemented in `settings.rs`.
+/// `wasi:config` as Spin offers it; implemented in `wasi/config.rs`.
 pub(crate) mod config {
     wasmtime::component::bindgen!({ path: "../wit/deps/config", world: "wasi:config/imports" });
 }
 
-/// `wasi:config` as `wasmtime serve` offers it; implemented in `settings.rs`.
+/// `wasi:config` as `wasmtime serve` offers it; implemented in `wasi/config.rs`.
 pub(crate) mod config_rc1 {
     wasmtime::component::bindgen!({ path: "../wit/deps/config-rc1", world: "wasi:config/imports" });
 }

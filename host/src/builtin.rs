@@ -1,11 +1,11 @@
-//! The engines that the binary carries.
+//! The engines that are built into the binary.
 
 mod table;
 
 use engine_dsn::Address;
 use table::{Entry, TABLE};
 
-/// One engine of the binary. All that is known of it stands in one table.
+/// A built-in engine. All its properties are in one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Builtin {
@@ -13,7 +13,7 @@ pub enum Builtin {
     Memory,
     /// The host's embedded store.
     Keyvalue,
-    /// Redis, Valkey and others of its wire protocol.
+    /// Redis, Valkey and other servers with the same wire protocol.
     Redis,
     /// MySQL and MariaDB.
     Mysql,
@@ -23,29 +23,28 @@ pub enum Builtin {
     Summitdb,
 }
 
-/// What a person needs to know of an engine to choose it. `--help`, `int-host engines` and the
-/// table in the README are made from this.
+/// The properties of an engine that users need to choose one. The source of `--help`, of
+/// `int-host engines` and of the table in the README.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct About {
     /// The name after `--engine`.
     pub name: &'static str,
-    /// The forms of its DSN, without parameters. What stands in `[…]` can be left out, words in
-    /// capitals are to be replaced, and a port in `[…]` is the one that is meant without it.
+    /// The forms of its DSN, without parameters. Parts in `[…]` are optional, words in capitals are
+    /// placeholders, and a port in `[…]` is the default.
     pub dsn: &'static [&'static str],
-    /// The DSN when none is given; None for engines that need one.
+    /// The default DSN; None for engines that need one.
     pub default_dsn: Option<&'static str>,
-    /// The parameters that the DSN may have, each with an example, to be written after a `?`.
+    /// The parameters that the DSN may have after a `?`, each with an example value.
     pub parameters: &'static [&'static str],
-    /// The offset of a sequence whose configuration names none: a fresh one gives 2, 4, 6, … with
-    /// offset 0 and 1, 3, 5, … with offset 1.
+    /// The default offset: a new sequence gives 2, 4, 6, … with offset 0 and 1, 3, 5, … with offset 1.
     pub offset: i64,
-    /// What an integer handed out survives.
+    /// The failures after which an integer that was handed out is not repeated.
     pub survives: &'static str,
 }
 
 impl About {
-    /// What a fresh sequence gives.
+    /// The first integers of a new sequence.
     pub const fn counts(&self) -> &'static str {
         match self.offset {
             0 => "2, 4, 6, …",
@@ -55,7 +54,7 @@ impl About {
 }
 
 impl Builtin {
-    /// All of them, in the order in which they are listed.
+    /// All engines, in the order in which they are listed.
     pub const ALL: [Self; TABLE.len()] = {
         let mut all = [Self::Memory; TABLE.len()];
         let mut i = 0;
@@ -70,7 +69,7 @@ impl Builtin {
         all
     };
 
-    /// The one that is used where none is named.
+    /// The engine that is used if none is named.
     pub const DEFAULT: Self = Self::Keyvalue;
 
     /// The engine of that name.
@@ -80,7 +79,7 @@ impl Builtin {
             .find(|engine| engine.about().name == name)
     }
 
-    /// What a person needs to know of it.
+    /// The properties that users need to choose it.
     pub const fn about(self) -> About {
         self.entry().about
     }
@@ -90,23 +89,23 @@ impl Builtin {
         self.entry().wasm
     }
 
-    /// The port where its DSN names none; None for engines that open no address.
+    /// The default port of its DSN; None for engines that use no network.
     pub(crate) const fn port(self) -> Option<u16> {
         self.entry().port
     }
 
-    /// Whether the nodes of its backend send clients on to each other, on ports that no DSN can
-    /// name in advance.
+    /// Whether the nodes of its backend redirect clients to each other, at ports that the DSN does not
+    /// contain.
     pub(crate) const fn redirects(self) -> bool {
         self.entry().redirects
     }
 
-    /// How many calls of one sequence pay to be in flight at a time.
+    /// The default number of calls in flight per sequence: as many as improve throughput.
     pub(crate) const fn calls(self) -> usize {
         self.entry().calls
     }
 
-    /// The address it goes to when its DSN names none.
+    /// The address that it connects to if its DSN contains none.
     pub(crate) fn default_address(self) -> Option<Address> {
         let (host, port) = self.entry().default_address?;
         Some(Address {
@@ -123,5 +122,5 @@ impl Builtin {
 /// The HTTP endpoint, to be composed with an engine.
 pub const INTD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/intd.wasm"));
 
-/// The adapter that brings the settings of `wasmtime serve` to [`INTD`].
+/// The adapter that passes the settings of `wasmtime serve` to [`INTD`].
 pub const CONFIG_BRIDGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config_bridge.wasm"));

@@ -1,13 +1,13 @@
-//! Compiled components, kept on disk so that only the first start compiles.
+//! The on-disk cache of compiled components: only the first start compiles.
 //!
-//! An entry is named after everything that machine code depends on: the content of the
-//! component, and the compiler's version, settings and target CPU with its features. It begins
-//! with a checksum of its name and the rest, so that an entry that is damaged, or was put where
-//! another one belongs, is noticed and made anew.
+//! The name of an entry is a hash of everything that the machine code depends on: the component's
+//! content, and the compiler's version, settings and target CPU with its features. An entry starts with
+//! a checksum of its name and its content, so that a damaged or misplaced entry is detected and
+//! recompiled.
 //!
-//! Whoever can write an entry can run code as the user, and checksums are no secret. So nothing is
-//! read but regular files of this user that nobody else may write, in a directory of which the
-//! same is true, and nothing is written anywhere else.
+//! Write access to an entry means code execution as the user, and an attacker can compute the checksum.
+//! So the cache reads only regular files that belong to this user and that no other user may write, in a
+//! directory to which the same applies, and it writes only to such a directory.
 
 use std::fs::{self, File};
 use std::hash::Hash;
@@ -29,8 +29,8 @@ impl Cache {
         Self { directory }
     }
 
-    /// The compiled component: from the cache, or compiled now and put there. A cache that
-    /// cannot be read or written costs time, nothing else.
+    /// Returns the compiled component from the cache, or compiles and caches it. A cache that cannot be
+    /// read or written costs only time.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
         if let Err(error) = self.prepare() {
             self.tell(&error);
@@ -40,10 +40,10 @@ impl Cache {
         let path = self.path(&key);
         match read(&path, &key) {
             Ok(entry) => {
-                // SAFETY: the key holds the hash of this engine's compatibility and of the
-                // content, the checksum shows that the entry is whole and was written under this
-                // key, and neither it nor the directory can be written by anybody but this user:
-                // these are the bytes that `serialize` made below.
+                // SAFETY: the key is a hash of this engine's compatibility and of the content, the
+                // checksum proves that the entry is complete and was written under this key, and only
+                // this user can write the entry or the directory: so these are the bytes that
+                // `serialize` returned below.
                 match unsafe { Component::deserialize(engine, entry.code()) } {
                     Ok(component) => return Ok(component),
                     Err(error) => {
@@ -67,7 +67,7 @@ impl Cache {
         Ok(component)
     }
 
-    /// Makes the directory if it is missing, and sees whether it is this user's own.
+    /// Creates the directory if it is missing, and checks that only this user can write it.
     fn prepare(&self) -> io::Result<()> {
         match fs::metadata(&self.directory) {
             Ok(about) => owned(&about),
@@ -79,16 +79,16 @@ impl Cache {
         }
     }
 
-    /// Tells why there is no cache: people who run this should know of one that is not safe.
+    /// Logs why the cache is not used. An unsafe directory is a warning, since the operator should fix it.
     fn tell(&self, error: &io::Error) {
         let directory = self.directory.display();
         if error.kind() == io::ErrorKind::InvalidData {
             tracing::warn!(
-                "the cache {directory} is not used, every start compiles: {error}; make it \
-                 yours alone (chmod 700), or choose another directory with --cache"
+                "the cache {directory} is not used, so every start compiles: {error}; make it \
+                 accessible only to you (chmod 700), or choose another directory with --cache"
             );
         } else {
-            tracing::debug!(%error, "no cache in {directory}");
+            tracing::debug!(%error, "cannot use the cache {directory}");
         }
     }
 
@@ -96,7 +96,7 @@ impl Cache {
         self.directory.join(format!("{}.cwasm", key.to_hex()))
     }
 
-    /// Writes an entry under another name first: a reader sees all of it or nothing.
+    /// Writes an entry atomically, by way of a temporary file: a reader sees all of it or nothing.
     fn write(&self, path: &Path, key: &blake3::Hash, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(checksum(key, code).as_bytes())?;
@@ -106,7 +106,7 @@ impl Cache {
     }
 }
 
-/// An entry that was found good.
+/// A verified entry: the checksum and the machine code.
 struct Entry(Vec<u8>);
 
 impl Entry {
@@ -115,21 +115,21 @@ impl Entry {
     }
 }
 
-/// Reads an entry and checks everything about it that can be checked from outside.
+/// Reads an entry and verifies its file type, owner, mode and checksum.
 fn read(path: &Path, key: &blake3::Hash) -> io::Result<Entry> {
     let mut file = open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
-        return Err(refused("it is no file"));
+        return Err(refused("it is not a regular file"));
     }
-    // Of the open file, which cannot be exchanged any more.
+    // Checks the open file, which cannot be swapped any more.
     owned(&about)?;
     let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
     file.read_to_end(&mut bytes)?;
     let entry = Entry(bytes);
     match entry.0.first_chunk::<CHECKSUM_BYTES>() {
         Some(sum) if checksum(key, entry.code()) == *sum => Ok(entry),
-        _ => Err(refused("it is damaged, or belongs elsewhere")),
+        _ => Err(refused("it is damaged, or was written under another name")),
     }
 }
 
@@ -137,7 +137,7 @@ fn refused(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// What an entry is named after.
+/// The hash that names an entry.
 fn key(engine: &Engine, wasm: &[u8]) -> blake3::Hash {
     let mut hasher = HashInto(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -149,7 +149,7 @@ fn checksum(key: &blake3::Hash, code: &[u8]) -> blake3::Hash {
     blake3::keyed_hash(key.as_bytes(), code)
 }
 
-/// Feeds a strong hash with what std's `Hash` yields.
+/// Adapts BLAKE3 to [`std::hash::Hasher`].
 struct HashInto(blake3::Hasher);
 
 impl std::hash::Hasher for HashInto {
@@ -162,7 +162,7 @@ impl std::hash::Hasher for HashInto {
     }
 }
 
-/// Opens a file, but no symbolic link, and without waiting for the other end of a pipe.
+/// Opens a file. Does not follow a symbolic link, and does not block on a pipe.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
@@ -175,11 +175,11 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether something is this user's own, and nobody else may write it.
+/// Checks that a file or directory belongs to this user and that no other user may write it.
 #[cfg(unix)]
 fn owned(about: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
-    /// Writable by the group, or by everybody.
+    /// The write permissions of the group and of others.
     const OTHERS: u32 = 0o022;
     if about.uid() != rustix::process::geteuid().as_raw() {
         return Err(refused("it belongs to another user"));
@@ -190,7 +190,7 @@ fn owned(about: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the platform keeps caches, other users cannot write unless somebody arranged for it.
+/// Checks nothing: by default other users cannot write the platform's cache directory.
 #[cfg(not(unix))]
 fn owned(_: &fs::Metadata) -> io::Result<()> {
     Ok(())

@@ -1,7 +1,7 @@
-//! The commands of the binary: what they are called, what they take, and how they end.
+//! The command line of the binary: its commands, their options, and their exit codes.
 //!
-//! Each command is a type with a method `run`, in a file of its own. The binary parses, runs one
-//! of them and reports how it ended.
+//! Each command is a type with a method `run`, in its own file. The binary parses the command line, runs
+//! one command and reports its result.
 
 mod completions;
 mod compose;
@@ -30,28 +30,28 @@ use flags::Flags;
 use mode::Given;
 use std::ffi::OsString;
 
-/// What `--help` ends with: how commands end, the DSNs, examples.
+/// The end of `--help`: exit codes, DSNs, examples.
 fn after_help() -> String {
     format!("{BEFORE_FORMS}\n\n{}\n\n{AFTER_FORMS}", engines::forms())
 }
 
 const BEFORE_FORMS: &str = "\
-Without a command, integers are minted and printed, one a line.
+Without a command, int-host mints integers and prints them, one per line.
 
-Every option that lists [env: NAME] can be set by that variable too; what is on the command line \
-wins. Long options may be written with one dash, as in -dsn.
+Every option that lists [env: NAME] can also be set by that environment variable; the command line \
+takes precedence. Long options may be written with one dash, as in -dsn.
 
 Exit codes:
-  0  done; also when interrupted (--continuous, serve) and when the reader of the output went away
+  0  success; also when interrupted (--continuous, serve) and when the reader of the output closed it
   1  the backend answered something unexpected, the output cannot be written, or there is no last \
 integer yet
-  2  the command line, the DSN, the key, the increment, the offset or the count is wrong
-  3  the sequence was past --set-last-int already
+  2  the command line, the DSN, the key, the increment, the offset or the count is invalid
+  3  the sequence was already past --set-last-int
   4  the sequence is exhausted
-  5  the backend or the host refuses: a wrong password, an address that is not allowed
-  6  the backend cannot serve now; trying again later can help
-  7  the component broke: it trapped, computed for too long, or did not keep its contract
-  8  this host is not set up right: an unreadable file, a data directory or a port in use";
+  5  access denied by the backend or the host: a wrong password, an address that is not allowed
+  6  the backend is unavailable at the moment; a retry can help
+  7  the component failed: it trapped, computed for too long, or violated its contract
+  8  the host is misconfigured: an unreadable file, a data directory or a port in use";
 
 const AFTER_FORMS: &str = "\
 Examples:
@@ -82,15 +82,15 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line of this process and its environment.
+    /// Parses the command line and the environment of this process.
     ///
     /// # Errors
-    /// What clap has to say, which includes the texts of `--help` and `--version`.
+    /// As clap reports them, which includes the output of `--help` and `--version`.
     pub fn parse() -> Result<Self, clap::Error> {
         Self::read(std::env::args_os())
     }
 
-    /// Reads a command line, its first word being the program's name.
+    /// Parses a command line whose first word is the program's name.
     ///
     /// # Errors
     /// As [`Cli::parse`].
@@ -124,14 +124,14 @@ impl Cli {
         Ok(cli)
     }
 
-    /// Does what the command line says.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever keeps it from that.
+    /// As the command reports them.
     pub fn run(self) -> Result<(), Failure> {
         let Self { flags, command } = self;
         match command {
-            // It has more to log than the others.
+            // It sets up its own log, which is more verbose than that of the other commands.
             Some(Command::Serve(serve)) => serve.run(&flags),
             command => {
                 log::start(flags.log_format, log::QUIET);
@@ -149,7 +149,7 @@ impl Cli {
     }
 }
 
-/// Something that can be left out.
+/// The value of an option that may be absent.
 trait Optional {
     fn is_given(&self) -> bool;
     fn forget(&mut self);
@@ -175,8 +175,8 @@ impl Optional for bool {
     }
 }
 
-/// Sees to it that only one of two options counts: the one on the command line when the other one
-/// comes from the environment.
+/// Allows only one of two options. If one is on the command line and the other one comes from the
+/// environment, the command line takes precedence.
 fn one_of(
     command: &mut clap::Command,
     matches: &ArgMatches,
@@ -194,14 +194,14 @@ fn one_of(
         (false, true) => a_value.forget(),
         _ => {
             let [a, b] = [a, b].map(|id| id.replace('_', "-"));
-            let message = format!("--{a} and --{b} exclude each other; give one of them");
+            let message = format!("--{a} and --{b} cannot be used together; give one of them");
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
     }
     Ok(())
 }
 
-/// A DSN in the wrong place would be repeated by clap, with its password.
+/// Replaces an error in which clap would repeat a misplaced DSN, with its password.
 fn without_secrets(error: clap::Error) -> clap::Error {
     let secret = |value: &ContextValue| match value {
         ContextValue::String(text) => looks_like_dsn(text),
@@ -214,12 +214,13 @@ fn without_secrets(error: clap::Error) -> clap::Error {
             ContextKind::InvalidArg | ContextKind::InvalidSubcommand | ContextKind::InvalidValue
         ) && secret(value)
     });
-    match repeated {
-        false => error,
-        true => Cli::command().error(
+    if repeated {
+        Cli::command().error(
             ErrorKind::UnknownArgument,
-            "a DSN in an unexpected place; write it after --dsn: --dsn 'DSN'",
-        ),
+            "unexpected DSN; give it with --dsn: --dsn 'DSN'",
+        )
+    } else {
+        error
     }
 }
 
@@ -227,7 +228,7 @@ fn looks_like_dsn(text: &str) -> bool {
     text.contains("://") || text.contains('@')
 }
 
-/// For commands that do one thing after another.
+/// The runtime of commands that run sequentially.
 fn one_thread() -> Result<tokio::runtime::Runtime, crate::Error> {
     runtime::start(&runtime::Options {
         threads: 1,

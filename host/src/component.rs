@@ -1,4 +1,4 @@
-//! Components from outside: what they offer and ask for, and whether they fit.
+//! Reading components, and checking what they export and import.
 
 use crate::{Builtin, Error, Host};
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use wasmtime::component::types::ComponentItem;
 /// The interface that an engine exports.
 pub const ENGINE: &str = "artisanal:integers/engine@0.1.0";
 
-/// The interfaces by which an HTTP endpoint is called, newest first.
+/// The interfaces that an HTTP endpoint may export, newest first.
 pub(crate) const HTTP: [&str; 2] = ["wasi:http/handler@0.3", "wasi:http/incoming-handler@0.2"];
 
 /// Where a component comes from.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Source {
-    /// One of the engines that the host carries.
+    /// One of the built-in engines.
     Builtin(Builtin),
-    /// A file: ours or anybody's.
+    /// A component file.
     File(PathBuf),
 }
 
 impl Source {
-    /// How many calls of one sequence may be under way at a time, each in an instance of its own.
-    /// What a stranger keeps in its own memory, other instances do not know.
+    /// How many calls of one sequence may be in flight at a time, each in its own instance. A component that
+    /// is not built in may keep its state in memory that its other instances do not share, so it gets 1.
     pub(crate) fn calls(&self) -> usize {
         match self {
             Self::Builtin(engine) => engine.calls(),
@@ -49,7 +49,7 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// The largest component file that is read, in bytes.
+/// The maximum size of a component file, in bytes.
 const MAX_FILE: u64 = 256 << 20;
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         .len();
     if size > MAX_FILE {
         return Err(refuse(format!(
-            "it is {size} bytes long; {MAX_FILE} is the most"
+            "it has {size} bytes; the maximum is {MAX_FILE}"
         )));
     }
     let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
@@ -79,7 +79,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// What a component exports and imports, and which roles it fits.
+/// The exports and imports of a component, and the roles that follow from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Names of the interfaces and functions it exports.
@@ -92,7 +92,7 @@ impl Shape {
     pub(crate) fn of(component: &Component, engine: &wasmtime::Engine) -> Self {
         let ty = component.component_type();
         let kept = |(name, item): (&str, ComponentItem)| match item {
-            // Types at the top level are only aliases for what interfaces define.
+            // Top-level types are only aliases of types that interfaces define.
             ComponentItem::Type(_) | ComponentItem::Resource(_) => None,
             _ => Some(name.to_owned()),
         };
@@ -125,12 +125,12 @@ impl Shape {
             .any(|name| HTTP.iter().any(|http| name.starts_with(http)))
     }
 
-    /// Whether it imports any interface whose name begins so.
+    /// Whether it imports an interface whose name starts with `prefix`.
     pub fn imports(&self, prefix: &str) -> bool {
         self.imports.iter().any(|name| name.starts_with(prefix))
     }
 
-    /// The worlds of `wit/worlds.wit` that it fits, and the use the host has for it.
+    /// The worlds of `wit/worlds.wit` that it implements, each with how to use it with this host.
     pub fn roles(&self) -> Vec<&'static str> {
         let mut roles = Vec::new();
         match (
@@ -152,7 +152,7 @@ impl Shape {
         roles
     }
 
-    /// What it exports and imports, as a sentence for an error.
+    /// Its exports and imports, as a clause for an error message.
     fn sentence(&self) -> String {
         let list = |names: &[String]| match names {
             [] => "nothing".to_owned(),
@@ -167,7 +167,7 @@ impl Shape {
 }
 
 impl Host {
-    /// What a component exports and imports.
+    /// The exports and imports of a component.
     ///
     /// # Errors
     /// [`Error::Misconfigured`] when it cannot be read or is not a valid component.
@@ -184,19 +184,19 @@ impl Host {
         Ok((component, shape))
     }
 
-    /// A component that must be an engine.
+    /// Reads a component that must be an engine.
     pub(crate) fn engine_component(&self, source: &Source) -> Result<(Component, Shape), Error> {
         let (component, shape) = self.component(source)?;
         if !shape.exports_engine() {
             return Err(Error::Misconfigured(format!(
-                "{source} is no engine: it does not export {ENGINE}; {}",
+                "{source} is not an engine: it does not export {ENGINE}; {}",
                 shape.sentence()
             )));
         }
         Ok((component, shape))
     }
 
-    /// A component that must be an HTTP endpoint, with its engine composed in.
+    /// Reads a component that must be an HTTP endpoint and must not need an engine.
     pub(crate) fn http_component(&self, source: &Source) -> Result<(Component, Shape), Error> {
         let (component, shape) = self.component(source)?;
         if !shape.exports_http() {
@@ -209,7 +209,7 @@ impl Host {
         }
         if shape.imports_engine() {
             return Err(Error::Misconfigured(format!(
-                "{source} imports {ENGINE}, so it cannot run alone; compose it with an engine \
+                "{source} imports {ENGINE}, so it cannot run by itself; compose it with an engine \
                  (int-host compose --engine NAME -o FILE)"
             )));
         }

@@ -1,14 +1,14 @@
-//! The HTTP endpoint and an engine, made one component.
+//! Composes the HTTP endpoint and an engine into one component.
 
 use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 
-/// The interface by which the endpoint asks for its settings.
+/// The interface from which the endpoint reads its settings.
 const CONFIG: &str = "wasi:config/store@0.2.0-draft-2024-09-27";
 
-/// The host that a composed endpoint is meant for. They differ in how they offer settings; this
-/// host offers both ways.
+/// The host that a composed endpoint is for. Hosts differ in the draft of `wasi:config` that provides the
+/// settings; this host supports both drafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -18,12 +18,12 @@ pub enum Target {
     Wasmtime,
 }
 
-/// The component `intd` with its engine inside: it exports `wasi:http/handler`, and imports what
-/// both need besides each other.
+/// Composes the component `intd` with an engine. The result exports `wasi:http/handler`, and imports
+/// the remaining imports of both.
 ///
 /// # Errors
-/// [`Error::Misconfigured`] when `engine` is not a component, or does not export the engine's
-/// interface as this version knows it.
+/// [`Error::Misconfigured`] when `engine` is not a component, or does not export this version of the
+/// engine interface.
 pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
     let mut graph = CompositionGraph::new();
     let (package, endpoint) = add(&mut graph, "artisanal:intd", INTD)?;
@@ -61,7 +61,7 @@ fn refuse(step: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     ))
 }
 
-/// Adds an instance of a component, whose imports become those of the whole.
+/// Adds an instance of a component, whose unsatisfied imports become imports of the result.
 fn add(
     graph: &mut CompositionGraph,
     name: &str,
@@ -75,7 +75,7 @@ fn add(
     Ok((package, graph.instantiate(package)))
 }
 
-/// Satisfies one import of `socket` with the export of that name of another component.
+/// Satisfies one import of `socket` with the export of the same name of another component.
 fn plug(
     graph: &mut CompositionGraph,
     socket: NodeId,

@@ -1,4 +1,4 @@
-//! Components that are HTTP endpoints: a pool of their instances, and a server in front of it.
+//! Components that are HTTP endpoints: an instance pool, and an HTTP server in front of it.
 
 mod pool;
 mod proxy;

@@ -1,4 +1,4 @@
-//! The host: one compiler, one set of interfaces, shared by every component it runs.
+//! The host: one compiler and one set of interfaces, shared by all components that it runs.
 
 use crate::Error;
 use crate::bindings::{config, config_rc1, keyvalue};
@@ -18,36 +18,36 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasData, Linker};
 use wasmtime::{Engine, PoolingAllocationConfig};
 
-/// How a [`Host`] treats the components it runs. `Options::default()` suits most programs.
+/// The directories and limits of a [`Host`]. `Options::default()` suits most programs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where compiled components are kept between runs; None compiles at every start.
+    /// The directory that caches compiled components between runs; None compiles at every start.
     /// Default: the platform's cache directory.
     pub cache: Option<PathBuf>,
-    /// Where the embedded store is. Default: the platform's data directory.
+    /// The directory of the embedded store. Default: the platform's data directory.
     pub data: Option<PathBuf>,
-    /// The most memory of one component instance, in bytes. Default 64 MiB.
+    /// The maximum size of each linear memory of a component instance, in bytes. Default 64 MiB.
     pub memory: usize,
-    /// How long guest code may compute during one call, waiting not counted. Default 1 s.
+    /// How long guest code may compute during one call, not counting waits. Default 1 s.
     pub compute: Duration,
-    /// How long one call may take in all, after which the instance is thrown away. It should
-    /// exceed the deadlines of the engines themselves. Default 60 s.
+    /// The timeout of one call in total, after which the instance is dropped. It should exceed the
+    /// engines' own deadlines. Default 60 s.
     pub patience: Duration,
-    /// How long a call may wait for the calls before it, where several sequences share an instance;
-    /// then it is not made, and fails with [`Error::Unavailable`]. Default 5 s.
+    /// How long a call may wait for earlier calls when several sequences share an instance. After that it
+    /// fails with [`Error::Unavailable`] without having been made. Default 5 s.
     pub wait: Duration,
-    /// The most calls of each kind that wait in one sequence: of `next`, of `last` and of `set_last`. As
-    /// many again may be under way, those included that nobody waits for any more. Default 100 000.
+    /// The maximum number of waiting calls of each kind (`next`, `last`, `set_last`) for one sequence. As
+    /// many again may be in flight, including calls whose callers are gone. Default 100 000.
     pub queue: usize,
-    /// The most calls that one sequence may have under way in its backend, each in an instance of its
-    /// own. Default: as many as pay with that engine, and 1 for components that are not built in, since
-    /// they may keep their sequences in their own memory.
+    /// The maximum number of calls that one sequence may have in flight in its backend, each in its own
+    /// instance. Default: what suits the built-in engine, and 1 for other components, since they may keep
+    /// their sequences in their own memory.
     pub calls: Option<usize>,
-    /// The most component instances at one time. Default 100.
+    /// The maximum number of component instances at a time. Default 100.
     pub instances: u32,
-    /// Addresses that components may open besides those of their DSN; at any port where the
-    /// address names none. Default none.
+    /// Addresses that components may connect to besides those of their DSN; an address without a port
+    /// allows every port. Default none.
     pub allow: Vec<Address>,
 }
 
@@ -71,7 +71,7 @@ impl Default for Options {
     }
 }
 
-/// Runs components. Cheap to clone; clones share everything.
+/// Runs components. A clone is a reference to the same host.
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
@@ -84,7 +84,7 @@ struct Inner {
     client: Client,
     clock: Clock,
     options: Options,
-    /// The embedded store, while anybody has it open.
+    /// The embedded store, once it is open.
     store: Mutex<Option<Store>>,
 }
 
@@ -92,7 +92,7 @@ impl Host {
     /// Sets up the compiler and the interfaces that components may import.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when the machine or the options do not allow it.
+    /// [`Error::Misconfigured`] when the machine does not support the options.
     pub fn new(options: Options) -> Result<Self, Error> {
         let (engine, linker) =
             engine_and_linker(&options).map_err(|e| Error::Misconfigured(format!("{e:#}")))?;
@@ -122,7 +122,8 @@ impl Host {
         &self.inner.engine
     }
 
-    /// A store for an instance with these rights. It has to be driven in its [`State::meter`].
+    /// A wasmtime store for an instance with these rights. It has to be driven inside `run` of its
+    /// [`State::meter`].
     pub(crate) fn state(&self, rights: &Rights) -> wasmtime::Store<State> {
         let Inner {
             engine,
@@ -146,7 +147,7 @@ impl Host {
         }
     }
 
-    /// Compiles a component, or takes it from the cache.
+    /// Compiles a component, or loads it from the cache.
     pub(crate) fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
         match &self.inner.cache {
             Some(cache) => cache.load(&self.inner.engine, wasm),
@@ -154,10 +155,10 @@ impl Host {
         }
     }
 
-    /// The embedded store, opened at the first use.
+    /// The embedded store, opened on first use.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when there is no data directory, or when it cannot be used.
+    /// [`Error::Misconfigured`] when there is no data directory, or it cannot be used.
     pub(crate) fn store(&self) -> Result<Store, Error> {
         let mut open = self
             .inner
@@ -180,21 +181,21 @@ impl Host {
 
 fn engine_and_linker(options: &Options) -> wasmtime::Result<(Engine, Linker<State>)> {
     let mut pool = PoolingAllocationConfig::new();
-    // A composed endpoint is a handful of core instances with a memory each.
+    // A composed endpoint consists of a few core instances, each with its own memory.
     pool.total_component_instances(options.instances)
         .total_core_instances(options.instances.saturating_mul(20))
         .total_memories(options.instances.saturating_mul(8))
         .total_tables(options.instances.saturating_mul(16))
         .total_stacks(options.instances.saturating_mul(20))
         .max_memory_size(options.memory)
-        // Instances live long: pages kept resident for the next one would only be idle memory.
+        // Instances are long-lived: pages kept resident for the next one would only waste memory.
         .linear_memory_keep_resident(0);
     let mut config = wasmtime::Config::new();
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .allocation_strategy(pool)
-        // Reserving 4 GiB of address space for each memory spares bounds checks.
+        // Reserving 4 GiB of address space per memory makes bounds checks unnecessary.
         .memory_reservation(4 << 30);
     let engine = Engine::new(&config)?;
 
@@ -222,7 +223,7 @@ impl HasData for HasConfig {
     type Data<'a> = &'a mut ConfigStore;
 }
 
-/// Advances the clock that guest code is measured by, until the host is gone.
+/// Advances the clock that measures the compute time of guest code, until the host is dropped.
 fn tick(host: Weak<Inner>) {
     std::thread::Builder::new()
         .name("guest-clock".into())
@@ -235,5 +236,5 @@ fn tick(host: Weak<Inner>) {
             }
         })
         .map(drop)
-        .unwrap_or_else(|error| tracing::warn!(%error, "no thread for the guest clock: computing is not limited"));
+        .unwrap_or_else(|error| tracing::warn!(%error, "cannot start the guest clock thread: compute time is not limited"));
 }

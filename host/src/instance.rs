@@ -1,4 +1,4 @@
-//! An instance of an engine component, and the open sequences that share it.
+//! Instances of an engine component, each shared by a number of open sequences.
 
 use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tokio::time::timeout;
 use wasmtime::component::{Accessor, ResourceAny};
 
-/// An engine that is ready to be instantiated, with all that its instances are given.
+/// An engine that is ready to be instantiated, with the rights of its instances.
 pub(crate) struct Provider {
     host: Host,
     pre: EngineProviderPre<State>,
@@ -33,7 +33,9 @@ impl Provider {
             .linker()
             .instantiate_pre(&component)
             .and_then(EngineProviderPre::new)
-            .map_err(|e| Error::Misconfigured(format!("{source} does not fit this host: {e:#}")))?;
+            .map_err(|e| {
+                Error::Misconfigured(format!("{source} cannot run on this host: {e:#}"))
+            })?;
         Ok(Self {
             host: host.clone(),
             pre,
@@ -56,26 +58,26 @@ impl Provider {
     }
 }
 
-/// The instance that some sequences share. It makes one call at a time, and is started anew when it
-/// breaks.
+/// An instance that one or more sequences share. It makes one call at a time, and is recreated after a
+/// failure.
 pub(crate) struct EngineInstance {
     provider: Arc<Provider>,
     live: AsyncMutex<Option<Live>>,
-    /// Sequences that nobody needs any more.
+    /// Dropped sequences, still to be closed in the instance.
     closed: Mutex<Vec<Id>>,
 }
 
-/// A sequence among those of an instance, whichever instance it is at the time.
+/// Identifies a sequence in every instance that serves it, also after the instance was recreated.
 pub(crate) type Id = usize;
 
-/// What a sequence is to be opened with, and under which name it is found again.
+/// The id and configuration to open a sequence with, and its record of failures.
 pub(crate) struct Opening {
     pub(crate) id: Id,
     config: Config,
     failures: Mutex<Failures>,
 }
 
-/// How often the backend could not serve a sequence, and the last reason.
+/// How often the backend was unavailable for a sequence, and the last reason.
 #[derive(Default)]
 struct Failures {
     count: u64,
@@ -103,9 +105,10 @@ impl Opening {
 
     fn failed_since(&self, count: u64) -> Result<(), Error> {
         let failures = lock(&self.failures);
-        match failures.count == count {
-            true => Ok(()),
-            false => Err(Error::Unavailable(failures.reason.clone())),
+        if failures.count == count {
+            Ok(())
+        } else {
+            Err(Error::Unavailable(failures.reason.clone()))
         }
     }
 }
@@ -131,14 +134,14 @@ impl EngineInstance {
         }
     }
 
-    /// Opens a sequence, and tells which integers it mints.
+    /// Opens a sequence and returns its lattice.
     pub(crate) async fn open(&self, opening: &Opening) -> Result<Lattice, Error> {
         self.with(opening, async |_, open| Ok(open.lattice)).await
     }
 
-    /// Makes one call of a sequence, which is opened first where it is not.
+    /// Makes one call of a sequence, which is first opened if necessary.
     ///
-    /// An instance that traps, computes too long or does not answer in time is thrown away.
+    /// An instance that traps, exceeds its compute limit or does not answer in time is dropped.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         opening: &Opening,
@@ -157,7 +160,7 @@ impl EngineInstance {
         .await
     }
 
-    /// Forgets a sequence. The next call of another one closes it.
+    /// Marks a sequence as closed. The instance closes it before its next call.
     pub(crate) fn close(&self, id: Id) {
         lock(&self.closed).push(id);
     }
@@ -168,7 +171,7 @@ impl EngineInstance {
         work: impl AsyncFnOnce(&mut Live, Open) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut slot = self.turn(opening).await?;
-        // Taken out, so that a call given up half-way leaves no half-used instance behind.
+        // Taken out, so that a call whose future is dropped midway leaves no half-used instance behind.
         let mut live = match slot.take() {
             Some(live) => live,
             None => self.provider.instantiate().await?,
@@ -188,11 +191,11 @@ impl EngineInstance {
         done
     }
 
-    /// Waits until no other call is under way, in the order in which calls came.
+    /// Waits until no other call is in flight, in order of arrival.
     ///
-    /// Other sequences may have calls that fail one after the other, each after its own deadline, so
-    /// there is a limit to that. What failed for another sequence says nothing about this one. What
-    /// failed meanwhile for the same one does, so that its deadlines do not add up.
+    /// The wait is limited, because calls of other sequences may fail one after another, each after its own
+    /// deadline. A failure of another sequence says nothing about this one. A failure of the same sequence
+    /// during the wait fails this call too, so that deadlines do not add up.
     async fn turn(&self, opening: &Opening) -> Result<AsyncMutexGuard<'_, Option<Live>>, Error> {
         if let Ok(slot) = self.live.try_lock() {
             return Ok(slot);
@@ -201,8 +204,8 @@ impl EngineInstance {
         let most = self.provider.host.options().wait;
         let slot = timeout(most, self.live.lock()).await.map_err(|_| {
             Error::Unavailable(format!(
-                "the calls before this one took longer than {most:?}, so it was not made; is the \
-                 backend overloaded?"
+                "earlier calls took longer than {most:?}, so this call was not made; is the backend \
+                 overloaded?"
             ))
         })?;
         opening.failed_since(failures)?;
@@ -226,7 +229,7 @@ impl EngineInstance {
             .await?;
         let lattice = Lattice::new(lattice.increment, lattice.offset).map_err(|_| {
             Error::Broken(format!(
-                "the component named the impossible lattice {lattice:?}"
+                "the component returned the impossible lattice {lattice:?}"
             ))
         })?;
         let open = Open { sequence, lattice };
@@ -234,7 +237,7 @@ impl EngineInstance {
         Ok(open)
     }
 
-    /// Closes what nobody needs any more.
+    /// Closes the sequences that were dropped.
     async fn tidy(&self, live: &mut Live) -> Result<(), Error> {
         let closed = std::mem::take(&mut *lock(&self.closed));
         for id in closed {
@@ -271,11 +274,12 @@ impl EngineInstance {
     }
 }
 
-/// What the engine said, and beside it what the host refused during the same call, which the engine
-/// may have taken for something else.
+/// Appends to the engine's error what the host refused during the same call, since the engine may have
+/// mistaken the refusal for another failure.
 ///
-/// What it is stays the engine's to say. A node that its backend names can be refused while those of
-/// the DSN are away for a moment only: that passes, and `denied` would mean that it does not.
+/// The kind of error remains the engine's choice. The host may refuse a node that the backend named while
+/// the nodes of the DSN are unreachable only for a moment: that is temporary, and `denied` would mean that
+/// it is permanent.
 fn told(error: Error, refusal: Option<Refusal>) -> Error {
     let Some(refusal) = refusal else {
         return error;
@@ -288,12 +292,12 @@ fn told(error: Error, refusal: Option<Refusal>) -> Error {
     }
 }
 
-/// Nothing is half done between any two statements that could panic.
+/// Ignores poisoning: the data is consistent at every point that could panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a call: for its answer, a trap, or the end of patience.
+/// Waits for a call to return, to trap, or to exceed `patience`.
 async fn within<T>(
     patience: Duration,
     meter: &Meter,
@@ -309,12 +313,13 @@ async fn within<T>(
     }
 }
 
-/// The error for a component that did not end its call in order.
+/// The error for a component that trapped or exceeded its compute limit.
 fn trapped(error: &wasmtime::Error) -> Error {
     let text = format!("{error:#}");
-    match text.contains(OVERRUN) {
-        true => Error::Broken(format!("{}; it was stopped", error.root_cause())),
-        false => Error::Broken(format!("the component trapped: {}", error.root_cause())),
+    if text.contains(OVERRUN) {
+        Error::Broken(format!("{}; it was stopped", error.root_cause()))
+    } else {
+        Error::Broken(format!("the component trapped: {}", error.root_cause()))
     }
 }
 

@@ -16,11 +16,11 @@
 //! }
 //! ```
 //!
-//! It works on any tokio runtime. On one from [`runtime::start`] calls that follow each other are
-//! quicker, since its thread does not sleep between a call and the reply that comes soon.
+//! It works on any tokio runtime. On one from [`runtime::start`] consecutive calls are faster, since its
+//! thread does not sleep between a call and a reply that comes soon.
 //!
-//! The three ways to fail are kept apart in [`Error`]: the engine said no, the component broke,
-//! or the host is wrong.
+//! [`Error`] distinguishes the three kinds of failure: the engine returned an error, the component is
+//! broken, or the host is misconfigured.
 
 mod bindings;
 mod builtin;

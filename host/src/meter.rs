@@ -1,16 +1,16 @@
-//! How long guest code computes.
+//! Measures how long guest code computes.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The clock of guest code: it counts ticks.
+/// The guest clock: a counter of ticks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock(Arc<AtomicU64>);
 
 impl Clock {
-    /// Counts another tick. To be called before guest code is made to look at the clock.
+    /// Counts a tick. Must be called before the epoch is incremented, which interrupts guest code.
     pub(crate) fn tick(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -20,19 +20,19 @@ impl Clock {
     }
 }
 
-/// Tells the ticks during which the guest code of one store computed from those during which it
-/// waited, or others had its thread.
+/// Distinguishes the ticks during which the guest code of one store computed from those during which it
+/// waited or other code ran on its thread.
 ///
-/// Guest code only computes while the future of its store is polled. So whoever drives a store does it
-/// inside of [`Meter::run`], and guest code that is found computing at a tick has done so since that poll
-/// began, or since it was last found.
+/// Guest code only computes while the future of its store is polled. So every store is driven inside
+/// [`Meter::run`], and guest code that is interrupted by a tick has been computing since that poll began
+/// or since the previous interruption.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    /// When guest code began to compute, or was last found computing.
+    /// The tick at which guest code began to compute or was last interrupted.
     since: AtomicU64,
 }
 
@@ -42,7 +42,7 @@ impl Meter {
         Self(Arc::new(Inner { clock, since }))
     }
 
-    /// Drives a store.
+    /// Drives the future of a store.
     pub(crate) async fn run<T>(&self, store: impl Future<Output = T>) -> T {
         let mut store = pin!(store);
         poll_fn(|context| {
@@ -56,9 +56,9 @@ impl Meter {
         self.0.since.store(self.0.clock.now(), Ordering::Relaxed);
     }
 
-    /// Whether a tick came while the guest code computed. It is not counted again.
+    /// Whether a tick occurred while the guest code computed. Each tick is reported once.
     ///
-    /// Several that were missed count as one: most likely the system ran somebody else.
+    /// Several missed ticks count as one: most likely the operating system ran another thread.
     pub(crate) fn took_a_tick(&self) -> bool {
         let now = self.0.clock.now();
         self.0.since.swap(now, Ordering::Relaxed) < now
@@ -87,7 +87,7 @@ mod tests {
             assert!(!meter.took_a_tick(), "several are one");
             polls += 1;
             if polls < 3 {
-                // Others run in between, for a long time.
+                // Other code runs for a long time in between.
                 clock.tick();
                 context.waker().wake_by_ref();
                 return Poll::Pending;

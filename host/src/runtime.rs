@@ -1,4 +1,4 @@
-//! The threads that servers run on, and whoever else mints many integers.
+//! The tokio runtime for servers, and for programs that mint many integers.
 
 mod busy_poll;
 
@@ -11,21 +11,21 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
-/// How many threads there are, and what they do when there is nothing to do.
+/// The number of threads and the busy polling of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How many. By default half as many as there are processors, and at least one.
+    /// The number of threads. Default: half the number of processors, and at least one.
     ///
-    /// A request costs the system several times what it costs this program, and the system does that
-    /// work also for the other side: for clients and backends on the same machine. Threads that take
-    /// turns with those on one processor make everything slower than fewer threads do.
+    /// A request costs the operating system several times what it costs this program, and if clients and
+    /// backends are on the same machine, the system does the work for them too. Threads that compete with
+    /// that work for a processor are slower than fewer threads.
     pub threads: usize,
-    /// How long the thread looks for the next request or reply before it sleeps, where there is one
-    /// thread; several do not look. Zero for not at all. Default 50 µs.
+    /// How long the thread polls for the next request or reply before it sleeps. Only a runtime with one
+    /// thread polls. Zero disables it. Default 50 µs.
     ///
-    /// To be woken costs a thread, and on virtual machines above all, several times what a request
-    /// does. Nobody looks while nothing happens, while others want the processor, or where what comes
-    /// next mostly comes later.
+    /// Waking a thread costs several times what a request does, above all on virtual machines. The thread
+    /// does not poll while there are no events, while other threads want the processor, or if the next event
+    /// mostly comes later.
     pub busy_poll: Duration,
 }
 
@@ -47,11 +47,11 @@ impl Options {
 /// Starts a runtime.
 ///
 /// # Errors
-/// [`Error::Misconfigured`] when the system gives no threads or no event queue.
+/// [`Error::Misconfigured`] when the system cannot create the threads or the event queue.
 pub fn start(options: &Options) -> Result<Runtime, Error> {
     let threads = options.threads.max(1);
     let mut builder = match threads {
-        // One thread needs none of what threads do to share their work.
+        // One thread does not need the overhead of work stealing.
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
@@ -59,21 +59,22 @@ pub fn start(options: &Options) -> Result<Runtime, Error> {
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|error| Error::Misconfigured(format!("no event loop: {error}")))?;
+        .map_err(|error| Error::Misconfigured(format!("cannot start the event loop: {error}")))?;
     runtime.spawn(beat());
-    // Of several threads one sleeps in the system's queue of events: then others would look in vain.
+    // With several threads, one of them sleeps in the system's event queue and gets the events, so the
+    // others would poll in vain.
     if threads == 1 && !options.busy_poll.is_zero() {
         runtime.spawn(busy_poll(options.busy_poll));
     }
     Ok(runtime)
 }
 
-/// How often the runtime wakes up for nothing. Shorter than most deadlines.
+/// The period of the timer that keeps the event loop's next wake-up near. Shorter than most deadlines.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// Keeps the time at which the event loop wakes up next near. A timer that comes before it makes the
-/// loop wake up at once, by way of the system, only to sleep a little shorter: without this, each
-/// call to a backend would, for its deadline.
+/// A periodic timer, so that per-call deadlines do not re-arm epoll. A new timer that expires before the
+/// event loop's next wake-up wakes the loop at once, with a system call, only to shorten its sleep. Without
+/// this timer, the deadline of every backend call would do that.
 async fn beat() {
     loop {
         sleep(BEAT).await;

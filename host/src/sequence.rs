@@ -1,4 +1,4 @@
-//! A sequence in an engine, shared by any number of tasks.
+//! Sequences in an engine, each shared by any number of tasks.
 
 use crate::component::Source;
 use crate::instance::{EngineInstance, Id, Opening, Provider};
@@ -11,16 +11,16 @@ use tokio::runtime::Handle;
 
 /// How to reach one sequence. Only `dsn` has no default that suits every engine.
 ///
-/// Its `Debug` shows nothing of the DSN, which may hold a password.
+/// The `Debug` output omits the DSN, which may contain a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where the backend is; empty for the engine's default.
+    /// The address of the backend; empty for the engine's default.
     pub dsn: String,
     /// The name of the sequence: 1 to 128 bytes.
     pub key: String,
     /// The distance between integers; None for 2.
     pub increment: Option<i64>,
-    /// The residue class of the integers; None for the engine's default.
+    /// The offset: the residue of every integer modulo the increment; None for the engine's default.
     pub offset: Option<i64>,
 }
 
@@ -47,23 +47,23 @@ impl Default for Config {
 
 /// A sequence that any number of tasks may share; clones are the same sequence.
 ///
-/// Calls of [`Sequence::next`] that arrive while one is under way are gathered and answered by one
-/// round trip to the backend, in the order they arrived. So are those of [`Sequence::last`], and those of
-/// [`Sequence::set_last`], each with a queue of its own ([`Options::queue`](crate::Options::queue)).
+/// Calls are coalesced: calls of [`Sequence::next`] that arrive while one is in flight are answered by one
+/// round trip to the backend, in order of arrival. The same holds for [`Sequence::last`] and for
+/// [`Sequence::set_last`], each with its own queue ([`Options::queue`](crate::Options::queue)).
 ///
-/// A call to the backend runs to its end when nobody waits for it any more, since an instance that is
-/// dropped in the middle of one has to be started anew. Until then it counts as under way.
+/// A call to the backend runs to its end even if all its callers are gone, because an instance that is
+/// dropped during a call has to be recreated. Until then the call counts as in flight.
 #[derive(Clone)]
 pub struct Sequence {
     coalescer: Coalescer<EngineCalls>,
 }
 
 impl Host {
-    /// Opens a sequence, in instances of its own.
+    /// Opens a sequence, in its own instances.
     ///
     /// # Errors
-    /// What the engine says of the configuration, [`Error::Misconfigured`] when the component is
-    /// no engine or the host cannot give it what it needs, [`Error::Broken`] when it traps.
+    /// The engine's error about the configuration, [`Error::Misconfigured`] when the component is not an
+    /// engine or the host cannot provide what it imports, [`Error::Broken`] when it traps.
     pub async fn open(&self, source: Source, config: Config) -> Result<Sequence, Error> {
         let key = config.key.clone();
         let mut opened = self.open_keys(source, config, [key]).await?;
@@ -72,10 +72,10 @@ impl Host {
             .ok_or_else(|| Error::Other("no sequence was opened".into()))
     }
 
-    /// Opens a sequence for each key, which need not differ in anything else. Where there are many,
-    /// they share [`Sequence::INSTANCES`] instances, whose calls are made one after another. Where
-    /// there are few, each has several instances, and so several calls under way at a time
-    /// ([`Options::calls`](crate::Options::calls)); all but the first are made when they are needed.
+    /// Opens a sequence for each key, with the rest of `config` in common. If there are many keys, they share
+    /// [`Sequence::INSTANCES`] instances, each of which makes one call at a time. If there are few, each
+    /// sequence has several instances, and so several calls in flight
+    /// ([`Options::calls`](crate::Options::calls)); all but the first instance are created on demand.
     ///
     /// # Errors
     /// As [`Host::open`], for the first key that cannot be opened.
@@ -93,7 +93,7 @@ impl Host {
         let instances: Vec<_> = (0..Sequence::INSTANCES.min(keys.len() * calls))
             .map(|_| Arc::new(EngineInstance::new(Arc::clone(&provider))))
             .collect();
-        // In turn, so that each makes the calls of about as many sequences.
+        // Round robin, so that all instances serve about the same number of sequences.
         let mut instances = instances.into_iter().cycle();
         let mut sequences = Vec::with_capacity(keys.len());
         for (id, key) in keys.into_iter().enumerate() {
@@ -116,7 +116,7 @@ impl Host {
         config: Config,
     ) -> Result<Sequence, Error> {
         let opening = Opening::new(id, config);
-        // A bad configuration must be told now, not at the first mint.
+        // A bad configuration must fail here, not at the first mint.
         let lattice = instances.first.open(&opening).await?;
         let calls = EngineCalls(Arc::new(Inner {
             instances,
@@ -131,18 +131,18 @@ impl Host {
 }
 
 impl Sequence {
-    /// The most instances that the sequences of one [`Host::open_keys`] share. As many calls may be
-    /// under way in the backend at a time; each instance costs 1 to 2 MB.
+    /// The maximum number of instances that the sequences of one [`Host::open_keys`] share, and so the
+    /// maximum number of calls in flight in the backend. Each instance takes 1 to 2 MB.
     pub const INSTANCES: usize = 16;
 
     /// Mints `count` integers, 1 to 100 000.
     ///
-    /// Dropping the future wastes these integers and disturbs nobody else.
+    /// Dropping the future wastes these integers and affects no other caller.
     ///
     /// # Errors
-    /// What the engine says, [`Error::Busy`] when too many calls wait, [`Error::Broken`] when the
-    /// component trapped or broke its contract. Trying again is right after `Busy`,
-    /// `Unavailable` and `Broken`: the component is started anew.
+    /// The engine's error, [`Error::Busy`] when too many calls are waiting, [`Error::Broken`] when the
+    /// component trapped or violated its contract. `Busy`, `Unavailable` and `Broken` are worth a retry: a
+    /// broken component is recreated.
     pub async fn next(&self, count: u32) -> Result<Span, Error> {
         self.coalescer.next(count).await
     }
@@ -158,12 +158,12 @@ impl Sequence {
     /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
     ///
     /// # Errors
-    /// [`Error::TooSmall`] with the current value, else as [`Sequence::next`].
+    /// [`Error::TooSmall`] with the current value when `value` is smaller; otherwise as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
         self.coalescer.set_last(value).await
     }
 
-    /// Which integers it mints.
+    /// The lattice of the integers that it mints.
     pub fn lattice(&self) -> Lattice {
         self.coalescer.upstream().lattice
     }
@@ -187,16 +187,16 @@ impl artisanal_core::Sequence for Sequence {
     }
 }
 
-/// Makes the calls of one sequence.
+/// The upstream of the coalescer: makes the calls of one sequence.
 #[derive(Clone)]
 struct EngineCalls(Arc<Inner>);
 
 struct Inner {
     instances: Instances,
     opening: Opening,
-    /// What the first instance said; every later one has the same configuration.
+    /// The lattice that the first instance returned; later ones have the same configuration.
     lattice: Lattice,
-    /// Where the calls run for which several wait, and those that nobody waits for any more.
+    /// The runtime for calls that several callers share, and for those without callers.
     runtime: Handle,
 }
 
@@ -216,22 +216,22 @@ impl Drop for Inner {
     }
 }
 
-/// The instances that make the calls of one sequence, each one at a time. Other sequences may have the
-/// same ones.
+/// The instances that make the calls of one sequence, each one call at a time. Other sequences may share
+/// them.
 struct Instances {
     first: Arc<EngineInstance>,
     others: Vec<Arc<EngineInstance>>,
 }
 
 impl Instances {
-    /// That of a slot, counted from 0.
+    /// The instance of a slot, counted from 0.
     fn at(&self, slot: usize) -> &EngineInstance {
         slot.checked_sub(1)
             .and_then(|other| self.others.get(other))
             .unwrap_or(&self.first)
     }
 
-    /// How many calls may be under way at a time.
+    /// How many calls may be in flight at a time.
     fn count(&self) -> usize {
         1 + self.others.len()
     }
@@ -254,7 +254,7 @@ impl artisanal_core::Upstream for EngineCalls {
                 .filter(|span| calls.lattice.holds(*span))
                 .ok_or_else(|| {
                     Error::Broken(format!(
-                        "the component answered with the impossible span {span:?}"
+                        "the component returned the impossible span {span:?}"
                     ))
                 })
         })
@@ -294,7 +294,7 @@ impl artisanal_core::Upstream for EngineCalls {
     }
 
     fn spawn(driver: Driver<Self>) {
-        // Not the ambient one: this may run while a request is dropped outside of it.
+        // Not the ambient runtime: this may run when a request is dropped outside of any runtime.
         let runtime = driver.upstream().runtime.clone();
         runtime.spawn(driver.run());
     }

@@ -1,7 +1,7 @@
-//! Servers over HTTP and TCP in front of sequences. For components that are HTTP endpoints
-//! themselves, see [`endpoint`](crate::endpoint).
+//! HTTP and TCP servers for sequences. For components that are HTTP endpoints themselves, see
+//! [`endpoint`](crate::endpoint).
 //!
-//! A server is a future that ends after its [`Shutdown`] was begun:
+//! A server is a future that completes after its [`Shutdown`] has begun:
 //!
 //! ```no_run
 //! use int_host::serve::{self, Limits, Listeners, Shutdown};
@@ -36,27 +36,27 @@ pub use tcp::tcp;
 
 use std::time::Duration;
 
-/// What clients may use up, and how long they may take.
+/// Limits and timeouts for client connections.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most connections at one time; more wait to be accepted. Default 16 384.
+    /// The maximum number of connections at a time; further ones wait to be accepted. Default 16 384.
     pub connections: u32,
-    /// How long a client may take to send a request's head, also after the one before it, and
-    /// then its body. For heads that is looked at so often only, so they may take up to twice as
-    /// long. Default 30 s.
+    /// The timeout for a client to send the head of a request, including the idle time before it, and then
+    /// its body. For heads this is also the interval of the check, so they may take up to twice as long.
+    /// Default 30 s.
     pub reading: Duration,
-    /// How long a client may take to accept any part of an answer. Default 30 s.
+    /// The write timeout: how long a client may accept no part of a response. Default 30 s.
     pub writing: Duration,
-    /// How long the head of a component's answer may wait for its body to begin, so that both are sent
-    /// together. Default 50 ms.
+    /// How long the head of a component's response waits for the first frame of its body, so that both are
+    /// sent together. Default 50 ms.
     pub gathering: Duration,
-    /// How long requests in flight may take to end once the server is shutting down. Default 10 s.
+    /// The grace period for requests in flight once the server is shutting down. Default 10 s.
     pub grace: Duration,
-    /// Whether what is written leaves at once even when it is small (`TCP_NODELAY`). Without, the kernel may
-    /// hold it back until the client has acknowledged what came before it. Default yes.
+    /// Whether small writes are sent at once (`TCP_NODELAY`). Otherwise the kernel may delay them until the
+    /// client has acknowledged the previous data. Default yes.
     pub nodelay: bool,
-    /// Whether each request is logged, with the target `int_host::requests`. Default no.
+    /// Whether to log each request, with the target `int_host::requests`. Default no.
     pub log_requests: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What one component instance has: its rights and its limits, and nothing of the machine.
+//! The store data of one component instance: its rights and its limits, with no other access to the machine.
 
 use crate::meter::{Clock, Meter};
 use crate::wasi::config::ConfigStore;
@@ -15,23 +15,23 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-/// How often the clock of guest code ticks.
+/// The period of the guest clock.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 
-/// How many calls may compute together for as long as one may alone. So many at a time only occur
-/// where each computes for a fraction of a millisecond.
+/// How many concurrent calls share one compute limit. More calls than this only run concurrently when
+/// each computes for a fraction of a millisecond.
 const CROWD: usize = 256;
 
-/// What a component may use up.
+/// The resource limits of guest code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuestLimits {
-    /// Bytes of each linear memory.
+    /// The maximum size of each linear memory, in bytes.
     pub(crate) memory: usize,
-    /// Ticks of guest code per call.
+    /// How many ticks of the guest clock a call may compute.
     pub(crate) ticks: u32,
 }
 
-/// The data of a store.
+/// The data of a wasmtime store.
 pub(crate) struct State {
     table: ResourceTable,
     wasi: WasiCtx,
@@ -46,7 +46,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A store around a fresh state, its limits in force.
+    /// A wasmtime store with a new state and its limits applied.
     pub(crate) fn store(
         engine: &wasmtime::Engine,
         rights: &Rights,
@@ -56,7 +56,7 @@ impl State {
     ) -> wasmtime::Store<Self> {
         let grant = rights.grant.of_one_instance();
         let state = Self {
-            // Handles of a guest that leaks them; no engine needs more than a few.
+            // Bounds the handles of a guest that leaks them; no engine needs more than a few.
             table: {
                 let mut table = ResourceTable::new();
                 table.set_max_capacity(100_000);
@@ -83,9 +83,9 @@ impl State {
         };
         let mut store = wasmtime::Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
-        // Guest code that computes is here at every tick. After a wait it comes here too, once: waiting
-        // is free, for I/O or for other guests of the same thread, also when it is done many times in one
-        // call.
+        // This runs at every tick while guest code computes, and also once after a wait. Waiting is not
+        // counted, whether for I/O or for other guests on the same thread, however often it occurs in
+        // one call.
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
             state.ticks_spent += u32::from(state.meter.took_a_tick());
@@ -101,26 +101,26 @@ impl State {
         store
     }
 
-    /// Begins the account of a call's ticks anew, and that of what is refused to it.
+    /// Resets the tick count and the recorded refusal at the start of a call.
     pub(crate) fn new_call(&mut self) {
         self.ticks_spent = 0;
         self.take_refusal();
     }
 
-    /// What was refused to the instance since its call began, or since this was asked.
+    /// Takes the last refusal since the call began or since the last take.
     pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
         self.hooks.grant.take_refusal()
     }
 
-    /// The same for an instance that handles many calls at a time: one limit for all of them, and
-    /// another one for every [`CROWD`] of them.
+    /// Resets the tick count of an instance that handles many calls concurrently. They share one limit, plus
+    /// one more for every [`CROWD`] calls.
     pub(crate) fn new_call_among(&mut self, calls: usize, limits: GuestLimits) {
         let crowds = u32::try_from(calls / CROWD).unwrap_or(u32::MAX);
         self.ticks_spent = 0;
         self.ticks_allowed = limits.ticks.saturating_mul(crowds.saturating_add(1));
     }
 
-    /// In which the store has to be driven.
+    /// The meter that has to drive the store.
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
@@ -147,10 +147,10 @@ impl State {
     }
 }
 
-/// How the error of guest code that never returns begins.
+/// The start of the error for guest code that exceeds its compute limit.
 pub(crate) const OVERRUN: &str = "the component computed for longer than its limit";
 
-/// TCP to the granted addresses, standard error, and clocks; no files, arguments or environment.
+/// Grants TCP to the allowed addresses, standard error and clocks; no files, arguments or environment.
 fn wasi(grant: &Grant) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stderr();
@@ -161,7 +161,7 @@ fn wasi(grant: &Grant) -> WasiCtx {
             let grant = grant.clone();
             Box::pin(async move {
                 match usage {
-                    // Every outgoing connection asks for this one, to be given any free port.
+                    // Every outgoing connection binds to an unspecified address and any free port first.
                     SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
                     SocketAddrUse::TcpConnect => grant.allows(address).await,
                     _ => false,

@@ -1,4 +1,4 @@
-//! What a component is given: the interfaces of WASI, each with no more behind it than its DSN names.
+//! The WASI interfaces that components may import, each restricted to what the component's DSN names.
 
 pub(crate) mod config;
 pub(crate) mod http;

@@ -1,5 +1,5 @@
-//! The program by itself. What it does is tested end to end in the package `integration-tests`, which
-//! needs it built; that there is a test here makes cargo build it along with those.
+//! A smoke test of the binary. The end-to-end tests are in the package `integration-tests`, which needs the
+//! binary; a test in this package makes cargo build it along with them.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-// Not a program of its own: a list of the servers that the tests build with `go build`.
+// Not a program: this module pins the servers that the tests build with `go build`.
 module artisanal.integers/testbed/servers
 
 go 1.25

@@ -1,4 +1,4 @@
-//! What an engine is tested on: its server, and an administrator's view of it.
+//! The backends that engines are tested on: a server, and an administrator's access to it.
 
 mod embedded;
 mod memory;
@@ -11,83 +11,83 @@ use crate::target;
 use int_host::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use std::path::PathBuf;
 
-/// How far the sequences of one backend are shared.
+/// Among which callers the sequences of one backend are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Among those who share one opened sequence.
+    /// Only among the users of one opened sequence.
     Sequence,
-    /// Within one process: another one is turned away.
+    /// Within one process; other processes are refused.
     Process,
-    /// Among everybody who reaches the server.
+    /// Among all clients of the server.
     Everybody,
 }
 
-/// One engine's server, or what stands in its place, started for tests and gone when dropped.
+/// The server of one engine, or its equivalent, started for tests and stopped on drop.
 pub trait Backend: Send + Sync {
-    /// How to reach it.
+    /// The DSN of the backend.
     fn dsn(&self) -> String;
 
-    /// How far its sequences are shared.
+    /// Among which callers its sequences are shared.
     fn reach(&self) -> Reach;
 
-    /// The folder of the embedded store, for the engine that uses it.
+    /// The folder of the embedded store, if the engine uses it.
     fn data(&self) -> Option<PathBuf> {
         None
     }
 
-    /// The port of its only server, where there is one, to put a proxy in between.
+    /// The port of its server, so that a test can put a proxy in between; None without a server.
     fn port(&self) -> Option<u16> {
         None
     }
 
-    /// How to reach a server on another port of this machine.
+    /// The DSN of a server on another port of this machine.
     fn dsn_on(&self, port: u16) -> String {
-        panic!("no DSN of this engine names a port, not even {port}");
+        panic!("DSNs of this engine have no port, but {port} was requested");
     }
 
-    /// A DSN with this password, which is wrong, for a server on this port. None for engines without passwords.
+    /// A DSN with this wrong password for a server on this port. None for engines without passwords.
     fn dsn_with_password(&self, _password: &str, _port: u16) -> Option<String> {
         None
     }
 
-    /// Makes a place for a sequence before it is opened, where the backend can keep sequences in other places
-    /// than the one that the engine would make.
+    /// Prepares the storage of a sequence before it is opened, for backends whose sequences are to be stored
+    /// elsewhere than where the engine would store them by default.
     fn prepare(&self, _key: &str) {}
 
-    /// Stores a mark behind the engine's back, as an administrator or another program would. False when that
-    /// cannot be done from outside.
+    /// Writes a mark directly to the backend, as an administrator or another program would. False when the
+    /// backend has no such access.
     fn store(&self, _key: &str, _mark: i64) -> bool {
         false
     }
 
-    /// Whether the engine asks its server for other addresses of the same server, and so finds a way around
-    /// a proxy.
+    /// Whether the engine discovers other addresses of the server from the server itself, and so can bypass a
+    /// proxy.
     fn knows_other_ways(&self) -> bool {
         false
     }
 
-    /// Kills what holds the integers, without warning, and starts it again. False when what is kept there
-    /// is not promised to survive that.
+    /// Kills the server without warning and restarts it. False when its sequences are not promised to survive
+    /// that.
     fn crash(&self) -> bool {
         false
     }
 }
 
-/// A kind of backend: how to start one, and why that cannot be done here.
+/// A kind of backend: how to start one, and whether this machine can.
 #[derive(Clone, Copy)]
 pub struct Kind {
-    /// What it is called in the names of tests.
+    /// Its name in the names of tests.
     pub name: &'static str,
     /// The engine.
     pub engine: Builtin,
-    /// Starts a server of its own.
+    /// Starts a new server.
     pub start: fn() -> Box<dyn Backend>,
-    /// Why there is none on this machine; None when there is.
+    /// Returns why it cannot be started on this machine; None when it can.
     pub missing: fn() -> Option<&'static str>,
 }
 
-/// Lists the backend of every engine that `int-host` carries, in the same order. An engine that is forgotten
-/// here, or stands in the wrong place, does not compile.
+/// Lists the backend of every built-in engine of `int-host`, in the same order. A missing engine or a wrong
+/// order is a compile error.
 macro_rules! backends {
     ($($engine:ident => $backend:path),+ $(,)?) => {
         /// The backends of all engines, in the order of [`Builtin::ALL`].
@@ -102,7 +102,7 @@ macro_rules! backends {
             let listed: &[Builtin] = &[$(Builtin::$engine),+];
             assert!(
                 listed.len() == Builtin::ALL.len(),
-                "an engine is missing here: every engine of int-host needs a backend to be tested on"
+                "an engine is missing here: every engine of int-host needs a backend for its tests"
             );
             let mut i = 0;
             while i < listed.len() {
@@ -126,7 +126,7 @@ backends! {
     Summitdb => summitdb::SummitdbBackend,
 }
 
-/// Other places where engines keep sequences, for which the contract holds as well.
+/// Alternative storage layouts of engines, for which the contract must hold as well.
 pub const PLACES: &[Kind] = &[
     Kind {
         name: "mysql-tickets-innodb",
@@ -156,10 +156,10 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-/// A host as the tests use it. Compiled components are kept in the target folder.
+/// Creates a host for tests. Compiled components are cached in the target folder.
 ///
 /// # Panics
-/// When the machine does not allow it.
+/// When the host cannot be created.
 pub fn host(data: Option<PathBuf>) -> Host {
     let mut options = Options::default();
     options.cache = Some(cache());
@@ -167,12 +167,12 @@ pub fn host(data: Option<PathBuf>) -> Host {
     Host::new(options).unwrap_or_else(|e| panic!("the host: {e}"))
 }
 
-/// Where compiled components are kept between tests.
+/// The folder in which compiled components are cached between tests.
 pub fn cache() -> PathBuf {
     target::directory().join("test-cache")
 }
 
-/// Opens a sequence by key.
+/// Opens a sequence with the engine's default lattice.
 ///
 /// # Errors
 /// Those of [`Host::open`].

@@ -1,4 +1,4 @@
-//! The program `int-host` as its users run it.
+//! Runs the program `int-host` as its users do.
 
 use crate::process::Process;
 use crate::scratch::Scratch;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// How long a command may take that does not wait for anything.
+/// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a server may take to listen; the first one compiles its component.
+/// How long a server may take until it listens. The first one compiles its component.
 const LISTENS: Duration = Duration::from_secs(60);
 
-/// A place where commands run: a data directory of their own, and nothing of this machine's settings.
+/// An isolated environment for commands: its own data directory, and none of this machine's settings.
 pub struct Place {
     scratch: Scratch,
 }
@@ -29,22 +29,22 @@ impl Default for Place {
     }
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The exit code; None when a signal ended it.
+    /// The exit code; None when a signal ended the command.
     pub code: Option<i32>,
-    /// What it printed.
+    /// The standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// The standard error.
     pub stderr: String,
 }
 
 impl Outcome {
-    /// The integers that it printed.
+    /// The integers that the command printed.
     ///
     /// # Panics
-    /// When it did not succeed, printed anything else, or did not end with a newline.
+    /// When the command failed, printed anything else, or its output does not end with a newline.
     pub fn integers(&self) -> Vec<i64> {
         assert_eq!(self.code, Some(0), "{self:?}");
         assert!(self.stdout.is_empty() || self.stdout.ends_with('\n'));
@@ -54,10 +54,11 @@ impl Outcome {
             .collect()
     }
 
-    /// Checks how it failed: with this code, printing nothing, and one line on standard error that holds these texts.
+    /// Checks that the command failed with this exit code, that it printed nothing, and that its standard
+    /// error contains each of the texts `says`.
     ///
     /// # Panics
-    /// When any of that is not so.
+    /// When one of these does not hold.
     pub fn assert_failed(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "", "nothing is printed by what fails");
@@ -68,7 +69,7 @@ impl Outcome {
 }
 
 impl Place {
-    /// A command line, ready to be changed or run.
+    /// Builds a command that the caller can change or run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(target::int_host());
         for (name, _) in std::env::vars_os() {
@@ -85,17 +86,17 @@ impl Place {
         command
     }
 
-    /// The data directory, which need not exist yet.
+    /// The data directory. It may not exist yet.
     pub fn data(&self) -> PathBuf {
         self.scratch.join("data")
     }
 
-    /// A path for some other file.
+    /// The path of another file in this environment. The file is not created.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it ends.
     ///
     /// # Panics
     /// When it does not end within a minute.
@@ -103,10 +104,10 @@ impl Place {
         run(self.command(arguments))
     }
 
-    /// Mints with a command, and returns the integers.
+    /// Runs a command that mints and returns the integers.
     ///
     /// # Panics
-    /// When it fails.
+    /// When the command fails.
     pub fn mint(&self, arguments: &[&str]) -> Vec<i64> {
         self.run(arguments).integers()
     }
@@ -114,7 +115,7 @@ impl Place {
     /// Starts `int-host serve` on a free port and waits until it listens.
     ///
     /// # Panics
-    /// When it does not, with its log.
+    /// When it does not listen in time, with its log.
     pub fn serve(&self, arguments: &[&str]) -> Serving {
         let mut all = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
         all.extend(arguments);
@@ -122,7 +123,7 @@ impl Place {
     }
 }
 
-/// The same command, run by a shell script that ends with `exec "$@"`: for limits, and signals to ignore.
+/// Wraps a command in a shell script that ends with `exec "$@"`, to set limits or ignored signals first.
 pub fn within_shell(script: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", script, "sh"]);
@@ -139,7 +140,7 @@ pub fn within_shell(script: &str, command: &Command) -> Command {
     shell
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 ///
 /// # Panics
 /// When it does not end within a minute.
@@ -150,7 +151,7 @@ pub fn run(mut command: Command) -> Outcome {
         .stderr(Stdio::piped());
     let shown = format!("{command:?}");
     let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
-    // Both are read at once: a process that fills one pipe while we wait for the other never ends.
+    // Both pipes are read concurrently: a process that fills one pipe while only the other is read blocks.
     let stdout = reader(process.child().stdout.take());
     let stderr = reader(process.child().stderr.take());
     let status = process.wait(LIMIT);
@@ -165,23 +166,23 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<S
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // What was read before an error is what there is.
+            // After an error, the bytes read before it are returned.
             let _ = pipe.read_to_end(&mut bytes);
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 
-/// The memory of a process that is not swapped out, in KiB.
+/// The resident memory of a process, in KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// In use now.
+    /// The current value.
     pub now: u64,
-    /// The most that ever was.
+    /// The peak value.
     pub most: u64,
 }
 
-/// A server that listens. Killed when dropped.
+/// A running server. Killed on drop.
 pub struct Serving {
     process: Process,
     port: u16,
@@ -189,10 +190,10 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts a server whose log says `listening on http://127.0.0.1:PORT`, or `tcp://`.
+    /// Starts a server that logs `listening on http://127.0.0.1:PORT`, or `tcp://`.
     ///
     /// # Panics
-    /// When it does not come to that, with its log.
+    /// When the server ends or does not listen in time, with its log.
     pub fn start(command: Command) -> Self {
         Self::start_saying(command, |log| {
             let (_, rest) = log.split_once("listening on ")?;
@@ -202,10 +203,11 @@ impl Serving {
         })
     }
 
-    /// Starts a server of any kind; `port` finds the port in its log once it is there.
+    /// Starts a server of any kind. `port` extracts the port from its log, or returns None until the log has
+    /// one.
     ///
     /// # Panics
-    /// When it does not come to that, with its log.
+    /// When the server ends or does not listen in time, with its log.
     pub fn start_saying(mut command: Command, port: impl Fn(&str) -> Option<u16>) -> Self {
         let scratch = Scratch::new("serve");
         let log = scratch.join("server.log");
@@ -241,15 +243,15 @@ impl Serving {
         self.process.id()
     }
 
-    /// The address of a path.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Gets a path.
+    /// Sends a GET request for a path.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// When there is no response.
     pub fn get(&self, path: &str) -> http::Answer {
         self.request("GET", path, &[], "")
     }
@@ -257,7 +259,7 @@ impl Serving {
     /// Sends a request.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// When there is no response.
     pub fn request(
         &self,
         method: &str,
@@ -268,7 +270,7 @@ impl Serving {
         http::request(method, &self.url(path), headers, body).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// What it wrote to its standard streams so far.
+    /// The server's standard output and error so far.
     pub fn log(&self) -> String {
         read(&self.scratch.join("server.log"))
     }
@@ -278,18 +280,18 @@ impl Serving {
         self.process.signal(signal);
     }
 
-    /// The time that the process has spent on a processor so far.
+    /// The processor time that the process has used so far.
     ///
     /// # Panics
-    /// When it is gone, or the system is not Linux.
+    /// When the process no longer exists, or the system is not Linux.
     pub fn processor_time(&self) -> Duration {
         self.process.processor_time()
     }
 
-    /// How much memory it uses and used, from `/proc`.
+    /// The current and the peak memory of the process, from `/proc`.
     ///
     /// # Panics
-    /// When it does not run, or the system has no `/proc`.
+    /// When the process does not run, or the system has no `/proc`.
     pub fn memory(&self) -> Memory {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -306,21 +308,21 @@ impl Serving {
         }
     }
 
-    /// How it ended; None while it runs.
+    /// The exit status; None while the process runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()
     }
 
-    /// Waits for it to end by itself, and returns how it did, and its log.
+    /// Waits until the process ends by itself and returns its exit status and its log.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it still runs after a minute.
     pub fn end(mut self) -> (ExitStatus, String) {
         let status = self.process.wait(LIMIT);
         (status, self.log())
     }
 
-    /// Sends SIGTERM and waits for the end, as [`Serving::end`].
+    /// Sends SIGTERM and waits as [`Serving::end`] does.
     ///
     /// # Panics
     /// When it does not end.

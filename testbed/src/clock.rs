@@ -1,4 +1,4 @@
-//! A clock whose readings can be compared across the processes of one machine.
+//! A clock whose readings are comparable across the processes of one machine.
 
 use rustix::time::{ClockId, clock_gettime};
 

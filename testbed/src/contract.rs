@@ -1,8 +1,8 @@
-//! The contract that every engine keeps, C1 to C10: one function per promise, for all engines.
+//! The tests of the contract that every engine keeps, C1 to C10: one function per promise, for all engines.
 //!
-//! A promise is tested through the host, on a real server, with what an administrator or another
-//! program may do to that server meanwhile. Nothing here knows one engine from another; what differs
-//! is in [`crate::backend`].
+//! A promise is tested through the host, on a real server, including what an administrator or another program
+//! may do to that server concurrently. The tests are the same for all engines; differences between engines are
+//! in [`crate::backend`].
 
 mod ambiguity;
 mod bounds;
@@ -18,13 +18,13 @@ mod unique;
 
 pub use stage::{Stage, kind};
 
-/// A promise: its name and the function that tests it, which panics when it is broken.
+/// A promise of the contract and its test.
 pub struct Promise {
-    /// Its number and name, as in `c1_unique`.
+    /// The number and name of the promise, such as `c1_unique`.
     pub name: &'static str,
-    /// Tests it.
+    /// The test, which panics when the promise is broken.
     pub test: fn(&Stage),
-    /// Whether the test does things to the server that would disturb others.
+    /// Whether the test needs its own server because it would disturb other tests on a shared one.
     pub own_server: bool,
 }
 

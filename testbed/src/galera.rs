@@ -1,4 +1,4 @@
-//! A Galera cluster of MariaDB servers, as installed on this machine.
+//! A Galera cluster of the MariaDB that is installed on this machine.
 
 use crate::mariadb::{self, SMALL, as_root, path_option, program, query};
 use crate::port;
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where packages put Galera.
+/// The paths where packages install Galera.
 const LIBRARIES: [&str; 4] = [
     "/usr/lib/galera/libgalera_smm.so",
     "/usr/lib64/galera-4/libgalera_smm.so",
@@ -17,9 +17,9 @@ const LIBRARIES: [&str; 4] = [
     "/usr/local/lib/libgalera_smm.so",
 ];
 
-/// How a node gets the state of the cluster that it joins. All nodes begin with the same files, so nothing
-/// is copied: what a node has missed, the donor sends it from the write sets that it still holds. The
-/// address that donor and joiner exchange is a file.
+/// A state transfer (SST) script that copies nothing, since all nodes start with the same files: the donor
+/// sends what a joiner missed from the write sets in its cache (IST). The address that donor and joiner
+/// exchange is a file.
 const TRANSFER: &str = r#"#!/bin/sh
 set -eu
 role="" address="" gtid="" bypass=""
@@ -47,7 +47,7 @@ donor)
 esac
 "#;
 
-/// A cluster. Every node may be written to.
+/// A multi-primary cluster: every node accepts writes.
 pub struct Galera {
     nodes: Vec<Node>,
 }
@@ -58,14 +58,14 @@ struct Node {
 }
 
 impl Galera {
-    /// Starts so many nodes, with the database and the user of [`mariadb::MariaDb`].
+    /// Starts a cluster of `nodes` nodes, with the database and the user of [`mariadb::MariaDb`].
     ///
     /// # Panics
-    /// When Galera is missing, with how to install it, or the cluster does not form.
+    /// When Galera is missing (the message says how to install it), or the cluster does not form.
     pub fn start(nodes: usize) -> Self {
         let mut attempts = 3;
         loop {
-            // Somebody may take one of the ports meanwhile.
+            // Another process may take one of the ports in the meantime.
             match Self::try_start(nodes) {
                 Ok(cluster) => return cluster,
                 Err(why) => {
@@ -81,7 +81,7 @@ impl Galera {
         let group = plans[0].group_port;
         let first = &plans[0];
         mariadb::install(&first.data())?;
-        // The cluster's identity gets into its files, for the others to begin with.
+        // This writes the cluster's identity into the files that the other nodes start with.
         let seed = first.server(Scratch::new("galera"), group, true);
         seed.launch()?;
         seed.await_ready()?;
@@ -90,7 +90,7 @@ impl Galera {
         drop(seed);
         for plan in &plans[1..] {
             mariadb::copy(&first.data(), &plan.data())?;
-            // Which write sets a node can send to others is its own.
+            // The cache of write sets must not be shared between nodes.
             let cache = plan.data().join("galera.cache");
             fs::remove_file(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
         }
@@ -107,7 +107,7 @@ impl Galera {
         Ok(Self { nodes })
     }
 
-    /// The ports of the nodes on 127.0.0.1.
+    /// The nodes' ports on 127.0.0.1.
     pub fn ports(&self) -> Vec<u16> {
         self.nodes.iter().map(|node| node.port).collect()
     }
@@ -117,13 +117,13 @@ impl Galera {
         &self.nodes[number].server
     }
 
-    /// The DSN of the minter for these nodes.
+    /// The minter's DSN for these nodes.
     pub fn dsn(&self, numbers: &[usize]) -> String {
         let ports: Vec<_> = numbers.iter().map(|n| self.nodes[*n].port).collect();
         mariadb::dsn(mariadb::USER, mariadb::PASSWORD, &ports)
     }
 
-    /// Runs statements on a node as an administrator, and returns the rows.
+    /// Runs statements on a node as an administrator and returns the rows.
     ///
     /// # Panics
     /// When the node answers with an error.
@@ -132,7 +132,7 @@ impl Galera {
             .unwrap_or_else(|e| panic!("{statements}: {e}"))
     }
 
-    /// How often a change was undone on some node because another node's came first.
+    /// How many transactions were rolled back because of a conflict with another node, summed over all nodes.
     ///
     /// # Panics
     /// When a node does not answer.
@@ -140,7 +140,7 @@ impl Galera {
         self.sum(&["WSREP_LOCAL_CERT_FAILURES", "WSREP_LOCAL_BF_ABORTS"])
     }
 
-    /// How many connections were made to all nodes so far.
+    /// How many connections all nodes together have accepted so far.
     ///
     /// # Panics
     /// When a node does not answer.
@@ -164,14 +164,14 @@ impl Galera {
     }
 }
 
-/// Where a node is going to be.
+/// The folder and the ports of a node.
 struct Plan {
     dir: PathBuf,
     scratch: Option<Scratch>,
     port: u16,
-    /// Where the nodes talk to each other.
+    /// The port for group communication among the nodes.
     group_port: u16,
-    /// Where the node is sent what it missed.
+    /// The port on which the node receives missed write sets (IST).
     transfer_port: u16,
 }
 
@@ -201,8 +201,8 @@ impl Plan {
         self.dir.join("data")
     }
 
-    /// A server on the plan's files that joins the cluster by way of the node on the port `group`, or makes
-    /// a cluster of its own.
+    /// A server on the plan's files that joins the cluster through the node on the port `group`, or
+    /// bootstraps a new cluster when `alone`.
     fn server(&self, scratch: Scratch, group: u16, alone: bool) -> Server {
         let (dir, data, port) = (self.dir.clone(), self.data(), self.port);
         let (group_port, transfer_port) = (self.group_port, self.transfer_port);

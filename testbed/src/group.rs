@@ -1,4 +1,4 @@
-//! Servers as the fault tests see them: a group in which one leads, however many there are.
+//! A common interface to the servers of the fault tests: a group of one or more servers, one of which leads.
 
 use crate::mariadb::MariaDb;
 use crate::redis::Redis;
@@ -10,32 +10,32 @@ use int_host::Builtin;
 
 /// A running group of servers.
 pub trait Group: Send + Sync {
-    /// How to reach all of them.
+    /// The DSN that lists all servers.
     fn dsn(&self) -> String;
 
-    /// How to reach one through this port of this machine, and nothing else.
+    /// The DSN of only the server on this port of this machine.
     fn dsn_on(&self, port: u16) -> String;
 
-    /// How many there are.
+    /// The number of servers.
     fn size(&self) -> usize;
 
-    /// One of them.
+    /// One of the servers.
     fn server(&self, index: usize) -> &Server;
 
-    /// The port of one of them.
+    /// The port of one of the servers.
     fn port(&self, index: usize) -> u16;
 
-    /// The number of the one that answers now; waits until there is one.
+    /// Waits until the group has a leader and returns its number.
     fn leader(&self) -> usize;
 
-    /// Makes another one the leader. False when there is no way to do that.
+    /// Makes another server the leader. False when that is not possible.
     fn move_leader(&self) -> bool {
         false
     }
 }
 
-/// The groups that engines are tested on: the engine, how to start its group, and why there is none
-/// on this machine.
+/// The groups that engines are tested on: the engine, how to start its group, and why the group is not
+/// available on this machine.
 pub const GROUPS: &[(Builtin, Start, Missing)] = &[
     (Builtin::Redis, || Box::new(Redis::start()), || None),
     (Builtin::Mysql, || Box::new(MariaDb::start()), || None),
@@ -47,10 +47,10 @@ pub const GROUPS: &[(Builtin, Start, Missing)] = &[
     ),
 ];
 
-/// How a group is started.
+/// Starts a group.
 pub type Start = fn() -> Box<dyn Group>;
 
-/// Why something cannot run here; None when it can.
+/// Returns why something cannot run on this machine; None when it can.
 pub type Missing = fn() -> Option<&'static str>;
 
 impl Group for Redis {
@@ -161,8 +161,8 @@ impl Group for SummitDb {
         SummitDb::leader(self)
     }
 
-    /// There is no command for it: the leader is frozen until the others have chosen another one, and then
-    /// comes back, believing that it still leads.
+    /// SummitDB has no command for this: the leader is frozen until the others have elected a new one, and then
+    /// resumes, still believing that it leads.
     fn move_leader(&self) -> bool {
         let before = SummitDb::leader(self);
         self.node(before).pause();

@@ -1,22 +1,21 @@
-//! What was minted, by whom and when; and whether that keeps the contract.
+//! A record of which process minted what and when, and checks of the contract on it.
 //!
-//! A [`History`] collects the successful calls of any number of processes and finds what must
-//! not be in it: an integer handed out twice (C1), an integer off the lattice (C2), and a call
-//! that began after another one had returned and yet got smaller integers (C3). Spans are never
-//! expanded, so that a history of millions of integers is checked in the time it takes to sort
-//! its calls.
+//! A [`History`] collects the successful calls of any number of processes and finds violations: an integer
+//! that was handed out twice (C1), an integer off the lattice (C2), and a call that began after another one
+//! had returned but got smaller integers (C3). Spans are never expanded, so checking a history of millions of
+//! integers takes only as long as sorting its calls.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What one call minted: `first`, `first + step`, … `count` integers in all.
+/// The integers that one call minted: `first`, `first + step`, …; `count` in total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The smallest integer.
     pub first: i64,
-    /// The distance between neighbours.
+    /// The difference between consecutive integers.
     pub step: i64,
-    /// How many.
+    /// The number of integers.
     pub count: u32,
 }
 
@@ -30,20 +29,20 @@ impl Span {
         }
     }
 
-    /// The greatest integer; wider than `s64`, since a span that is wrong can end above it.
+    /// The greatest integer. The type is wider than `s64` because an incorrect span can end above `s64`.
     pub fn last(self) -> i128 {
         i128::from(self.first)
             + i128::from(self.step) * (i128::from(self.count) - 1).clamp(0, i128::MAX)
     }
 
-    /// The integers, smallest first.
+    /// The integers in ascending order.
     pub fn integers(self) -> impl Iterator<Item = i128> {
         (0..i128::from(self.count)).map(move |i| i128::from(self.first) + i * i128::from(self.step))
     }
 
-    /// The smallest integer that both spans hold.
+    /// The smallest integer that is in both spans.
     fn shared_with(self, other: Self) -> Option<i128> {
-        // The shorter one is walked: spans overlap only in histories that are wrong.
+        // Iterating over the shorter span is fast enough: spans overlap only in incorrect histories.
         let (few, many) = if self.count <= other.count {
             (self, other)
         } else {
@@ -61,18 +60,18 @@ impl Span {
 /// One call that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Who called.
+    /// The number of the process that called.
     pub process: u32,
-    /// When the call began, or earlier ([`crate::clock::now`]).
+    /// A time at or before the beginning of the call ([`crate::clock::now`]).
     pub begin: u64,
-    /// When the call returned, or later.
+    /// A time at or after the return of the call.
     pub end: u64,
-    /// What it got.
+    /// The integers that it got.
     pub span: Span,
 }
 
 impl Record {
-    /// A call of which it is not known when it happened: nothing follows for C3.
+    /// A call at an unknown time. It cannot violate C3.
     pub fn untimed(process: u32, span: Span) -> Self {
         Self {
             process,
@@ -83,25 +82,25 @@ impl Record {
     }
 }
 
-/// Something that must not be.
+/// A violation of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// C1: two calls got the same integer.
     Duplicate {
-        /// The smallest integer that both got.
+        /// The smallest integer that both calls got.
         integer: i128,
-        /// The one.
+        /// One of the two calls.
         a: Record,
-        /// The other.
+        /// The other call.
         b: Record,
     },
-    /// C2: a span is not what its lattice and the count asked for allow.
+    /// C2: a span does not match the lattice or the requested count.
     OffLattice(Record),
-    /// C3: a call began after another one had returned, and got an integer that is not greater.
+    /// C3: a call began after another one had returned, but its integers are not all greater.
     Reordered {
-        /// Returned first.
+        /// The call that returned first.
         earlier: Record,
-        /// Began later, with smaller integers.
+        /// The call that began later and got smaller integers.
         later: Record,
     },
 }
@@ -115,20 +114,20 @@ impl fmt::Display for Violation {
             Self::OffLattice(record) => write!(f, "C2: not on the lattice: {record:?}"),
             Self::Reordered { earlier, later } => write!(
                 f,
-                "C3: {later:?} began after {earlier:?} had returned, and is not greater"
+                "C3: {later:?} began after {earlier:?} had returned, but is not greater"
             ),
         }
     }
 }
 
-/// Calls of any number of processes on one sequence, in any order.
+/// The calls of any number of processes on one sequence, in any order.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     records: Vec<Record>,
 }
 
 impl History {
-    /// How many violations of each kind are kept; more say nothing more.
+    /// The maximum number of violations of each kind that are reported; more would not help.
     const KEPT: usize = 10;
 
     /// Adds one call.
@@ -141,12 +140,12 @@ impl History {
         &self.records
     }
 
-    /// How many integers there are.
+    /// The number of integers.
     pub fn integers(&self) -> u64 {
         self.records.iter().map(|r| u64::from(r.span.count)).sum()
     }
 
-    /// The greatest integer; None when there is none.
+    /// The greatest integer; None for an empty history.
     pub fn greatest(&self) -> Option<i128> {
         self.records.iter().map(|r| r.span.last()).max()
     }
@@ -158,8 +157,8 @@ impl History {
         found
     }
 
-    /// Finds spans that are not `increment` apart, not congruent to `offset`, not positive, empty,
-    /// or end above `s64` (C2).
+    /// Finds violations of C2: spans whose step is not `increment`, or that are not congruent to `offset`, not
+    /// positive, empty, or end above `s64`.
     pub fn off_lattice(&self, increment: i64, offset: i64) -> Vec<Violation> {
         let wrong = |span: Span| {
             span.count == 0
@@ -179,20 +178,20 @@ impl History {
     /// Checks C1 and C3.
     ///
     /// # Panics
-    /// When they do not hold, with what was found.
+    /// When one does not hold, with the violations.
     pub fn assert_clean(&self) {
         let found = self.check();
         let shown: Vec<_> = found.iter().map(Violation::to_string).collect();
         assert!(found.is_empty(), "{}", shown.join("\n"));
     }
 
-    /// Sweeps upwards over the first integers. Only spans that reach further up than the next
-    /// one's beginning are compared with it: none, in a history that keeps the contract.
+    /// Finds violations of C1 by a sweep over the spans in the order of their first integers. A span is
+    /// compared only with earlier ones that end at or after its first integer: none in a correct history.
     fn duplicates(&self) -> Vec<Violation> {
         let mut sorted: Vec<&Record> = self.records.iter().filter(|r| r.span.count > 0).collect();
         sorted.sort_unstable_by_key(|r| r.span.first);
         let mut found = Vec::new();
-        // Spans that may still overlap later ones, by their last integer.
+        // Spans that may still overlap later ones, ordered by their last integer.
         let mut open: BTreeMap<(i128, usize), &Record> = BTreeMap::new();
         for (index, record) in sorted.into_iter().enumerate() {
             open = open.split_off(&(i128::from(record.span.first), 0));
@@ -213,8 +212,8 @@ impl History {
         found
     }
 
-    /// Sweeps over time: the greatest integer of all calls that had returned before a call began
-    /// must be below that call's first.
+    /// Finds violations of C3 by a sweep over time: the greatest integer of all calls that returned before a
+    /// call began must be below that call's first integer.
     fn reordered(&self) -> Vec<Violation> {
         let by = |key: fn(&Record) -> u64| {
             let mut sorted: Vec<&Record> = self.records.iter().collect();

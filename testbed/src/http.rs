@@ -1,4 +1,4 @@
-//! A client for HTTP over plain TCP, for tests.
+//! An HTTP client without TLS, for tests.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri};
@@ -8,22 +8,22 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::time::Duration;
 
-/// How long one exchange may take. Long: tests say themselves what they expect to be quick.
+/// The timeout of one request. It is long because tests that expect a fast response check that themselves.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a server answered.
+/// The response of a server.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, which is text everywhere here.
+    /// The body, as text.
     pub body: String,
 }
 
 impl Answer {
-    /// A header's value; empty when there is none or it is no text.
+    /// The value of a header; empty when the header is missing or not text.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -34,7 +34,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body)
             .unwrap_or_else(|e| panic!("not JSON ({e}), status {}: {}", self.status, self.body))
@@ -43,7 +43,7 @@ impl Answer {
     /// The body as an integer.
     ///
     /// # Panics
-    /// When it is none, or the status is not 200.
+    /// When it is not an integer, or the status is not 200.
     pub fn integer(&self) -> i64 {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body
@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-/// A client that keeps connections open. Clones share them.
+/// A client with a connection pool, which clones share.
 #[derive(Clone)]
 pub struct Client(Pool<HttpConnector, Full<Bytes>>);
 
@@ -65,10 +65,10 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When there is no answer, or none within a minute, with the reason.
+    /// When the request fails or takes longer than a minute, with the reason.
     pub async fn send(
         &self,
         method: &str,
@@ -101,7 +101,7 @@ impl Client {
     }
 }
 
-/// Sends a request on a connection of its own and waits for the answer.
+/// Sends a request on a new connection and waits for the response.
 ///
 /// # Errors
 /// As [`Client::send`].
@@ -114,13 +114,13 @@ pub fn request(
     let exchange = || crate::runtime::run(Client::default().send(method, url, headers, body));
     match tokio::runtime::Handle::try_current() {
         Err(_) => exchange(),
-        // The caller is a test that runs a future and may wait, but not in the runtime's name.
+        // The caller runs inside a runtime, where `block_on` would panic, so another thread does it.
         Ok(_) => std::thread::scope(|scope| scope.spawn(exchange).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
 
-/// Gets a page.
+/// Sends a GET request.
 ///
 /// # Errors
 /// As [`Client::send`].
@@ -128,7 +128,7 @@ pub fn get(url: &str) -> Result<Answer, String> {
     request("GET", url, &[], "")
 }
 
-/// An error with its causes: hyper's own says only "client error (Connect)".
+/// The message of an error and its sources; hyper's own message is only "client error (Connect)".
 fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         None => error.to_string(),

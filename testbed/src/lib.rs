@@ -1,5 +1,5 @@
-//! What the integration tests share: real servers, a proxy that breaks connections, processes
-//! that mint, and a checker for what they minted.
+//! Shared by integration tests and benchmarks: real servers, a fault-injecting proxy, processes that mint,
+//! and a checker for the history of what they minted.
 
 pub mod backend;
 pub mod cli;

@@ -1,9 +1,9 @@
-//! Many clients that mint one integer after another, all on one thread, and what they were answered.
+//! Many clients on one thread, each of which mints one integer after another, and statistics on the responses.
 //!
-//! Whoever is turned away asks again much sooner than it was told to. Each answer is checked when it comes:
-//! an integer is greater than every integer that any client had before this one asked, and whoever gets none
-//! is told so in the way that the protocol has for it. What breaks these rules is kept as the first
-//! mistake, and [`Load::until`] panics with it.
+//! A refused client retries much sooner than Retry-After allows. Each response is checked when it arrives:
+//! an integer must be greater than every integer that any client received before this request was sent, and a
+//! refusal must have the form that the protocol defines for it. The first violation is kept as the mistake,
+//! with which [`Load::until`] panics.
 
 use httparse::{EMPTY_HEADER, Response, Status};
 use std::cell::{Cell, RefCell};
@@ -16,41 +16,41 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How many connections are made at a time, so that they fit into the listener's backlog.
+/// How many connections are opened at a time, so that they fit into the listener's backlog.
 const DIALS: usize = 500;
 
-/// How soon who was turned away asks again; servers say a second or more.
+/// The delay before a refused client retries. Servers ask for a second or more.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a client waits for its line.
+/// How long a TCP client waits for its line.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How often what is awaited is looked at.
+/// The pause between two polls of a condition.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How clients ask.
+/// The protocol of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// `GET /`, again and again on one connection.
+    /// Repeated `GET /` on one connection.
     Http,
-    /// One connection after another, each for one line.
+    /// A new connection for each line.
     Tcp,
 }
 
-/// Clients at work. To be used inside of a [`tokio::task::LocalSet`].
+/// A set of running clients. It must be used inside a [`tokio::task::LocalSet`].
 pub struct Load {
     shared: Rc<Shared>,
     clients: JoinSet<()>,
 }
 
-/// How many clients had which answers to what they asked since the last [`Load::mark`].
+/// How many clients got each kind of response to requests sent since the last [`Load::mark`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Clients that got an integer.
+    /// Clients that got an integer at least once.
     pub minted: usize,
-    /// Clients that were told to come again.
+    /// Clients that were refused at least once.
     pub refused: usize,
-    /// Clients that were told so because too many others wait, which takes no time.
+    /// Clients that were refused immediately because too many requests wait.
     pub busy: usize,
 }
 
@@ -58,7 +58,7 @@ struct Shared {
     protocol: Protocol,
     port: u16,
     dials: Semaphore,
-    /// Counts the marks.
+    /// Incremented by each mark.
     period: Cell<u32>,
     seen: Cell<Seen>,
     integers: RefCell<Vec<i64>>,
@@ -67,7 +67,7 @@ struct Shared {
     ending: Cell<bool>,
 }
 
-/// What one client had since the last mark.
+/// Which kinds of response one client got since the last mark.
 #[derive(Default)]
 struct Had {
     period: u32,
@@ -83,7 +83,7 @@ enum Answer {
 }
 
 impl Load {
-    /// Starts that many clients of the server on this port.
+    /// Starts `clients` clients of the server on this port.
     pub fn start(protocol: Protocol, port: u16, clients: usize) -> Self {
         let shared = Rc::new(Shared {
             protocol,
@@ -106,21 +106,21 @@ impl Load {
         }
     }
 
-    /// From here on only what is asked later counts as seen.
+    /// Resets the statistics. Responses to requests sent before are not counted.
     pub fn mark(&self) {
         self.shared.period.set(self.shared.period.get() + 1);
         self.shared.seen.take();
     }
 
-    /// What was seen since the last mark.
+    /// The statistics since the last mark.
     pub fn seen(&self) -> Seen {
         self.shared.seen.get()
     }
 
-    /// Waits until what was seen is enough, and returns it.
+    /// Waits until the statistics satisfy `enough` and returns them.
     ///
     /// # Panics
-    /// When it is not within `limit`, or any client made a mistake.
+    /// When they do not within `limit`, or any response was a mistake.
     pub async fn until(
         &self,
         what: &str,
@@ -145,15 +145,15 @@ impl Load {
         }
     }
 
-    /// From here on a connection that ends is no mistake.
+    /// From here on a closed connection is not a mistake.
     pub fn expect_the_end(&self) {
         self.shared.ending.set(true);
     }
 
-    /// Waits until the server ended all connections, and returns all integers that came.
+    /// Waits until the server has closed all connections and returns all integers that were received.
     ///
     /// # Panics
-    /// When it does not within `limit`, or any client made a mistake.
+    /// When it does not within `limit`, or any response was a mistake.
     pub async fn end(mut self, limit: Duration) -> Vec<i64> {
         self.expect_the_end();
         let ended = async {
@@ -179,7 +179,7 @@ async fn client(shared: Rc<Shared>) {
     if let Err(error) = result
         && !shared.ending.get()
     {
-        shared.mistaken(format!("a connection broke off: {error}"));
+        shared.mistaken(format!("a connection failed: {error}"));
     }
 }
 
@@ -214,16 +214,16 @@ async fn http(shared: &Shared) -> io::Result<()> {
 async fn tcp(shared: &Shared) -> io::Result<()> {
     let mut had = Had::default();
     while !shared.ending.get() {
-        // To connect is to ask.
+        // Connecting is the request.
         let asked = shared.ask();
         let mut stream = shared.dial().await?;
         let mut line = String::new();
-        // A server that ends while a connection is being made may leave a client that never learns of it.
+        // When a server ends while a connection is being opened, the client may never be notified.
         timeout(SILENCE, stream.read_to_string(&mut line)).await??;
         let answer = match line.strip_suffix('\n').map(str::parse) {
             Some(Ok(integer)) => Answer::Minted(integer),
             None if line.is_empty() => Answer::Refused { busy: true },
-            _ => Answer::Mistake(format!("{line:?} is no line with an integer")),
+            _ => Answer::Mistake(format!("{line:?} is not a line with an integer")),
         };
         if !shared.take(asked, answer, &mut had).await {
             break;
@@ -232,14 +232,14 @@ async fn tcp(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// The first answer among what was read, and its length; None while it is not whole.
+/// The first response in `read` and its length in bytes; None while it is incomplete.
 fn parse(read: &[u8]) -> Option<(Answer, usize)> {
     let mut headers = [EMPTY_HEADER; 32];
     let mut head = Response::new(&mut headers);
     let length = match head.parse(read) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return None,
-        Err(error) => return Some((Answer::Mistake(format!("no HTTP: {error}")), read.len())),
+        Err(error) => return Some((Answer::Mistake(format!("not HTTP: {error}")), read.len())),
     };
     let header = |name: &str| {
         let found = head
@@ -254,7 +254,7 @@ fn parse(read: &[u8]) -> Option<(Answer, usize)> {
         _ if header("transfer-encoding") == Some("chunked") => dechunk(rest)?,
         _ => {
             return Some((
-                Answer::Mistake("an answer without a length".into()),
+                Answer::Mistake("a response without a length".into()),
                 read.len(),
             ));
         }
@@ -264,7 +264,7 @@ fn parse(read: &[u8]) -> Option<(Answer, usize)> {
     Some((answer, length + body_length))
 }
 
-/// A body in chunks, and how long it was with what is around them; None while it is not whole.
+/// Decodes a chunked body and returns it with its encoded length in bytes; None while it is incomplete.
 fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
@@ -274,7 +274,7 @@ fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         };
         let size = usize::try_from(size).ok()?;
         at += line;
-        // A line end follows each chunk, also the last one, which is empty.
+        // Each chunk is followed by CRLF, including the last one, which is empty.
         body.extend_from_slice(bytes.get(at..at + size + 2)?.get(..size)?);
         at += size + 2;
         if size == 0 {
@@ -300,7 +300,7 @@ fn judge<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>, body: &str) 
     }
     let retry = header("retry-after");
     Answer::Mistake(format!(
-        "neither an integer nor 503 as it should be: {status}, {kind:?}, Retry-After {retry:?}: {body}"
+        "neither an integer nor a valid 503: {status}, {kind:?}, Retry-After {retry:?}: {body}"
     ))
 }
 
@@ -312,16 +312,16 @@ impl Shared {
         Ok(stream)
     }
 
-    /// The period in which something is asked, and the greatest integer that anybody had before.
+    /// To be called before a request is sent: the current period, and the greatest integer received so far.
     fn ask(&self) -> (u32, i64) {
         (self.period.get(), self.greatest.get())
     }
 
-    /// Takes note of an answer, and waits if that is what it says. False when the client should stop.
+    /// Records a response, and waits after a refusal. False when the client should stop.
     async fn take(&self, (period, before): (u32, i64), answer: Answer, had: &mut Had) -> bool {
         let (minted, refused, busy) = match answer {
             Answer::Minted(integer) if integer <= before => {
-                self.mistaken(format!("{integer} was asked for after {before} had come"));
+                self.mistaken(format!("{integer} was requested after {before} was received"));
                 return false;
             }
             Answer::Minted(integer) => {
@@ -344,7 +344,7 @@ impl Shared {
         true
     }
 
-    /// Counts the client among those who had such an answer in this period.
+    /// Counts the client once per period for each kind of response that it got.
     fn count(&self, period: u32, had: &mut Had, [minted, refused, busy]: [bool; 3]) {
         if had.period != period {
             *had = Had {

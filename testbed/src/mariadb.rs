@@ -1,4 +1,4 @@
-//! MariaDB, as installed on this machine.
+//! The MariaDB that is installed on this machine.
 
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -9,31 +9,31 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The database that the minter may use.
+/// The database of the minter.
 pub const DATABASE: &str = "artisanal";
 
-/// Who mints.
+/// The minter's user name.
 pub const USER: &str = "minter";
 
-/// The minter's password: looked for in everything that the engine prints (C10).
+/// The minter's password. Tests search for it in everything that the engine prints (C10).
 pub const PASSWORD: &str = "s3cret-of-the-minter";
 
-/// A `mariadbd` with its own data. Every commit waits for the disk, as is MariaDB's default.
+/// A `mariadbd` with its own data. Every commit waits for the disk, which is MariaDB's default.
 pub struct MariaDb {
     server: Server,
     port: u16,
 }
 
 impl MariaDb {
-    /// Starts one with an empty [`DATABASE`] in which [`USER`] may do everything.
+    /// Starts a server with an empty [`DATABASE`] on which [`USER`] has all privileges.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// Starts one with further options of the server, such as `--auto-increment-increment=2`.
+    /// Starts a server with additional options, such as `--auto-increment-increment=2`.
     ///
     /// # Panics
-    /// When there is no `mariadbd`, with how to install it, or it does not start.
+    /// When there is no `mariadbd` (the message says how to install it), or it does not start.
     pub fn with(options: &[&str]) -> Self {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
         let started = server::on_free_port(|port| {
@@ -49,14 +49,14 @@ impl MariaDb {
                 scratch,
                 move || {
                     let mut command = Command::new(&program);
-                    // Must come first: nothing of the machine's own configuration counts.
+                    // Must be the first option. It disables the machine's own configuration.
                     command.arg("--no-defaults");
                     command.arg(path_option("--datadir", &data));
-                    // Its own: a server that starts clears away temporary tables, whosever they are.
+                    // Not shared: a starting server deletes temporary tables, including those of other servers.
                     command.arg(path_option("--tmpdir", &temporary));
                     command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
                     command.arg(format!("--port={port}"));
-                    // Within the data folder, which keeps the path short enough for a socket.
+                    // Relative to the data folder, since the path of a socket must be short.
                     command.args(["--socket=mariadb.sock", "--pid-file=mariadb.pid"]);
                     command.args(SMALL).args(as_root()).args(&options);
                     command
@@ -74,18 +74,17 @@ impl MariaDb {
         self.port
     }
 
-    /// The DSN of [`USER`], as a URL.
+    /// The DSN of [`USER`] in URL form.
     pub fn dsn(&self) -> String {
         self.dsn_of(USER, PASSWORD, self.port)
     }
 
-    /// The DSN of somebody, as a URL, perhaps by way of another port.
+    /// The DSN of any user in URL form, with a port that may be that of a proxy.
     pub fn dsn_of(&self, user: &str, password: &str, port: u16) -> String {
         dsn(user, password, &[port])
     }
 
-    /// Runs statements as an administrator, in [`DATABASE`] if it exists. Returns the rows: a line each, values
-    /// separated by tabs.
+    /// Runs statements as an administrator and returns the rows, one per line, with values separated by tabs.
     ///
     /// # Panics
     /// When the server answers with an error.
@@ -93,13 +92,13 @@ impl MariaDb {
         query(self.port, "root", "", statements).unwrap_or_else(|e| panic!("{statements}: {e}"))
     }
 
-    /// Lets the server replicate from another one, from the beginning of that one's binary log. Both need
-    /// `--log-bin` and a `--server-id` of their own; nothing may have been minted yet.
+    /// Makes this server a replica of another one, from the beginning of the primary's binary log. Both need
+    /// `--log-bin` and different values of `--server-id`, and nothing may have been minted yet.
     ///
     /// # Panics
-    /// When a server refuses.
+    /// When a server answers with an error.
     pub fn replicate_from(&self, primary: &Self) {
-        // Both have the same database and users already.
+        // Both servers have the same database and users already.
         for server in [primary, self] {
             server.sql("RESET MASTER");
         }
@@ -111,7 +110,7 @@ impl MariaDb {
         self.catch_up(primary);
     }
 
-    /// Waits until the server has everything that another one has committed.
+    /// Waits until this replica has applied everything that the primary has committed.
     ///
     /// # Panics
     /// When that takes too long.
@@ -140,7 +139,7 @@ impl Deref for MariaDb {
     }
 }
 
-/// The DSN of somebody for servers on these ports of this machine.
+/// The DSN of any user for servers on these ports of this machine.
 pub fn dsn(user: &str, password: &str, ports: &[u16]) -> String {
     let hosts: Vec<_> = ports
         .iter()
@@ -149,7 +148,7 @@ pub fn dsn(user: &str, password: &str, ports: &[u16]) -> String {
     format!("mysql://{user}:{password}@{}/{DATABASE}", hosts.join(","))
 }
 
-/// The statements that make [`DATABASE`] and [`USER`].
+/// The statements that create [`DATABASE`] and [`USER`].
 pub(crate) fn users() -> String {
     format!(
         "CREATE DATABASE {DATABASE}; CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
@@ -157,7 +156,7 @@ pub(crate) fn users() -> String {
     )
 }
 
-/// What makes a small server that starts quickly. None of it weakens durability.
+/// Options for a small server that starts quickly. None of them weakens durability.
 pub(crate) const SMALL: [&str; 5] = [
     "--innodb-log-file-size=8M",
     "--innodb-buffer-pool-size=16M",
@@ -166,8 +165,8 @@ pub(crate) const SMALL: [&str; 5] = [
     "--max-connections=300",
 ];
 
-/// Makes a data folder with the system tables. Making those takes seconds, so it is done once for each
-/// version of MariaDB, in the target folder, and then copied.
+/// Creates a data folder with the system tables. Creating the tables takes seconds, so they are created once
+/// for each version of MariaDB in the target folder, and copied from there.
 pub(crate) fn install(data: &Path) -> Result<(), String> {
     static TEMPLATE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match TEMPLATE.get_or_init(template) {
@@ -191,14 +190,14 @@ fn template() -> Result<PathBuf, String> {
     let (data, temporary) = (making.path().join("data"), making.path().join("tmp"));
     std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
     make_system_tables(&data, &temporary)?;
-    // Another process may have been faster.
+    // Another process may have created the template in the meantime.
     match std::fs::rename(&data, &template) {
         Err(error) if !template.is_dir() => Err(format!("{}: {error}", template.display())),
         _ => Ok(template),
     }
 }
 
-/// Copies a folder, to one that is not there.
+/// Copies a folder to a path that does not exist yet.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), String> {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
     match copied {
@@ -228,7 +227,7 @@ fn make_system_tables(data: &Path, temporary: &Path) -> Result<(), String> {
     ))
 }
 
-/// MariaDB refuses to run as root unless told to.
+/// The option for running as root, which MariaDB refuses by default.
 pub(crate) fn as_root() -> Option<&'static str> {
     rustix::process::geteuid()
         .is_root()
@@ -253,7 +252,7 @@ pub(crate) fn query(
         .args(["--batch", "--skip-column-names", "--connect-timeout=5"])
         .args([format!("--port={port}"), format!("--user={user}")])
         .arg(format!("--execute={statements}"))
-        // Not as an argument, which everybody on the machine can read.
+        // Not as an argument, since arguments are visible to all users of the machine.
         .env("MYSQL_PWD", password)
         .output()
         .map_err(|e| format!("mariadb: {e}"))?;

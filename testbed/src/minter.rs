@@ -1,7 +1,7 @@
-//! Processes that mint, and what they got.
+//! Processes that mint, and a record of what they minted.
 //!
-//! Two kinds: the program `minter` of this package, which notes when each call began and returned,
-//! and `int-host --continuous`, which prints integers as its users see them.
+//! There are two kinds: the program `minter` of the package of tests, which prints when each call began and
+//! returned, and `int-host --continuous`, which prints integers as its users see them.
 
 use crate::clock;
 use crate::history::{History, Record, Span};
@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a process may take to mint its first integers: some compile the engine first.
+/// How long a process may take to mint its first integers. Some compile the engine first.
 pub const START: Duration = Duration::from_secs(60);
 
-/// How long a process may take to end after it was told to.
+/// How long a process may take to end after it was asked to.
 const END: Duration = Duration::from_secs(30);
 
 /// A call that failed.
@@ -27,9 +27,9 @@ pub struct Failure {
     pub begin: u64,
     /// When it returned.
     pub end: u64,
-    /// The error's case.
+    /// The name of the error's variant.
     pub kind: String,
-    /// The error's sentence.
+    /// The error's message.
     pub message: String,
 }
 
@@ -37,22 +37,22 @@ pub struct Failure {
 struct Output {
     records: Vec<Record>,
     failures: Vec<Failure>,
-    /// Lines that are neither.
+    /// Lines that are neither a record nor a failure.
     strange: Vec<String>,
 }
 
-/// A process that mints until it is told to end. Killed when dropped.
+/// A process that mints until it is asked to end. Killed on drop.
 pub struct Minter {
     process: Process,
-    /// Closed to tell a `minter` to end.
+    /// Closing it asks a `minter` to end.
     stdin: Option<ChildStdin>,
     output: Arc<Mutex<Output>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Minter {
-    /// Starts a `minter`, whose path is `env!("CARGO_BIN_EXE_minter")` in a test. `number` is its
-    /// name in the history.
+    /// Starts a `minter`, whose path is `env!("CARGO_BIN_EXE_minter")` in a test. `number` identifies it in the
+    /// history.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -71,7 +71,7 @@ impl Minter {
         Self::spawn(command, move |line| timed(number, line))
     }
 
-    /// Starts any program that prints an integer per line. It is not known when these were minted.
+    /// Starts any program that prints one integer per line. The times of its calls are unknown.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -119,7 +119,7 @@ impl Minter {
         lock(&self.output).failures.len()
     }
 
-    /// The process itself, for signals.
+    /// The process, for example to send signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -127,13 +127,13 @@ impl Minter {
     /// Waits until a call that began after `time` has succeeded.
     ///
     /// # Panics
-    /// When that takes longer than `limit`, or the process ended; with the last error.
+    /// When that takes longer than `limit`, or the process ended. The message contains the last error.
     pub fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {
         let process = &mut self.process;
         let output = &self.output;
         wait::until("a process mints", limit, || {
             let output = lock(output);
-            // The newest is last, since calls of one process follow each other.
+            // The last record is the newest one, since a process makes its calls one after another.
             if output.records.last().is_some_and(|r| r.begin > time) {
                 return Ok(());
             }
@@ -142,12 +142,12 @@ impl Minter {
             }
             Err(match output.failures.last() {
                 Some(failure) => format!("{}: {}", failure.kind, failure.message),
-                None => "nothing yet".to_owned(),
+                None => "no result yet".to_owned(),
             })
         });
     }
 
-    /// Waits until so many calls have succeeded.
+    /// Waits until `number` calls have succeeded.
     ///
     /// # Panics
     /// When that takes longer than `limit`.
@@ -164,7 +164,7 @@ impl Minter {
         });
     }
 
-    /// How many calls that began after `time` have returned, in whatever way.
+    /// How many calls that began after `time` have succeeded or failed.
     pub fn returned_after(&self, time: u64) -> usize {
         let output = lock(&self.output);
         let minted = output.records.iter().rev().map(|r| r.begin);
@@ -173,37 +173,37 @@ impl Minter {
             + failed.take_while(|begin| *begin > time).count()
     }
 
-    /// The time that the process has spent on a processor so far.
+    /// The processor time that the process has used so far.
     ///
     /// # Panics
-    /// When it is gone, or the system is not Linux.
+    /// When the process no longer exists, or the system is not Linux.
     pub fn processor_time(&self) -> Duration {
         self.process.processor_time()
     }
 
-    /// Tells the process to end and returns what it minted, and how it failed.
+    /// Asks the process to end and returns its successful and failed calls.
     ///
     /// # Panics
-    /// When it does not end, or printed something that is no integer.
+    /// When it does not end, or printed an unexpected line.
     pub fn finish(mut self) -> (Vec<Record>, Vec<Failure>) {
         drop(self.stdin.take());
         self.process.wait(END);
         self.collect()
     }
 
-    /// Kills the process and returns what it had printed.
+    /// Kills the process and returns its successful and failed calls.
     ///
     /// # Panics
-    /// When it printed something that is no integer.
+    /// When it printed an unexpected line.
     pub fn kill(mut self) -> (Vec<Record>, Vec<Failure>) {
         self.process.kill();
         self.collect()
     }
 
-    /// Waits for the process, which was told to end in some other way.
+    /// Waits for the process, which was asked to end in some other way.
     ///
     /// # Panics
-    /// When it does not end, or printed something that is no integer.
+    /// When it does not end, or printed an unexpected line.
     pub fn end(mut self) -> (std::process::ExitStatus, Vec<Record>) {
         let status = self.process.wait(END);
         (status, self.collect().0)
@@ -214,26 +214,26 @@ impl Minter {
             reader.join().expect("the reader does not panic");
         }
         let output = std::mem::take(&mut *lock(&self.output));
-        assert_eq!(output.strange, Vec::<String>::new(), "lines out of place");
+        assert_eq!(output.strange, Vec::<String>::new(), "unexpected lines");
         (output.records, output.failures)
     }
 }
 
-/// A number of minters on one sequence.
+/// Several minters on one sequence.
 pub struct Crowd(Vec<Minter>);
 
 impl Crowd {
-    /// Starts so many, each made by `start` from its number, and waits until all of them mint.
+    /// Starts `number` minters, each created by `start` from its number, and waits until all of them mint.
     ///
     /// # Panics
-    /// When one does not.
+    /// When one of them does not.
     pub fn start(number: u32, start: impl Fn(u32) -> Minter) -> Self {
         let mut crowd = Self((0..number).map(start).collect());
         crowd.wait_for_mint_after(0, START);
         crowd
     }
 
-    /// Waits until each one has minted in a call that began later than now.
+    /// Waits until each minter has succeeded in a call that began after this one.
     ///
     /// # Panics
     /// When that takes longer than `limit`.
@@ -241,7 +241,7 @@ impl Crowd {
         self.wait_for_mint_after(clock::now(), limit);
     }
 
-    /// Waits until each one has minted so many times more.
+    /// Waits until each minter has minted `number` more times.
     ///
     /// # Panics
     /// When that takes too long.
@@ -252,7 +252,7 @@ impl Crowd {
         }
     }
 
-    /// Waits until so many calls of each one, begun later than now, have returned in whatever way.
+    /// Waits until `number` calls of each minter that began after this one have succeeded or failed.
     ///
     /// # Panics
     /// When that takes longer than `limit`.
@@ -261,12 +261,12 @@ impl Crowd {
         for minter in &self.0 {
             wait::until("calls return", limit, || match minter.returned_after(now) {
                 returned if returned >= number => Ok(()),
-                returned => Err(format!("{returned} of {number} did")),
+                returned => Err(format!("{returned} of {number} returned")),
             });
         }
     }
 
-    /// The processes.
+    /// The minters.
     pub fn minters(&self) -> &[Minter] {
         &self.0
     }
@@ -277,7 +277,7 @@ impl Crowd {
         }
     }
 
-    /// Tells all to end and returns what they did, all together.
+    /// Asks all minters to end and returns the successful and the failed calls of all.
     ///
     /// # Panics
     /// As [`Minter::finish`].
@@ -298,7 +298,7 @@ enum Line {
     Failed(Failure),
 }
 
-/// Reads a line of the program `minter`.
+/// Parses a line of the program `minter`.
 fn timed(process: u32, line: &str) -> Option<Line> {
     let mut words = line.splitn(5, ' ');
     let sign = words.next()?;

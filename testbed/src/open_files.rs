@@ -1,21 +1,21 @@
-//! How many files, of which each connection is one, this process may have open.
+//! The limit on this process's open files, which include connections.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit as far as this process may, and sees whether that is enough.
+/// Raises the soft limit to the hard limit.
 ///
 /// # Panics
-/// When it is not, with what to do about it.
+/// When the hard limit is below `needed`; the message says how to raise it.
 pub fn allow(needed: u64) {
     let mut limit = getrlimit(Resource::Nofile);
-    // None is no limit.
+    // None means no limit.
     let most = limit.maximum.unwrap_or(u64::MAX);
     assert!(
         most >= needed,
-        "this test needs {needed} open files and may have {most}; raise the hard limit, for example with \
+        "this test needs {needed} open files but the limit is {most}; raise the hard limit, for example with \
          `ulimit -Hn {needed}` as root, LimitNOFILE= of the service, or --ulimit nofile={needed} of the container"
     );
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)
-        .unwrap_or_else(|e| panic!("the limit of open files cannot be raised to {most}: {e}"));
+        .unwrap_or_else(|e| panic!("cannot raise the limit on open files to {most}: {e}"));
 }

@@ -1,20 +1,20 @@
-//! How answers are cut into packets.
+//! Measures whether responses arrive in one packet.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Ends a test that hangs.
+/// The read timeout, so that a test does not hang.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Gets a path so many times over one connection to 127.0.0.1, and counts the answers that came as one: the
-/// first read had all of it.
+/// Sends `requests` GET requests for a path over one connection to 127.0.0.1 and returns how many responses
+/// were complete after the first read.
 ///
-/// A server that sends a head before its body is there has its body held back by the kernel until the
-/// client has acknowledged the head, which may take 40 ms, unless it sets `TCP_NODELAY`.
+/// When a server writes the head before the body and has not set `TCP_NODELAY`, the kernel holds the body
+/// back until the client has acknowledged the head, which may take 40 ms.
 ///
 /// # Panics
-/// When there is no answer, or one that does not tell how long it is.
+/// When there is no response, or one without Content-Length.
 pub fn whole_answers(port: u16, path: &str, requests: usize) -> usize {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
     stream.set_read_timeout(Some(LIMIT)).expect("set");

@@ -3,21 +3,20 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Ports are taken from here: above those of well-known services and below those that the
-/// kernel gives to outgoing connections (32768 and up on Linux), one of which could otherwise sit
-/// on a server's port while that server is down.
+/// The range that ports are chosen from: above those of well-known services and below the kernel's ephemeral
+/// ports (32768 and up on Linux). Otherwise an outgoing connection could occupy a server's port while that
+/// server is down.
 const RANGE: std::ops::Range<u16> = 12_000..32_000;
 
-/// A port on which nobody listens. Not given out again by this process; another process may
-/// take it, so whoever starts a server on it must be ready to ask for another one.
+/// Returns a port on which nothing listens. This process does not return it again until the range is used up,
+/// but another process may take it, so the caller must be prepared to retry with another port.
 ///
 /// # Panics
-/// When there is none.
+/// When no port in the range is free.
 pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let width = RANGE.end - RANGE.start;
-    // Processes begin far from each other (7919 is prime), so that they seldom look at the same
-    // port.
+    // Processes start at positions that are far apart (7919 is prime), so that they seldom try the same port.
     let start = u16::try_from(std::process::id() % u32::from(width)).unwrap_or(0);
     for _ in 0..width {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % width;

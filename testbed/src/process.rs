@@ -1,4 +1,4 @@
-//! Child processes that never outlive the test.
+//! Child processes that do not outlive the test.
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use std::io;
@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use crate::wait;
 
-/// A running program, in a process group of its own. Killed, with its group, when dropped.
+/// A running program in its own process group. The whole group is killed on drop.
 #[derive(Debug)]
 pub struct Process(Child);
 
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
 
 impl Process {
-    /// Starts a program. The kernel kills it when this process ends, however that happens.
+    /// Starts a program. The kernel kills it when this process ends for any reason.
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
         command.process_group(0);
-        // SAFETY: between fork and exec only async-signal-safe code may run; this is one system
-        // call that allocates nothing and takes no lock.
+        // SAFETY: only async-signal-safe code may run between fork and exec; this is one system call that
+        // neither allocates nor takes a lock.
         unsafe {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
         }
-        // The death signal comes when the *thread* that forked ends. Tests are threads that come
-        // and go while servers are shared, so one thread that stays forks for all of them.
+        // The parent-death signal is sent when the *thread* that forked ends. Each test runs on a short-lived
+        // thread, but servers are shared among tests, so one permanent thread forks for all of them.
         let spawner = SPAWNER.get_or_init(|| {
             let (sender, requests) = mpsc::channel::<Request>();
             std::thread::Builder::new()
@@ -62,14 +62,14 @@ impl Process {
         self.0.id()
     }
 
-    /// The time that the process has spent on a processor so far.
+    /// The processor time that the process has used so far.
     ///
     /// # Panics
-    /// When it is gone, or the system is not Linux.
+    /// When the process no longer exists, or the system is not Linux.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
         let stat = stat.unwrap_or_else(|e| panic!("/proc: {e}"));
-        // After the name, which is in parentheses, fields 14 and 15 of proc(5): ticks of 10 ms.
+        // Fields 14 and 15 of proc(5), counted from after the name, which is in parentheses: ticks of 10 ms.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks = fields.split_whitespace().skip(11).take(2);
         let ticks: u64 = ticks.map(|t| t.parse::<u64>().expect("a number")).sum();
@@ -79,7 +79,7 @@ impl Process {
     /// Sends a signal to the program and everything in its group.
     ///
     /// # Panics
-    /// When the system refuses for a reason other than that the process is gone.
+    /// When the system refuses for a reason other than that the process no longer exists.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.0.id()).expect("process ids are positive i32");
         let group = Pid::from_raw(id).expect("process ids are not zero");
@@ -89,12 +89,12 @@ impl Process {
         }
     }
 
-    /// How the program ended; None while it runs.
+    /// The exit status; None while the program runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().expect("our own child can be waited for")
     }
 
-    /// Waits for the program to end by itself.
+    /// Waits until the program ends by itself.
     ///
     /// # Panics
     /// When it still runs after `limit`.
@@ -104,7 +104,7 @@ impl Process {
         })
     }
 
-    /// Kills the program and its group (SIGKILL) and waits until it is gone.
+    /// Kills the program and its group (SIGKILL) and waits until it has ended.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
             self.signal(Signal::KILL);

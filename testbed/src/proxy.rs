@@ -1,8 +1,8 @@
-//! A TCP proxy that misbehaves when told to.
+//! A TCP proxy that injects faults.
 //!
-//! It stands between an engine and a real server and does what networks do: loses a reply after
-//! the request was executed, stalls, refuses. Bytes are forwarded as they are, so it works for
-//! every protocol. One thread, whatever the number of connections.
+//! It runs between an engine and a real server and simulates network faults: a reply that is lost after the
+//! request was executed, stalled connections, refused connections. Bytes are forwarded unchanged, so it works
+//! for every protocol. It uses one thread for any number of connections.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,48 +15,48 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::wait;
 
-/// The most connections at a time; more wait to be accepted.
+/// The maximum number of open connections. Further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long the proxy may take to obey.
+/// How long the proxy may take until a new fault is in effect.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the proxy does with connections.
+/// How the proxy treats connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Forwards.
+    /// Forwards everything.
     #[default]
     None,
-    /// Closes what is open and listens no more: clients see "connection refused".
+    /// Closes all connections and stops listening: clients get "connection refused".
     Refuse,
-    /// Accepts connections, reads nothing and forwards nothing, until told otherwise. Nothing is lost.
+    /// Accepts connections but neither reads nor forwards until the fault is changed. No bytes are lost.
     Stall,
-    /// Forwards requests, and keeps the replies back until told otherwise.
+    /// Forwards requests, but holds replies back until the fault is changed.
     StallReplies,
-    /// Forwards everything, but keeps back the replies on connections that sent a request with these
-    /// bytes since, until told otherwise.
+    /// Forwards everything, except that on connections which have sent a request with these bytes since
+    /// the fault was set, replies are held back until the fault is changed.
     StallRepliesTo(Vec<u8>),
-    /// Forwards each request that holds these bytes, waits for the reply, so that the request has
-    /// been executed, and then closes the connection instead of passing the reply on. With no
-    /// bytes, every request is meant.
+    /// Forwards each request that contains these bytes, waits for the reply, so that the request has been
+    /// executed, and then closes the connection instead of forwarding the reply. An empty pattern matches
+    /// every request.
     CutReplies(Vec<u8>),
 }
 
 struct Shared {
     fault: watch::Sender<Fault>,
     target: watch::Sender<SocketAddr>,
-    /// How many replies are still to be cut; the others pass.
+    /// How many more replies are to be cut. Later ones are forwarded.
     to_cut: AtomicUsize,
     cut: AtomicUsize,
     accepted: AtomicUsize,
     turns: AtomicUsize,
-    /// Whether the port is being listened on.
+    /// Whether the proxy listens on its port.
     listening: watch::Sender<bool>,
-    /// One for each connection that may still be opened.
+    /// One permit for each connection that may still be opened.
     places: Arc<Semaphore>,
 }
 
-/// A proxy on a free port of this machine. Gone when dropped, with its connections.
+/// A proxy on a free port of this machine. It stops and closes its connections on drop.
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -65,13 +65,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts to forward to a port of this machine.
+    /// Starts a proxy that forwards to a port of this machine.
     ///
     /// # Panics
-    /// When no port can be listened on.
+    /// When there is no free port.
     pub fn to(target: u16) -> Self {
         let (port, listener) = crate::server::on_free_port(|port| {
-            // The standard library sets SO_REUSEADDR, as tokio does.
+            // Like tokio, the standard library sets SO_REUSEADDR.
             let listener =
                 std::net::TcpListener::bind(loopback(port)).map_err(|e| e.to_string())?;
             Ok((port, listener))
@@ -105,7 +105,7 @@ impl Proxy {
                         _ = stopped => {}
                     }
                 });
-                // Connections end with the runtime.
+                // Dropping the runtime closes the connections.
             })
             .expect("a thread");
         Self {
@@ -121,13 +121,13 @@ impl Proxy {
         self.port
     }
 
-    /// Sends later connections to another port. Open connections stay where they are.
+    /// Forwards later connections to another port. Open connections are not affected.
     pub fn aim(&self, target: u16) {
         self.shared.target.send_replace(loopback(target));
     }
 
-    /// Behaves like this from now on, on open and on new connections. After [`Fault::Refuse`] every
-    /// connection is closed, and after the others the port is listened on, when this returns.
+    /// Sets the fault for open and new connections. When this returns, every connection is closed for
+    /// [`Fault::Refuse`], and the proxy listens on its port for all other faults.
     ///
     /// # Panics
     /// When that takes too long.
@@ -135,7 +135,7 @@ impl Proxy {
         self.obey(fault, usize::MAX);
     }
 
-    /// Cuts the next `times` replies to requests that hold `needle`; forwards all else.
+    /// Cuts the next `times` replies to requests that contain `needle`; forwards everything else.
     pub fn cut(&self, times: usize, needle: &[u8]) {
         self.obey(Fault::CutReplies(needle.to_vec()), times);
     }
@@ -160,7 +160,8 @@ impl Proxy {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many round trips clients made so far: how often one spoke first, or after the server did.
+    /// How many round trips clients made so far: how often a client sent the first bytes of its connection, or
+    /// bytes after a reply.
     pub fn round_trips(&self) -> usize {
         self.shared.turns.load(Ordering::SeqCst)
     }
@@ -168,7 +169,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // The receiver is gone when the thread panicked; then there is nothing to stop.
+        // Sending fails when the thread has panicked; then there is nothing to stop.
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
@@ -178,8 +179,8 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Listens on the port again after [`Fault::Refuse`]. With SO_REUSEADDR, which tokio sets, old
-/// connections do not prevent it; somebody else who looks whether the port is free may, for a moment.
+/// Listens on the port again after [`Fault::Refuse`]. With SO_REUSEADDR, which tokio sets, old connections do
+/// not prevent that. Another process that checks whether the port is free may prevent it for a moment.
 async fn listen(port: u16) -> std::io::Result<TcpListener> {
     let begin = std::time::Instant::now();
     loop {
@@ -219,12 +220,12 @@ async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             changed = faults.changed() => if changed.is_err() { return },
             (place, accepted) = accepted => {
-                // An error here is a client that went away already.
+                // An error means that the client has disconnected already.
                 if let Ok((client, _)) = accepted {
                     shared.accepted.fetch_add(1, Ordering::SeqCst);
                     let shared = Arc::clone(&shared);
                     tokio::spawn(async move {
-                        // Whichever side fails, both see their connection closed; that is all.
+                        // When one side fails, both connections are closed; the error is not needed.
                         let _ = relay(client, &shared).await;
                         drop(place);
                     });
@@ -234,7 +235,7 @@ async fn serve(port: u16, listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Carries bytes between a client and the target until one of them is done.
+/// Forwards bytes between a client and the target until one of them closes its connection.
 async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut faults = shared.fault.subscribe();
     while *faults.borrow_and_update() == Fault::Stall {
@@ -247,9 +248,9 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut requests, mut replies) = ([0; 16 * 1024], [0; 16 * 1024]);
-    // Whether the next reply answers a request whose reply is to be cut.
+    // Whether the next reply belongs to a request whose reply is to be cut.
     let mut armed = false;
-    // Whether a request came whose reply is to be kept back.
+    // Whether a request was forwarded whose reply is to be held back.
     let mut stalled = false;
     let mut clients_turn = true;
     loop {
@@ -264,7 +265,7 @@ async fn relay(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
             Fault::None | Fault::Refuse | Fault::CutReplies(_) => true,
         };
         tokio::select! {
-            // A fault that was set must not lose against bytes that came after it.
+            // A new fault must take effect before bytes that arrived after it.
             biased;
             changed = faults.changed() => if changed.is_err() { return Ok(()) },
             read = server.read(&mut replies), if take_replies => {
@@ -296,7 +297,7 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || bytes.windows(needle.len()).any(|w| w == needle)
 }
 
-/// Takes one from a number above zero.
+/// Decrements a number unless it is zero. Returns whether it did.
 fn take_one(number: &AtomicUsize) -> bool {
     number
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))

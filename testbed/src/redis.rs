@@ -1,4 +1,4 @@
-//! Redis, as installed on this machine.
+//! The Redis that is installed on this machine.
 
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// How a Redis is set up.
+/// The configuration of a Redis server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Asked of every client (`requirepass`).
+    /// The password that clients must send (`requirepass`).
     pub password: Option<String>,
-    /// Follows the Redis on this port of this machine (`replicaof`).
+    /// The port of the primary on this machine, for a replica (`replicaof`).
     pub replica_of: Option<u16>,
-    /// Further lines of `redis.conf`, as arguments: `--name value`.
+    /// Additional lines of `redis.conf`, as arguments: `--name value`.
     pub extra: Vec<String>,
 }
 
@@ -27,15 +27,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one with nothing special.
+    /// Starts a server with the default options.
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Panics
-    /// When there is no `redis-server`, with how to install it, or it does not start.
+    /// When there is no `redis-server` (the message says how to install it), or it does not start.
     pub fn with(options: Options) -> Self {
         server::on_free_port(|port| {
             let scratch = Scratch::new("redis");
@@ -49,10 +49,10 @@ impl Redis {
                     let mut command = Command::new(&program);
                     command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
                     command.arg("--dir").arg(&dir);
-                    // Nothing that was answered may be lost by SIGKILL, nor by a power cut.
+                    // An acknowledged write must survive SIGKILL and a power cut.
                     command.args(["--appendonly", "yes", "--appendfsync", "always"]);
                     command.args(["--save", "", "--daemonize", "no"]);
-                    // Replicas come one by one here; waiting for more of them takes seconds.
+                    // By default the primary waits for seconds so that more replicas can share one sync.
                     command.args(["--repl-diskless-sync-delay", "0"]);
                     if let Some(password) = &launched.password {
                         command.args(["--requirepass", password, "--masterauth", password]);
@@ -78,7 +78,7 @@ impl Redis {
         self.port
     }
 
-    /// The DSN, with the password when there is one.
+    /// The DSN, including the password if one is set.
     pub fn dsn(&self) -> String {
         match &self.options.password {
             None => format!("redis://127.0.0.1:{}", self.port),
@@ -86,10 +86,10 @@ impl Redis {
         }
     }
 
-    /// A native connection, to look behind the engine's back.
+    /// A direct connection that bypasses the engine.
     ///
     /// # Panics
-    /// When the server does not let us in.
+    /// When the server refuses the connection.
     pub fn connect(&self) -> Connection {
         connect(self.port, self.options.password.as_deref())
             .unwrap_or_else(|e| panic!("redis on port {}: {e}", self.port))
@@ -118,7 +118,7 @@ impl Deref for Redis {
     }
 }
 
-/// A native connection to whatever speaks Redis's protocol on a port of this machine.
+/// A direct connection to any server that speaks the Redis protocol on a port of this machine.
 ///
 /// # Errors
 /// Those of the client.
@@ -145,11 +145,12 @@ fn ready(port: u16, options: &Options) -> Result<(), String> {
     if !info.contains("master_link_status:up") {
         return Err("not linked yet".to_owned());
     }
-    // Up to a second later: until then it is sent nothing, and acknowledges nothing.
+    // The primary marks the replica online up to a second after the link is up. Until then it sends no
+    // writes to the replica and gets no acknowledgements.
     let info = ask(primary).map_err(|e| e.to_string())?;
     match info.contains(&format!("port={port},state=online")) {
         true => Ok(()),
-        false => Err("its primary does not send to it yet".to_owned()),
+        false => Err("its primary does not list it as online yet".to_owned()),
     }
 }
 

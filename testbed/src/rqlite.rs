@@ -1,4 +1,5 @@
-//! rqlite, single nodes and clusters: from PATH, from `RQLITED`, or built from `testbed/servers`.
+//! Single nodes and clusters of rqlite. The program comes from `RQLITED`, from PATH, or is built from
+//! `testbed/servers`.
 
 use crate::http;
 use crate::scratch::Scratch;
@@ -11,10 +12,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How long a cluster may take to agree on a leader. The server's own timeouts are a second or two.
+/// How long a cluster may take to elect a leader. The server's own timeouts are a second or two.
 pub const ELECTION: Duration = Duration::from_secs(60);
 
-/// A group of `rqlited` that agree by Raft. The first node is number 0.
+/// A Raft cluster of `rqlited` processes. The first node is number 0.
 pub struct Rqlite {
     nodes: Vec<Node>,
 }
@@ -30,7 +31,7 @@ impl Rqlite {
         Self::cluster(1)
     }
 
-    /// Starts a single node with further options, such as `-auth`.
+    /// Starts a single node with additional options, such as `-auth`.
     ///
     /// # Panics
     /// As [`Rqlite::cluster`].
@@ -38,8 +39,8 @@ impl Rqlite {
         Self::start_some(&[Ipv4Addr::LOCALHOST], options)
     }
 
-    /// Starts a cluster whose nodes are on these addresses, one on each, and waits until every node knows the
-    /// leader. To the engine's host, loopback addresses that differ are different machines.
+    /// Starts a cluster with one node on each of these addresses, and waits until every node knows the leader.
+    /// The engine's host treats different loopback addresses as different machines.
     ///
     /// # Panics
     /// As [`Rqlite::cluster`].
@@ -50,8 +51,8 @@ impl Rqlite {
     /// Starts a cluster and waits until every node knows the leader.
     ///
     /// # Panics
-    /// When there is neither `rqlited` nor Go to build it with, saying how to install them, or it
-    /// does not start.
+    /// When there is neither `rqlited` nor Go to build it with (the message says how to install them), or when
+    /// it does not start.
     pub fn cluster(size: usize) -> Self {
         Self::start_some(&vec![Ipv4Addr::LOCALHOST; size], &[])
     }
@@ -61,7 +62,7 @@ impl Rqlite {
         loop {
             match Self::try_start(hosts, options) {
                 Ok(cluster) => return cluster,
-                // Somebody took one of the ports meanwhile.
+                // Another process may have taken one of the ports in the meantime.
                 Err(why) => {
                     attempts -= 1;
                     assert!(attempts > 0, "{why}");
@@ -87,7 +88,7 @@ impl Rqlite {
             .map(|(index, raft)| node(&program, index, *raft, &arguments))
             .collect();
         let cluster = Self { nodes };
-        // None is ready before most of them run.
+        // No node is ready before a majority runs.
         for node in &cluster.nodes {
             node.server.launch()?;
         }
@@ -97,7 +98,7 @@ impl Rqlite {
         Ok(cluster)
     }
 
-    /// The DSN that names every node.
+    /// The DSN that lists every node.
     pub fn dsn(&self) -> String {
         let nodes: Vec<_> = self
             .nodes
@@ -107,7 +108,7 @@ impl Rqlite {
         format!("http://{}", nodes.join(","))
     }
 
-    /// The nodes' HTTP ports, of clusters on 127.0.0.1.
+    /// The nodes' HTTP ports, for clusters on 127.0.0.1.
     pub fn ports(&self) -> Vec<u16> {
         self.nodes.iter().map(|node| node.http.port()).collect()
     }
@@ -117,12 +118,12 @@ impl Rqlite {
         &self.nodes[index].server
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The number of the node that leads, as soon as a running node says so and that node runs.
+    /// Waits until a running node reports a leader that runs too, and returns the leader's number.
     ///
     /// # Panics
     /// When there is none after [`ELECTION`].
@@ -147,7 +148,7 @@ impl Rqlite {
         self.nodes[index].server.is_running().then_some(index)
     }
 
-    /// Makes another node the leader, and returns its number.
+    /// Makes another node the leader and returns its number.
     ///
     /// # Panics
     /// When leadership does not move within [`ELECTION`].
@@ -163,7 +164,7 @@ impl Rqlite {
         })
     }
 
-    /// Runs one statement as an administrator and returns the results, as rqlite's JSON has them.
+    /// Runs one statement as an administrator and returns the result as in rqlite's JSON.
     ///
     /// # Panics
     /// When the statement fails.
@@ -227,16 +228,16 @@ fn program() -> PathBuf {
         .clone()
 }
 
-/// Builds `rqlited` from the module in `testbed/servers`: minutes the first time, then cached.
+/// Builds `rqlited` from the module in `testbed/servers`. This takes minutes the first time and is then cached.
 fn build() -> PathBuf {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
     let folder = crate::target::directory().join("servers");
     let program = folder.join("rqlited");
     let go = server::find("go", None).unwrap_or_else(|| {
         panic!(
-            "there is neither rqlited on PATH nor Go to build it with. Install one of them: \
+            "there is neither rqlited nor Go on PATH. Install one of them: \
              https://rqlite.io/docs/install-rqlite or `apt-get install golang` (Go 1.25 or later), \
-             or name a binary in RQLITED"
+             or set RQLITED to the path of a binary"
         )
     });
     eprintln!("building rqlited in {} (once)", module.display());
@@ -255,5 +256,5 @@ fn build() -> PathBuf {
     program
 }
 
-/// The program that `testbed/servers/go.mod` names as a tool.
+/// The program that is listed as a tool in `testbed/servers/go.mod`.
 const PACKAGE: &str = "github.com/rqlite/rqlite/v8/cmd/rqlited";

@@ -1,12 +1,12 @@
-//! The runtime that the tests of one process share.
+//! The tokio runtime that all tests of one process share.
 
 use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 
-/// The runtime; two threads, since the machine has other things to do: servers.
+/// The shared runtime. It has two threads, to leave processors for the servers under test.
 ///
 /// # Panics
-/// When the system gives no threads.
+/// When the system refuses to create threads.
 pub fn shared() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -18,7 +18,7 @@ pub fn shared() -> &'static Runtime {
     })
 }
 
-/// Runs a future to its end on the calling thread, its tasks on the shared threads.
+/// Runs a future to completion on the calling thread; the tasks that it spawns run on the shared threads.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     shared().block_on(future)
 }

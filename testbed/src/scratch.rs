@@ -1,21 +1,21 @@
-//! Folders for the files of one server or one test.
+//! Temporary folders for the files of a server or a test.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
-/// How many folders were made so far.
+/// How many folders were created so far.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-/// How many of the first folders are to be kept.
+/// Folders with a number up to this one are kept.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
-/// Says that a test failed: the folders that exist now stay, for somebody to look at the logs.
+/// To be called when a test fails: keeps all folders that exist at this time, so that the logs can be read.
 pub fn keep_all() {
     KEPT.fetch_max(MADE.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// A temporary folder that is removed when dropped, unless a test failed while it was there.
+/// A temporary folder that is removed on drop, unless a test failed while it existed.
 #[derive(Debug)]
 pub struct Scratch {
     dir: Option<TempDir>,
@@ -23,10 +23,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A new folder with `name` in its name.
+    /// Creates a folder with `name` in its name.
     ///
     /// # Panics
-    /// When the folder for temporary files (`TMPDIR`) cannot be written.
+    /// When the folder for temporary files (`TMPDIR`) is not writable.
     pub fn new(name: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix(&format!("artisanal-{name}-"))
@@ -38,7 +38,7 @@ impl Scratch {
         }
     }
 
-    /// Where the folder is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.dir.as_ref().expect("not dropped yet").path()
     }

@@ -1,4 +1,4 @@
-//! Redis Sentinel, as installed on this machine.
+//! The Redis Sentinel that is installed on this machine.
 
 use crate::redis::{Redis, connect};
 use crate::scratch::Scratch;
@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
-/// What the Sentinels call the primary.
+/// The name under which the Sentinels monitor the primary.
 pub const NAME: &str = "tickets";
 
-/// How long Sentinels may take to find each other, and to agree on a failover. They say hello every two
-/// seconds, and vote again after a few when nobody won.
+/// How long Sentinels may take to discover each other, and to complete a failover. They announce themselves
+/// every two seconds, and repeat an undecided vote after a few seconds.
 pub const AGREE: Duration = Duration::from_secs(60);
 
-/// A group of `redis-sentinel` that watch one primary.
+/// A group of `redis-sentinel` processes that monitor one primary.
 pub struct Sentinels(Vec<Node>);
 
 struct Node {
@@ -24,11 +24,12 @@ struct Node {
 }
 
 impl Sentinels {
-    /// Starts three that watch a primary with so many replicas, and waits until all know all. They replace it
-    /// when two of them have not heard of it for half a second.
+    /// Starts three Sentinels that monitor a primary with that number of replicas, and waits until each knows
+    /// the others and all replicas. They start a failover when two of them have not reached the primary for
+    /// half a second.
     ///
     /// # Panics
-    /// When there is no `redis-sentinel`, with how to install it, or they do not agree.
+    /// When there is no `redis-sentinel` (the message says how to install it), or they do not agree.
     pub fn watch(primary: &Redis, replicas: usize) -> Self {
         let sentinels = Self((0..3).map(|_| start(primary.port())).collect());
         wait::until("the Sentinels know each other", AGREE, || {
@@ -47,7 +48,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// The DSN that lists them, with `parameters` such as `?wait=1`.
+    /// The DSN that lists all Sentinels, with `parameters` such as `?wait=1`.
     pub fn dsn(&self, parameters: &str) -> String {
         let hosts: Vec<_> = self
             .0
@@ -57,18 +58,18 @@ impl Sentinels {
         format!("redis+sentinel://{}/{NAME}{parameters}", hosts.join(","))
     }
 
-    /// One of them.
+    /// One of the Sentinels.
     pub fn server(&self, index: usize) -> &Server {
         &self.0[index].server
     }
 
-    /// Waits until all name a primary on another port than this one, and returns that.
+    /// Waits until all Sentinels agree on a primary on another port than this one, and returns that port.
     ///
     /// # Panics
-    /// When they do not within [`AGREE`].
+    /// When they do not agree within [`AGREE`].
     pub fn successor_of(&self, port: u16) -> u16 {
         wait::until(
-            "the Sentinels have made another one the primary",
+            "the Sentinels have completed a failover",
             AGREE,
             || {
                 let mut named = Vec::new();
@@ -78,14 +79,14 @@ impl Sentinels {
                 }
                 match named[0].parse() {
                     Ok(new) if new != port && named.iter().all(|n| *n == named[0]) => Ok(new),
-                    _ => Err(format!("they name {named:?}")),
+                    _ => Err(format!("they report {named:?}")),
                 }
             },
         )
     }
 }
 
-/// What a Sentinel tells of the primary.
+/// A Sentinel's reply to `SENTINEL MASTER`.
 fn told(port: u16) -> Result<HashMap<String, String>, String> {
     let ask = || {
         redis::cmd("SENTINEL")
@@ -105,7 +106,7 @@ fn start(primary: u16) -> Node {
     });
     server::on_free_port(|port| {
         let scratch = Scratch::new("sentinel");
-        // Sentinels keep their state in it.
+        // Sentinels rewrite this file to persist their state.
         let file = scratch.join("sentinel.conf");
         let settings = format!(
             "bind 127.0.0.1\nport {port}\ndir {}\n\

@@ -1,4 +1,4 @@
-//! A server of any kind: started, awaited, killed, paused, started again.
+//! The process of a server of any kind: start, wait until ready, kill, pause, restart.
 
 use crate::process::Process;
 use crate::scratch::Scratch;
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How long a server may take to answer after it was started. Debug builds and loaded machines
-/// are slow; no test depends on a server being quick.
+/// How long a server may take to become ready. The limit is generous because debug builds and loaded machines
+/// are slow, and no test depends on a fast start.
 pub const READY: Duration = Duration::from_secs(60);
 
 /// How long a server may take to end after SIGTERM.
@@ -20,12 +20,12 @@ pub const STOP: Duration = Duration::from_secs(30);
 type Launch = Box<dyn Fn() -> Command + Send + Sync>;
 type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// One server process with its folder. Killed when dropped.
+/// A server process and its folder. Killed on drop.
 ///
-/// Its output goes to a log in its folder, which is kept, and its path printed, when a test fails.
+/// The output goes to a log in the folder. When a test fails, the folder is kept and its path is printed.
 pub struct Server {
     name: String,
-    /// Before the folder, so that it is gone before its files are.
+    /// Declared before the folder, so that the process ends before its files are removed.
     process: Mutex<Option<Process>>,
     launch: Launch,
     probe: Probe,
@@ -35,12 +35,12 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until it is ready.
     ///
-    /// `launch` makes the command, again at every start, so that it must name the same port and
-    /// folder each time. `probe` asks the server whether it is ready.
+    /// `launch` builds the command. It is called at every start, so it must use the same port and folder each
+    /// time. `probe` asks the server whether it is ready.
     ///
     /// # Errors
-    /// When the program ended before it was ready: its output, and how it ended. A port that was taken
-    /// meanwhile shows like this.
+    /// When the program ended before it was ready, with its output and exit status. This is what happens when
+    /// another process has taken the port.
     ///
     /// # Panics
     /// When the server runs but is not ready after [`READY`].
@@ -56,7 +56,7 @@ impl Server {
         Ok(server)
     }
 
-    /// A server that is not started yet: for groups whose members are ready only together.
+    /// Creates a server without starting it, for groups whose members become ready only together.
     pub fn prepare(
         name: &str,
         scratch: Scratch,
@@ -72,10 +72,10 @@ impl Server {
         }
     }
 
-    /// Starts the process without waiting for it to be ready. Does nothing when it runs.
+    /// Starts the process without waiting until it is ready. Does nothing when it runs already.
     ///
     /// # Errors
-    /// When the program cannot be run at all.
+    /// When the program cannot be executed.
     pub fn launch(&self) -> Result<(), String> {
         let mut process = self.process();
         if process.as_mut().is_some_and(|p| p.ended().is_none()) {
@@ -97,7 +97,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the server says that it is ready.
+    /// Waits until the server reports that it is ready.
     ///
     /// # Errors
     /// When the program ended instead.
@@ -109,9 +109,9 @@ impl Server {
         wait::until(&what, READY, || {
             let ended = self.process().as_mut().and_then(Process::ended);
             match ended {
-                // Ends the waiting; the inner result says how.
+                // Ends the wait; the inner result is returned.
                 Some(status) => Ok(Err(format!(
-                    "{} ended with {status}; its last words:\n{}",
+                    "{} ended with {status}; the end of its log:\n{}",
                     self.name,
                     self.last_words()
                 ))),
@@ -130,14 +130,14 @@ impl Server {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
-    /// Kills the server with SIGKILL, as a power cut would. Returns when it is gone.
+    /// Kills the server with SIGKILL, like a crash. Returns when the process has ended.
     pub fn kill(&self) {
         if let Some(mut process) = self.process().take() {
             process.kill();
         }
     }
 
-    /// Ends the server with SIGTERM, as an administrator would. Returns when it is gone.
+    /// Stops the server with SIGTERM, as an administrator would. Returns when the process has ended.
     ///
     /// # Panics
     /// When it still runs after [`STOP`].
@@ -148,12 +148,12 @@ impl Server {
         }
     }
 
-    /// Freezes the server (SIGSTOP): its connections stay, and nothing is answered.
+    /// Freezes the server (SIGSTOP): its connections stay open, but it does not answer.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Resumes a frozen server (SIGCONT).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -163,7 +163,7 @@ impl Server {
         self.process().as_mut().is_some_and(|p| p.ended().is_none())
     }
 
-    /// What the server wrote to its standard streams.
+    /// The path of the file with the server's standard output and error.
     pub fn log(&self) -> PathBuf {
         self.scratch.join("server.log")
     }
@@ -180,7 +180,7 @@ impl Server {
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        // A panic elsewhere cannot leave an Option half-written.
+        // A panic in another thread cannot leave an Option half-written.
         self.process
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -194,7 +194,8 @@ impl Server {
     }
 }
 
-/// Starts a server on a free port, again on another one when somebody took that port meanwhile.
+/// Starts a server on a free port, and retries on another port when that fails, since another process may
+/// have taken the port in the meantime.
 ///
 /// # Panics
 /// When `start` failed five times, with the last reason.
@@ -211,8 +212,8 @@ pub fn on_free_port<T>(start: impl Fn(u16) -> Result<T, String>) -> T {
     }
 }
 
-/// The path of a program: from the environment variable `variable` when set, else from PATH and
-/// the folders of servers, which are not on the PATH of every user.
+/// The path of a program: from the environment variable `variable` when set, else from PATH and the `sbin`
+/// folders, which are not on every user's PATH.
 pub fn find(program: &str, variable: Option<&str>) -> Option<PathBuf> {
     if let Some(path) = variable
         .and_then(std::env::var_os)

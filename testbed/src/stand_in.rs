@@ -1,29 +1,29 @@
-//! A stand-in for a server that speaks Redis's protocol: it answers what a script says.
+//! A mock server for the Redis protocol (RESP), whose replies come from a script.
 //!
-//! It is no Redis and no SummitDB: only so much of the wire protocol (RESP) as tests need to show an engine
-//! what a real server does seldom or cannot be made to do.
+//! It implements only as much of the protocol as tests need to show an engine behaviour that a real Redis or
+//! SummitDB shows seldom or cannot be made to show.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a stand-in does with a command.
+/// How the mock server reacts to a command.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// An integer.
+    /// Replies with an integer.
     Integer(i64),
-    /// A text.
+    /// Replies with a bulk string.
     Text(String),
-    /// Nothing stored.
+    /// Replies with nil.
     Nil,
-    /// A list of texts.
+    /// Replies with an array of bulk strings.
     List(Vec<String>),
-    /// An error: its code, and the rest.
+    /// Replies with an error: its code and the message.
     Error(String),
-    /// Closes the connection without a word.
+    /// Closes the connection without a reply.
     Close,
-    /// Never answers.
+    /// Never replies.
     Silence,
 }
 
@@ -35,18 +35,19 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-/// A listening stand-in. It stops when dropped.
+/// A running mock server. It stops on drop.
 pub struct StandIn {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl StandIn {
-    /// Listens on a free port of an address of this machine, and answers commands, whose first word is in upper
-    /// case, as `script` says: one at a time, whoever asks.
+    /// Listens on a free port of an address of this machine and replies to each command with the result of
+    /// `script`, which gets the command with its first word in upper case. Commands of all connections are
+    /// handled one at a time.
     ///
     /// # Panics
-    /// When the address is not this machine's.
+    /// When the address does not belong to this machine.
     pub fn on(
         ip: impl Into<IpAddr>,
         script: impl FnMut(&[String]) -> Reply + Send + 'static,
@@ -66,24 +67,24 @@ impl StandIn {
                 }
                 serving.accepted.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&serving);
-                // A client that goes away in the middle ends its thread.
+                // The thread ends when its client disconnects.
                 std::thread::spawn(move || serve(stream, &shared));
             }
         });
         Self { address, shared }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers as another script says from now on.
+    /// Replaces the script.
     pub fn play(&self, script: impl FnMut(&[String]) -> Reply + Send + 'static) {
         *lock(&self.shared.script) = Box::new(script);
     }
 
-    /// How many connections there were.
+    /// How many connections were accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
@@ -92,7 +93,7 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that listens; where that fails it is gone already.
+        // Wakes the accepting thread. An error means that it has ended already.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -101,7 +102,7 @@ fn lock(script: &Mutex<Script>) -> std::sync::MutexGuard<'_, Script> {
     script.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends when the client does, or the script has nothing to say to it any more.
+/// Serves one connection until the client or the script closes it.
 fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
     let mut reader = BufReader::new(stream);
@@ -129,7 +130,7 @@ fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-/// Reads one command: an array of texts.
+/// Reads one command: an array of bulk strings.
 fn read(reader: &mut impl BufRead) -> Option<Vec<String>> {
     let count = header(reader, '*')?;
     let mut words = Vec::new();

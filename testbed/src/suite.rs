@@ -1,8 +1,8 @@
-//! A list of tests that is made at run time, so that some can be skipped, by name and counted.
+//! A list of tests that is built at run time, so that tests can be skipped, listed by name and counted.
 //!
-//! The tests built into Rust are passed or failed, nothing else. A test that needs a server which
-//! this machine cannot have must be neither: it shows as ignored, and a line about it goes to
-//! the file [`SKIPPED`] in the target folder, for `make test` to end with.
+//! Rust's built-in tests can only pass or fail at run time. A test that needs a server which is not
+//! available on this machine is reported as ignored instead, and a line about it is appended to the file
+//! [`SKIPPED`] in the target folder, which `make test` prints at the end.
 
 use crate::{scratch, target};
 use libtest_mimic::{Arguments, Trial};
@@ -11,10 +11,10 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-/// The file in the target folder that lists the skipped tests: a line each, with the reason.
+/// The file in the target folder that lists the skipped tests, one line each, with the reason.
 pub const SKIPPED: &str = "skipped-tests.txt";
 
-/// The tests of one program.
+/// The tests of one test binary.
 #[derive(Default)]
 pub struct Suite {
     trials: Vec<Trial>,
@@ -28,27 +28,27 @@ impl Suite {
         Self::default()
     }
 
-    /// Runs so many tests at a time unless the command line says otherwise: more than there are
-    /// processors, for tests that mostly wait.
+    /// Sets how many tests run in parallel unless the command line sets it. Tests that mostly wait can use
+    /// more threads than there are processors.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Adds a test, which fails by panicking.
+    /// Adds a test. It fails by panicking.
     pub fn test(&mut self, name: impl Into<String>, test: impl FnOnce() + Send + 'static) {
         self.trials.push(Trial::test(name, || {
-            // What the panic said is on standard error already.
+            // The panic message is on standard error already.
             catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
-                // Before the servers that the test used are dropped by whoever shares them.
+                // Must happen before the last user of the shared servers drops them.
                 scratch::keep_all();
                 message(&*panic).into()
             })
         }));
     }
 
-    /// Adds a test that cannot run here, with the reason.
+    /// Adds a test that is skipped, with the reason.
     pub fn skip(&mut self, name: impl Into<String>, why: &str) {
         let name = name.into();
         self.skipped.push((name.clone(), why.to_owned()));
@@ -56,7 +56,7 @@ impl Suite {
             .push(Trial::test(name, || Ok(())).with_ignored_flag(true));
     }
 
-    /// Adds a test that can run when `missing` is None, and is skipped for that reason otherwise.
+    /// Adds a test that runs when `missing` is None and is otherwise skipped for that reason.
     pub fn test_unless(
         &mut self,
         missing: Option<&str>,
@@ -69,7 +69,7 @@ impl Suite {
         }
     }
 
-    /// Runs the tests that the command line chooses.
+    /// Runs the tests that the command line selects.
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads = arguments.test_threads.or(self.threads);
@@ -103,7 +103,7 @@ impl Suite {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<String>() {
         text.clone()

@@ -1,7 +1,7 @@
-//! SummitDB, single nodes and clusters: from PATH or from `SUMMITDB_SERVER`.
+//! Single nodes and clusters of SummitDB. The program comes from `SUMMITDB_SERVER` or from PATH.
 //!
-//! No package registry has it, so tests that need it ask [`program`] first and are skipped where
-//! there is none.
+//! No package registry has SummitDB, so tests that need it check [`program`] first and are skipped where it is
+//! missing.
 
 use crate::redis::connect;
 use crate::scratch::Scratch;
@@ -12,18 +12,18 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a cluster may take to agree on a leader. The server's own timeouts are a second or two.
+/// How long a cluster may take to elect a leader. The server's own timeouts are a second or two.
 pub const ELECTION: Duration = Duration::from_secs(60);
 
-/// Why tests are skipped where [`program`] is None.
-pub const MISSING: &str = "there is no summitdb-server on PATH; build github.com/tidwall/summitdb and name it in SUMMITDB_SERVER";
+/// The reason for skipping tests where [`program`] is None.
+pub const MISSING: &str = "there is no summitdb-server on PATH; build github.com/tidwall/summitdb and set SUMMITDB_SERVER to its path";
 
-/// The server, if this machine has it.
+/// The path of the server, if this machine has it.
 pub fn program() -> Option<PathBuf> {
     server::find("summitdb-server", Some("SUMMITDB_SERVER"))
 }
 
-/// A group of `summitdb-server` that agree by Raft. The first node is number 0.
+/// A Raft cluster of `summitdb-server` processes. The first node is number 0.
 pub struct SummitDb {
     nodes: Vec<Node>,
 }
@@ -39,16 +39,16 @@ impl SummitDb {
         Self::cluster(1)
     }
 
-    /// Starts a cluster and waits until all nodes agree on the leader. Every write is synced to the disks of
-    /// most nodes before it is answered, as is SummitDB's default.
+    /// Starts a cluster and waits until every node knows all others. Every write is synced to the disks of a
+    /// majority before it is acknowledged, which is SummitDB's default.
     ///
     /// # Panics
-    /// When there is no [`program`], or it does not start.
+    /// When [`program`] is None, or it does not start.
     pub fn cluster(size: usize) -> Self {
         let program = program().expect(MISSING);
         let mut cluster = Self { nodes: Vec::new() };
         for _ in 0..size {
-            // The first one leads; the others join it one after another.
+            // The first node leads; the others join it one after another.
             let first = cluster.nodes.first().map(|node| node.port);
             let node = server::on_free_port(|port| node(&program, port, first));
             cluster.nodes.push(node);
@@ -62,7 +62,7 @@ impl SummitDb {
         cluster
     }
 
-    /// The DSN that names every node.
+    /// The DSN that lists every node.
     pub fn dsn(&self) -> String {
         dsn(&self.ports())
     }
@@ -77,12 +77,12 @@ impl SummitDb {
         &self.nodes[index].server
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The number of the node that leads, as soon as it says so itself.
+    /// Waits until a node reports that it leads, and returns its number.
     ///
     /// # Panics
     /// When there is none after [`ELECTION`].
@@ -95,7 +95,8 @@ impl SummitDb {
         })
     }
 
-    /// Whether a node other than this one says that it leads. The other is not asked: it may be frozen.
+    /// Whether a node other than `index` reports that it leads. Node `index` itself is not asked, since it may
+    /// be frozen.
     pub fn leads_besides(&self, index: usize) -> bool {
         self.nodes
             .iter()
@@ -126,10 +127,10 @@ fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node,
         let mut command = Command::new(&program);
         command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
         command.arg("-dir").arg(dir.join("data"));
-        // It writes temporary files of its own.
+        // The server writes temporary files.
         command.env("TMPDIR", &dir);
         if let Some(first) = join {
-            // Means nothing any more once it has joined.
+            // Ignored once the node has joined.
             command.args(["-join", &format!("127.0.0.1:{first}")]);
         }
         command
@@ -137,7 +138,7 @@ fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node,
     let probe = move || {
         let leader: String = ask(port, &["RAFTLEADER"]).map_err(|e| e.to_string())?;
         if leader.is_empty() {
-            return Err("it knows no leader".to_owned());
+            return Err("it does not know a leader".to_owned());
         }
         Ok(())
     };
@@ -145,9 +146,9 @@ fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node,
     Ok(Node { server, port })
 }
 
-/// The addresses of the nodes that a node knows, itself included.
+/// The addresses of the nodes that a node knows, including itself.
 fn peers(port: u16) -> RedisResult<Vec<String>> {
-    // Addresses and states, by turns.
+    // The answer alternates between addresses and states.
     let answer: Vec<String> = ask(port, &["RAFTPEERS"])?;
     Ok(answer.into_iter().step_by(2).collect())
 }

@@ -1,10 +1,10 @@
-//! Where cargo puts what it builds, and programs among that.
+//! Cargo's target folder, and programs and components that are built into it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Cargo's target folder: the one that the running test was built into.
+/// The target folder that the running test was built into.
 ///
 /// # Panics
 /// When the test does not run from `<target>/<profile>/deps`.
@@ -15,10 +15,10 @@ pub fn directory() -> PathBuf {
         .to_owned()
 }
 
-/// The folder of the profile that the running test was built with, such as `target/debug`.
+/// The output folder of the profile that the running test was built with, such as `target/debug`.
 fn profile_directory() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the running test");
-    // Tests are in <target>/<profile>/deps, programs one above.
+    // Tests are in <target>/<profile>/deps, programs in the folder above.
     let folder = test.parent().expect("programs are in folders");
     match folder.file_name() {
         Some(name) if name == "deps" => folder.parent().expect("deps is in a profile's folder"),
@@ -27,19 +27,18 @@ fn profile_directory() -> PathBuf {
     .to_owned()
 }
 
-/// The program `int-host`: the one that the environment variable `INT_HOST` names, or else that
-/// of the profile that the running test was built with. That one is built by the first call, since cargo
-/// builds the programs of a package only for that package's own tests. (`make test` names the one that
-/// it built along with the tests: with fewer packages its dependencies have other features, and are
-/// compiled a second time.)
+/// The path of the program `int-host`: the value of the environment variable `INT_HOST`, or else the program in
+/// the running test's profile. The first call builds the latter, since cargo builds the programs of a package
+/// only for that package's own tests. (`make test` sets `INT_HOST` to the program that it built along with the
+/// tests: a build of fewer packages enables other features of its dependencies and compiles them again.)
 ///
 /// # Panics
-/// When it does not build.
+/// When the build fails.
 pub fn int_host() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(named) = std::env::var_os("INT_HOST").filter(|path| !path.is_empty()) {
-            // Commands run in folders of their own.
+            // Commands run in other working directories, so the path must be absolute.
             return std::path::absolute(&named).unwrap_or_else(|e| panic!("{named:?}: {e}"));
         }
         let folder = profile_directory();
@@ -56,12 +55,12 @@ pub fn int_host() -> &'static Path {
     })
 }
 
-/// A component of the tests, built for its target by the first call.
+/// Builds a component of the tests for `wasm32-wasip2` and returns its path.
 ///
 /// # Panics
-/// When it does not build.
+/// When the build fails.
 pub fn component(package: &str) -> PathBuf {
-    // The same settings and folder as in the host's build script: they share all dependencies.
+    // The same settings and folder as in the host's build script, so that compiled dependencies are shared.
     let target = directory().join("components");
     cargo(
         &[
@@ -86,7 +85,7 @@ fn cargo(arguments: &[&str], target: &Path) {
         .args(arguments)
         .arg("--target-dir")
         .arg(target);
-    // Cargo's own variables of the running test are not meant for another build.
+    // Variables that cargo set for the running test must not affect this build.
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",
         "RUSTFLAGS",

@@ -1,15 +1,15 @@
-//! Waiting for something to become true: the only kind of waiting that tests do.
+//! Polling until a condition holds. Tests wait in no other way: they never sleep for a fixed time.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// How long to wait between two looks.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks again and again until `look` finds something, and returns that.
+/// Polls `look` until it returns Ok, and returns that value.
 ///
 /// # Panics
-/// When `limit` has passed, with `what` was awaited and why the last look failed.
+/// When `limit` has passed. The message contains `what` and the last error.
 pub fn until<T, E: Display>(
     what: &str,
     limit: Duration,
@@ -23,16 +23,16 @@ pub fn until<T, E: Display>(
         };
         assert!(
             Instant::now() < end,
-            "{what}: not within {limit:?}; the last look found: {why}"
+            "{what}: not within {limit:?}; the last attempt: {why}"
         );
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Looks again and again until `look` is true.
+/// Polls `look` until it returns true.
 ///
 /// # Panics
-/// When `limit` has passed, with `what` was awaited.
+/// When `limit` has passed. The message contains `what`.
 pub fn until_true(what: &str, limit: Duration, mut look: impl FnMut() -> bool) {
     until(what, limit, || look().then_some(()).ok_or("not yet"));
 }

@@ -1,5 +1,5 @@
-//! Clients that ask and go away at once: that costs the backend next to nothing, however many they are, and
-//! whoever stays is served as if they had never been there.
+//! Clients that send a request and disconnect: any number of them costs the backend almost nothing, and
+//! clients that stay are served as usual.
 
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
@@ -16,23 +16,23 @@ use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How many requests nobody waits for.
+/// The number of abandoned requests.
 const REQUESTS: usize = 4_000;
 
-/// How many of them there are at a time.
+/// How many of them are open at a time.
 const AT_A_TIME: usize = 32;
 
-/// How long their clients stay: so long that the server sees what they ask for.
+/// How long their clients stay connected: long enough for the server to read the request.
 const STAY: Duration = Duration::from_millis(2);
 
-/// How long anything may take.
+/// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How many calls there may be for all of them: those in flight when they came, some that were given up
-/// because those took too long, and the next ones.
+/// The maximum number of backend calls for all of them: the calls that were in flight at the start, some that
+/// were cancelled because those took too long, and the calls after them.
 const CALLS: u64 = 30;
 
-/// Sends requests to these paths in turn, and resets each connection before there is an answer.
+/// Sends requests to these paths in rotation, and resets each connection before there is a response.
 fn come_and_go(port: u16, paths: &'static [&'static str]) {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -56,14 +56,14 @@ fn come_and_go(port: u16, paths: &'static [&'static str]) {
     });
 }
 
-/// A client that stays.
+/// Sends a request from a client that waits for the response.
 fn stay(serving: &Serving, path: &str) -> JoinHandle<Answer> {
     let url = serving.url(path);
     spawn(move || get(&url).unwrap_or_else(|e| panic!("{url}: {e}")))
 }
 
-/// What `paths` cost a backend that is stopped meanwhile, as `calls` counts its calls. Those who stay
-/// are served once it goes on.
+/// Checks how many calls, as counted by `calls`, abandoned requests to `paths` cost a backend that is paused
+/// in the meantime. Clients that stay are served once the backend resumes.
 fn check(
     serving: &Serving,
     backend: &Server,
@@ -79,7 +79,7 @@ fn check(
     backend.resume();
     for client in staying {
         let answer = client.join().expect("answered");
-        // Who waits for too long is told to come again.
+        // A request that waits for too long gets 503.
         assert!(matches!(answer.status, 200 | 503), "{answer:?}");
     }
     let minted = wait::until("it mints", LIMIT, || {

@@ -1,4 +1,4 @@
-//! What answers cost the server, who gets them, and what they and the log say of errors.
+//! Responses of the server: their memory, clients that half-close, and errors in responses and in the log.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,13 +10,13 @@ use testbed::redis::{Options, Redis};
 use testbed::{target, wait};
 use tokio::net::TcpSocket;
 
-/// How long something may take that takes a moment.
+/// The time limit for anything that should take a moment.
 const SOON: Duration = Duration::from_secs(60);
 
-/// One that is answered with up to 2 MB.
+/// A request whose response has up to 2 MB.
 const LONG: &str = "/?count=100000";
 
-/// A connection on which exactly what is said is sent.
+/// A connection on which tests send arbitrary bytes.
 struct Raw(BufReader<TcpStream>);
 
 impl Raw {
@@ -34,7 +34,7 @@ impl Raw {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
     }
 
-    /// Says that nothing more is sent.
+    /// Closes the sending side of the connection.
     fn end(&self) {
         self.0
             .get_ref()
@@ -42,7 +42,7 @@ impl Raw {
             .expect("shut down");
     }
 
-    /// Reads an answer, and returns its status and how long its body is.
+    /// Reads a response and returns its status and the length of its body.
     fn answer(&mut self) -> (u16, u64) {
         let (mut status, mut length) = (None, 0);
         loop {
@@ -64,7 +64,7 @@ impl Raw {
         (status.expect("a status"), length)
     }
 
-    /// Reads to the end of the connection.
+    /// Reads until the server closes the connection.
     fn rest(mut self) -> String {
         let mut text = String::new();
         self.0
@@ -74,12 +74,13 @@ impl Raw {
     }
 }
 
-/// The memory of a server, in KiB, after this many connections got an answer each, and when they are closed.
+/// The memory of a server in KiB after each of this many connections got a response, and after they were
+/// closed.
 fn memory_after(serving: &Serving, path: &str, connections: usize) -> (u64, u64) {
     let mut all: Vec<_> = (0..connections)
         .map(|_| Raw::connect(serving.port()))
         .collect();
-    // All at once, so that the server has to keep what nobody reads yet.
+    // All requests are sent first, so that the server has to buffer responses that are not being read yet.
     for connection in &mut all {
         connection.get(path);
     }
@@ -90,7 +91,8 @@ fn memory_after(serving: &Serving, path: &str, connections: usize) -> (u64, u64)
     }
     let open = serving.memory().now;
     drop(all);
-    // It notices that they are closed a moment later; what it keeps then it keeps for good.
+    // The server notices the closed connections a moment later. Memory that it holds after that is not
+    // released later.
     serving.get("/ping");
     std::thread::sleep(Duration::from_millis(200));
     (open, serving.memory().now)
@@ -132,23 +134,23 @@ fn compose(place: &Place, what: &[&str]) -> String {
     file
 }
 
-/// Clients that ask for much and read nothing use up the memory set aside for them, and no more: others that
-/// ask for much are turned away before anything is minted.
+/// Clients that request long responses and do not read them use up the memory for responses but no more.
+/// Further requests for long responses are refused before anything is minted.
 #[test]
 fn slow_readers_are_bounded() {
     let place = Place::default();
     let file = compose(&place, &["--engine", "memory"]);
     for server in [["--engine", "memory"], ["--component", &file]] {
-        // Three pieces of 16 KiB.
+        // Enough for three pieces of 16 KiB.
         let serving = place.serve(&[&server[..], &["--answer-memory", "50000"]].concat());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         let mut readers = Vec::new();
-        // What the system takes before its buffers are full passes; then nothing changes any more, and
-        // the refused request has taken no integer. Readers that are refused themselves hold nothing, so
-        // further ones come until there is no memory left.
+        // The first bytes go into the system's socket buffers; once these are full, the server's memory stays
+        // in use, and the refused request has minted no integer. Readers that are refused themselves hold no
+        // memory, so readers are added until no memory is left.
         let busy = wait::until("there is no memory left", SOON, || {
             readers.push(runtime.block_on(slow(serving.port())));
             let last = serving.get("/last").body;
@@ -169,7 +171,7 @@ fn slow_readers_are_bounded() {
     }
 }
 
-/// A client that asks for more than the buffers of the system hold, and reads nothing.
+/// A client that requests more than fits into the system's socket buffers, and reads nothing.
 async fn slow(port: u16) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("set");
@@ -184,7 +186,7 @@ async fn slow(port: u16) -> TcpStream {
     stream
 }
 
-/// A client may end its side of the connection when it has sent all that it has to say.
+/// A client may half-close the connection when it has sent its requests, and still gets the responses.
 #[test]
 fn whoever_only_stops_sending_gets_its_answer() {
     let redis = Redis::start();
@@ -204,7 +206,7 @@ fn whoever_only_stops_sending_gets_its_answer() {
             let mut client = Raw::connect(serving.port());
             client.send(request);
             client.end();
-            // Long enough for the server to see the end before the backend answers.
+            // Long enough for the server to see the half-close before the backend answers.
             std::thread::sleep(Duration::from_millis(200));
             redis.resume();
             let answers = client.rest();
@@ -225,7 +227,8 @@ fn whoever_only_stops_sending_gets_its_answer() {
     assert_eq!(client.rest(), format!("{next}\n"));
 }
 
-/// The log says why; the answer says what can be done, and both name the request.
+/// The log contains the reason of an error, the response only what the client can do; both contain the request
+/// ID.
 #[test]
 fn strangers_learn_nothing_of_the_backend() {
     let locked = Redis::with(Options {
@@ -273,7 +276,7 @@ fn tells_nothing(answer: &Answer) {
     assert_eq!(answer.json()["request_id"], answer.header("x-request-id"));
 }
 
-/// The line of the log about this request, which says why it failed.
+/// The log line with the reason why this request failed.
 fn reason(serving: &Serving, id: &str, code: &str) -> String {
     wait::until("it is logged", SOON, || {
         let log = serving.log();
@@ -320,11 +323,12 @@ fn bad_requests_are_logged_like_others() {
     );
 }
 
-/// What is left of a connection that the server cut off can be an error.
+/// The body has exactly the length in Content-Length, and nothing follows it. A connection that the server has
+/// closed may end with a reset.
 #[test]
 fn an_answer_is_never_longer_than_it_says() {
     let serving = Place::default().serve(&["--engine", "memory", "--set-last-int", "99980"]);
-    // From five digits to six, and in several pieces.
+    // The integers grow from five digits to six, and the body is sent in several pieces.
     let mut client = Raw::connect(serving.port());
     client.send("GET /?count=50000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let (head, body) = {

@@ -1,4 +1,4 @@
-//! Several calls of one sequence under way in the backend at a time.
+//! Several concurrent calls of one sequence to the backend.
 
 use int_host::{Builtin, Config, Error, Host, Options};
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use testbed::redis::Redis;
 use testbed::runtime::run;
 use tokio::task::JoinSet;
 
-/// Long enough for requests that were sent to be under way, and shorter than their deadline.
+/// Long enough for sent requests to be in flight, and shorter than their deadline.
 const SENT: Duration = Duration::from_millis(500);
 
 #[test]
@@ -22,7 +22,7 @@ fn each_call_has_a_connection() {
     let integers: BTreeSet<i64> = run(async {
         let client = Client::default();
         let mut requests = JoinSet::new();
-        // The first one has a call for itself, and the others do not wait for its end.
+        // The first request gets its own call, and the others do not wait until it returns.
         for others in [1, 19] {
             for _ in 0..others {
                 let (client, url) = (client.clone(), serving.url("/"));
@@ -38,13 +38,13 @@ fn each_call_has_a_connection() {
     });
     assert!(integers.into_iter().eq((2..=21).map(|n| 2 * n)));
     let clients: String = redis.query(&["CLIENT", "LIST"]);
-    // Another one asks.
+    // One client is the connection of this query.
     let connections = clients.lines().count() - 1;
     assert!((2..=3).contains(&connections), "{clients}");
 }
 
-/// An engine that keeps its sequence in its own memory has another one in each instance. That is a
-/// mistake of whoever asks for several, and must not become a duplicate.
+/// An engine that keeps its sequence in its own memory has a separate sequence in each instance. Running
+/// several instances of it is a configuration mistake, which must not cause duplicates.
 #[test]
 fn instances_that_do_not_share_their_state_never_repeat() {
     let mut options = Options::default();

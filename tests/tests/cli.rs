@@ -1,4 +1,4 @@
-//! `int-host` on the command line: what it prints, how it fails, how it is interrupted.
+//! `int-host` on the command line: its output, errors and interruption.
 
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
@@ -111,7 +111,7 @@ fn set_last_int_raises_and_refuses_to_lower() {
 #[test]
 fn many_integers_are_many_lines() {
     let place = Place::default();
-    // More than one call may mint.
+    // More than the maximum count of one call.
     let integers = place.mint(&["--count", "250000", "--engine", "memory"]);
     assert_eq!(integers.len(), 250_000);
     assert!(integers.iter().zip((2..).step_by(2)).all(|(n, m)| *n == m));
@@ -173,7 +173,7 @@ fn every_way_to_fail_has_its_code() {
         outcome.assert_failed(*code, says);
         assert!(!outcome.stderr.contains(PASSWORD), "{outcome:?}");
         assert!(!outcome.stderr.contains("panicked at host/"), "{outcome:?}");
-        // A component that traps may say so itself.
+        // A component that traps may print its own message as well.
         if !matches!(code, 2 | 7) {
             assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
         }
@@ -198,7 +198,7 @@ fn no_password_is_printed_wherever_it_was_put() {
     ];
     for line in lines {
         let mut command = place.command(line);
-        // Compiles as well, about which a log of everything has a lot to say.
+        // The empty cache makes the host compile, which adds many lines to the log.
         command.env("RUST_LOG", "trace");
         command.env("ARTISANAL_CACHE", place.file("cache"));
         let outcome = run(command);
@@ -222,12 +222,12 @@ fn two_processes_do_not_share_a_data_directory() {
     outcome.assert_failed(8, &["in use by another process", "--data"]);
     let (records, _) = minter.kill();
     let greatest = records.iter().map(|r| r.span.last()).max();
-    // The one that was killed left the store whole, and its lock behind nobody.
+    // The killed process left an intact store and no lock.
     let next = place.mint(&[]);
     assert!(Some(i128::from(next[0])) > greatest);
 }
 
-/// Checks that integers were printed once each and upwards.
+/// Checks that each integer was printed once, in ascending order.
 fn assert_counts_up(records: &[Record]) {
     let history = History::from_iter(records.iter().copied());
     history.assert_clean();
@@ -265,7 +265,7 @@ fn continuous_goes_on_after_the_server_was_away() {
     minter.wait_for_mints(10, START);
     for _ in 0..2 {
         redis.kill();
-        wait::until_true("it says that it waits", START, || {
+        wait::until_true("it logs a retry", START, || {
             std::fs::read_to_string(&log).is_ok_and(|text| text.contains("trying again"))
         });
         redis.start_again();
@@ -280,10 +280,10 @@ fn continuous_goes_on_after_the_server_was_away() {
     assert!(Some(i128::from(mark)) >= greatest);
 }
 
-/// Digits that no request has in it but the one that raises.
+/// A value whose digits are in no request except the raise.
 const RAISED: i64 = 987_654_321;
 
-/// `--continuous --set-last-int`, to be started and its complaints to be read.
+/// The command with `--continuous --set-last-int`, and the path of its standard error.
 fn continuous_raise(place: &Place, proxy: &Proxy) -> (std::process::Command, std::path::PathBuf) {
     let dsn = format!("redis://127.0.0.1:{}?timeout=300ms", proxy.port());
     let value = RAISED.to_string();
@@ -295,13 +295,13 @@ fn continuous_raise(place: &Place, proxy: &Proxy) -> (std::process::Command, std
 }
 
 fn wait_for_retry(log: &Path) {
-    wait::until_true("it says that it tries again", START, || {
+    wait::until_true("it logs a retry", START, || {
         std::fs::read_to_string(log).is_ok_and(|text| text.contains("trying again"))
     });
 }
 
-/// The raise was made and its reply did not come in time; others mint on top of it. The next try finds the
-/// sequence past the value, which is what was asked for.
+/// The raise is executed but its reply is late, and another client mints after it. The retry finds the sequence
+/// beyond the value, which counts as success.
 #[test]
 fn continuous_goes_on_after_a_raise_whose_reply_was_lost() {
     let place = Place::default();
@@ -321,7 +321,7 @@ fn continuous_goes_on_after_a_raise_whose_reply_was_lost() {
     assert!(records[0].span.first > mark, "{:?}", records[0]);
 }
 
-/// Nothing was sent before the sequence was seen to be past the value: that is told as ever.
+/// If no raise was sent before, a sequence beyond the value is an error as usual.
 #[test]
 fn a_server_that_was_away_does_not_hide_that_the_sequence_is_past_the_value() {
     let place = Place::default();
@@ -353,7 +353,7 @@ fn a_reader_that_goes_away_is_no_error() {
         BufReader::new(stdout)
             .read_line(&mut first)
             .expect("a line");
-        // Dropped now: nobody reads any more.
+        // The pipe's reading end is closed by now.
         assert_eq!(first, "2\n");
         let status = process.wait(START);
         assert_eq!(status.code(), Some(0), "{line:?}");
@@ -440,7 +440,7 @@ fn components_are_inspected_and_composed() {
             "{name}: {imports}"
         );
         assert!(imports.contains("wasi:config/store"), "{name}: {imports}");
-        // Not an engine any more: minting with it is told to be the wrong use.
+        // The composed component is not an engine, and minting with it fails with an explanation.
         let outcome = place.run(&["--component", composed]);
         outcome.assert_failed(8, &["does not export artisanal:integers/engine"]);
     }
@@ -538,7 +538,7 @@ fn components_are_compiled_once_and_damage_to_the_cache_costs_only_time() {
     assert_eq!(first.len(), 1, "one component, one entry: {first:?}");
     assert_eq!(mint(), [2]);
     assert_eq!(entries(), first, "the entry was used, not made anew");
-    // Cut off, overwritten with something else, replaced by a folder.
+    // The entry is truncated, emptied, overwritten, and replaced by a folder.
     let file = &first[0].0;
     let whole = std::fs::read(file).expect("read");
     for damage in [&whole[..whole.len() / 2], b"", b"something else"] {
@@ -556,7 +556,7 @@ fn components_are_compiled_once_and_damage_to_the_cache_costs_only_time() {
     assert!(!place.file("unused").exists());
 }
 
-/// Whatever is wrong with the cache, it costs time and nothing else.
+/// Any problem with the cache costs only time.
 #[test]
 fn a_cache_that_cannot_be_used_is_not_fatal() {
     let place = Place::default();
@@ -565,7 +565,7 @@ fn a_cache_that_cannot_be_used_is_not_fatal() {
         command.env("ARTISANAL_CACHE", cache);
         command
     };
-    // Where others can write, nothing is read and nothing is kept.
+    // A folder that others can write to is neither read nor written.
     let open = place.file("open");
     std::fs::create_dir(&open).expect("made");
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).expect("set");
@@ -573,12 +573,13 @@ fn a_cache_that_cannot_be_used_is_not_fatal() {
     assert_eq!(outcome.integers(), [2]);
     assert!(outcome.stderr.contains("--cache"), "{}", outcome.stderr);
     assert_eq!(std::fs::read_dir(&open).expect("read").count(), 0);
-    // A file is in the way.
+    // The path of the cache, or of its parent, is a file.
     let file = place.file("file");
     std::fs::write(&file, "").expect("written");
     assert_eq!(run(with(&file)).integers(), [2]);
     assert_eq!(run(with(&file.join("below"))).integers(), [2]);
-    // The disk is full in the middle of the entry. (Much less, and the runtime has no room for memories.)
+    // The disk is full in the middle of the entry. (A much lower limit would also prevent the runtime from
+    // creating linear memories.)
     let small = place.file("small");
     let command = with(&small);
     let script = "trap '' XFSZ && ulimit -f 256 && exec \"$@\"";
@@ -589,7 +590,7 @@ fn a_cache_that_cannot_be_used_is_not_fatal() {
     assert_eq!(std::fs::read_dir(&small).expect("read").count(), 1);
 }
 
-/// All of them find nothing, compile, and put the same there.
+/// All processes find an empty cache, compile, and write the same entry.
 #[test]
 fn processes_may_fill_the_cache_at_once() {
     let place = Place::default();
@@ -613,8 +614,8 @@ fn processes_may_fill_the_cache_at_once() {
     assert_eq!(std::fs::read_dir(&cache).expect("read").count(), 1);
 }
 
-/// C3 as users of the command see it: one that was started after another one had ended gets greater
-/// integers, whatever they run on.
+/// C3 for users of the command: a process that starts after another one has ended gets greater integers, on any
+/// machine.
 #[test]
 fn processes_one_after_another_count_up_on_one_server() {
     let redis = Redis::start();

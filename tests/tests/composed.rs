@@ -1,5 +1,5 @@
-//! The HTTP endpoint composed with an engine: the same component under `int-host`, and where they
-//! are installed under `wasmtime serve` and Spin.
+//! The HTTP endpoint composed with an engine: the same component under `int-host` and, where they are
+//! installed, under `wasmtime serve` and Spin.
 
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         let no_wasmtime = wasmtime
             .is_none()
             .then_some("there is no wasmtime on PATH; https://wasmtime.dev");
-        // The embedded store is ours: `wasmtime serve` has another draft of the interface.
+        // Only our host has the embedded store; `wasmtime serve` has another draft of the interface.
         if engine != "keyvalue" {
             let program = wasmtime.clone().unwrap_or_default();
             suite.test_unless(
@@ -92,7 +92,7 @@ fn under_int_host(kind: Kind) {
     is_durable(kind, &*backend, &place);
 }
 
-/// A second server goes on where the first one was, as far as the engine promises.
+/// A second server continues the sequence of the first one, if the engine promises that.
 fn is_durable(kind: Kind, backend: &dyn Backend, place: &Place) {
     if backend.reach() == Reach::Sequence {
         return;
@@ -134,7 +134,7 @@ fn under_wasmtime(kind: Kind, program: &Path) {
     let serving =
         Serving::start_saying(command, |log| log.contains("Serving HTTP").then_some(port));
     if backend.reach() == Reach::Sequence {
-        // Each instance has integers of its own, and it is wasmtime that says how many instances there are.
+        // Each instance has its own sequence, and wasmtime decides how many instances there are.
         assert_eq!(serving.get("/").integer(), 2);
         assert_eq!(serving.get("/ping").body, "PONG");
     } else {
@@ -143,7 +143,7 @@ fn under_wasmtime(kind: Kind, program: &Path) {
     answers_as_one(&serving, 50);
 }
 
-/// The manifest of an engine, if there is one.
+/// The Spin manifest of an engine, if there is one.
 fn manifest(engine: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let path = match engine {
@@ -156,7 +156,7 @@ fn manifest(engine: &str) -> Option<PathBuf> {
 fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     let backend = (kind.start)();
     let place = Place::default();
-    // The manifests name the files that `spin build` makes, which are the ones that our host carries.
+    // The manifests refer to the output of `spin build`, which is the same files that our host embeds.
     let built = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/components/wasm32-wasip2/component/intd.wasm");
     assert!(
@@ -191,10 +191,10 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
     answers_as_one(&serving, 50);
 }
 
-/// Head and body of at least so many answers in 100 leave together.
+/// Head and body of at least `least` of 100 responses arrive in one packet.
 ///
-/// Not of all: the body is read in another task than the head is sent from. `int-host` waits for it, if not for
-/// long; other hosts send a head alone when that other task did not have its turn yet.
+/// Not all do, because the body is produced by another task than the one that sends the head. `int-host` waits
+/// for it for a short time; other hosts send the head alone when that task has not run yet.
 fn answers_as_one(serving: &Serving, least: usize) {
     for path in ["/", "/ping"] {
         let whole = packets::whole_answers(serving.port(), path, 100);
@@ -205,12 +205,12 @@ fn answers_as_one(serving: &Serving, least: usize) {
     }
 }
 
-/// The key of the other sequence that servers have.
+/// The key of the second sequence of each server.
 fn second(key: &str) -> String {
     format!("{key} second")
 }
 
-/// What every host must make of the endpoint.
+/// Checks the endpoint's behaviour, which must be the same under every host.
 fn check(serving: &Serving, key: &str, counts: &str) {
     let first = serving.get("/");
     assert_eq!(first.status, 200, "{}\n{}", first.body, serving.log());
@@ -280,7 +280,7 @@ fn check(serving: &Serving, key: &str, counts: &str) {
     at_once(serving);
 }
 
-/// Many connections at a time, as often as it takes for requests to meet in one instance.
+/// Mints over many concurrent connections, often enough for requests to share an instance.
 fn at_once(serving: &Serving) {
     let records = run(async {
         let mut clients = tokio::task::JoinSet::new();
@@ -317,7 +317,7 @@ fn at_once(serving: &Serving) {
     History::from_iter(records.into_iter().flatten()).assert_clean();
 }
 
-/// The endpoint with an engine that tries to get out, as far as the host lets it.
+/// The endpoint with an engine that tries to escape its permissions.
 fn keeps_to_its_address() {
     let place = Place::default();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -341,7 +341,7 @@ fn keeps_to_its_address() {
     }
     listener.set_nonblocking(true).expect("set");
     assert!(listener.accept().is_err(), "somebody connected");
-    // The control: with the permission it gets there.
+    // The positive control: with permission the attempt succeeds.
     let dsn = format!("misbehaving:///{dials}");
     let allowed = address.to_string();
     let serving = place.serve(&[
@@ -360,7 +360,7 @@ fn keeps_to_its_address() {
     assert!(told.is_some_and(|line| line.contains("ESCAPED")), "{log}");
 }
 
-/// The endpoint with an engine that breaks: the request that met it fails, and the server stays.
+/// The endpoint with an engine that fails: the request fails, and the server continues.
 fn outlives_its_component() {
     let place = Place::default();
     let file = compose_misbehaving(&place);
@@ -400,7 +400,7 @@ fn compose_misbehaving(place: &Place) -> String {
     file
 }
 
-/// Instances that are thrown away all the time lose nothing and repeat nothing.
+/// With instances that are replaced constantly, no integer is lost or repeated.
 fn many_instances() {
     let place = Place::default();
     let file = compose(&place, "redis", "spin");

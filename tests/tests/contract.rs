@@ -1,4 +1,4 @@
-//! The contract, C1 to C10, for every engine that `int-host` carries.
+//! The contract, C1 to C10, for every built-in engine of `int-host`.
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use testbed::suite::Suite;
 fn main() -> ExitCode {
     let mut suite = Suite::new().threads(4);
     for kind in KINDS.iter().chain(PLACES) {
-        // Set by the first promise that needs it; its servers are gone when the last one is done.
+        // Created by the first promise that needs it; its server stops after the last one.
         let shared: Arc<OnceLock<Stage>> = Arc::default();
         for promise in &PROMISES {
             let name = format!("{}::{}", kind.name, promise.name);

@@ -1,4 +1,4 @@
-//! The positive control of the contract suite: an engine that breaks a promise fails it.
+//! The positive control of the contract suite: an engine that breaks a promise must fail its test.
 
 use int_host::{Builtin, Source};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use testbed::contract::{PROMISES, Promise, Stage};
 use testbed::scratch::Scratch;
 use testbed::target;
 
-/// The engine in `tests/components/defective`, with one mistake.
+/// The engine in `tests/components/defective` with one mistake.
 struct Defective {
     mistake: &'static str,
     data: Scratch,
@@ -38,7 +38,7 @@ fn stage(mistake: &'static str) -> Stage {
     let source = FILE.get_or_init(|| Source::File(target::component("defective")));
     let data = Scratch::new("defective");
     let backend = Arc::new(Defective { mistake, data });
-    // Without the mistake it is as good as the engine `keyvalue`.
+    // Without a mistake it behaves like the engine `keyvalue`.
     Stage::with(source.clone(), Builtin::Keyvalue.about(), backend)
 }
 
@@ -64,7 +64,7 @@ fn each_mistake_breaks_the_promise_that_it_is_about() {
     }
 }
 
-/// Mistakes, and a promise that each of them breaks.
+/// Mistakes, each with a promise that it breaks.
 const MISTAKES: [(&str, &str); 19] = [
     ("not-atomic", "c1_unique"),
     ("reads-then-writes", "c5_set_last"),

@@ -1,6 +1,6 @@
-//! What happens to eight processes that mint from one sequence while its servers die, stall, move
-//! their leader or lose replies. After each: no integer twice, the order kept across the processes, and
-//! all of them mint again by themselves.
+//! Eight processes mint from one sequence while its servers are killed, stall, move their leader or lose
+//! replies. After each fault all processes resume by themselves, and the history satisfies the contract: no
+//! duplicate, and the order holds across processes.
 
 use int_host::Builtin;
 use std::process::ExitCode;
@@ -13,19 +13,19 @@ use testbed::proxy::{Fault, Proxy};
 use testbed::scratch::Scratch;
 use testbed::suite::Suite;
 
-/// How many processes mint at once.
+/// How many processes mint concurrently.
 const MINTERS: u32 = 8;
 
-/// Within this time of the end of a fault, or of the choice of a new leader, every process
-/// mints again. Elections take a second or two and engines try again within fractions of one; the rest is
-/// for a machine that is busy with other things.
+/// How long processes may take to mint again after the end of a fault or the election of a new leader.
+/// Elections take a second or two and engines retry within fractions of a second; the rest allows for a busy
+/// machine.
 const RESUMES: Duration = Duration::from_secs(30);
 
-/// What happens to a group while a crowd mints.
+/// A fault of a group while a crowd mints.
 type Trouble = fn(&dyn Group, &mut Crowd);
 
 fn main() -> ExitCode {
-    // Each test is nine processes or more, which mostly wait.
+    // Each test runs nine or more processes, which mostly wait.
     let mut suite = Suite::new().threads(3);
     let troubles: [(&str, Trouble, bool); 5] = [
         ("killed", killed, false),
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
                 continue;
             }
             suite.test_unless(missing, format!("{name}::{what}"), move || {
-                // Some engines search for a leader for a long time unless told otherwise.
+                // By default some engines search for a leader for a long time.
                 let parameters = if what == "all_dead" {
                     "?timeout=1s"
                 } else {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 
 fn crowd(engine: Builtin, dsn: &str) -> Crowd {
     Crowd::start(MINTERS, |number| {
-        // Different counts, so that spans of different sizes meet.
+        // The counts differ, so that spans of different sizes are minted concurrently.
         let count = 1 + number % 3;
         minter(number, engine, dsn, count, None)
     })
@@ -98,7 +98,7 @@ fn in_trouble(engine: Builtin, group: &dyn Group, parameters: &str, trouble: Tro
     check(crowd.finish());
 }
 
-/// Whatever happened: C1, C2 and C3, and no error but the one that says to try again.
+/// Checks C1, C2 and C3, and that every error is `unavailable`.
 fn check((history, failures): (History, Vec<Failure>)) {
     history.assert_clean();
     let offset = history.records()[0].span.first.rem_euclid(2);
@@ -109,7 +109,7 @@ fn check((history, failures): (History, Vec<Failure>)) {
     }
 }
 
-/// Says how long the crowd needed to go on.
+/// Waits until the crowd resumes, and prints how long that took.
 fn go_on(crowd: &mut Crowd, after: &str) {
     let begin = clock::now();
     crowd.go_on(RESUMES);
@@ -117,13 +117,13 @@ fn go_on(crowd: &mut Crowd, after: &str) {
     eprintln!("{after}: all {MINTERS} processes mint again after {took:.1?}");
 }
 
-/// SIGKILL to the leader, twice.
+/// Kills the leader with SIGKILL, twice.
 fn killed(group: &dyn Group, crowd: &mut Crowd) {
     for _ in 0..2 {
         let leader = group.leader();
         group.server(leader).kill();
         if group.size() > 1 {
-            // The others do without it.
+            // The other servers elect a new leader.
             go_on(crowd, "leader killed");
         }
         group.server(leader).start_again();
@@ -140,7 +140,7 @@ fn leader_moved(group: &dyn Group, crowd: &mut Crowd) {
     }
 }
 
-/// Every server once, as an upgrade would do it.
+/// Restarts every server in turn, like a rolling upgrade.
 fn restarted(group: &dyn Group, crowd: &mut Crowd) {
     for index in 0..group.size() {
         group.server(index).stop();
@@ -150,8 +150,7 @@ fn restarted(group: &dyn Group, crowd: &mut Crowd) {
     }
 }
 
-/// The leader is frozen until calls have failed or others took over, and then goes on as if nothing had
-/// happened.
+/// Freezes the leader until calls have failed or another leader was elected, and then resumes it.
 fn frozen(group: &dyn Group, crowd: &mut Crowd) {
     let leader = group.leader();
     group.server(leader).pause();
@@ -164,12 +163,12 @@ fn frozen(group: &dyn Group, crowd: &mut Crowd) {
     go_on(crowd, "leader thawed");
 }
 
-/// All servers are gone for a while, and nobody burns a processor over it.
+/// Kills all servers for a while, during which the processes must not use much processor time.
 fn all_dead(group: &dyn Group, crowd: &mut Crowd) {
     for index in 0..group.size() {
         group.server(index).kill();
     }
-    // Whatever was under way is over.
+    // Calls that were in flight have returned after this.
     crowd.wait_for_returns(1, START);
     let spent = |crowd: &Crowd| -> Vec<_> {
         let minters = crowd.minters().iter();
@@ -196,7 +195,7 @@ fn all_dead(group: &dyn Group, crowd: &mut Crowd) {
 
 type Line = fn(&Proxy, &mut Crowd, bool);
 
-/// Everybody reaches one server through a proxy.
+/// All processes use one server through a proxy.
 fn on_a_bad_line(engine: Builtin, group: &dyn Group, trouble: Line) {
     let proxy = Proxy::to(group.port(group.leader()));
     let dsn = format!("{}?timeout=500ms", group.dsn_on(proxy.port()));
@@ -207,10 +206,10 @@ fn on_a_bad_line(engine: Builtin, group: &dyn Group, trouble: Line) {
     check(crowd.finish());
 }
 
-/// Connections are cut after the request was executed and before its reply comes.
+/// Cuts connections after the request was executed and before its reply is forwarded.
 ///
-/// Who has lost a reply may reach the server in another way from then on, where `others` are known; so
-/// not all the processes can be made to lose one.
+/// Where the engine knows `others`, a process that has lost a reply may bypass the proxy from then on, so fewer
+/// replies can be cut.
 fn replies_lost(proxy: &Proxy, crowd: &mut Crowd, others: bool) {
     let rounds: &[usize] = if others { &[1, 1, 2] } else { &[1, 1, 5, 20] };
     for times in rounds.iter().copied() {
@@ -224,7 +223,7 @@ fn replies_lost(proxy: &Proxy, crowd: &mut Crowd, others: bool) {
     }
 }
 
-/// Nothing gets through for longer than a call waits.
+/// Stalls the connections for longer than the deadline of a call.
 fn stalled(proxy: &Proxy, crowd: &mut Crowd, _: bool) {
     for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
         proxy.set(fault.clone());
@@ -234,8 +233,8 @@ fn stalled(proxy: &Proxy, crowd: &mut Crowd, _: bool) {
     }
 }
 
-/// The embedded store belongs to one process at a time. That process is killed while it mints, again and
-/// again, and the next one goes on where it was.
+/// Only one process at a time can use the embedded store. Each process is killed while it mints, and the next
+/// one continues the sequence.
 fn keyvalue_killed() {
     let data = Scratch::new("killed");
     let mut history = History::default();

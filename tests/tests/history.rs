@@ -1,17 +1,17 @@
-//! The positive control of the history checker: what it must find, it finds, and nothing else.
+//! Tests of the history checker: it finds all violations and reports nothing else.
 
 use proptest::prelude::*;
 use std::collections::HashSet;
 use testbed::history::{History, Record, Span, Violation};
 
-/// A history as eight processes would make it: `calls` calls of `count` integers each, taking turns
-/// and overlapping in time with their neighbours.
+/// A correct history of eight processes: `calls` calls of `count` integers each, which rotate over the
+/// processes and overlap in time with their neighbours.
 fn clean(calls: u64, count: u32, step: i64) -> Vec<Record> {
     (0..calls)
         .map(|i| Record {
             process: u32::try_from(i % 8).expect("small"),
             begin: 10 * i,
-            // Returns after the next four have begun.
+            // Each call returns after the next four have begun.
             end: 10 * i + 45,
             span: Span {
                 first: i64::try_from(i).expect("small") * i64::from(count) * step + step,
@@ -40,7 +40,7 @@ fn a_clean_history_of_millions_passes() {
 #[test]
 fn a_planted_duplicate_is_found() {
     let mut records = clean(100_000, 10, 2);
-    // One call gets the last integer of another one, far away, at the same time.
+    // A call of another process gets the last integer of a call at the same time.
     let mut copy = records[70_000];
     copy.process = 99;
     copy.span = Span::one(i64::try_from(copy.span.last()).expect("small"));
@@ -73,7 +73,7 @@ fn a_duplicate_is_found_when_nothing_is_known_of_the_time() {
 #[test]
 fn a_planted_reordering_is_found() {
     let mut records = clean(100_000, 10, 2);
-    // Two calls far from each other in time swap what they got.
+    // Two calls that do not overlap in time swap their spans.
     let (a, b) = (30_000, 30_010);
     let span = records[a].span;
     records[a].span = records[b].span;
@@ -135,7 +135,7 @@ fn integers_off_the_lattice_are_found() {
 }
 
 prop_compose! {
-    /// Small enough for everything to collide now and then.
+    /// The ranges are small, so that violations occur often.
     fn record()(
         process in 0u32..3,
         begin in 0u64..40,
@@ -148,7 +148,7 @@ prop_compose! {
     }
 }
 
-/// The definition of C1, on every pair of calls.
+/// A brute-force check of C1 on every integer.
 fn has_duplicate(records: &[Record]) -> bool {
     let mut seen = HashSet::new();
     !records
@@ -157,7 +157,7 @@ fn has_duplicate(records: &[Record]) -> bool {
         .all(|n| seen.insert(n))
 }
 
-/// The definition of C3, on every pair of calls.
+/// A brute-force check of C3 on every pair of calls.
 fn has_reordering(records: &[Record]) -> bool {
     records.iter().any(|a| {
         records.iter().any(|b| {
@@ -189,8 +189,8 @@ proptest! {
         }
     }
 
-    /// What the contract's rule makes is clean, whatever the lattices: each call owns the interval
-    /// it advanced the mark by.
+    /// Histories that follow the contract's rule have no violations, for any mix of lattices: each call owns
+    /// the interval by which it advanced the mark.
     #[test]
     fn histories_made_by_the_rule_pass(
         calls in proptest::collection::vec((1i64..9, 0i64..9, 1u32..9), 1..60),

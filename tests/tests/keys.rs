@@ -1,4 +1,4 @@
-//! Many sequences behind one server, which share a few instances.
+//! One server with many sequences, which share a few instances.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use testbed::runtime::run;
 use testbed::wait;
 use tokio::task::JoinSet;
 
-/// Far more than there are instances.
+/// The number of keys, far above the number of instances.
 const KEYS: usize = 1_600;
 
-/// How long something may take that takes a moment.
+/// The time limit for anything that should take a moment.
 const SOON: Duration = Duration::from_secs(60);
 
 fn keys() -> String {
@@ -20,7 +20,7 @@ fn keys() -> String {
     keys.join(",")
 }
 
-/// Mints once from each key, at the same time, and returns the answers in the keys' order.
+/// Mints once from each key concurrently, and returns the responses in the order of the keys.
 async fn round(serving: &Serving) -> Vec<Answer> {
     let client = Client::default();
     let mut requests = JoinSet::new();
@@ -54,7 +54,7 @@ fn each_key_counts_by_itself() {
             assert_minted(&round(&serving).await, first);
         }
     });
-    // One instance for each would be two gigabytes.
+    // One instance per key would take two gigabytes.
     let memory = serving.memory();
     assert!(memory.most < 300 * 1024, "{} KiB", memory.most);
 }
@@ -70,7 +70,7 @@ fn keys_share_connections() {
         assert_minted(&round(&serving).await, 4);
     });
     let clients: String = redis.query(&["CLIENT", "LIST"]);
-    // Another one asks.
+    // One client is the connection of this query.
     let connections = clients.lines().count() - 1;
     assert!((1..=16).contains(&connections), "{connections} connections");
 }
@@ -84,7 +84,7 @@ fn keys_do_not_wait_for_the_backend_in_turn() {
     run(async {
         assert_minted(&round(&serving).await, 2);
         redis.pause();
-        // A hundred keys of one instance, each with its own deadline, would be 50 s.
+        // Serving the hundred keys of one instance one after another would take 50 s of deadlines.
         let stalled = tokio::time::timeout(Duration::from_secs(30), round(&serving)).await;
         redis.resume();
         for answer in stalled.expect("all are answered before their deadlines would add up") {
@@ -100,7 +100,7 @@ fn keys_do_not_wait_for_the_backend_in_turn() {
             status => Err(format!("{status}: {}", answer.body)),
         }
     });
-    // What was lost on the way is skipped, and never comes again.
+    // Integers in lost replies are skipped and never handed out again.
     let answers = run(round(&serving));
     for answer in answers {
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -1,5 +1,5 @@
-//! What the host does with a component that does what none should: it is stopped or refused, says so, and
-//! nobody else notices.
+//! The host stops or refuses a component that misbehaves, with an error that says so, and no other component
+//! is affected.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -17,7 +17,7 @@ use testbed::runtime::run;
 use testbed::scratch::Scratch;
 use testbed::target;
 
-/// The component, see `tests/components/misbehaving`.
+/// The component in `tests/components/misbehaving`.
 fn component() -> Source {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     Source::File(
@@ -26,7 +26,7 @@ fn component() -> Source {
     )
 }
 
-/// Options under which a test need not wait long for the host's patience to end.
+/// Options with short limits, so that tests do not have to wait for long.
 fn options() -> Options {
     let mut options = Options::default();
     options.cache = Some(backend::cache());
@@ -44,7 +44,7 @@ async fn open_with(options: Options, dsn: &str) -> Result<Sequence, Error> {
     Host::new(options)?.open(component(), config).await
 }
 
-/// A sequence of the component on a host of its own. Its open succeeds.
+/// Opens a sequence of the component on a new host, which must succeed.
 async fn open(habit: &str) -> Sequence {
     let dsn = format!("misbehaving:///{habit}");
     open_with(options(), &dsn)
@@ -52,7 +52,7 @@ async fn open(habit: &str) -> Sequence {
         .unwrap_or_else(|e| panic!("{dsn}: {e}"))
 }
 
-/// How the first mint fails.
+/// The error of a mint, which must fail.
 async fn failure(sequence: &Sequence) -> Error {
     sequence.next(1).await.expect_err("it misbehaves")
 }
@@ -73,7 +73,7 @@ fn one_that_behaves_mints() {
     });
 }
 
-/// The memory of this process, in bytes, now.
+/// The current resident memory of this process in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -92,14 +92,14 @@ fn memory_has_a_limit() {
             assert_broken(&failure(&hog).await, "trapped");
         }
         let grown = resident().saturating_sub(before);
-        // The other tests of this process run beside this one: room for them.
+        // The limit leaves room for the tests that run concurrently in this process.
         assert!(grown < 400 << 20, "{grown} bytes more than before");
     });
 }
 
 #[test]
 fn computing_has_a_limit_and_disturbs_nobody() {
-    // One thread for everything: the one that computes must give way to the others.
+    // Everything runs on one thread, so the instance that computes must yield to the others.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -127,7 +127,7 @@ fn computing_has_a_limit_and_disturbs_nobody() {
     });
 }
 
-/// Each has the thread a quarter of the time.
+/// The limit applies to an instance that gets only a quarter of the thread's time.
 #[test]
 fn computing_in_turn_has_a_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -178,14 +178,14 @@ fn callers_beyond_the_queue_are_turned_away_at_once() {
         }
         let errors = callers.join_all().await;
         let busy = errors.iter().filter(|e| **e == Error::Busy).count();
-        // One was under way and ten waited; or the first one waited too, to be the first of ten; or,
-        // if all came at once, one, ten of those, and ten.
+        // Either one call was in flight and ten waited; or the first one was among the ten that waited; or,
+        // if all arrived together, one was in flight with a batch of ten, and ten more waited.
         assert!((79..=90).contains(&busy), "{busy} of 100 were turned away");
         assert!(errors.iter().all(|e| matches!(kind(e), "busy" | "broken")));
     });
 }
 
-/// Two sequences that share an instance, since there are more keys than instances: `bad` and another one.
+/// Opens more keys than there are instances, and returns two sequences that share one: `bad` and `good`.
 async fn open_two(options: Options, habit: &str) -> [Sequence; 2] {
     let others = (1..Sequence::INSTANCES).map(|n| format!("k{n}"));
     let keys = ["bad".to_owned()].into_iter().chain(others);
@@ -229,7 +229,7 @@ fn waiting_for_others_of_the_instance_has_a_limit() {
     });
 }
 
-/// What the HTTP endpoint, composed with the component, answers.
+/// Sends a request to the endpoint that is composed with the component, and returns the status.
 async fn call(endpoint: &Endpoint, path: &str) -> Result<u16, Error> {
     let body = Empty::<Bytes>::new()
         .map_err(|never| match never {})
@@ -267,7 +267,7 @@ fn requests_that_went_away_count_until_the_component_is_done_with_them() {
                 assert_eq!(answer, Ok(Err(Error::Busy)));
                 break;
             }
-            // Requests begin in the order they came: now that one did.
+            // Requests start in order of arrival, so after this one the abandoned one has started too.
             match call(&endpoint, "/ping").await {
                 Ok(status) => assert_eq!(status, 200),
                 Err(error) => {
@@ -279,7 +279,7 @@ fn requests_that_went_away_count_until_the_component_is_done_with_them() {
             assert!(left <= REQUESTS, "{left} requests are in flight");
         }
         assert!(left >= REQUESTS - 1, "{left}");
-        // They do not count for ever.
+        // Abandoned requests do not count forever.
         let end = Instant::now() + Duration::from_secs(60);
         while call(&endpoint, "/ping").await == Err(Error::Busy) {
             assert!(Instant::now() < end, "it is still busy");
@@ -295,7 +295,7 @@ fn a_trap_is_an_error_and_the_next_call_starts_anew() {
         let sequence = open("traps").await;
         for _ in 0..3 {
             assert_broken(&failure(&sequence).await, "trapped");
-            // A fresh instance, whose memory is empty.
+            // The next call runs in a new instance with empty memory.
             assert_eq!(sequence.last().await, Ok(None));
         }
         let opened = open_with(options(), "misbehaving:///traps?in=open").await;
@@ -326,7 +326,7 @@ fn spans_that_cannot_be_are_not_handed_out() {
     });
 }
 
-/// Each of these gives one good span first.
+/// Each of these habits returns a valid span first.
 #[test]
 fn integers_that_were_handed_out_are_not_handed_out_again() {
     run(async {
@@ -340,7 +340,7 @@ fn integers_that_were_handed_out_are_not_handed_out_again() {
     });
 }
 
-/// Attempts to get out, as `HABIT?to=WHERE`, when the DSN names no address.
+/// Attempts to escape, as `HABIT?to=WHERE`, for DSNs that do not list the address.
 const ATTEMPTS: [&str; 8] = [
     "listens",
     "talks?to=127.0.0.1:53",
@@ -359,7 +359,7 @@ fn nothing_is_reached_that_was_not_given() {
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let named = other.local_addr().expect("bound");
     run(async {
-        // With an address in the DSN, other things must not come along.
+        // Permission for an address in the DSN must not permit anything else.
         for authority in [String::new(), named.to_string(), "localhost:9".to_owned()] {
             for attempt in ATTEMPTS {
                 if attempt.starts_with("resolves") && authority.starts_with("localhost") {
@@ -381,7 +381,7 @@ fn nothing_is_reached_that_was_not_given() {
     assert!(listener.accept().is_err(), "somebody connected");
 }
 
-/// The control of the test above: with the permission, the attempt succeeds.
+/// The positive control of the test above: with permission, the attempt succeeds.
 #[test]
 fn what_was_given_is_reached() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -392,7 +392,7 @@ fn what_was_given_is_reached() {
         let error = failure(&sequence).await;
         assert!(error.to_string().starts_with("ESCAPED"), "{error}");
 
-        // An address of somebody else: refused with how to allow it, and then allowed.
+        // Another address is refused with a hint how to allow it, and then allowed.
         let unnamed = format!("misbehaving://127.0.0.1:9/dials?to={address}");
         let sequence = open_with(options(), &unnamed).await.expect("opened");
         let error = failure(&sequence).await;
@@ -408,8 +408,8 @@ fn what_was_given_is_reached() {
     });
 }
 
-/// Names are looked up that the DSN or the user names, and no others: whoever answers for another name
-/// would be told what it says. Both versions of the interface are asked.
+/// Only names in the DSN or in the user's options are resolved. Otherwise a component could leak data through
+/// the names it resolves, to whoever runs their name servers. Both versions of the interface are tested.
 #[test]
 fn only_names_that_were_given_are_looked_up() {
     run(async {
@@ -454,7 +454,8 @@ fn only_names_that_were_given_are_looked_up() {
     });
 }
 
-/// A refusal is told with the call in which it was made, of the instance that made it, and with no other.
+/// The hint about a refused address is attached only to the error of the call that was refused, in the same
+/// instance.
 #[test]
 fn a_refusal_is_not_told_twice() {
     run(async {
@@ -467,7 +468,7 @@ fn a_refusal_is_not_told_twice() {
         let open = async |key| host.open(component(), config(key)).await.expect("opened");
         let (one, other) = (open("one").await, open("other").await);
         for _ in 0..2 {
-            // It dials the first time only, and then says that its backend is away.
+            // The engine dials in the first call only, and reports its backend as away in both.
             let error = failure(&one).await;
             assert_eq!(
                 kind(&error),

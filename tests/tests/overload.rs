@@ -1,5 +1,5 @@
-//! More clients than can be served, and a backend that stops answering for a while: memory stays bounded, who
-//! cannot be served is told so at once, and when the backend goes on so does everything else.
+//! More clients than can be served, and a backend that does not answer for a while: memory stays bounded,
+//! requests beyond the queue limit are refused at once, and everything recovers with the backend.
 
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,18 +16,18 @@ use testbed::suite::Suite;
 use testbed::{open_files, wait};
 use tokio::task::LocalSet;
 
-/// How long the backend does not answer.
+/// How long the backend is paused.
 const STALL: Duration = Duration::from_secs(5);
 
-/// What a stall may take of memory on top of what the same clients take otherwise: those who wait, and no more
-/// for each that is turned away.
+/// How much memory a stall may take on top of what the same clients take otherwise: memory for waiting requests
+/// but none for refused ones.
 const STALL_KIB: u64 = 64 << 10;
 
-/// How long anything may take. Far more than it does: on a busy machine tests wait for each other.
+/// The time limit of every wait, far above the usual duration, since tests compete for a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    // One at a time: each uses up what one process may have.
+    // One test at a time, since each uses up the limits of a process.
     let mut suite = Suite::new().threads(1);
     suite.test("http", || {
         let redis = Redis::start();
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         let file = file.to_str().expect("UTF-8");
         let outcome = place.run(&["compose", "--engine", "redis", "-o", file]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        // Of all that are in flight, however many wait inside.
+        // The limit covers all requests in flight, however many of them wait in the component.
         let line = ["--component", file, "--dsn", &dsn, "--max-requests", "400"];
         Overload {
             waiting: 400,
@@ -76,17 +76,17 @@ fn main() -> ExitCode {
     suite.run()
 }
 
-/// What is to be borne.
+/// The parameters of one overload test.
 struct Overload<'a> {
     protocol: Protocol,
     arguments: Vec<&'a str>,
     clients: usize,
-    /// The most clients that wait for the backend: in the call in flight, and for the next one.
+    /// The maximum number of clients that wait for the backend: in the call in flight, and for the next one.
     waiting: usize,
 }
 
 impl<'a> Overload<'a> {
-    /// A thousand clients of a server that lets two hundred wait.
+    /// A thousand HTTP clients of a server with a queue limit of two hundred.
     fn http(arguments: &[&'a str]) -> Self {
         Self {
             protocol: Protocol::Http,
@@ -97,13 +97,13 @@ impl<'a> Overload<'a> {
     }
 
     fn check(&self, backend: &Server) {
-        // Files of other kinds are few.
+        // Each client is an open file; the rest is for other files.
         open_files::allow(self.clients as u64 + 500);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        // Many systems start programs with a low limit that they may raise.
+        // Many systems start programs with a low soft limit, which the server must raise.
         let serving = serve("ulimit -Sn 256", &self.arguments);
         let stalled = LocalSet::new().block_on(&runtime, self.stall(serving, backend));
         let history = stalled
@@ -114,8 +114,8 @@ impl<'a> Overload<'a> {
         assert!(history.integers() >= 2 * self.clients as u64);
     }
 
-    /// What the server may ever use, in KiB: most of it are the buffers of the connections, 16 KiB each, and
-    /// what an allocator keeps around them.
+    /// The maximum memory of the server in KiB: mostly the buffers of the connections, 16 KiB each, and the
+    /// allocator's overhead for them.
     fn memory(&self) -> u64 {
         (96 << 10) + 40 * self.clients as u64
     }
@@ -130,7 +130,7 @@ impl<'a> Overload<'a> {
         load.mark();
         tokio::time::sleep(STALL).await;
         let turned_away = |seen: Seen| seen.busy >= all - self.waiting;
-        load.until("who does not fit is turned away", LIMIT, turned_away)
+        load.until("excess clients are refused", LIMIT, turned_away)
             .await;
         backend.resume();
         load.mark();
@@ -140,7 +140,7 @@ impl<'a> Overload<'a> {
         assert!(memory.most < self.memory(), "{memory:?}");
         let stall = memory.most - warm.most;
         assert!(stall < STALL_KIB, "the stall took {stall} KiB: {memory:?}");
-        // From here on connections end.
+        // From here on the server closes connections.
         load.expect_the_end();
         serving.signal(Signal::TERM);
         let integers = load.end(LIMIT).await;
@@ -151,7 +151,7 @@ impl<'a> Overload<'a> {
     }
 }
 
-/// A server for which a shell set the limit of open files first.
+/// Starts a server in a shell that first sets the limit on open files.
 fn serve(ulimit: &str, arguments: &[&str]) -> Serving {
     let place = Place::default();
     let mut line = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
@@ -160,14 +160,15 @@ fn serve(ulimit: &str, arguments: &[&str]) -> Serving {
     Serving::start(within_shell(&script, &place.command(&line)))
 }
 
-/// More connections than there are files: the others wait, and the server keeps files for its own connections.
+/// More connections than open files are allowed: further connections wait, and the server keeps files in
+/// reserve for its own connections to the backend.
 fn few_open_files() {
     let redis = Redis::start();
     let dsn = redis.dsn();
     let mut serving = serve("ulimit -n 256", &["--engine", "redis", "--dsn", &dsn]);
     let mut clients: Vec<_> = (0..300).map(|_| Keep::connect(serving.port())).collect();
     let mut integers = vec![clients[0].mint()];
-    wait::until_true("there is no room for more", LIMIT, || {
+    wait::until_true("the connection limit is reached", LIMIT, || {
         let log = serving.log();
         log.contains("are in use; others wait") || log.contains("cannot accept")
     });
@@ -187,7 +188,7 @@ fn few_open_files() {
     assert!(log.len() < 16 << 10, "{log}");
 }
 
-/// A connection that is kept open.
+/// A keep-alive connection.
 struct Keep(BufReader<TcpStream>);
 
 impl Keep {
@@ -197,7 +198,7 @@ impl Keep {
         Self(BufReader::new(stream))
     }
 
-    /// Asks for an integer until there is one.
+    /// Requests an integer, with retries until the server returns one.
     fn mint(&mut self) -> i64 {
         wait::until("it mints", LIMIT, || {
             self.0

@@ -1,4 +1,4 @@
-//! The fault proxy does to connections what it is told to, with a real Redis behind it.
+//! Tests of the fault-injecting proxy in front of a real Redis.
 
 use redis::{Commands, ConnectionLike};
 use std::time::Duration;
@@ -21,13 +21,13 @@ fn a_cut_reply_is_lost_after_its_request_was_executed() {
     let proxy = Proxy::to(redis.port());
     let mut client = connect(proxy.port(), None).expect("connected");
     proxy.cut(1, b"INCRBY");
-    // Other requests pass.
+    // Other requests are forwarded.
     assert_eq!(client.get("n"), Ok(None::<i64>));
     assert!(client.incr::<_, _, i64>("n", 5).is_err());
     assert!(!client.is_open());
     assert_eq!(proxy.replies_cut(), 1);
     assert_eq!(redis.query::<i64>(&["GET", "n"]), 5, "executed once");
-    // One was to be cut, no more.
+    // Only one reply was to be cut.
     let mut client = connect(proxy.port(), None).expect("connected again");
     assert_eq!(client.incr("n", 5), Ok(10));
 }

@@ -17,7 +17,7 @@ use testbed::{target, wait};
 
 const TOKEN: &str = "an-admin-token-of-some-length";
 
-/// How long something may take that takes a moment.
+/// The time limit for anything that should take a moment.
 const SOON: Duration = Duration::from_secs(30);
 
 fn memory(arguments: &[&str]) -> Serving {
@@ -40,7 +40,7 @@ fn a_newcomer_serves_without_any_option() {
     assert_eq!(answer.header("cache-control"), "no-store");
     let (status, log) = serving.stop();
     assert_eq!(status.code(), Some(0), "{log}");
-    // What was served is taken, for the next server and for the command line.
+    // The next server and the command line continue after the served integers.
     assert_eq!(place.serve(&[]).get("/").integer(), 4);
     assert_eq!(place.mint(&[]), [6]);
 }
@@ -85,7 +85,7 @@ fn json_for_programs() {
     assert!((12..17).contains(&last), "{last}");
     assert_eq!(answer.json()["increment"], 5);
     assert_eq!(answer.json()["offset"], 2);
-    // Another sequence, which has not begun.
+    // Another sequence, from which nothing was minted.
     let answer = serving.get("/v1/sequences/a%2F%C3%BC");
     assert_eq!(
         answer.json(),
@@ -93,7 +93,7 @@ fn json_for_programs() {
     );
     let answer = serving.request("POST", "/v1/sequences/b/next", &[], "");
     assert_eq!(answer.json()["first"], 2);
-    // A stranger creates none.
+    // Requests for unknown keys create no sequence.
     for path in ["/v1/sequences/stranger/next", "/v1/sequences/B/next"] {
         let answer = serving.request("POST", path, &[], "");
         assert_eq!(answer.status, 404);
@@ -236,7 +236,7 @@ fn raising_needs_the_admin_token_and_never_lowers() {
     let (_, log) = serving.stop();
     assert!(!log.contains(TOKEN), "{log}");
 
-    // Without a token configured nobody may.
+    // Without a configured token nobody may raise.
     let open = memory(&[]);
     let answer = open.request("PUT", path, &[("authorization", &bearer(TOKEN))], &body);
     assert_eq!(answer.status, 403);
@@ -289,7 +289,7 @@ fn other_sites_pages_are_let_in_only_when_configured() {
     );
 }
 
-/// Every operation that the description lists is there, answers as it says, and there is no other.
+/// Every operation in the OpenAPI description exists and answers as described, and every known path is in it.
 #[test]
 fn the_description_is_correct() {
     let serving = memory(&["--admin-token", TOKEN]);
@@ -362,7 +362,7 @@ fn the_description_is_correct() {
     assert!(root["content"]["text/plain"].is_object(), "{root}");
 }
 
-/// Mints over HTTP from several tasks and notes when.
+/// Mints over HTTP and records the times of the calls.
 async fn mint(client: Client, url: String, process: u32, calls: usize, count: u32) -> Vec<Record> {
     let mut records = Vec::new();
     for _ in 0..calls {
@@ -388,7 +388,7 @@ async fn mint(client: Client, url: String, process: u32, calls: usize, count: u3
     records
 }
 
-/// Two servers, many connections, one sequence.
+/// Two servers with many connections mint from one sequence.
 #[test]
 fn servers_on_one_backend_share_its_sequence() {
     let redis = Redis::start();
@@ -484,8 +484,8 @@ fn a_backend_that_is_away_is_told_and_comes_back() {
     assert_eq!(serving.get("/").integer(), 2);
 }
 
-/// More requests than may wait, while the backend does not answer: the others are turned away at once, and
-/// when it answers again all is as before.
+/// While the backend is paused, requests beyond the queue limit are refused at once. When it resumes, the server
+/// recovers.
 #[test]
 fn too_many_requests_are_turned_away_and_it_recovers() {
     let redis = Redis::start();
@@ -503,7 +503,7 @@ fn too_many_requests_are_turned_away_and_it_recovers() {
         let mut answers = Vec::new();
         while let Some(answer) = clients.join_next().await {
             answers.push(answer.expect("no panic").unwrap_or_else(|e| panic!("{e}")));
-            // All that did not fit are away: the others wait for the backend.
+            // All requests beyond the queue limit were refused; the others wait for the backend.
             if answers.len() == 140 {
                 redis.resume();
             }
@@ -531,11 +531,11 @@ fn a_server_sleeps_while_nobody_asks() {
     let (before, time) = (serving.processor_time(), Duration::from_secs(1));
     std::thread::sleep(time);
     let spent = serving.processor_time() - before;
-    // It looks for the next request for a thousandth of that, and looking on would take it all.
+    // Busy polling may take a thousandth of this time; without an end it would take all of it.
     assert!(spent < time / 4, "{spent:?} of {time:?}");
 }
 
-/// SIGTERM: nobody new comes in, who is in is served, and it ends well.
+/// On SIGTERM the server accepts no new connections, finishes requests in flight, and exits with 0.
 #[test]
 fn sigterm_finishes_what_is_in_flight() {
     let redis = Redis::start();
@@ -543,7 +543,7 @@ fn sigterm_finishes_what_is_in_flight() {
     let dsn = format!("redis://127.0.0.1:{}?timeout=30s", proxy.port());
     let mut serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn]);
     assert_eq!(serving.get("/").integer(), 2);
-    // A connection that is kept open and does nothing must not hold it up.
+    // An idle connection must not delay the shutdown.
     let idle = TcpStream::connect(("127.0.0.1", serving.port())).expect("connected");
     proxy.set(Fault::StallReplies);
     let url = serving.url("/");
@@ -552,7 +552,7 @@ fn sigterm_finishes_what_is_in_flight() {
         redis.query::<i64>(&["GET", "integers"]) == 4
     });
     serving.signal(Signal::TERM);
-    wait::until_true("nobody else is let in", SOON, || {
+    wait::until_true("new connections are refused", SOON, || {
         TcpStream::connect(("127.0.0.1", serving.port())).is_err()
     });
     assert_eq!(serving.ended(), None, "a request is in flight");
@@ -643,7 +643,7 @@ fn a_wrong_start_is_told_at_once() {
     outcome.assert_failed(2, &["99999"]);
 }
 
-/// An option that is ignored can leave open what it should close.
+/// Ignoring an option such as a token could leave the server unprotected.
 #[test]
 fn options_without_effect_are_refused_by_name() {
     let place = Place::default();
@@ -672,7 +672,7 @@ fn options_without_effect_are_refused_by_name() {
         let outcome = place.run(&[line, option].concat());
         outcome.assert_failed(2, &[option[0], "no effect"]);
     }
-    // All of them at once, and from the environment.
+    // The error lists all options without effect, including those from the environment.
     let mut command = place.command(&[&tcp[..], &["--keys", "a"]].concat());
     command.env("ARTISANAL_MINT_TOKEN", TOKEN);
     let outcome = testbed::cli::run(command);
@@ -685,7 +685,7 @@ fn options_without_effect_are_refused_by_name() {
     );
     assert!(!outcome.stderr.contains(TOKEN), "{}", outcome.stderr);
     outcome.assert_failed(2, &["over TCP"]);
-    // A component that reads no settings cannot be told whom to let in.
+    // A component that reads no settings cannot enforce a token.
     let noop = target::component("noop");
     let noop = noop.to_str().expect("UTF-8");
     let line = [
@@ -700,7 +700,7 @@ fn options_without_effect_are_refused_by_name() {
     place
         .run(&line)
         .assert_failed(2, &["--mint-token", "reads no settings"]);
-    // What has an effect is taken.
+    // Options with an effect are accepted.
     let mut command =
         place.command(&[&tcp[..], &["--host", "127.0.0.1", "--log-requests"]].concat());
     command

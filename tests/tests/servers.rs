@@ -1,4 +1,4 @@
-//! The harness of the servers: what the other tests rely on.
+//! Tests of the test servers themselves: properties that the other tests rely on.
 
 use std::process::ExitCode;
 use testbed::mariadb::{MariaDb, PASSWORD, USER};
@@ -74,7 +74,7 @@ fn redis_replicas() {
         ..Options::default()
     });
     primary.query::<()>(&["SET", "n", "7"]);
-    // One connection: Redis counts the replicas that have what this connection wrote.
+    // Both commands use one connection, since WAIT counts replicas that have this connection's writes.
     let mut connection = primary.connect();
     redis::cmd("SET")
         .arg(&["n", "8"])

@@ -1,4 +1,4 @@
-//! The embedded store on a disk that fails for a while.
+//! The embedded store on a disk with temporary failures.
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::sync::Mutex;
@@ -8,16 +8,16 @@ use testbed::cli::{Place, Serving, within_shell};
 use testbed::http::{Answer, get};
 use testbed::wait;
 
-/// How long anything may take.
+/// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Less than where the first page of the database lies, so that no page of it can be written.
+/// A file length below the position of the database's first page, so that no page can be written.
 const NOTHING: u64 = 4096;
 
-/// How many clients mint all the time.
+/// The number of clients that mint continuously.
 const CLIENTS: usize = 3;
 
-/// Lets the server write files only up to this length, as a full disk would; None lifts the limit.
+/// Limits the length of files that the server can write, which simulates a full disk; None removes the limit.
 fn limit_files(serving: &Serving, length: Option<u64>) {
     let id = i32::try_from(serving.id()).expect("process ids are positive i32");
     let limit = Rlimit {
@@ -27,13 +27,13 @@ fn limit_files(serving: &Serving, length: Option<u64>) {
     prlimit(Pid::from_raw(id), Resource::Fsize, limit).expect("the limit can be set");
 }
 
-/// A server whose writes fail with an error above the limit, instead of killing it.
+/// Starts a server whose writes above the limit fail with an error, instead of a fatal signal.
 fn serve(place: &Place) -> Serving {
     let command = place.command(&["serve", "--port", "0"]);
     Serving::start(within_shell("trap '' XFSZ; exec \"$@\"", &command))
 }
 
-/// Tells the clients to end, also when the test fails.
+/// Asks the clients to end on drop, also when the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -43,11 +43,11 @@ impl Drop for Over<'_> {
 }
 
 fn wait_for(serving: &Serving, path: &str, status: u16) -> Answer {
-    wait::until(&format!("GET {path} says {status}"), LIMIT, || {
+    wait::until(&format!("GET {path} returns {status}"), LIMIT, || {
         let answer = serving.get(path);
         (answer.status == status)
             .then_some(answer)
-            .ok_or("it says something else")
+            .ok_or("another status")
     })
 }
 
@@ -82,7 +82,7 @@ fn minting_goes_on_when_the_disk_does() {
             limit_files(&serving, Some(NOTHING));
             let refused = wait_for(&serving, "/", 503);
             assert_eq!(refused.json()["code"], "unavailable", "{}", refused.body);
-            // Whoever asks for its health learns the same, though nothing would have to be written for that.
+            // The health check reports the failure too, although it writes nothing.
             wait_for(&serving, "/healthz", 503);
             wait_for(&serving, "/last", 503);
 

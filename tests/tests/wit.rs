@@ -1,9 +1,9 @@
-//! The WIT package: it resolves, and everything in it says what it is.
+//! The WIT package resolves, and every item in it is documented.
 
 use std::path::Path;
 use wit_parser::{Docs, PackageId, Resolve, TypeDefKind};
 
-/// The package with the WASI packages that it depends on.
+/// Resolves the package together with the WASI packages that it depends on.
 fn resolve() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
@@ -13,7 +13,7 @@ fn resolve() -> (Resolve, PackageId) {
     (resolve, package)
 }
 
-/// `namespace:name/interface@version` of everything that a world imports, or exports.
+/// The sorted names, as `namespace:name/interface@version`, of a world's imports or exports.
 fn names<'a>(
     resolve: &Resolve,
     items: impl IntoIterator<Item = &'a wit_parser::WorldKey>,
@@ -128,7 +128,7 @@ fn everything_has_a_doc_comment() {
             let kind = &resolve.types[*id];
             let within = format!("{interface}: {name}");
             match &kind.kind {
-                // What `use` brings in is documented where it is defined.
+                // A type that is imported with `use` is documented where it is defined.
                 TypeDefKind::Type(_) => continue,
                 TypeDefKind::Record(record) => {
                     for field in &record.fields {

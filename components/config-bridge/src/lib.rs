@@ -1,8 +1,8 @@
-//! Carries settings from hosts that offer `wasi:config@0.2.0-rc.1` to components that ask for
-//! `@0.2.0-draft-2024-09-27`. The two differ in nothing but the name.
+//! Forwards settings from hosts that implement `wasi:config@0.2.0-rc.1` to components that import
+//! `@0.2.0-draft-2024-09-27`. The two versions differ only in their names.
 //!
-//! Composed in front of a component that was made for Spin, it lets `wasmtime serve -S config`
-//! configure it.
+//! Composed with a component that was built for Spin, it lets `wasmtime serve -S config` configure
+//! that component.
 
 mod bindings;
 

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Routes requests to sequences and builds the answers.
 
 use crate::budget::{Budget, Reservation};
 use crate::content::{LINE_BYTES, PIECE_BYTES, digits};
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-/// The description of the endpoint that `/openapi.json` answers.
+/// The OpenAPI document that `/openapi.json` serves.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
@@ -24,16 +24,16 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// All routes over one set of sequences.
 pub struct App<S> {
     settings: Settings,
-    /// The one behind `/`.
+    /// The sequence behind `/`.
     default: S,
-    /// The others. Which exist never changes: a stranger cannot create any.
+    /// The other sequences. The set is fixed, so that clients cannot create sequences.
     others: BTreeMap<String, S>,
-    /// For the text of answers with several integers.
+    /// The memory for text answers with several integers.
     memory: Budget,
 }
 
 impl<S: Sequence> App<S> {
-    /// The endpoint with these settings. `sequence` is called once for each key.
+    /// An endpoint with these settings. `sequence` is called once for each key.
     pub fn new(settings: Settings, mut sequence: impl FnMut(&str) -> S) -> Self {
         let app = Self::try_new(settings, |key| Ok::<_, Infallible>(sequence(key)));
         match app {
@@ -42,10 +42,10 @@ impl<S: Sequence> App<S> {
         }
     }
 
-    /// The same where not every key may have a sequence.
+    /// As [`App::new`], but creating a sequence may fail.
     ///
     /// # Errors
-    /// The first one of `sequence`.
+    /// The first error of `sequence`.
     pub fn try_new<E>(
         settings: Settings,
         mut sequence: impl FnMut(&str) -> Result<S, E>,
@@ -63,12 +63,12 @@ impl<S: Sequence> App<S> {
         })
     }
 
-    /// The settings it was made with.
+    /// The settings of this endpoint.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The sequence of that name, if there is one.
+    /// The sequence with this name, if it exists.
     pub fn sequence(&self, key: &str) -> Option<&S> {
         if key == self.settings.key {
             Some(&self.default)
@@ -77,10 +77,10 @@ impl<S: Sequence> App<S> {
         }
     }
 
-    /// How many bytes of the request's body [`App::handle`] wants to see, at most. Zero for most
-    /// requests: then the body need not be read at all.
+    /// The maximum number of bytes of the request body that [`App::handle`] reads. Zero for most
+    /// requests: their body need not be read at all.
     ///
-    /// It is one more than a body may have, so that a longer one is noticed.
+    /// It is one more than the maximum size of a body, so that a longer one is detected.
     pub fn body_bytes(&self, method: &Method) -> usize {
         if *method == Method::PUT {
             body::LIMIT + 1
@@ -89,42 +89,42 @@ impl<S: Sequence> App<S> {
         }
     }
 
-    /// Whether requests of this method are answered without a look at their headers, so that a
-    /// host need not copy them.
+    /// Whether requests with this method are answered without reading their headers, so that a host
+    /// need not copy them.
     pub fn ignores_headers(&self, method: &Method) -> bool {
         self.settings.cors.is_none() && self.settings.mint_token.is_none() && *method != Method::PUT
     }
 
-    /// Whether the most frequent request, `GET /`, can be answered by [`App::mint`] alone: whoever
-    /// asks may mint, and the answer has no headers but the usual ones.
+    /// Whether [`App::mint`] alone can answer the most frequent request, `GET /`: no token is needed to
+    /// mint, and the answer has only the usual headers.
     pub fn mints_for_all(&self) -> bool {
         self.ignores_headers(&Method::GET)
     }
 
-    /// Whether a request is that one: `GET /` and nothing else.
+    /// Whether a request is `GET /` without a query.
     pub fn is_plain(method: &Method, uri: &Uri) -> bool {
         uri.path() == "/" && *method == Method::GET && uri.query().is_none()
     }
 
-    /// The answer's text to `GET /`: one integer. Its headers are [`App::TEXT_HEADERS`].
+    /// Mints the integer for `GET /`, as text. The headers of that answer are [`App::TEXT_HEADERS`].
     ///
     /// # Errors
-    /// When there is no integer; the answer is that of [`refuse`] then.
+    /// The error of the sequence; [`refuse`] makes the answer from it.
     pub async fn mint(&self) -> Result<Bytes, Error> {
         Ok(digits(self.default.next(1).await?.first()))
     }
 
-    /// The names and values that go with the text of [`App::mint`].
+    /// The headers of the answer with the text of [`App::mint`].
     pub const TEXT_HEADERS: [(HeaderName, HeaderValue); 2] = [
         (header::CONTENT_TYPE, TEXT),
         (header::CACHE_CONTROL, NO_STORE),
     ];
 
-    /// Answers one request, whatever it holds. `body` is what [`App::body_bytes`] asks for.
+    /// Answers one request. `body` is the part of its body that [`App::body_bytes`] asks for.
     ///
-    /// Dropping the future wastes the integers asked for and no others.
+    /// Dropping the future wastes the integers of this request and no others.
     pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Content> {
-        // The most frequent request, and one that cannot be anything else.
+        // A fast path for the most frequent request.
         let mut response = if Self::is_plain(&request.method, &request.uri) {
             match self.allowed_to_mint(&request.headers) {
                 Ok(()) => match self.mint().await {
@@ -238,16 +238,16 @@ impl<S: Sequence> App<S> {
     }
 
     async fn mint_text(&self, count: u32) -> Result<Response<Content>, Problem> {
-        // First: integers that cannot be sent must not be minted.
+        // Before the mint: integers that cannot be sent must not be minted.
         let reserved = self.reserve(count)?;
         let span = self.default.next(count).await?;
         Ok(answer(TEXT, Content::integers(span, reserved)))
     }
 
-    /// Sets memory aside for the text of so many integers, as much as is in memory at one time.
+    /// Reserves memory for the text of this many integers, as much as is in memory at one time.
     fn reserve(&self, count: u32) -> Result<Option<Reservation>, Problem> {
         if count <= 1 {
-            // A client can have one such answer waiting, which is smaller than its connection.
+            // A client can have one such answer pending, which is smaller than its connection.
             return Ok(None);
         }
         let bytes = usize::try_from(count)
@@ -278,7 +278,7 @@ impl<S: Sequence> App<S> {
             None => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "forbidden",
-                "nobody may set the last integer here: the server has no admin token configured",
+                "setting the last integer is disabled: the server has no admin token configured",
             )),
             Some(token) => authorize(headers, token),
         }
@@ -293,7 +293,7 @@ impl<S: Sequence> App<S> {
         Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method",
-            format!("this path has the methods {allow}"),
+            format!("this path allows the methods {allow}"),
         )
         .with(header::ALLOW, allow)
     }
@@ -303,7 +303,7 @@ fn nothing_here() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "not-found",
-        "there is nothing at this path; `GET /openapi.json` describes those that exist",
+        "this path does not exist; `GET /openapi.json` describes those that do",
     )
 }
 
@@ -311,7 +311,7 @@ fn no_sequence() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no-sequence",
-        "there is no such sequence; the server's settings `key` and `keys` name those that exist",
+        "this sequence does not exist; the server's settings `key` and `keys` name those that do",
     )
 }
 
@@ -340,7 +340,7 @@ fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
     };
     let Some(presented) = presented else {
         return Err(unauthorized(
-            "this needs a token; send it as `Authorization: Bearer …`",
+            "this request needs a token; send it as `Authorization: Bearer …`",
             "Bearer",
         ));
     };
@@ -348,7 +348,7 @@ fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(unauthorized(
-            "this is not the token that is needed here",
+            "the token is not valid for this request",
             "Bearer error=\"invalid_token\"",
         ))
     }
@@ -384,11 +384,11 @@ fn minted(key: &str, span: Span, strings: bool) -> Response<Content> {
     answer(JSON, json::bytes(&minted).into())
 }
 
-/// The answer to a request with these headers that does not come from an [`App`]: there is none,
-/// because the settings make no sense, or the request did not get so far.
+/// The answer to a request with these headers that does not reach an [`App`], because the settings
+/// are invalid or the request cannot be read.
 ///
-/// The extensions of this response, and of those of an [`App`], have a [`crate::Cause`] when the
-/// client is not told everything; whoever sends the response logs it.
+/// If the client does not get all details, the extensions of this response, and of those of an
+/// [`App`], hold a [`crate::Cause`], which the sender of the response logs.
 pub fn refuse(error: Error, headers: &HeaderMap) -> Response<Content> {
     Problem::from(error).into_response(false, RequestId::of(headers))
 }

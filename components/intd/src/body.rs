@@ -1,11 +1,11 @@
-//! What `PUT /v1/sequences/{key}` is sent.
+//! The body of `PUT /v1/sequences/{key}`.
 
 use crate::problem::Problem;
 use http::{HeaderMap, StatusCode, header};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 
-/// The most bytes a request's body may have.
+/// The maximum size of a request body, in bytes.
 pub(crate) const LIMIT: usize = 4096;
 
 /// `{"last": N}`, with N as a number or as a string.
@@ -15,7 +15,7 @@ struct SetLast {
     last: Integer,
 }
 
-/// Reads the value that a sequence is to be raised to.
+/// Parses the value that a sequence is to be raised to.
 pub(crate) fn last(headers: &HeaderMap, body: &[u8]) -> Result<i64, Problem> {
     if let Some(kind) = headers.get(header::CONTENT_TYPE)
         && !is_json(kind.as_bytes())
@@ -51,7 +51,7 @@ fn invalid(detail: String) -> Problem {
     Problem::from(artisanal_core::Error::Invalid(detail))
 }
 
-/// `application/json` or anything built on it (RFC 6839), whatever its parameters.
+/// Whether this is `application/json` or a type with the suffix `+json` (RFC 6839), with any parameters.
 fn is_json(kind: &[u8]) -> bool {
     let essence = kind.split(|b| *b == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii().to_ascii_lowercase();
@@ -59,7 +59,7 @@ fn is_json(kind: &[u8]) -> bool {
         || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
 }
 
-/// An integer that never was a float.
+/// An integer that was not parsed through a float.
 struct Integer(i64);
 
 impl<'de> Deserialize<'de> for Integer {
@@ -88,7 +88,7 @@ impl Visitor<'_> for Exact {
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<i64, E> {
-        // `parse` would take a plus sign too.
+        // `parse` also accepts a plus sign.
         Some(value)
             .filter(|text| !text.starts_with('+'))
             .and_then(|text| text.parse().ok())

@@ -1,10 +1,10 @@
-//! The memory for answers that clients have not taken yet.
+//! The memory for answers that clients have not read yet.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of bytes, parts of which are lent out. Clones share it.
+/// A number of bytes that can be reserved in parts. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Budget(Arc<AtomicUsize>);
 
@@ -13,7 +13,7 @@ impl Budget {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
-    /// Takes so many bytes out of the budget; None when fewer are left.
+    /// Reserves this many bytes; None if fewer are left.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -27,8 +27,8 @@ impl Budget {
     }
 }
 
-/// Memory set aside for one answer. It is given back when this is dropped, so whoever sends the
-/// answer keeps it until the last byte is written.
+/// Memory reserved for one answer, released on drop. The sender of the answer keeps it until the last
+/// byte is written.
 pub struct Reservation {
     left: Arc<AtomicUsize>,
     bytes: usize,

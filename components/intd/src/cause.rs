@@ -1,22 +1,22 @@
-//! What the log says of errors that clients are told less about.
+//! Details of errors that are logged but not sent to the client.
 
 use crate::RequestId;
 
-/// Why there is no answer, in the words of the engine or the host: they may name servers, users and
-/// databases. It travels among the extensions of the response, for whoever sends that to log it.
+/// The error message of the engine or the host, which may name servers, users and databases. It is an
+/// extension of the response; the sender of the response logs it.
 #[derive(Clone, Debug)]
 pub struct Cause {
-    /// The name of the request, which the answer has too.
+    /// The id of the request, which the answer has too.
     pub id: RequestId,
-    /// The kind of error, as in the answer.
+    /// The error code, as in the answer.
     pub code: &'static str,
-    /// What happened, at most [`Cause::MAX_CHARS`] characters. May hold any characters: a backend
+    /// The message, at most [`Cause::MAX_CHARS`] characters. May contain any characters, since a backend
     /// may have written it.
     pub text: String,
 }
 
 impl Cause {
-    /// How long a text may be.
+    /// The maximum length of a message.
     pub const MAX_CHARS: usize = 2000;
 
     pub(crate) fn new(id: RequestId, code: &'static str, mut text: String) -> Self {

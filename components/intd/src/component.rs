@@ -1,6 +1,6 @@
-//! The component: `wasi:http/handler` above the routes, the composed engine below.
+//! The component: exports `wasi:http/handler`, serves the routes, and calls the composed engine.
 //!
-//! One instance answers many requests at a time. They share the settings, the sequences and the
+//! One instance serves many requests concurrently. They share the settings, the sequences and the
 //! coalescers of the instance.
 
 mod bindings;
@@ -45,8 +45,8 @@ thread_local! {
     static APP: OnceCell<Rc<App<Engine>>> = const { OnceCell::new() };
 }
 
-/// The app of this instance. Settings that cannot be read now may be readable later, so only a
-/// success is kept.
+/// The app of this instance. Only a success is cached: settings that cannot be read at first may be
+/// readable later.
 fn app() -> Result<Rc<App<Engine>>, Error> {
     APP.with(|app| {
         if let Some(app) = app.get() {

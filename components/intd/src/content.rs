@@ -1,17 +1,17 @@
-//! What answers hold.
+//! The bodies of answers.
 //!
-//! An answer with many integers is up to 2 MB of text. It is never built whole: its text is made
-//! piece by piece, as fast as the client takes it.
+//! An answer with many integers is up to 2 MB of text. It is never in memory as a whole: its text is
+//! generated piece by piece, as fast as the client reads it.
 
 use crate::budget::Reservation;
 use artisanal_core::Span;
 use bytes::Bytes;
 use std::mem;
 
-/// The most bytes that [`Content`] gives at a time.
+/// The maximum number of bytes that [`Content`] returns at a time.
 pub const PIECE_BYTES: usize = 16 << 10;
 
-/// The longest line: the 19 digits of the greatest integer, and the newline.
+/// The length of the longest line: the 19 digits of the greatest integer, and the newline.
 pub(crate) const LINE_BYTES: usize = 20;
 
 /// The body of an answer, in pieces of at most [`PIECE_BYTES`].
@@ -33,12 +33,12 @@ impl Default for Remaining {
     }
 }
 
-/// One integer a line.
+/// Integers, one per line.
 #[derive(Debug)]
 struct Lines {
-    /// The integers that are not given yet.
+    /// The integers that are not written yet.
     rest: Option<Span>,
-    /// How many bytes their lines have.
+    /// The length of their lines, in bytes.
     bytes: u64,
 }
 
@@ -72,8 +72,8 @@ impl From<Bytes> for Content {
 }
 
 impl Content {
-    /// The integers of a span as text: a single one without a newline, as it always was; several
-    /// with one each. The memory reserved for it is given back with the content.
+    /// The integers of a span as text: a single one without a newline, several with a newline after
+    /// each. The reservation is released when the content is dropped.
     pub(crate) fn integers(span: Span, reservation: Option<Reservation>) -> Self {
         let bytes = span.digits() + u64::from(span.count());
         let mut lines = Lines {
@@ -95,7 +95,7 @@ impl Content {
         }
     }
 
-    /// How many bytes are left.
+    /// How many bytes remain.
     pub fn len(&self) -> u64 {
         match &self.remaining {
             Remaining::Whole(bytes) => bytes.len() as u64,
@@ -103,12 +103,12 @@ impl Content {
         }
     }
 
-    /// Whether nothing is left.
+    /// Whether no bytes remain.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The next bytes, at most [`PIECE_BYTES`] and at least one; None when nothing is left.
+    /// The next bytes, 1 to [`PIECE_BYTES`]; None when no bytes remain.
     pub fn next_piece(&mut self) -> Option<Bytes> {
         if self.is_empty() {
             return None;
@@ -124,7 +124,7 @@ impl Content {
         })
     }
 
-    /// The same, written to a buffer whose memory is used again. False when nothing is left.
+    /// As [`Content::next_piece`], but writes to a buffer that is reused. False when no bytes remain.
     pub fn fill(&mut self, piece: &mut Vec<u8>) -> bool {
         piece.clear();
         match &mut self.remaining {
@@ -138,10 +138,10 @@ impl Content {
         !piece.is_empty()
     }
 
-    /// All of it at once, when that is no longer than a piece or is in memory anyway; else itself.
+    /// The content as a whole, if it is in memory and has no reservation; otherwise the content itself.
     ///
     /// # Errors
-    /// Content that must be taken piece by piece, or that is to be counted until it is written.
+    /// Content that must be read piece by piece, or whose reservation must be held until it is written.
     pub fn into_whole(self) -> Result<Bytes, Self> {
         match self {
             Self {
@@ -152,7 +152,7 @@ impl Content {
         }
     }
 
-    /// What is reserved for this content, for those who hold pieces longer than the content.
+    /// Takes the reservation of this content, for callers that hold pieces longer than the content.
     pub fn take_reservation(&mut self) -> Option<Reservation> {
         self.reservation.take()
     }
@@ -169,7 +169,7 @@ mod tests {
     use crate::budget::Budget;
     use proptest::prelude::*;
 
-    /// The text as it must be, and the pieces in which it comes.
+    /// The expected text, and the pieces of the content.
     fn both(span: Span) -> (String, Vec<Bytes>) {
         let text = match span.count() {
             1 => span.first().to_string(),

@@ -1,9 +1,9 @@
-//! Which web pages may use the endpoint from a browser.
+//! Cross-origin resource sharing: which web pages may use the endpoint from a browser.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The origins that were configured. Without any, no answer says a word about origins, and
-/// browsers keep other sites' pages from reading it.
+/// The configured origins. Without any, answers have no CORS headers, and browsers keep pages of
+/// other sites from reading them.
 #[derive(Clone, Debug)]
 pub struct Cors(Origins);
 
@@ -17,7 +17,7 @@ impl Cors {
     /// `*`, or origins such as `https://example.com:8443`, separated by commas.
     ///
     /// # Errors
-    /// A sentence about what is not an origin.
+    /// A message that names the invalid origin.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim() == "*" {
             return Ok(Self(Origins::Any));
@@ -28,7 +28,7 @@ impl Cors {
             .map(|origins| Self(Origins::These(origins)))
     }
 
-    /// Adds to an answer what a browser needs to let the page that asked read it.
+    /// Adds the headers to an answer that a browser needs to let the requesting page read it.
     pub(crate) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         let allowed = match &self.0 {
             Origins::Any => Some(HeaderValue::from_static("*")),
@@ -49,7 +49,7 @@ impl Cors {
         }
     }
 
-    /// What a browser wants to know before it sends a request that is not a simple one.
+    /// The headers of the answer to a preflight request.
     pub(crate) fn preflight(allow: &'static str) -> [(HeaderName, HeaderValue); 3] {
         [
             (
@@ -68,7 +68,7 @@ impl Cors {
     }
 }
 
-/// As browsers write it: scheme, host and port, nothing after them, no capitals.
+/// Parses an origin as browsers send it: scheme, host and port, nothing after them, in lower case.
 fn parse_origin(text: &str) -> Result<HeaderValue, String> {
     let rest = text
         .strip_prefix("https://")

@@ -1,9 +1,9 @@
-//! JSON whose integers can be strings, for JavaScript, which loses those above 2^53.
+//! JSON whose integers can be strings, because JavaScript loses precision above 2^53.
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-/// An integer in an answer.
+/// An integer in a JSON answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Int {
     pub(crate) value: i64,
@@ -21,7 +21,7 @@ impl Serialize for Int {
     }
 }
 
-/// What `POST /v1/sequences/{key}/next` answers.
+/// The answer to `POST /v1/sequences/{key}/next`.
 #[derive(Serialize)]
 pub(crate) struct Minted<'a> {
     pub(crate) key: &'a str,
@@ -30,7 +30,7 @@ pub(crate) struct Minted<'a> {
     pub(crate) count: Int,
 }
 
-/// What `GET` and `PUT /v1/sequences/{key}` answer.
+/// The answer to `GET` and `PUT /v1/sequences/{key}`.
 #[derive(Serialize)]
 pub(crate) struct State<'a> {
     pub(crate) key: &'a str,
@@ -41,6 +41,6 @@ pub(crate) struct State<'a> {
 }
 
 pub(crate) fn bytes(value: &impl Serialize) -> Bytes {
-    // Structs of strings and integers, written to memory: nothing here can fail.
+    // Structs of strings and integers, written to memory: this cannot fail.
     serde_json::to_vec(value).unwrap_or_default().into()
 }

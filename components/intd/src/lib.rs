@@ -1,8 +1,8 @@
-//! The HTTP endpoint, once as plain Rust and once as a component.
+//! The HTTP endpoint, as a Rust library and as a component.
 //!
-//! The routes ([`App`]) do no I/O and know no runtime: a native server puts its own sequences below them
-//! and its own HTTP above. Built for `wasm32-wasip2`, the same crate
-//! is the component `intd`, which exports `wasi:http/handler` and imports the engine.
+//! The routes ([`App`]) do no I/O and depend on no runtime: a native server provides its own sequences
+//! and its own HTTP. Built for `wasm32-wasip2`, the same crate is the component `intd`, which exports
+//! `wasi:http/handler` and imports the engine.
 
 mod app;
 mod body;

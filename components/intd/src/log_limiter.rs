@@ -1,38 +1,38 @@
-//! What is logged now and then, however often it happens.
+//! A rate limiter for log lines.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time after which another line may be allowed.
+/// The interval at which another line is allowed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Decides which of many like events are worth a line: clients who keep coming to a server that
-/// cannot serve them must not fill its disk.
+/// A token bucket that limits log lines about similar events: clients that keep sending requests to a
+/// server that cannot serve them must not fill its disk.
 #[derive(Debug)]
 pub struct LogLimiter {
-    /// How many lines may be allowed at once.
+    /// The size of the bucket: how many lines are allowed in a burst.
     burst: u32,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many lines of the burst are used up.
+    /// How many tokens of the bucket are used.
     allowed: u32,
-    /// When one of them was last given back.
+    /// When the last token was refilled.
     since: Option<Instant>,
     suppressed: u64,
 }
 
 impl Default for LogLimiter {
-    /// One line at a time.
+    /// A limiter with a burst of one line.
     fn default() -> Self {
         Self::with_burst(1)
     }
 }
 
 impl LogLimiter {
-    /// So many lines at once, at least one, and then another every five seconds.
+    /// Allows a burst of this many lines, at least one, and then one line every five seconds.
     pub const fn with_burst(burst: u32) -> Self {
         Self {
             burst: if burst == 0 { 1 } else { burst },
@@ -44,7 +44,7 @@ impl LogLimiter {
         }
     }
 
-    /// Takes note of an event. Some when it is to be allowed, with how many were not allowed before it.
+    /// Records an event. Returns Some if it may be logged, with the number of events suppressed before it.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(log_limiter.allow_at(start + PAUSE * 2), Some(1));
         assert_eq!(log_limiter.allow_at(start + PAUSE * 2), Some(0));
         assert_eq!(log_limiter.allow_at(start + PAUSE * 2), None);
-        // However long nothing happens, there is one burst.
+        // However long no event comes, a burst is never larger.
         let later = start + PAUSE * 100;
         assert_eq!(log_limiter.allow_at(later), Some(1));
         assert_eq!(log_limiter.allow_at(later), Some(0));

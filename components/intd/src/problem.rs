@@ -1,20 +1,20 @@
-//! How errors look over HTTP: `application/problem+json`, RFC 9457.
+//! Error answers: `application/problem+json`, RFC 9457.
 
 use crate::{Cause, Content, RequestId};
 use artisanal_core::Error;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-/// An answer that is not what was asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    /// For programs, which must not depend on the texts.
+    /// Identifies the error for programs, which must not depend on the messages.
     code: &'static str,
     detail: Box<str>,
-    /// The value a sequence is already at, when that is the problem.
+    /// With `too-small`, the value that the sequence is at.
     current: Option<i64>,
-    /// What the log says, where that is more than the client is told.
+    /// The message for the log, if it has more details than the answer.
     cause: Option<Box<str>>,
     /// One header that goes with the status.
     header: Option<(header::HeaderName, &'static str)>,
@@ -37,14 +37,14 @@ impl Problem {
         self
     }
 
-    /// The same with another status: for `/healthz`, which knows but one.
+    /// Replaces the status: `/healthz` has only one for errors.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
     }
 
-    /// The answer to the request of that name, its integers as strings if that was asked for. Its
-    /// extensions have the [`Cause`], where there is one.
+    /// The answer to the request with this id; `strings` writes its integers as strings. Its extensions
+    /// hold the [`Cause`], if there is one.
     pub(crate) fn into_response(self, strings: bool, id: RequestId) -> Response<Content> {
         let document = Document {
             title: self.status.canonical_reason().unwrap_or("Error"),
@@ -76,7 +76,7 @@ impl Problem {
     }
 }
 
-/// Without a `type` it is `about:blank`, for which the title is the status' own.
+/// Without a `type` it is `about:blank`, whose title is the reason phrase of the status.
 #[derive(Serialize)]
 struct Document<'a> {
     title: &'a str,
@@ -88,39 +88,39 @@ struct Document<'a> {
     request_id: &'a str,
 }
 
-/// What clients are told of an error whose own text may name servers, users and databases. None for
-/// those whose text is about the request.
+/// The public message for an error whose own message may name servers, users and databases. None for
+/// errors whose message is about the request.
 fn public(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Invalid(_) | Error::TooSmall(_) | Error::Exhausted(_) | Error::Busy => return None,
         Error::Denied(_) => {
-            "the backend refuses to serve this server; trying again does not help; its operator \
-             finds the reason in the server's log, under this request's id"
+            "the backend denies access to this server; trying again does not help; the reason is in \
+             the server's log, under this request's id"
         }
         Error::Unavailable(_) => {
-            "the backend cannot serve now; try again in a moment; integers may have been skipped, and \
-             none is handed out twice; the server's log has the reason, under this request's id"
+            "the backend is unavailable; try again in a moment; integers may have been skipped, but \
+             none is handed out twice; the reason is in the server's log, under this request's id"
         }
         Error::Other(_) => {
-            "the backend answered something unexpected; its operator finds it in the server's log, \
-             under this request's id"
+            "the backend returned an unexpected answer, which is in the server's log, under this \
+             request's id"
         }
         Error::Broken(_) => {
-            "the engine broke while it handled this request, and none of its integers was handed \
-             out; try again, and tell the operator when it happens again: the server's log has the \
-             reason, under this request's id"
+            "the engine failed while it handled this request, and none of its integers was handed \
+             out; try again, and tell the operator if it happens again: the reason is in the \
+             server's log, under this request's id"
         }
         Error::Misconfigured(_) => {
-            "the server's settings are wrong, and only its operator can mend that: the server's \
-             log has the reason, under this request's id"
+            "the server's settings are invalid, and only its operator can correct them: the reason \
+             is in the server's log, under this request's id"
         }
     })
 }
 
-/// The one place where errors become HTTP.
+/// The only mapping from errors to HTTP.
 ///
-/// A sequence that is exhausted is 507: the server cannot store what the request needs, which is
-/// not the request's fault and which no waiting mends.
+/// An exhausted sequence is 507: the server cannot store what the request needs. That is not the
+/// client's mistake, and waiting does not help.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let (status, code) = match &error {

@@ -1,4 +1,4 @@
-//! What follows the question mark.
+//! Query parameters.
 
 use artisanal_core::{Error, MAX_COUNT};
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// The parameters of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// How many integers; 1 unless said otherwise.
+    /// How many integers; default 1.
     pub(crate) count: u32,
     /// Whether integers in JSON are to be strings.
     pub(crate) strings: bool,
@@ -25,8 +25,8 @@ impl Query {
         strings: false,
     };
 
-    /// Reads the parameters. One that the route does not take is an error, because whoever wrote
-    /// it expects something of it.
+    /// Parses the parameters. One that the route does not take is an error, because the client expects
+    /// an effect of it.
     pub(crate) fn parse(query: Option<&str>, takes: Takes) -> Result<Self, Error> {
         let mut parsed = Self::DEFAULT;
         let Some(query) = query else {
@@ -50,7 +50,7 @@ impl Query {
             };
             if twice {
                 return Err(Error::Invalid(format!(
-                    "the parameter `{name}` is there twice; give it once"
+                    "the parameter `{name}` appears twice; give it once"
                 )));
             }
         }
@@ -92,7 +92,7 @@ fn unknown(name: &str, takes: Takes) -> Error {
     Error::Invalid(format!("unknown parameter `{}`; {known}", shown(name)))
 }
 
-/// The beginning of what a stranger sent.
+/// The beginning of a client's text, for messages.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(40) {
         None => Cow::Borrowed(text),

@@ -1,29 +1,28 @@
-//! What an answer and the log call one request.
+//! Request ids, which connect an answer with the log.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::hash::{BuildHasher, RandomState};
 
-/// The name of one request: the client's own, or one made here.
+/// The id of one request: the client's own, or a generated one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
-/// The longest that a client may choose, in bytes.
+/// The maximum length of a client's id, in bytes.
 const MAX_BYTES: usize = 128;
 
 impl RequestId {
-    /// The header that carries it.
+    /// The header that holds the id.
     pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-    /// A fresh one: 16 hexadecimal digits that nobody can foresee.
+    /// A generated id: 16 hexadecimal digits that nobody can predict.
     pub fn random() -> Self {
-        // The keys of the standard library's hash tables are random, and differ each time.
+        // The keys of the standard library's hash tables are random and differ each time.
         let text = format!("{:016x}", RandomState::new().hash_one(0));
         Self(HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unnamed")))
     }
 
-    /// The one that the client sent: 1 to 128 letters, digits and other characters of a token (RFC
-    /// 9110, section 5.6.2), since it goes to logs as it is. None when it sent anything else, or
-    /// several.
+    /// The client's id: 1 to 128 characters of a token (RFC 9110, section 5.6.2), since it is logged
+    /// verbatim. None if it is anything else, or if there are several.
     pub fn sent(headers: &HeaderMap) -> Option<Self> {
         let mut all = headers.get_all(Self::HEADER).iter();
         let (one, None) = (all.next()?, all.next()) else {
@@ -34,17 +33,17 @@ impl RequestId {
         fits.then(|| Self(one.clone()))
     }
 
-    /// The one that the client sent, or else a fresh one.
+    /// The client's id, or else a generated one.
     pub fn of(headers: &HeaderMap) -> Self {
         Self::sent(headers).unwrap_or_else(Self::random)
     }
 
-    /// As text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// As a header's value.
+    /// The id as a header value.
     pub fn value(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -1,4 +1,4 @@
-//! Which paths exist, and what may be done there.
+//! The paths of the endpoint, with their methods and parameters.
 
 use crate::query::Takes;
 use percent_encoding::percent_decode_str;
@@ -12,14 +12,14 @@ pub(crate) enum Route<'a> {
     Ping,
     Healthz,
     OpenApi,
-    /// Minting from the sequence of this name, which may not exist.
+    /// Mints from the sequence with this name, which may not exist.
     Next(Cow<'a, str>),
-    /// The sequence of this name, which may not exist.
+    /// The sequence with this name, which may not exist.
     Sequence(Cow<'a, str>),
 }
 
 impl<'a> Route<'a> {
-    /// The route of a path as it was sent; None for any other path.
+    /// The route of a path as it was received; None if it does not exist.
     pub(crate) fn find(path: &'a str) -> Option<Self> {
         match path {
             "/" => return Some(Self::Root),
@@ -29,7 +29,7 @@ impl<'a> Route<'a> {
             "/openapi.json" => return Some(Self::OpenApi),
             _ => {}
         }
-        // The slashes count before anything is decoded: a key may hold an encoded one.
+        // Split at slashes before decoding: a key may contain an encoded slash.
         let rest = path.strip_prefix("/v1/sequences/")?;
         let (key, next) = match rest.split_once('/') {
             None => (rest, false),
@@ -47,9 +47,9 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// The methods, as the header `Allow` lists them.
+    /// The methods of the route, in the format of the header `Allow`.
     ///
-    /// There is no HEAD where GET mints: it would mint as well and show nothing of it.
+    /// There is no HEAD where GET mints: it would mint as well and discard the integers.
     pub(crate) fn allow(&self) -> &'static str {
         match self {
             Self::Root => "GET, POST",
@@ -59,7 +59,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The same where browsers may ask for leave.
+    /// The same with OPTIONS, for servers that answer preflight requests.
     pub(crate) fn allow_with_options(&self) -> &'static str {
         match self {
             Self::Root => "GET, POST, OPTIONS",
@@ -69,7 +69,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether the method is one of those that the route has of its own.
+    /// Whether the route has this method, apart from OPTIONS.
     pub(crate) fn allows(&self, method: &http::Method) -> bool {
         self.allow().split(", ").any(|known| known == method)
     }

@@ -3,19 +3,19 @@
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// What a client must present as `Authorization: Bearer …`. Its `Debug` shows nothing of it.
+/// The token that a client must present as `Authorization: Bearer …`. Its `Debug` hides it.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// None unless the text is 1 to 1024 printable ASCII characters without spaces: nothing else
-    /// fits into the header.
+    /// None unless the text is 1 to 1024 printable ASCII characters without spaces: other text does not
+    /// fit into the header.
     pub fn new(text: String) -> Option<Self> {
         ((1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()))
             .then_some(Self(text))
     }
 
-    /// Whether this is the token. How long that takes depends on the lengths alone.
+    /// Whether this is the token. The time this takes depends on the lengths alone.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }
@@ -27,7 +27,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A DSN as it was configured, unparsed. Its `Debug` shows nothing of it: it may hold a password.
+/// A DSN as configured, unparsed. Its `Debug` hides it, since it may hold a password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct DsnText(pub String);
 

@@ -1,4 +1,4 @@
-//! What an operator can set.
+//! The settings of the endpoint.
 
 use crate::{Cors, DsnText, PIECE_BYTES, Token};
 use artisanal_core::limits;
@@ -7,27 +7,26 @@ use std::collections::BTreeSet;
 /// The settings of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the backend is. Empty means the engine's default.
+    /// The DSN of the backend. Empty means the engine's default.
     pub dsn: DsnText,
     /// The sequence behind `/` and `/last`.
     pub key: String,
-    /// The other sequences that can be reached under `/v1/sequences/`. Never holds `key`, and
-    /// nothing twice.
+    /// The other sequences, served under `/v1/sequences/`. Does not contain `key` or duplicates.
     pub keys: Vec<String>,
-    /// The distance between neighbouring integers; None means the engine's default.
+    /// The difference between neighbouring integers; None means the engine's default.
     pub increment: Option<i64>,
     /// The residue class of the integers; None means the engine's default.
     pub offset: Option<i64>,
-    /// Who may raise sequences; None means nobody.
+    /// The token required to raise sequences; None disables raising.
     pub admin_token: Option<Token>,
-    /// Who may mint; None means everybody.
+    /// The token required to mint; None lets everyone mint.
     pub mint_token: Option<Token>,
-    /// Which web pages may use the endpoint; None means those of the endpoint's own origin.
+    /// The other origins whose web pages may use the endpoint; None means its own origin only.
     pub cors: Option<Cors>,
-    /// How many requests may wait for one sequence while a call is in flight.
+    /// The maximum number of requests that wait for one sequence while a call is in flight.
     pub queue_limit: usize,
-    /// How many bytes the answers with several integers may take that clients have not read yet.
-    /// Further requests for several integers are answered 503.
+    /// The maximum memory, in bytes, of answers with several integers that clients have not read yet.
+    /// Further requests for several integers get 503.
     pub answer_memory: usize,
 }
 
@@ -48,18 +47,18 @@ impl Default for Settings {
     }
 }
 
-/// A setting that makes no sense. Says nothing of secret values.
+/// An invalid setting. Does not show secret values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the setting `{name}` is wrong: {reason}")]
+#[error("the setting `{name}` is invalid: {reason}")]
 pub struct SettingsError {
-    /// Which one.
+    /// The name of the setting.
     pub name: &'static str,
-    /// What is wrong, and what it should be.
+    /// What is wrong, and what is valid.
     pub reason: String,
 }
 
 impl Settings {
-    /// The names of all settings, as [`Settings::from_lookup`] asks for them.
+    /// The names of all settings that [`Settings::from_lookup`] looks up.
     pub const NAMES: [&'static str; 10] = [
         "dsn",
         "key",
@@ -73,24 +72,23 @@ impl Settings {
         "answer_memory",
     ];
 
-    /// How many requests may wait for one sequence when nothing else is set.
+    /// The default number of requests that may wait for one sequence.
     pub const QUEUE_LIMIT: usize = 4096;
 
-    /// The memory for answers, in bytes, when nothing else is set: 64 MiB, and 16 MiB in the
-    /// component, since an instance has 64 MiB for everything. Each of the longest answers takes
-    /// 16 KiB while a client reads it.
+    /// The default memory for answers, in bytes: 64 MiB, or 16 MiB in the component, since an instance
+    /// has 64 MiB in total. Each of the longest answers takes 16 KiB while a client reads it.
     pub const ANSWER_MEMORY: usize = if cfg!(target_family = "wasm") {
         16 << 20
     } else {
         64 << 20
     };
 
-    /// Reads the settings from wherever `lookup` finds them.
+    /// Reads the settings through `lookup`.
     ///
-    /// An empty value is as good as none, because some places cannot leave a value out.
+    /// An empty value counts as unset, because some sources cannot omit a value.
     ///
     /// # Errors
-    /// The first setting that makes no sense.
+    /// The first invalid setting.
     pub fn from_lookup(
         mut lookup: impl FnMut(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
@@ -142,7 +140,7 @@ fn wrong(name: &'static str, reason: impl Into<String>) -> SettingsError {
     }
 }
 
-/// The same rule as the engines': here it stops a server that could never mint.
+/// Applies the same rule as the engines, so that a server that could never mint does not start.
 fn check_key(name: &'static str, key: &str) -> Result<(), SettingsError> {
     if key.is_empty() {
         return Err(wrong(

@@ -1,5 +1,5 @@
-//! The manifests for Spin: what they pass on is what the endpoint reads, and what they build is
-//! what they run.
+//! The Spin manifests pass on exactly the settings that the endpoint reads, and run exactly the files
+//! that they build.
 
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The manifest of an engine, its folder below the root, and its text.
+/// The manifest of an engine, the relative path from its folder up to the root, and its text.
 fn manifest(engine: &str) -> (Table, &'static str, String) {
     let (path, folder) = match engine {
         "keyvalue" => ("spin.toml".to_owned(), ""),
@@ -94,7 +94,7 @@ fn what_is_built_is_what_is_run() {
             up.trim_end_matches('/'),
             "{engine}"
         );
-        // the comments at the top name this very file
+        // The comments at the top name this file.
         if !up.is_empty() {
             assert!(text.contains(&format!("spin up -f tests/spin/{engine}.toml")));
         }

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // Where standard error is gone too, the code has to do.
+            // If standard error is closed too, only the exit code reports the failure.
             let _ = writeln!(std::io::stderr(), "int-host: {failure}");
             failure.exit_code()
         }

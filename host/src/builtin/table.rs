@@ -1,26 +1,26 @@
-//! The one table of engines.
+//! The table of engines.
 //!
-//! An engine is added here, as a folder in `components/engines`, as a backend in `testbed`, and as a native
-//! client in `bench`. The build script builds every folder that it finds.
+//! To add an engine, add an entry here, a folder in `components/engines`, a backend in `testbed`, and a
+//! native client in `bench`. The build script builds every folder that it finds.
 
 use super::{About, Builtin};
 
-/// What is known of one engine.
+/// The properties of one engine.
 pub(super) struct Entry {
     pub(super) engine: Builtin,
     pub(super) about: About,
     pub(super) wasm: &'static [u8],
-    /// The port where its DSN names none; None for engines that open no address.
+    /// The default port of its DSN; None for engines that use no network.
     pub(super) port: Option<u16>,
-    /// Host and port when its DSN names none.
+    /// The host and port to connect to if its DSN contains none.
     pub(super) default_address: Option<(&'static str, u16)>,
-    /// Whether its nodes send clients on to each other.
+    /// Whether its nodes redirect clients to each other.
     pub(super) redirects: bool,
-    /// How many calls of one sequence pay to be in flight at a time.
+    /// The default number of calls in flight per sequence: as many as improve throughput.
     ///
-    /// A backend that waits for its disk, or for other nodes, can take the next call meanwhile.
-    /// Redis is done before a second call arrives. The memory of another instance is another
-    /// sequence, and the embedded store makes one commit at a time.
+    /// A backend that waits for its disk or for other nodes can accept further calls meanwhile. Redis
+    /// finishes a call before the second one arrives. For the memory engine it must be 1, since another
+    /// instance would be another sequence. The embedded store makes one commit at a time.
     pub(super) calls: usize,
 }
 

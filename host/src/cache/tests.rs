@@ -38,7 +38,7 @@ impl Filled {
         read(&self.entry, &key(&self.engine, EMPTY))
     }
 
-    /// The entry is not used, and loading makes it anew.
+    /// The entry is not used, and loading recreates it.
     fn assert_refused(&self, why: &str) {
         let error = self.read().err().unwrap_or_else(|| panic!("{why}: used"));
         assert_ne!(error.kind(), io::ErrorKind::NotFound, "{why}: {error}");
@@ -73,7 +73,7 @@ fn damaged_entries_are_made_anew() {
         fs::write(&filled.entry, damaged).unwrap();
         filled.assert_refused(&format!("{} of {} bytes", damaged.len(), whole.len()));
     }
-    // A bit in the checksum, and everywhere else.
+    // One flipped bit in the checksum, and in several places of the rest.
     for at in (0..CHECKSUM_BYTES).chain((0..8).map(|part| whole.len() * part / 8)) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
@@ -85,12 +85,12 @@ fn damaged_entries_are_made_anew() {
 #[test]
 fn entries_of_something_else_are_not_used() {
     let filled = Filled::new();
-    // Whole, made by the same compiler, and put in the wrong place: valid code, but not of this component.
+    // A complete entry of the same compiler under the wrong name: valid code, but of another component.
     filled.cache.load(&filled.engine, OTHER).unwrap();
     let other = filled.cache.path(&key(&filled.engine, OTHER));
     fs::rename(other, &filled.entry).unwrap();
     filled.assert_refused("of another component");
-    // Whole, and made with other settings.
+    // A complete entry, compiled with other settings.
     let mut config = wasmtime::Config::new();
     config.epoch_interruption(true);
     let engine = Engine::new(&config).unwrap();
@@ -128,7 +128,7 @@ fn keys_depend_on_content_and_compiler() {
     ];
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if std::is_x86_feature_detected!("sse4.1") {
-        // The CPU of a machine that has less.
+        // A target CPU with fewer features.
         keys.push(with(&|config| {
             config.target("x86_64-unknown-linux-gnu").unwrap();
         }));
@@ -244,7 +244,7 @@ mod unix {
         filled.cache.prepare().unwrap();
     }
 
-    /// Needs to be root, who may give files away.
+    /// Needs root, since only root may change the owner of a file.
     #[test]
     fn what_belongs_to_others_is_not_used() {
         if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! `int-host completions`: for the shell.
+//! `int-host completions`: prints shell completion scripts.
 
 use super::{Cli, Failure};
 use clap::CommandFactory;
@@ -14,7 +14,7 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
-        // Into memory first: the generator panics when it cannot write.
+        // Generated in memory, since the generator panics when it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "int-host", &mut script);
         Ok(std::io::stdout().write_all(&script)?)

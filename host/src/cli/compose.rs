@@ -1,4 +1,4 @@
-//! `int-host compose`: the HTTP endpoint and an engine, in one file.
+//! `int-host compose`: composes the HTTP endpoint and an engine into one file.
 
 use super::Failure;
 use super::flags::Flags;
@@ -7,16 +7,16 @@ use crate::{Error, Source};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Write the HTTP endpoint composed with an engine, to be served by any host of wasi:http
+/// Compose the HTTP endpoint with an engine into a component for any wasi:http host
 ///
-/// `int-host serve --component FILE` serves it. So does Spin, and so does `wasmtime serve -S config`
-/// after `--for wasmtime`.
+/// The file can be served by `int-host serve --component FILE`, by Spin, and, if composed with
+/// `--for wasmtime`, by `wasmtime serve -S config`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Compose {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Which host's settings it reads; int-host takes both
+    /// The host whose settings interface the component uses; int-host supports both
     #[arg(long = "for", value_name = "HOST", value_enum, default_value_t)]
     target: Host,
 }
@@ -39,7 +39,7 @@ impl Compose {
         };
         let engine = match &source {
             Source::Builtin(engine) => engine.wasm().into(),
-            // What is no engine is told so before anything is composed.
+            // Checks that the file is an engine before composing.
             Source::File(_) => {
                 flags.host()?.engine_component(&source)?;
                 source.read()?
@@ -53,9 +53,9 @@ impl Compose {
     }
 }
 
-/// Writes the file beside its place first, so that there is never half of one.
+/// Writes the file atomically, by way of a temporary file in the same folder.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A device, or whatever else cannot be replaced, is written to.
+    // A device or another special file cannot be replaced, so it is written to.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return std::fs::OpenOptions::new()
             .write(true)
@@ -70,7 +70,7 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     #[cfg(unix)]
     {
-        // Temporary files are for their owner alone; this one is a file like any other.
+        // Temporary files are accessible only to their owner; the result has the usual permissions.
         use std::os::unix::fs::PermissionsExt;
         file.as_file()
             .set_permissions(std::fs::Permissions::from_mode(0o644))?;

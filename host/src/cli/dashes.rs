@@ -1,12 +1,12 @@
-//! Long options with one dash, as the original programs took them.
+//! Long options with one dash, as the original programs accepted them.
 
 use clap::Command;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// The command line with `-name` made `--name` wherever `name` is a long option of any command.
+/// Replaces `-name` with `--name` wherever `name` is a long option of any command.
 ///
-/// Nothing else can be meant by it: the only options of one letter take their value apart.
+/// This is unambiguous, since short options take their value as a separate word.
 pub(super) fn doubled(
     command: &Command,
     line: impl IntoIterator<Item = OsString>,

@@ -1,10 +1,10 @@
-//! `int-host engines`: what is built in.
+//! `int-host engines`: lists the built-in engines.
 
 use super::Failure;
 use crate::{About, Builtin};
 use std::io::Write;
 
-/// List the engines that are built in: DSN, integers, durability
+/// List the built-in engines: DSN, integers, durability
 #[derive(Debug, clap::Args)]
 pub(super) struct Engines {}
 
@@ -12,8 +12,8 @@ impl Engines {
     pub(super) fn run(self) -> Result<(), Failure> {
         let all = Builtin::ALL.map(|engine| paragraph(&engine.about()));
         let text = format!(
-            "{}\nEvery engine: no integer twice, later calls get greater ones, all of them ≡ offset \
-             (mod increment).\n",
+            "{}\nEvery engine: no integer is handed out twice, later calls get greater integers, and every \
+             integer is ≡ offset (mod increment).\n",
             all.join("\n")
         );
         Ok(std::io::stdout().write_all(text.as_bytes())?)
@@ -30,7 +30,10 @@ fn paragraph(about: &About) -> String {
     {
         line(title, form);
     }
-    line("default", about.default_dsn.unwrap_or("none: give a DSN"));
+    line(
+        "default",
+        about.default_dsn.unwrap_or("none: a DSN is required"),
+    );
     if !about.parameters.is_empty() {
         line("with", &format!("?{}", about.parameters.join("&")));
     }
@@ -39,9 +42,9 @@ fn paragraph(about: &About) -> String {
     text
 }
 
-/// The engines and the forms of their DSNs, for `--help`.
+/// The forms of the DSNs of each engine, for `--help`.
 pub(super) fn forms() -> String {
-    let mut text = String::from("DSNs by engine (`int-host engines` tells more):");
+    let mut text = String::from("DSNs by engine (see `int-host engines` for details):");
     for about in Builtin::ALL.map(Builtin::about) {
         let mut name = about.name;
         for form in about.dsn {
@@ -66,9 +69,10 @@ mod tests {
                 let quoted: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();
                 quoted.join(between)
             };
-            let name = match engine == Builtin::DEFAULT {
-                true => format!("`{}` (default)", about.name),
-                false => format!("`{}`", about.name),
+            let name = if engine == Builtin::DEFAULT {
+                format!("`{}` (default)", about.name)
+            } else {
+                format!("`{}`", about.name)
             };
             let dsn = match about.default_dsn {
                 Some(default) if about.dsn != [default] => {

@@ -1,27 +1,27 @@
-//! How a command ends.
+//! Failures of commands, and their exit codes.
 
 use crate::Error;
 use std::io;
 use std::process::ExitCode;
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The engine, its component or the host.
+    /// An error of the engine, its component or the host.
     #[error("{}", one_line(.0))]
     Host(#[from] Error),
-    /// Standard output.
+    /// A failed write to standard output.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl Failure {
-    /// Whether only the reader of the output went away, which is nobody's fault.
+    /// Whether the reader closed the output, which is no error.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The code that the process ends with; `--help` lists them.
+    /// The exit code of the process; `--help` lists them.
     pub fn exit_code(&self) -> ExitCode {
         let code = match self {
             Self::Host(Error::Invalid(_)) => 2,
@@ -37,8 +37,8 @@ impl Failure {
     }
 }
 
-/// An error's text, for a terminal. What a server sent may be in it, so nothing that moves the
-/// cursor is let through.
+/// An error's text, safe for a terminal. It may contain text from a server, so control characters are
+/// replaced.
 pub(super) fn one_line(error: &Error) -> String {
     error
         .to_string()

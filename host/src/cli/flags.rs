@@ -1,4 +1,4 @@
-//! The options that stand before or after any command.
+//! The global options, which are valid before and after any command.
 
 use super::log::LogFormat;
 use super::raise::Raise;
@@ -9,16 +9,16 @@ use engine_dsn::Address;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Which sequence, which integers of it, and what the host may do for them.
+/// The options for the sequence, for minting, and for the host.
 #[derive(Args, Clone)]
 pub(super) struct Flags {
-    /// The engine that reaches the backend; `int-host engines` tells about them [default: keyvalue]
+    /// The engine for the backend; `int-host engines` describes them [default: keyvalue]
     #[arg(long, global = true, env = "ARTISANAL_ENGINE", value_name = "NAME", value_parser = engine(), help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) engine: Option<Builtin>,
-    /// A component file to use as the engine; with serve also a composed HTTP endpoint
+    /// A component file to use as the engine; with serve it may also be an HTTP endpoint
     #[arg(long, global = true, env = "ARTISANAL_COMPONENT", value_name = "FILE", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) component: Option<PathBuf>,
-    /// Where the backend is; `int-host engines` lists the forms [default: what the engine takes for granted]
+    /// The address of the backend; `int-host engines` lists the forms [default: the engine's]
     #[arg(long, global = true, env = "ARTISANAL_DSN", value_name = "DSN", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) dsn: Option<String>,
     /// The name of the sequence [default: integers]
@@ -27,36 +27,36 @@ pub(super) struct Flags {
     /// The distance between integers [default: 2]
     #[arg(long, visible_alias = "increment", global = true, env = "ARTISANAL_INCREMENT", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) set_increment: Option<i64>,
-    /// The remainder of every integer, divided by the increment [default: the engine's]
+    /// The remainder of every integer when divided by the increment [default: the engine's]
     #[arg(long, visible_alias = "offset", global = true, env = "ARTISANAL_OFFSET", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) set_offset: Option<i64>,
-    /// First raise the sequence, so that all its integers are greater than N
+    /// First raise the sequence, so that all later integers are greater than N
     #[arg(long, visible_alias = "last-int", global = true, env = "ARTISANAL_LAST_INT", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) set_last_int: Option<i64>,
-    /// How many integers to mint, any number; with --continuous, how many at a time
+    /// How many integers to mint, without an upper limit; with --continuous, how many at a time
     #[arg(long, global = true, env = "ARTISANAL_COUNT", value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..), help_heading = MINTING, hide_env_values = true)]
     pub(super) count: u64,
-    /// Mint until interrupted. While the backend cannot serve, say so, wait and try again
+    /// Mint until interrupted. While the backend is unavailable, report it, wait and retry
     #[arg(long, global = true, env = "ARTISANAL_CONTINUOUS", value_parser = FalseyValueParser::new(), help_heading = MINTING, hide_env_values = true)]
     pub(super) continuous: bool,
-    /// Where the embedded store is [default: in the platform's data directory]
+    /// The directory of the embedded store [default: in the platform's data directory]
     #[arg(long, global = true, env = "ARTISANAL_DATA", value_name = "DIR", help_heading = HOST, hide_env_values = true)]
     pub(super) data: Option<PathBuf>,
-    /// Another address that the component may open, at any port if none is given
+    /// An additional address that the component may connect to, at any port if none is given
     #[arg(long, global = true, env = "ARTISANAL_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = address, help_heading = HOST, hide_env_values = true)]
     pub(super) allow_host: Vec<Address>,
-    /// Where compiled components are kept [default: in the platform's cache directory]
+    /// The directory that caches compiled components [default: in the platform's cache directory]
     #[arg(long, global = true, env = "ARTISANAL_CACHE", value_name = "DIR", help_heading = HOST, hide_env_values = true)]
     pub(super) cache: Option<PathBuf>,
-    /// Compile components anew at every start
+    /// Compile components at every start
     #[arg(long, global = true, env = "ARTISANAL_NO_CACHE", value_parser = FalseyValueParser::new(), help_heading = HOST, hide_env_values = true)]
     pub(super) no_cache: bool,
-    /// What log lines on standard error look like
+    /// The format of the log on standard error
     #[arg(long, global = true, env = "ARTISANAL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t, help_heading = HOST, hide_env_values = true)]
     pub(super) log_format: LogFormat,
 }
 
-/// One, and one in its place should it break.
+/// One instance, and one to replace it if it fails.
 const INSTANCES: u32 = 2;
 
 const SEQUENCE: &str = "Sequence";
@@ -72,12 +72,12 @@ fn engine() -> impl TypedValueParser<Value = Builtin> {
 
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|_| {
-        "write a host or a host and a port: `db.example.com:6379`, `10.0.0.1`, `[::1]:6379`".into()
+        "expected a host, optionally with a port: `db.example.com:6379`, `10.0.0.1`, `[::1]:6379`".into()
     })
 }
 
 impl Flags {
-    /// The host that these options describe.
+    /// Creates the host that these options describe.
     ///
     /// # Errors
     /// As [`Host::new`].
@@ -85,8 +85,8 @@ impl Flags {
         Host::new(self.options())
     }
 
-    /// How the host treats components, for commands that use one sequence. Room for instances costs
-    /// time at the start.
+    /// The host's options for commands that use one sequence. The number of instances is small because
+    /// reserving memory for them takes time at startup.
     pub(super) fn options(&self) -> Options {
         let mut options = Options {
             allow: self.allow_host.clone(),
@@ -125,7 +125,7 @@ impl Flags {
         }
     }
 
-    /// Opens the sequence, and raises it when that was asked for.
+    /// Opens the sequence, and raises it if `--set-last-int` was given.
     ///
     /// # Errors
     /// As [`Host::open`] and [`Raise::make`].
@@ -133,12 +133,12 @@ impl Flags {
         self.open_and(host, &mut self.raise()).await
     }
 
-    /// The raise that was asked for, to be made once.
+    /// The raise of `--set-last-int`, to be made once.
     pub(super) fn raise(&self) -> Raise {
         Raise::to(self.set_last_int)
     }
 
-    /// Opens the sequence and makes a raise, perhaps one that an earlier try left uncertain.
+    /// Opens the sequence and makes a raise, which may be the retry of one with an unknown outcome.
     ///
     /// # Errors
     /// As [`Host::open`] and [`Raise::make`].
@@ -149,7 +149,7 @@ impl Flags {
     }
 }
 
-/// Nothing of the DSN is shown: it may hold a password.
+/// Omits the DSN, which may contain a password.
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flags")

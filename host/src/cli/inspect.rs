@@ -1,4 +1,4 @@
-//! `int-host inspect`: what a component offers and asks for.
+//! `int-host inspect`: shows the exports and imports of a component.
 
 use super::Failure;
 use super::flags::Flags;
@@ -6,10 +6,10 @@ use crate::Source;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Show what a component exports and imports, and what it can be used for
+/// Show the exports and imports of a component, and how it can be used
 #[derive(Debug, clap::Args)]
 pub(super) struct Inspect {
-    /// The component; without it the one of --engine or --component
+    /// The component file [default: that of --engine or --component]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -1,24 +1,24 @@
-//! Being asked to stop.
+//! Interruption by signals.
 
 use std::io;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long the process may take to end by itself.
+/// How long the process may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Resolves at the first Ctrl-C or SIGTERM. The process then ends soon and with success, even when
-/// it is stuck, as a write is whose reader sleeps.
+/// Resolves at the first Ctrl-C or SIGTERM. The process exits with success within [`GRACE`], even if it is
+/// blocked, for example in a write to a pipe that is not read.
 ///
-/// The signals are waited for in a thread, because what has to be interrupted may be blocking.
+/// A separate thread waits for the signals, since the interrupted code may block.
 pub(super) async fn interrupted() {
     let (tell, told) = oneshot::channel();
     let waiting = thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             if let Err(error) = wait() {
-                tracing::warn!(%error, "signals cannot be waited for");
+                tracing::warn!(%error, "cannot wait for signals");
                 return;
             }
             let _ = tell.send(());
@@ -26,7 +26,7 @@ pub(super) async fn interrupted() {
             std::process::exit(0);
         });
     if waiting.is_err() || told.await.is_err() {
-        // The default action of the signals is in force; it ends the process too.
+        // The default action of the signals is in effect, which also terminates the process.
         std::future::pending::<()>().await;
     }
 }

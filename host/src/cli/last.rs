@@ -1,13 +1,13 @@
-//! `int-host last`: the greatest integer so far.
+//! `int-host last`: prints the greatest integer taken so far.
 
 use super::flags::Flags;
 use super::{Failure, one_thread};
 use crate::Error;
 use std::io::Write;
 
-/// Print the greatest integer taken so far, minting none
+/// Print the greatest integer taken so far, without minting
 ///
-/// Ends with code 1 and prints nothing when the sequence has not begun.
+/// Exits with code 1 and prints no integer if none has been minted yet.
 #[derive(Debug, clap::Args)]
 pub(super) struct Last {}
 

@@ -1,19 +1,18 @@
-//! Integers on standard output, one a line, never half of one.
+//! Writes integers to standard output, one per line, without partial lines.
 
 use std::io::{self, Write};
 
-/// The most bytes that a pipe takes all at once or not at all (POSIX: at least 512, Linux: 4096).
+/// `PIPE_BUF`: the maximum size of an atomic write to a pipe (POSIX: at least 512, Linux: 4096).
 const ATOMIC: usize = 4096;
 
-/// Writes whole lines, in portions that cannot be cut: however the process ends, the last line
-/// in a pipe is whole.
+/// Writes whole lines in atomic chunks: however the process ends, the last line in a pipe is complete.
 pub(super) struct Lines<W> {
     out: W,
     buffer: Vec<u8>,
 }
 
 impl<W: Write> Lines<W> {
-    /// `out` must not buffer by itself.
+    /// `out` must be unbuffered.
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
@@ -33,7 +32,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
-    /// Writes what was added.
+    /// Writes the buffered lines.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -41,7 +40,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Standard output without the line buffer of [`std::io::Stdout`], which writes lines in two parts.
+/// Standard output without the line buffer of [`std::io::Stdout`], which may split a chunk into two writes.
 #[cfg(unix)]
 pub(super) fn stdout() -> io::Result<std::fs::File> {
     use std::os::fd::AsFd;
@@ -60,7 +59,7 @@ pub(super) fn stdout() -> io::Result<io::Stdout> {
 mod tests {
     use super::*;
 
-    /// Keeps what each write brought.
+    /// Keeps the data of each write.
     #[derive(Default)]
     struct Portions(Vec<Vec<u8>>);
 

@@ -1,27 +1,27 @@
-//! Logs, on standard error.
+//! Logging to standard error.
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people.
+    /// For humans.
     #[default]
     Text,
-    /// For programs: one JSON object a line.
+    /// For programs: one JSON object per line.
     Json,
 }
 
-/// For commands that only have something to say when something is odd.
+/// The log level of commands that only log warnings and errors.
 pub(super) const QUIET: &str = "warn";
 
-/// What a compiler says of every instruction is gigabytes for one component, which takes minutes to
-/// write: it is logged for those who name the compiler's crates, not for all who say `trace`.
+/// The compiler's trace of one component is gigabytes long and takes minutes to write. So `trace` does not
+/// include it; `RUST_LOG` has to name the compiler's crates.
 const COMPILER: &str = "cranelift=warn,regalloc2=warn,wasmtime_internal_cranelift=warn";
 
-/// Begins to log what `RUST_LOG` selects; where that is not set, what `otherwise` selects.
+/// Starts the log with the filter in `RUST_LOG`, or with `otherwise` if that is not set.
 pub(super) fn start(format: LogFormat, otherwise: &str) {
     let selected = std::env::var(EnvFilter::DEFAULT_ENV)
         .ok()
@@ -29,10 +29,10 @@ pub(super) fn start(format: LogFormat, otherwise: &str) {
     let logs = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // They would go to standard error, too, and a failure to write there would be a panic: a server
-        // whose log is on a full disk must go on.
+        // Internal errors would be printed to standard error, and a failed print panics: a server whose
+        // log is on a full disk must keep running.
         .log_internal_errors(false);
-    // Only a program that installed its own subscriber before can make this fail; let it have it.
+    // Fails only if the program has already installed its own subscriber, which then stays in use.
     let _ = match (selected, format) {
         (None, LogFormat::Text) if otherwise == QUIET => {
             logs.with_max_level(LevelFilter::WARN).try_init()

@@ -1,4 +1,4 @@
-//! `int-host`: mints integers and prints them.
+//! `int-host` without a command: mints integers and prints them.
 
 use super::exit::one_line;
 use super::flags::Flags;
@@ -9,13 +9,13 @@ use crate::{Error, Host, Sequence};
 use std::io::Write;
 use std::time::Duration;
 
-/// The most integers that one call mints.
+/// The maximum number of integers per call.
 const MOST: u32 = artisanal_core::MAX_COUNT;
 
-/// How long to wait after the first failure in a row, and at most; doubled each time between.
+/// The backoff: the pause after the first of consecutive failures, doubled after each, and the maximum.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// Mints and prints.
+/// Mints and prints integers.
 #[derive(Debug)]
 pub(super) struct Mint {
     count: u64,
@@ -30,19 +30,20 @@ impl Mint {
         }
     }
 
-    /// An integer is printed only after it is taken for good; one that is taken and not printed
-    /// is a gap.
+    /// An integer is printed only after it was minted for good; one that was minted but not printed is a
+    /// gap.
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let host = flags.host()?;
         let out = Lines::new(stdout()?);
         one_thread()?.block_on(async {
-            match self.continuous {
-                false => self.round(&flags.open(&host).await?, &mut { out }).await,
-                true => tokio::select! {
+            if self.continuous {
+                tokio::select! {
                     biased;
                     () = interrupted() => Ok(()),
                     ended = self.forever(flags, &host, out) => ended,
-                },
+                }
+            } else {
+                self.round(&flags.open(&host).await?, &mut { out }).await
             }
         })
     }
@@ -86,7 +87,7 @@ impl Mint {
             match round {
                 Ok(()) => {
                     pause = PAUSES.0;
-                    // An engine that never waits must not keep the interruption from being seen.
+                    // Yields, so that an engine that never waits cannot block the interruption.
                     tokio::task::yield_now().await;
                 }
                 Err(Failure::Host(error @ (Error::Unavailable(_) | Error::Busy))) => {

@@ -1,26 +1,27 @@
-//! What a server serves, and which options have an effect on that.
+//! The modes of `serve`, and the options that have an effect in each.
 
 use crate::{Error, Shape, Source};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// What a server does with the component that it is given.
+/// How a server uses its component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Serves an engine's sequences over HTTP.
     Http,
     /// Serves an engine's sequence over TCP.
     Tcp,
-    /// Lets a component answer HTTP requests itself. It reads settings.
+    /// Serves an HTTP endpoint that reads settings.
     Endpoint,
-    /// The same with a component that cannot read any setting.
+    /// Serves an HTTP endpoint that cannot read settings.
     Unconfigured,
 }
 
 use Mode::{Endpoint, Http, Tcp, Unconfigured};
 
-/// Where the options of `serve` have an effect that do not have one in every mode, by clap's names
-/// for them. Elsewhere they are refused: an option that is ignored can leave open what it should close.
+/// The options of `serve` that do not have an effect in every mode, by their clap ids, with the modes in
+/// which they have one. In other modes they are rejected: ignoring an option such as a token could leave
+/// the server open.
 const EFFECTIVE: [(&str, &[Mode]); 20] = [
     ("keys", &[Http, Endpoint]),
     ("admin_token", &[Http, Endpoint]),
@@ -46,7 +47,7 @@ const EFFECTIVE: [(&str, &[Mode]); 20] = [
 ];
 
 impl Mode {
-    /// What a component of this shape is to be used for, over TCP or over HTTP. None is an engine's.
+    /// The mode for a component of this shape, over TCP or HTTP. `None` stands for a built-in engine.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an HTTP endpoint over TCP.
@@ -62,26 +63,26 @@ impl Mode {
         }
     }
 
-    /// The mode in words, and what to do about options that have no effect in it.
+    /// The first clause of the error about options without effect in this mode, and an alternative to
+    /// leaving them out.
     fn words(self, source: &Source) -> (String, &'static str) {
         match self {
             Http => (
-                format!("{source} is no HTTP endpoint but an engine, for which"),
+                format!("{source} is an engine and not an HTTP endpoint, for which"),
                 "",
             ),
             Tcp => (
-                "over TCP a client sends nothing and gets an integer of one sequence, so that"
-                    .into(),
+                "over TCP a client sends nothing and gets an integer of one sequence, so".into(),
                 ", or serve over HTTP",
             ),
             Endpoint => (
-                format!("{source} is an HTTP endpoint with an engine of its own, on which"),
+                format!("{source} is an HTTP endpoint with its own engine, on which"),
                 ", or serve the engine itself",
             ),
             Unconfigured => (
                 format!(
                     "{source} is an HTTP endpoint that reads no settings (it does not import \
-                     wasi:config/store), so that"
+                     wasi:config/store), so"
                 ),
                 "",
             ),
@@ -89,7 +90,7 @@ impl Mode {
     }
 }
 
-/// The options of `serve` that were given and do not have an effect in every mode.
+/// The given options of `serve` that do not have an effect in every mode.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Given(Vec<Mention>);
 
@@ -97,12 +98,12 @@ pub(super) struct Given(Vec<Mention>);
 #[derive(Clone, Debug)]
 struct Mention {
     id: &'static str,
-    /// How its owner knows it: nothing of its value, which may be a secret.
+    /// The name to show to the user, without the value, which may be a secret.
     name: String,
 }
 
 impl Given {
-    /// Those on the command line and in the environment.
+    /// Collects them from the command line and the environment.
     pub(super) fn of(command: &Command, matches: &ArgMatches) -> Self {
         let serve = command.find_subcommand("serve");
         let (Some(serve), Some(matches)) = (serve, matches.subcommand_matches("serve")) else {
@@ -117,7 +118,7 @@ impl Given {
         Self(mentions.collect())
     }
 
-    /// Refuses what has no effect in this mode.
+    /// Rejects options that have no effect in this mode.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the names of all such options.
@@ -146,13 +147,13 @@ impl Given {
     }
 }
 
-/// The option's name if it was given, with the environment variable if that is where it was.
+/// The option's name if it was given, with its environment variable if the value comes from there.
 fn mention(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let id = arg.get_id().as_str();
     let given = match arg.get_action() {
-        // A variable may say no.
+        // The variable may be set to false.
         ArgAction::SetTrue => matches.get_flag(id),
-        // An empty variable stands for none.
+        // An empty variable counts as not set.
         _ => matches
             .get_raw(id)
             .is_some_and(|mut values| values.any(|value| !value.is_empty())),

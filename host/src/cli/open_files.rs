@@ -1,6 +1,7 @@
-//! How many files, of which each connection is one, this process may have open.
+//! The limit of open files of this process, which includes its connections.
 
-/// Raises the limit as far as the process may. None when there is none, or it cannot be known.
+/// Raises the limit to the maximum that this process may set, and returns it; None if there is no limit or
+/// it is unknown.
 #[cfg(unix)]
 pub(super) fn raise_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -16,25 +17,26 @@ pub(super) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// Raises the limit as far as the process may. None when there is none, or it cannot be known.
+/// Raises the limit to the maximum that this process may set, and returns it; None if there is no limit or
+/// it is unknown.
 #[cfg(not(unix))]
 pub(super) fn raise_limit() -> Option<u64> {
     None
 }
 
-/// How many connections there can be beside those of so many instances and sequences to their
-/// backends, which clients must not keep them from making. At least half of all, and 1: not every
-/// sequence has a connection of its own.
+/// How many client connections fit into the limit beside the backend connections of that many instances
+/// and sequences, for which files are reserved. At least half of the limit, and at least 1, since not
+/// every sequence has its own connection.
 pub(super) fn connections_within(limit: u64, instances: u32, sequences: usize) -> u32 {
     let backends = u64::from(instances).saturating_add(sequences as u64);
     let others = backends.saturating_mul(EACH).saturating_add(OTHERS);
     u32::try_from((limit - others.min(limit / 2)).max(1)).unwrap_or(u32::MAX)
 }
 
-/// Standard streams, listeners, the embedded store, name resolution, event loops.
+/// Files for standard streams, listeners, the embedded store, name resolution and event loops.
 const OTHERS: u64 = 64;
 
-/// One connection that is used, and one in its place.
+/// Files per backend connection: one in use, and one to replace it.
 const EACH: u64 = 2;
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! `--set-last-int`, on the command line.
+//! The raise of `--set-last-int`, with retries.
 
 use crate::{Error, Sequence};
 
-/// A raise that is to be made once, however many tries it takes.
+/// A raise that is made once, possibly after several attempts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raise {
     to: Option<i64>,
-    /// It was sent at least once, to a sequence that was not past it. The try may have failed, and
-    /// have been carried out nevertheless.
+    /// Whether it was sent at least once, to a sequence that was not past the value. An attempt that failed
+    /// may have taken effect.
     sent: bool,
 }
 
 impl Raise {
-    /// None for no raise at all.
+    /// A raise to `last`; None for no raise.
     pub(super) fn to(last: Option<i64>) -> Self {
         Self {
             to: last,
@@ -20,18 +20,18 @@ impl Raise {
         }
     }
 
-    /// Raises the sequence, if that is not done yet. After an error it can be tried again.
+    /// Raises the sequence unless that is already done. It can be retried after an error.
     ///
-    /// Once it was sent, a sequence that is past the value is no error: either the raise was made by
-    /// an earlier try whose reply was lost, or others went past it since. Every later integer is
-    /// greater than the value in both cases, which is all that was asked for.
+    /// Once the raise was sent, a sequence that is past the value is no error: either an earlier attempt
+    /// took effect and its reply was lost, or other clients have passed the value since. In both cases every
+    /// later integer is greater than the value, as requested.
     ///
     /// # Errors
-    /// [`Error::TooSmall`] when the sequence was past the value before anything was sent, else as
+    /// [`Error::TooSmall`] when the sequence was past the value before the raise was sent; otherwise as
     /// [`Sequence::last`] and [`Sequence::set_last`].
     pub(super) async fn make(&mut self, sequence: &Sequence) -> Result<(), Error> {
         let Some(to) = self.to else { return Ok(()) };
-        // A negative value is for the engine to refuse.
+        // The engine rejects negative values.
         if !self.sent && to >= 0 {
             match sequence.last().await? {
                 Some(last) if last > to => return Err(Error::TooSmall(last)),

@@ -1,4 +1,4 @@
-//! `int-host serve`: integers over the network.
+//! `int-host serve`: serves integers over HTTP or TCP.
 
 use super::flags::Flags;
 use super::interrupt::signal;
@@ -16,93 +16,97 @@ use std::time::Duration;
 
 /// Serve integers over HTTP or TCP
 ///
-/// Sequences are opened at the start, so that a wrong configuration is told at once; a backend that
-/// cannot be reached is no error before somebody asks for an integer. --set-last-int raises the
-/// sequence first; one that is past it already is left as it is.
+/// Sequences are opened at startup, so that an invalid configuration fails at once; an unreachable
+/// backend is an error only when a client requests an integer. --set-last-int first raises the sequence;
+/// a sequence that is already past it stays unchanged.
 ///
-/// With --component FILE, where FILE is an HTTP endpoint (wasi:http) rather than an engine, that
-/// endpoint is served. It reads --dsn, --key and so on as settings, and may open the addresses of
-/// the DSN at their ports.
+/// With --component FILE, where FILE is an HTTP endpoint (wasi:http) and not an engine, this command
+/// serves that endpoint. It reads --dsn, --key and so on as settings, and may connect to the addresses
+/// in the DSN at their ports.
 #[derive(clap::Args)]
 pub(super) struct Serve {
-    /// How clients ask
+    /// The protocol that clients use
     #[arg(long, env = "ARTISANAL_PROTOCOL", value_enum, default_value_t, help_heading = SERVER, hide_env_values = true)]
     protocol: Protocol,
-    /// Where to listen: a name or an address of this machine
+    /// The name or address of this machine to listen on
     #[arg(long, env = "ARTISANAL_HOST", value_name = "HOST", default_value = "localhost", help_heading = SERVER, hide_env_values = true)]
     host: String,
-    /// At which port; 0 is any free one, and the log tells which
+    /// The port to listen on; 0 means any free port, which the log shows
     #[arg(long, env = "ARTISANAL_PORT", value_name = "PORT", default_value_t = 8080, help_heading = SERVER, hide_env_values = true)]
     port: u16,
-    /// Further sequences, under /v1/sequences/
+    /// Keys of additional sequences, served under /v1/sequences/
     #[arg(long, env = "ARTISANAL_KEYS", value_name = "KEY,…", value_delimiter = ',', help_heading = SERVER, hide_env_values = true)]
     keys: Vec<String>,
-    /// Who may raise sequences; without it nobody. Other users see it unless it is in the environment
+    /// The token that allows raising sequences; without it raising is disabled. Set it in the
+    /// environment, since other users can see the command line
     #[arg(long, env = "ARTISANAL_ADMIN_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     admin_token: Option<String>,
-    /// Who may mint; without it everybody. Other users see it unless it is in the environment
+    /// The token that minting requires; without it everybody may mint. Set it in the environment, since
+    /// other users can see the command line
     #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     mint_token: Option<String>,
-    /// Which web pages may use it: `*`, or origins like `https://example.com`, separated by commas
+    /// The web origins that may use the API: `*`, or origins like `https://example.com`, separated by commas
     #[arg(long, env = "ARTISANAL_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = SERVER, hide_env_values = true)]
     cors_origin: Option<String>,
-    /// How many requests of a kind may wait for one sequence; further ones are answered 503
+    /// How many requests of each kind may wait for one sequence; requests beyond that limit get 503
     #[arg(long, env = "ARTISANAL_QUEUE", value_name = "N", default_value_t = Settings::QUEUE_LIMIT as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     queue: u64,
-    /// How many bytes the answers with several integers may take that clients have not read yet;
-    /// further requests for several integers are answered 503 [default: 64 MiB, or 16 MiB within a --component]
+    /// The memory for unread responses with several integers; requests for several integers beyond that
+    /// limit get 503 [default: 64 MiB, or 16 MiB within a --component]
     ///
-    /// Each of the longest answers takes 16 KiB while its client reads it.
+    /// Each of the longest responses takes 16 KiB while its client reads it.
     #[arg(long, env = "ARTISANAL_ANSWER_MEMORY", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(intd::PIECE_BYTES as u64..=1 << 40), help_heading = SERVER, hide_env_values = true)]
     answer_memory: Option<u64>,
-    /// How many calls one sequence may have under way in the backend [default: as many as pay with the engine]
+    /// How many calls one sequence may have in flight in the backend [default: what suits the engine]
     ///
-    /// Each has a connection of its own. Components that are not built in get 1, since they may keep
-    /// their sequences in their own memory, which is not shared: give more to those that do not.
+    /// Each call in flight has its own connection. For components that are not built in the default is 1,
+    /// since they may keep their sequences in their own memory, which their instances do not share. Give
+    /// more for components that do not.
     #[arg(long, env = "ARTISANAL_CALLS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=Sequence::INSTANCES as i64), help_heading = SERVER, hide_env_values = true)]
     calls: Option<u16>,
-    /// How many connections may be open at one time, as far as the limit of open files allows;
-    /// further ones wait until others end
+    /// The maximum number of open connections, as far as the limit of open files allows; further
+    /// connections wait until others are closed
     #[arg(long, env = "ARTISANAL_MAX_CONNECTIONS", value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = SERVER, hide_env_values = true)]
     max_connections: u32,
-    /// How many threads handle connections [default: half as many as there are processors]
+    /// How many threads handle connections [default: half the number of processors]
     ///
-    /// The other half is for the backend, the clients or the system's network work, which are on the
-    /// same machine. More threads help when clients and backend are elsewhere and one thread is busy.
+    /// The other half is for the system's network stack, and for the backend and the clients if they are on
+    /// the same machine. More threads help when clients and backend are on other machines and one thread is
+    /// busy.
     #[arg(long, env = "ARTISANAL_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = SERVER, hide_env_values = true)]
     threads: Option<u16>,
-    /// How long to look for the next request or reply before the thread sleeps; 0 for not at all
+    /// How long the thread polls for the next request or reply before it sleeps; 0 disables polling
     ///
-    /// To be woken costs a thread several times what a request does. It looks only after something
-    /// happened, while nobody else wants its processor, and while that mostly pays; not with several
-    /// threads.
+    /// Waking a thread costs several times what a request does. The thread polls only after a request or
+    /// reply, while no other thread wants its processor, and while that mostly pays off. With several
+    /// --threads there is no polling.
     #[arg(long, env = "ARTISANAL_BUSY_POLL", value_name = "MICROSECONDS", default_value_t = runtime::Options::BUSY_POLL.as_micros() as u16, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = SERVER, hide_env_values = true)]
     busy_poll: u16,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,
-    /// A setting that the component reads (wasi:config/store), besides those of other options
+    /// An additional setting that the component can read (wasi:config/store)
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting, help_heading = COMPONENT)]
     config: Vec<(String, String)>,
-    /// How many requests may be in flight; further ones are answered 503
+    /// How many requests may be in flight; requests beyond that limit get 503
     #[arg(long, env = "ARTISANAL_MAX_REQUESTS", value_name = "N", default_value_t = EndpointOptions::default().requests, value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_requests: usize,
-    /// How many instances there may be (default: 1, or 32 for wasi:http@0.2)
+    /// The maximum number of instances (default: 1, or 32 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCES", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instances: Option<usize>,
     /// After how many requests an instance is replaced (default: never, or 1 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCE_REQUESTS", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instance_requests: Option<usize>,
-    /// How many requests an instance handles at a time (default: all, always 1 for wasi:http@0.2)
+    /// How many requests an instance handles concurrently (default: unlimited; always 1 for wasi:http@0.2)
     #[arg(long, env = "ARTISANAL_MAX_INSTANCE_CONCURRENCY", value_name = "N", value_parser = number, help_heading = COMPONENT, hide_env_values = true)]
     max_instance_concurrency: Option<usize>,
-    /// How long an instance without requests is kept [default: for ever]
+    /// How long an instance without requests is kept [default: forever]
     #[arg(long, env = "ARTISANAL_IDLE_TIMEOUT", value_name = "TIME", value_parser = time, help_heading = COMPONENT, hide_env_values = true)]
     idle_timeout: Option<Duration>,
-    /// How long the answer of a request may take to begin
+    /// The timeout for the start of a response
     #[arg(long, env = "ARTISANAL_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = time, help_heading = COMPONENT, hide_env_values = true)]
     request_timeout: Duration,
-    /// Which of these were given, and of those that stand before or after any command.
+    /// The options of this command that were given, and the global ones.
     #[arg(skip)]
     given: Given,
 }
@@ -110,26 +114,26 @@ pub(super) struct Serve {
 const SERVER: &str = "Server";
 const COMPONENT: &str = "Endpoints of --component";
 
-/// Instances besides those that sequences share, in place of some that break.
+/// Additional instances beside those in use, to replace failed ones.
 const SPARE_INSTANCES: u32 = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Protocol {
-    /// HTTP/1.1; GET /openapi.json describes the routes.
+    /// HTTP/1.1; GET /openapi.json describes the API.
     #[default]
     Http,
-    /// Each connection gets one integer and a newline.
+    /// Each connection receives one integer and a newline.
     Tcp,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write a name, `=` and a value".to_owned()),
+        _ => Err("expected a name, `=` and a value".to_owned()),
     }
 }
 
-/// Up to a year.
+/// Parses a duration of up to a year.
 fn time(text: &str) -> Result<Duration, NotATime> {
     engine_dsn::duration::parse(text, Duration::from_secs(365 * 24 * 3600))
 }
@@ -138,11 +142,11 @@ fn number(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|number| *number > 0)
-        .ok_or_else(|| "write a whole number, 1 or more".to_owned())
+        .ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
 impl Serve {
-    /// Notes which options were given.
+    /// Records which options were given.
     pub(super) fn remember(&mut self, given: Given) {
         self.given = given;
     }
@@ -156,12 +160,12 @@ impl Serve {
         let files = open_files::raise_limit();
         let runtime = runtime::start(&self.threads())?;
         let ended = runtime.block_on(self.serve(flags, files));
-        // Whatever still runs there is nothing that anybody waits for.
+        // No result of a task that is still running is needed.
         runtime.shutdown_background();
         Ok(ended?)
     }
 
-    /// `files` is how many files may be open, if that is known.
+    /// `files` is the limit of open files, if known.
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
         let source = flags.source();
         let settings = self.settings(flags);
@@ -199,7 +203,7 @@ impl Serve {
         Ok(())
     }
 
-    /// Begins to listen, and to be told when to stop.
+    /// Starts to listen, and to wait for signals.
     async fn listen(&self, source: &Source, shutdown: &Shutdown) -> Result<Listeners, Error> {
         let listeners = Listeners::bind(&self.host, self.port).await?;
         tokio::spawn(end_on_signals(shutdown.clone()));
@@ -226,7 +230,7 @@ impl Serve {
         let options = flags.options();
         let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
         let instances = match flags.component {
-            // Each may have one beside it that is about to end.
+            // For each instance a retired one may still be finishing.
             Some(_) => endpoints.saturating_mul(2),
             None => Sequence::INSTANCES,
         };
@@ -245,7 +249,7 @@ impl Serve {
         });
         if most < self.max_connections {
             tracing::info!(
-                "at most {most} connections at one time, since this process may have {} files open",
+                "at most {most} connections at a time, since this process may have {} files open",
                 files.unwrap_or_default()
             );
         }
@@ -256,7 +260,7 @@ impl Serve {
         }
     }
 
-    /// The settings under the names that the endpoint knows them by.
+    /// The settings, under the endpoint's names for them.
     fn settings(&self, flags: &Flags) -> BTreeMap<String, String> {
         let mut settings: BTreeMap<_, _> = self.config.iter().cloned().collect();
         let named = [
@@ -295,7 +299,7 @@ impl Serve {
     }
 }
 
-/// Tokens and settings are left out: they are secrets.
+/// Omits tokens and settings, which are secrets.
 impl fmt::Debug for Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
@@ -306,7 +310,7 @@ impl fmt::Debug for Serve {
     }
 }
 
-/// All sequences of a server, open, by their keys.
+/// The open sequences of a server, by key.
 struct Sequences(BTreeMap<String, Sequence>);
 
 impl Sequences {
@@ -322,9 +326,9 @@ impl Sequences {
         let sequences = Self(keys.zip(opened.await?).collect());
         if let Some(last) = flags.set_last_int {
             match sequences.named(&settings.key)?.set_last(last).await {
-                // A server that starts again with the same options goes on where it was.
+                // A server that restarts with the same options continues where it was.
                 Err(Error::TooSmall(current)) => {
-                    tracing::info!(current, "the sequence is past {last} already")
+                    tracing::info!(current, "the sequence is already past {last}")
                 }
                 other => other?,
             }
@@ -332,8 +336,7 @@ impl Sequences {
         Ok(sequences)
     }
 
-    /// The sequence of this key, and never that of another one: integers of two sequences must not
-    /// be taken for each other.
+    /// The sequence of this key, never a fallback: integers of different sequences must not be mixed up.
     fn named(&self, key: &str) -> Result<Sequence, Error> {
         self.0
             .get(key)
@@ -342,18 +345,20 @@ impl Sequences {
     }
 }
 
-/// The first signal begins the shutdown, the second one ends the process.
+/// The first signal begins the shutdown, the second one terminates the process.
 async fn end_on_signals(shutdown: Shutdown) {
     for last in [false, true] {
         if let Err(error) = signal().await {
-            tracing::warn!(%error, "signals cannot be waited for");
+            tracing::warn!(%error, "cannot wait for signals");
             return;
         }
         if last {
-            tracing::warn!("stopped at once; requests in flight are cut off");
+            tracing::warn!("terminated; requests in flight are aborted");
             std::process::exit(130);
         }
-        tracing::info!("shutting down: no further connections, requests in flight have 10 s");
+        tracing::info!(
+            "shutting down: no further connections; requests in flight have 10 s to finish"
+        );
         shutdown.begin();
     }
 }

@@ -1,4 +1,4 @@
-//! What command lines mean, as long as no `ARTISANAL_*` variable is set.
+//! Tests of command line parsing, without any `ARTISANAL_*` variable.
 
 use super::*;
 use crate::{Builtin, Source};
@@ -77,7 +77,7 @@ fn the_names_of_the_original_programs_and_short_ones() {
         );
         assert!(flags.continuous, "{line}");
     }
-    // For the engine to refuse, in its own words.
+    // The engine rejects it, with its own message.
     assert_eq!(cli("--set-offset -3").flags.set_offset, Some(-3));
 }
 

@@ -1,4 +1,4 @@
-//! A component that is an HTTP endpoint, ready to be called.
+//! A component that is an HTTP endpoint, with a pool of instances.
 
 use super::queue::{Job, Queue};
 use super::shared::{Shared, Unstarted};
@@ -20,34 +20,36 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as P2Code;
 use wasmtime_wasi_http::p3::bindings::ServicePre as P3Pre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as P3Code;
 
-/// What an endpoint is given, and how its instances are used.
+/// The settings and limits of an endpoint and its instances.
 ///
-/// A component of `wasi:http@0.3` handles many requests at a time, so one instance is the default.
-/// One of `wasi:http@0.2` handles one, and many of them are made for no more than that, so it gets
-/// as many instances as requests by default, and each is thrown away after its request.
+/// A `wasi:http@0.3` component handles many requests concurrently, so the default is one instance. A
+/// `wasi:http@0.2` component handles one request at a time, and many such components are written to be
+/// used only once. So by default each request gets a fresh instance, up to [`EndpointOptions::INSTANCES`]
+/// at a time.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct EndpointOptions {
-    /// What the component reads from `wasi:config/store`. It may open the addresses that the DSN
-    /// under `dsn` names.
+    /// The settings that the component reads from `wasi:config/store`. It may connect to the addresses in
+    /// the DSN under `dsn`.
     pub settings: BTreeMap<String, String>,
-    /// The most instances that take requests; as many may finish beside them. Default: 1, or 32 for `wasi:http@0.2`.
+    /// The maximum number of instances that accept requests; as many again may be finishing old ones.
+    /// Default: 1, or 32 for `wasi:http@0.2`.
     pub instances: Option<usize>,
-    /// After how many requests an instance is thrown away. Default: never, or 1.
+    /// After how many requests an instance is replaced. Default: never, or 1 for `wasi:http@0.2`.
     pub instance_requests: Option<usize>,
-    /// How many requests one instance handles at a time. Default: all, or 1.
+    /// How many requests one instance handles concurrently. Default: unlimited, or 1 for `wasi:http@0.2`.
     pub instance_concurrency: Option<usize>,
-    /// How long an instance without requests is kept. Default: for ever.
+    /// The idle timeout: how long an instance without requests is kept. Default: forever.
     pub idle: Option<Duration>,
-    /// How long one request may take. Default 30 s.
+    /// The timeout of one request. Default 30 s.
     pub patience: Duration,
-    /// The most requests in flight; [`Error::Busy`] for further ones. Those whose clients went away are
-    /// in flight until the component is done with them. Default 4096.
+    /// The maximum number of requests in flight; further ones fail with [`Error::Busy`]. A request whose
+    /// client disconnected counts until the component has finished it. Default 4096.
     pub requests: usize,
 }
 
 impl EndpointOptions {
-    /// How many instances a component of `wasi:http@0.2` has by default.
+    /// The default number of instances of a `wasi:http@0.2` component.
     pub const INSTANCES: usize = 32;
 }
 
@@ -65,7 +67,7 @@ impl Default for EndpointOptions {
     }
 }
 
-/// The settings may hold secrets.
+/// Shows only the names of the settings, since their values may be secrets.
 impl fmt::Debug for EndpointOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointOptions")
@@ -75,8 +77,8 @@ impl fmt::Debug for EndpointOptions {
     }
 }
 
-/// A component that answers HTTP requests. Clones share its instances, which end with the last
-/// clone.
+/// A component that answers HTTP requests. Clones share its instances, which are stopped when the last
+/// clone is dropped.
 #[derive(Clone)]
 pub struct Endpoint(Arc<Handle>);
 
@@ -89,12 +91,12 @@ impl Drop for Handle {
 }
 
 impl Host {
-    /// Prepares a component that exports `wasi:http/handler@0.3` or
-    /// `wasi:http/incoming-handler@0.2` to be served. Instances are made when requests come.
+    /// Prepares to serve a component that exports `wasi:http/handler@0.3` or
+    /// `wasi:http/incoming-handler@0.2`. Instances are created when requests arrive.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when it exports neither, imports what this host does not have or
-    /// cannot give it; [`Error::Invalid`] when the DSN among the settings is wrong.
+    /// [`Error::Misconfigured`] when the component exports neither interface, or imports one that this host
+    /// does not have or cannot provide; [`Error::Invalid`] when the DSN in the settings is invalid.
     pub fn endpoint(
         &self,
         source: &Source,
@@ -105,7 +107,7 @@ impl Host {
         let settings = ConfigStore::new(options.settings.clone());
         let rights = self.rights(source, &shape, dsn, settings)?;
         let unfit = |error: wasmtime::Error| {
-            Error::Misconfigured(format!("{source} does not fit this host: {error:#}"))
+            Error::Misconfigured(format!("{source} cannot run on this host: {error:#}"))
         };
         let instance = self.linker().instantiate_pre(&component).map_err(unfit)?;
         let pre = match P3Pre::new(instance.clone()) {
@@ -138,7 +140,7 @@ impl Endpoint {
     fn start_worker(&self) {
         let shared = &self.0.0;
         if let Err(error) = start(Arc::clone(shared)) {
-            tracing::error!(%error, "no thread for an instance");
+            tracing::error!(%error, "cannot start a thread for an instance");
             for job in shared.queue.not_started() {
                 let _ = job.reply.send(Err(wasmtime::Error::from(Unstarted)));
             }
@@ -148,15 +150,15 @@ impl Endpoint {
     /// Answers one request.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many requests are in flight, [`Error::Unavailable`] when the answer
-    /// did not begin in time, [`Error::Broken`] when the component trapped or could not be started,
-    /// [`Error::Other`] when it answered with an error of `wasi:http`.
+    /// [`Error::Busy`] when too many requests are in flight, [`Error::Unavailable`] when the response did
+    /// not start in time, [`Error::Broken`] when the component trapped or could not be started,
+    /// [`Error::Other`] when it returned a `wasi:http` error.
     pub async fn call(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
         let shared = &self.0.0;
         let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
             return Err(Error::Busy);
         };
-        // Before the channel, so that the queue sees that nobody listens to it any more.
+        // Created before the channel and thus dropped after it, so that the queue sees the closed receiver.
         let mut waiting = Waiting(Some(&shared.queue));
         let (reply, answer) = oneshot::channel();
         let job = Job {
@@ -180,26 +182,23 @@ impl Endpoint {
                 shared.options.patience
             ))),
             Ok(Err(error)) if error.is::<Unstarted>() => Err(Error::Broken(
-                "the component does not start; the server's log tells why".into(),
+                "the component failed to start; see the server's log".into(),
             )),
-            Ok(Err(error)) if error.is::<P2Code>() || error.is::<P3Code>() => {
-                Err(Error::Other(format!(
-                    "the component answered with an error: {}",
-                    error.root_cause()
-                )))
-            }
+            Ok(Err(error)) if error.is::<P2Code>() || error.is::<P3Code>() => Err(Error::Other(
+                format!("the component returned an error: {}", error.root_cause()),
+            )),
             Ok(Err(error)) => Err(Error::Broken(format!(
-                "the component broke while it handled this request: {}",
+                "the component failed while it handled this request: {}",
                 error.root_cause()
             ))),
             Err(_) => Err(Error::Broken(
-                "the component broke while it handled this request".into(),
+                "the component failed while it handled this request".into(),
             )),
         }
     }
 }
 
-/// A request whose client may go away before there is an answer.
+/// Guards a pending request: if it is dropped before the response, the request counts as canceled.
 struct Waiting<'a>(Option<&'a Queue>);
 
 impl Drop for Waiting<'_> {

@@ -1,4 +1,4 @@
-//! HTTP/1.1, and a component behind it.
+//! The HTTP/1.1 server in front of a component.
 
 use super::Endpoint;
 use crate::Error;
@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime_wasi_http::WasiBody;
 
-/// Serves a component. When it has no answer there is one in its place, `application/problem+json`.
+/// Serves a component over HTTP/1.1. If the component gives no response, the client gets an
+/// `application/problem+json` one instead.
 pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shutdown: Shutdown) {
     let server = builder();
     let shared = Arc::new(Server {
@@ -32,9 +33,10 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move {
-                Ok::<_, Infallible>(match shared.log_requests {
-                    true => shared.logged(request).await,
-                    false => shared.answer(request).await,
+                Ok::<_, Infallible>(if shared.log_requests {
+                    shared.logged(request).await
+                } else {
+                    shared.answer(request).await
                 })
             }
         });
@@ -43,16 +45,16 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
     .await;
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Server {
     endpoint: Endpoint,
     report: Report,
     log_requests: bool,
-    /// How long an answer's head waits for its body to begin.
+    /// How long the head of a response waits for the first frame of its body.
     gathering: Duration,
 }
 
-/// An answer, of which one piece at a time is on its way.
+/// A response whose body is written one piece at a time.
 type Answer = Response<Paced<Buffered>>;
 
 impl Server {
@@ -77,7 +79,7 @@ impl Server {
         response
     }
 
-    /// The answer in place of one that the component did not give.
+    /// The error response to send when the component gave none.
     fn instead(&self, error: Error, sent: Option<RequestId>) -> Response<WasiBody> {
         let named = sent.map(|id| (RequestId::HEADER, id.value()));
         let response = intd::refuse(error, &named.into_iter().collect());

@@ -1,4 +1,4 @@
-//! Requests that wait for an instance of a component.
+//! The queue of requests that wait for a component instance.
 
 use futures::channel::oneshot;
 use http::{Request, Response};
@@ -9,7 +9,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wasmtime_wasi_http::WasiBody;
 
-/// Where the answer of one request goes.
+/// The channel for the response to one request.
 pub(super) type Reply = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
 
 /// One request.
@@ -17,16 +17,16 @@ pub(super) struct Job {
     pub(super) request: Request<WasiBody>,
     pub(super) reply: Reply,
     pub(super) since: Instant,
-    /// Of those for requests in flight. It goes where the request goes, until the component is done
-    /// with it, however early its client went away.
+    /// The permit that counts the request as in flight. It is held until the component has finished the
+    /// request, even if the client disconnected earlier.
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Requests that went away are swept out of the queue once there are this many of them, and as many
-/// as there are others.
+/// Canceled requests are removed from the queue once there are at least this many, and at least as many
+/// as requests that are still wanted.
 const SWEEP: usize = 64;
 
-/// What all instances of one component take their requests from.
+/// The request queue that all instances of one component share.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -37,15 +37,15 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Job>,
     workers: usize,
-    /// How many workers cannot take more than they have.
+    /// How many workers are at capacity.
     full: usize,
-    /// How many requests went away since the last sweep, in the queue or after they were taken.
+    /// How many requests were canceled since the last sweep, in the queue or after they were taken.
     gone: usize,
 }
 
 impl Queue {
-    /// Adds a request. True when a worker has to be started for it, which counts as started then:
-    /// there is none yet, or none of them has room, or they did not even take what came before.
+    /// Adds a request. Returns true if the caller has to start a worker for it, which is then already
+    /// counted: there is no worker yet, all are at capacity, or earlier requests are still waiting.
     pub(super) fn push(&self, job: Job, most_workers: usize) -> bool {
         let start = {
             let mut state = self.lock();
@@ -61,8 +61,8 @@ impl Queue {
         start
     }
 
-    /// The request that an instance begins with. `full` says whether the instance has no room for
-    /// a second one; a [`Full`] must be made for it then.
+    /// The first request of a new instance. `full` says whether the instance can take only this one; then
+    /// the caller must create a [`Full`] for it.
     pub(super) fn first(&self, full: bool) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -74,8 +74,7 @@ impl Queue {
         }
     }
 
-    /// Moves to `jobs` what one worker should take at a time: its share of those who still wait
-    /// for an answer, and no more than `most`.
+    /// Moves one worker's share of the requests that are still wanted to `jobs`, at most `most` of them.
     pub(super) fn take(&self, most: usize, jobs: &mut VecDeque<Job>) {
         let mut state = self.lock();
         let mut left = state.waiting.len().div_ceil(state.workers.max(1)).min(most);
@@ -90,13 +89,13 @@ impl Queue {
         let others = !state.waiting.is_empty();
         drop(state);
         if others {
-            // Several pushes may have been told as one.
+            // Several pushes may have resulted in one wake-up.
             self.pushed.notify_one();
         }
     }
 
-    /// Takes note that a request went away. When that is worth it, those that are still in the queue
-    /// are dropped, with their permits: who takes them may be busy for a long time.
+    /// Counts a canceled request. When there are enough of them ([`SWEEP`]), drops those that are still in
+    /// the queue, with their permits: the workers that would otherwise skip them may be busy for a long time.
     pub(super) fn abandon(&self) {
         let gone: VecDeque<_> = {
             let mut state = self.lock();
@@ -111,11 +110,11 @@ impl Queue {
             state.waiting = waiting;
             gone
         };
-        // Not under the lock: bodies may run code of the connection when they are dropped.
+        // Not under the lock: dropping a body may run code of the connection.
         drop(gone);
     }
 
-    /// Gives back what was taken and not begun, to be the first to be taken again.
+    /// Puts back requests that were taken but not started, at the front of the queue.
     pub(super) fn give_back(&self, jobs: &mut VecDeque<Job>) {
         if jobs.is_empty() {
             return;
@@ -128,13 +127,13 @@ impl Queue {
         self.pushed.notify_one();
     }
 
-    /// Resolves when requests were added that nobody was told of yet.
+    /// Resolves when requests were added since the last wake-up.
     pub(super) fn pushed(&self) -> Notified<'_> {
         self.pushed.notified()
     }
 
-    /// Takes back that a worker was started: it could not be. Returns who waits for it, unless
-    /// others take them.
+    /// Undoes `push`'s worker count after a failed spawn. Returns the waiting requests if no other worker
+    /// is left to take them.
     pub(super) fn not_started(&self) -> VecDeque<Job> {
         let mut state = self.lock();
         state.workers = state.workers.saturating_sub(1);
@@ -144,7 +143,8 @@ impl Queue {
         }
     }
 
-    /// Ends a worker. False when requests wait that nobody else would take: then it must go on.
+    /// Removes a worker from the count. Returns false if it must go on, because requests are waiting and it
+    /// is the only worker.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.lock();
         let needed = state.workers == 1 && !state.waiting.is_empty();
@@ -156,31 +156,32 @@ impl Queue {
 
     fn count_full(&self, full: bool) {
         let mut state = self.lock();
-        state.full = match full {
-            true => state.full.saturating_add(1),
-            false => state.full.saturating_sub(1),
+        state.full = if full {
+            state.full.saturating_add(1)
+        } else {
+            state.full.saturating_sub(1)
         };
     }
 
-    /// Nothing is half done between any two statements that could panic.
+    /// Ignores poisoning: the state is consistent at every point that could panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether an instance has room for further requests, for [`Queue::push`] to know.
+/// Records whether an instance is at capacity, for [`Queue::push`].
 pub(super) struct Full<'a> {
     queue: &'a Queue,
     full: bool,
 }
 
 impl<'a> Full<'a> {
-    /// For an instance that begins with what [`Queue::first`] gave.
+    /// For an instance that starts with the request from [`Queue::first`].
     pub(super) fn new(queue: &'a Queue, full: bool) -> Self {
         Self { queue, full }
     }
 
-    /// Takes note of it.
+    /// Sets whether the instance is at capacity.
     pub(super) fn set(&mut self, full: bool) {
         if self.full != full {
             self.full = full;
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(take(&queue, 9), ["/0", "/1", "/2"]);
     }
 
-    /// Nobody takes anything meanwhile, as when the only instance is held up.
+    /// No worker takes requests meanwhile, as when the only instance is blocked.
     #[test]
     fn requests_that_went_away_do_not_pile_up() {
         let queue = Queue::default();

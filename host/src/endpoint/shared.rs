@@ -1,4 +1,4 @@
-//! What the workers of one endpoint share.
+//! The state that the workers of one endpoint share.
 
 use super::EndpointOptions;
 use super::queue::Queue;
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
 
-/// What the workers of one endpoint share.
+/// The state that the workers of one endpoint share.
 pub(super) struct Shared {
     pub(super) host: Host,
     pub(super) pre: ProxyPre<State>,
@@ -19,9 +19,9 @@ pub(super) struct Shared {
     pub(super) options: EndpointOptions,
     pub(super) queue: Queue,
     pub(super) closed: Shutdown,
-    /// For instances: twice as many as take requests, since others end beside those.
+    /// Permits for instances: twice the number that accept requests, since retired ones are still finishing.
     pub(super) places: Arc<Semaphore>,
-    /// For requests in flight.
+    /// Permits for requests in flight.
     pub(super) in_flight: Arc<Semaphore>,
 }
 
@@ -30,7 +30,7 @@ impl Shared {
         self.host.limits()
     }
 
-    /// A fresh instance in a store of its own.
+    /// Creates an instance in its own store.
     pub(super) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Proxy)> {
         let mut store = self.host.state(&self.rights);
         let meter = store.data().meter();
@@ -39,7 +39,7 @@ impl Shared {
     }
 }
 
-/// Why there is no answer when no instance could be made.
+/// The error of a request for which no instance could be created.
 #[derive(Debug, thiserror::Error)]
-#[error("the component does not start")]
+#[error("the component failed to start")]
 pub(super) struct Unstarted;

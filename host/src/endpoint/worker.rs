@@ -1,9 +1,10 @@
-//! One instance of a component at a time, and the requests it handles.
+//! Worker threads: each runs one component instance at a time, which handles requests concurrently.
 //!
-//! This is what `wasmtime_wasi_http::handler::ProxyHandler` does, made of the same parts, but for
-//! one thing: that one starts another instance whenever all others happen to compute, which under
-//! load ends with nearly as many instances as there are requests in flight. Here their number is
-//! bounded and each takes all that wait: requests of one instance can share a call to a backend.
+//! This replaces `wasmtime_wasi_http::handler::ProxyHandler` and is built from the same parts. The
+//! difference: `ProxyHandler` starts another instance whenever all existing ones are computing, so under
+//! load it ends up with nearly as many instances as requests in flight. Here the number of instances is
+//! bounded, and each takes all waiting requests, so that requests of one instance can share a call to a
+//! backend.
 
 use super::queue::{Full, Job};
 use super::shared::{Shared, Unstarted};
@@ -26,10 +27,10 @@ use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{ExpirationError, Prepared, Proxy};
 
-/// Starts a worker, on a thread of its own.
+/// Starts a worker on its own thread.
 ///
-/// Guests compute. Among the tasks of connections they would either hold those up, or get no more
-/// than a turn for each turn of thousands of clients that only come to be refused.
+/// Guest code is CPU-bound. On the threads that serve connections it would either block the connections,
+/// or be scheduled only once per round of thousands of clients whose requests are merely rejected.
 pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -40,21 +41,21 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
         .map(drop)
 }
 
-/// Handles requests, with one instance after another, until there are none and the last instance
-/// was idle for too long.
+/// Handles requests, with one instance after another, until the queue is empty and the last instance
+/// has reached its idle timeout.
 ///
-/// An instance that takes no further requests may have work left, like bodies that are read slowly.
-/// It does that beside the next instance.
+/// A retired instance accepts no further requests but may have work left, such as response bodies that
+/// clients read slowly. It finishes that work while the next instance runs.
 async fn work(shared: Arc<Shared>) {
     let mut instances = JoinSet::new();
     let alone = shared.options.instance_requests == Some(1)
         || shared.options.instance_concurrency == Some(1);
     loop {
         let Some(job) = shared.queue.first(alone) else {
-            match shared.queue.leave() {
-                true => break,
-                false => continue,
+            if shared.queue.leave() {
+                break;
             }
+            continue;
         };
         let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else {
             break;
@@ -66,20 +67,20 @@ async fn work(shared: Arc<Shared>) {
             lifetime(&shared, job, full, retire).await;
             drop(place);
         });
-        // However the instance ends, this resolves.
+        // Resolves however the instance ends: its sender is sent to or dropped.
         let _ = retired.await;
         while instances.try_join_next().is_some() {}
     }
     instances.join_all().await;
 }
 
-/// Makes an instance, lets it handle `first` and what comes after it, and throws it away.
+/// Creates an instance, lets it handle `first` and later requests, and drops it.
 async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
     let patience = shared.options.patience;
     let (mut store, proxy) = match timeout(patience, shared.instantiate()).await {
         Ok(Ok(made)) => made,
         Ok(Err(error)) => {
-            tracing::error!("the component does not start: {error:#}");
+            tracing::error!("the component failed to start: {error:#}");
             let _ = first.reply.send(Err(error.context(Unstarted)));
             return;
         }
@@ -93,16 +94,16 @@ async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
     let ended = tokio::select! {
         ended = handle(shared, &mut store, &proxy, first, &pulse, full, retire) => ended,
         () = pulse.missed(patience) => {
-            Err(wasmtime::format_err!("it blocked all its requests for longer than one may take"))
+            Err(wasmtime::format_err!("it blocked all its requests for longer than the request timeout"))
         }
         () = shared.closed.requested() => Ok(()),
     };
     if let Err(error) = ended {
         tracing::error!(
-            "the component broke, the next request gets a new instance: {}",
+            "the component failed; the next request gets a new instance: {}",
             error.root_cause()
         );
-        tracing::debug!("where it broke: {error:?}");
+        tracing::debug!("details of the failure: {error:?}");
     }
 }
 
@@ -139,7 +140,7 @@ async fn handle(
     meter.run(instance).await?
 }
 
-/// Tells a worker that its instance takes no further requests.
+/// Signals the worker that its instance accepts no further requests.
 type Retire = oneshot::Sender<()>;
 
 /// An instance and its requests.
@@ -148,15 +149,16 @@ struct RunningInstance<'a> {
     accessor: &'a Accessor<State>,
     proxy: &'a Proxy,
     function: Func,
-    /// Taken from the queue and not begun.
+    /// Requests taken from the queue but not yet started.
     jobs: VecDeque<Job>,
-    /// How many requests were begun.
+    /// How many requests were started.
     begun: usize,
-    /// Whether a request took too long. It goes on inside, so no others are given to this instance.
+    /// Whether a request exceeded its deadline. The guest is still working on it, so this instance gets no
+    /// further requests.
     late: bool,
-    /// Whether it has room for further requests.
+    /// Tells the queue whether this instance is at capacity.
     full: Full<'a>,
-    /// To be sent once it takes no further requests.
+    /// Sent once the instance accepts no further requests.
     retire: Option<Retire>,
 }
 
@@ -191,12 +193,12 @@ impl<'a> RunningInstance<'a> {
             if self.late || (running.is_empty() && self.jobs.is_empty() && room == 0) {
                 self.shared.queue.give_back(&mut self.jobs);
                 if let Some(retire) = self.retire.take() {
-                    // Its worker has room again.
+                    // The worker's next instance will have capacity.
                     self.full.set(false);
                     let _ = retire.send(());
                 }
                 if running.is_empty() {
-                    // What the guest still does for requests that it answered.
+                    // Lets the guest finish the work it does after its responses.
                     let _ = timeout(options.patience, rest(accessor)).await;
                     return Ok(());
                 }
@@ -216,7 +218,7 @@ impl<'a> RunningInstance<'a> {
         }
     }
 
-    /// How many further requests it may take now.
+    /// How many more requests the instance may take at the moment.
     fn room(&self, running: usize) -> usize {
         let options = &self.shared.options;
         if self.late {
@@ -233,7 +235,7 @@ impl<'a> RunningInstance<'a> {
         ever.min(now).saturating_sub(self.jobs.len())
     }
 
-    /// Begins a request beside others. The future says whether it was answered in time.
+    /// Starts a request while `others` are running. The future resolves to whether it was answered in time.
     fn begin(
         &mut self,
         job: Job,
@@ -256,7 +258,8 @@ impl<'a> RunningInstance<'a> {
         let permit = job.permit;
         Ok(async move {
             let in_time = prepared.run(accessor, sleep(left)).await;
-            // The guest got somewhere, with a long answer for example: the others' time begins anew.
+            // The guest made progress (with a long response, for example), so the compute budget of the
+            // other requests starts again.
             accessor.with(|mut store| store.data_mut().new_call_among(others, limits));
             drop(permit);
             in_time
@@ -280,12 +283,12 @@ async fn is_ready(accessor: &Accessor<State>, function: Func) -> bool {
     .await
 }
 
-/// Resolves when the guest has nothing left to do.
+/// Resolves when the guest has no tasks left.
 async fn rest(accessor: &Accessor<State>) {
     poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
 }
 
-/// Resolves when the guest had nothing to do for that long.
+/// Resolves `time` after the guest has no tasks left; never if `time` is None.
 async fn idle(accessor: &Accessor<State>, time: Option<Duration>) {
     match time {
         None => pending().await,
@@ -296,12 +299,12 @@ async fn idle(accessor: &Accessor<State>, time: Option<Duration>) {
     }
 }
 
-/// Shows from outside of the guest's event loop whether it turns.
+/// A watchdog heartbeat: shows from outside the instance's event loop whether the loop makes progress.
 struct Pulse {
     start: Instant,
-    /// When it last turned, in milliseconds after the start.
+    /// When the loop last ran, in milliseconds after the start.
     last: AtomicU64,
-    /// Whether it has to turn.
+    /// Whether requests are running, so that the loop is expected to run.
     busy: AtomicBool,
 }
 
@@ -320,9 +323,9 @@ impl Pulse {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Resolves when it should have turned, and did not for that long.
+    /// Resolves when the loop was expected to run but has not for `patience`.
     async fn missed(&self, patience: Duration) {
-        // A request that takes exactly that long ends inside.
+        // A request that takes exactly `patience` is ended by its own timeout.
         let patience = patience + Duration::from_millis(100);
         loop {
             let since =

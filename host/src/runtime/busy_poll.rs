@@ -1,4 +1,4 @@
-//! Looking for the next event a little longer, before the thread sleeps.
+//! Busy polling: the thread polls for the next event for a short time before it sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// How much may be lost until looking is left for [`REST`]. An event that came in time is worth 1.
+/// The credit for misses: when it is used up, polling pauses for [`REST`]. An event in time earns 1.
 const CREDIT: u32 = 16;
 
-/// What it costs when none came.
+/// The credit that a miss costs.
 const LOSS: u32 = 2;
 
-/// How long looking is left when it does not pay.
+/// How long polling pauses when it does not pay off.
 const REST: Duration = Duration::from_millis(100);
 
-/// What a processor takes to find out that nobody else wants it: much less than a turn of somebody
-/// who does.
+/// The maximum duration of a yield to the system when no other thread wants the processor; much less than
+/// the time slice of another thread.
 const ALONE: Duration = Duration::from_micros(4);
 
 thread_local! {
@@ -29,14 +29,14 @@ thread_local! {
     };
 }
 
-/// What happened on this thread.
+/// The events on this thread.
 struct Events {
     count: Cell<u64>,
-    /// Who waits for the next one.
+    /// The task that waits for the next event.
     waiting: RefCell<Option<Waker>>,
 }
 
-/// Something happened that something else may soon follow: the reply of a backend, the next request.
+/// Records an event that another one may soon follow, such as a backend's reply or the next request.
 pub(crate) fn note() {
     EVENTS.with(|events| {
         events.count.set(events.count.get().wrapping_add(1));
@@ -46,11 +46,11 @@ pub(crate) fn note() {
     });
 }
 
-/// Keeps this thread from sleeping for `time` after each event, while that pays.
+/// Keeps this thread from sleeping for `time` after each event, while that pays off.
 ///
-/// A processor that was asleep takes long to come back, and comes back with cold caches. Where the next
-/// event mostly comes later, as with a backend that writes to a disk, looking for it is a waste: then
-/// it is left for a while, and tried again.
+/// A sleeping processor takes long to wake up, and then has cold caches. If the next event mostly comes
+/// later than `time`, as with a backend that writes to a disk, polling wastes time: then it pauses for a
+/// while before the next attempt.
 pub(super) async fn busy_poll(time: Duration) {
     while_alone(time, alone).await;
 }
@@ -63,7 +63,7 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
             seen = event_after(seen).await;
             let mut begun = Instant::now();
             loop {
-                // Other tasks run, and the system is asked for events, but not waited for.
+                // Runs other tasks, and polls the system for events without blocking.
                 yield_now().await;
                 let count = count();
                 if count != seen {
@@ -80,7 +80,7 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
     }
 }
 
-/// Waits for an event after those that were seen.
+/// Waits until the event count differs from `seen`, and returns it.
 async fn event_after(seen: u64) -> u64 {
     poll_fn(|context| {
         let count = count();
@@ -98,7 +98,7 @@ fn count() -> u64 {
     EVENTS.with(|events| events.count.get())
 }
 
-/// Lets whoever else wants this processor have it; says whether nobody did.
+/// Yields the processor to other threads. Returns whether none of them wanted it.
 fn alone() -> bool {
     let before = Instant::now();
     std::thread::yield_now();
@@ -114,7 +114,7 @@ mod tests {
     use tokio::runtime::Builder;
     use tokio::sync::oneshot;
 
-    /// How often a thread sleeps while it waits 20 ms for what another thread brings, after an event.
+    /// How often a thread sleeps while it waits 20 ms for another thread, after an event.
     fn sleeps(time: Duration, alone: bool) -> usize {
         let sleeps = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&sleeps);
@@ -127,7 +127,7 @@ mod tests {
             .expect("a runtime");
         runtime.block_on(async {
             let looking = tokio::spawn(while_alone(time, move || alone));
-            // It begins to wait.
+            // The task starts to wait.
             yield_now().await;
             note();
             yield_now().await;
@@ -165,14 +165,14 @@ mod tests {
         let events = 1000;
         for _ in 0..events {
             note();
-            // It sees the event, and then that there is no other.
+            // The task sees the event, and then that there is no other.
             for _ in 0..3 {
                 yield_now().await;
             }
         }
         let tries = (CREDIT / LOSS) as usize;
         let looked = looks.load(Ordering::Relaxed);
-        // More than once only where this took longer than the rest does.
+        // There is a second round of attempts only if this loop took longer than the pause.
         assert!((tries..events / 10).contains(&looked), "{looked} looks");
         sleep(REST * 2).await;
         note();

@@ -1,8 +1,8 @@
-//! Answers that are written piece by piece.
+//! Response bodies that are written piece by piece.
 //!
-//! hyper asks for the next piece of an answer long before the last one is written, and keeps what
-//! it got. Here the next one is made when the last one was taken by the system, so that a slow
-//! client costs one piece, however long its answer is.
+//! hyper polls for the next piece of a body long before the previous one is written, and buffers it. Here
+//! the next piece is created only once the system has accepted the previous one, so that a slow client
+//! costs the memory of one piece, however long its response is.
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-/// The body of an answer of [`intd::App`].
+/// The body of a response of [`intd::App`].
 pub(crate) type Outgoing = Either<Full<Bytes>, Box<Paced<Pieces>>>;
 
-/// The body for some content. Short content goes out as it is.
+/// Creates the body for some content. Short content is sent whole.
 pub(crate) fn outgoing(content: Content) -> Outgoing {
     match content.into_whole() {
         Ok(bytes) => Either::Left(Full::new(bytes)),
@@ -52,25 +52,25 @@ impl Body for Pieces {
     }
 }
 
-/// A body that has one piece on its way at a time.
+/// A body that has at most one unwritten piece at a time.
 pub(crate) struct Paced<B> {
     body: B,
     gate: Arc<Gate>,
 }
 
-/// What a body and its piece that is on its way share.
+/// The state that a body and its unwritten piece share.
 #[derive(Default)]
 struct Gate {
-    /// Whether a piece is on its way.
+    /// Whether there is an unwritten piece.
     closed: AtomicBool,
-    /// Who waits for it to be written.
+    /// The task that waits for the piece to be written.
     waiting: AtomicWaker,
-    /// Given back when the body is gone and its last piece is written.
+    /// Released when the body is dropped and its last piece is written.
     reservation: Option<Reservation>,
 }
 
 impl<B> Paced<B> {
-    /// Keeps what is reserved until the last piece is written or thrown away.
+    /// Holds `reservation` until the last piece is written or dropped.
     pub(crate) fn new(body: B, reservation: Option<Reservation>) -> Self {
         Self {
             body,
@@ -100,7 +100,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
         }
         let frame = ready!(Pin::new(&mut *body).poll_frame(context));
         if gate.reservation.is_none() && body.size_hint().exact() == Some(0) {
-            // Nothing comes after it that would have to wait.
+            // The last piece needs no gate, since no piece follows that would have to wait.
             return Poll::Ready(frame);
         }
         Poll::Ready(frame.map(|frame| {
@@ -117,7 +117,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     }
 }
 
-/// A piece on its way.
+/// A piece that is not yet written. Dropping it opens the gate.
 struct Piece {
     bytes: Bytes,
     gate: Arc<Gate>,
@@ -141,7 +141,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        // The next piece is made after this one's memory is free.
+        // Frees this piece's memory before the next piece is created.
         self.bytes = Bytes::new();
         self.gate.closed.store(false, Ordering::Release);
         self.gate.waiting.wake();
@@ -176,7 +176,7 @@ mod tests {
         drop(a);
         let (b, mut body) = waiting.await.unwrap();
         assert_eq!(b, "b");
-        // Clones and parts are the piece too.
+        // Clones and slices keep the piece alive.
         let part = b.slice(0..1);
         drop(b);
         assert!(body.frame().now_or_never().is_none());

@@ -1,4 +1,4 @@
-//! One connection of HTTP/1.1, whatever answers its requests.
+//! One HTTP/1.1 connection, for any service.
 
 use super::idle_timeout::{Activity, IdleTimeout};
 use super::write_timeout::WriteTimeout;
@@ -14,8 +14,8 @@ use std::task::Poll;
 use std::time::Instant;
 use tokio::net::TcpStream;
 
-/// One line for one request. Its query and headers may hold what is nobody's business. An error is
-/// named as its answer is; what was answered well, as the client named it.
+/// Logs one line for a request, without its query and headers, which may contain secrets. The request id
+/// is that of the response if there is one, as with errors, and otherwise the client's.
 pub(crate) fn log<B>(
     method: &Method,
     uri: &Uri,
@@ -34,7 +34,7 @@ pub(crate) fn log<B>(
     );
 }
 
-/// The same for a request whose head is not understood. It is answered below us.
+/// Logs a request whose head hyper could not parse. hyper itself answers it.
 fn log_bad_head(error: &hyper::Error) {
     let status = if error.is_parse_too_large() {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -48,19 +48,19 @@ fn log_bad_head(error: &hyper::Error) {
     );
 }
 
-/// How connections are treated.
+/// The HTTP/1.1 settings of all connections.
 pub(crate) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // Otherwise hyper copies bodies behind heads, to a buffer that a connection keeps for as long as
-    // it lasts and that is as large as the largest of them. `WriteTimeout` joins short ones.
+    // Without vectored writes hyper copies head and body into a buffer that the connection keeps
+    // until it is closed, and that grows to the largest body. `WriteTimeout` joins short writes.
     builder.max_buf_size(64 << 10).writev(true);
-    // A client that ends its side after its request gets its answer.
+    // A client that shuts down its sending side after its request still gets its response.
     builder.half_close(true);
     builder
 }
 
-/// Serves one connection until it ends, until its client owes a request for too long, or until its
-/// request in flight is answered when the server is shutting down.
+/// Serves one connection until it is closed, until its idle timeout, or, when the server is shutting
+/// down, until its request in flight is answered.
 pub(crate) fn connection<S, B>(
     builder: &http1::Builder,
     stream: TcpStream,
@@ -87,8 +87,8 @@ where
     async move {
         let mut connection = pin!(connection);
         let mut requested = pin!(requested);
-        // To be woken by the shutdown it is enough to have asked for it once; after that the
-        // flag tells, which is cheaper to look at for each request.
+        // One poll of `requested` registers the waker; after that only the flag is checked, which
+        // is cheaper to do for each request.
         let mut asked = false;
         let mut ending = false;
         let ended = std::future::poll_fn(|context| {
@@ -111,9 +111,9 @@ where
                 if log_requests && error.is_parse() {
                     log_bad_head(&error);
                 }
-                tracing::debug!(%error, "a connection broke off");
+                tracing::debug!(%error, "a connection failed");
             }
-            None => tracing::debug!("a connection was idle for too long"),
+            None => tracing::debug!("closed a connection after its idle timeout"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Accepting connections, a bounded number of them, until the end.
+//! Accepting a bounded number of connections until the shutdown.
 
 use super::{Limits, Listeners, Shutdown};
 use futures::future::join_all;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// How long to wait when the machine cannot accept more, mostly for want of file descriptors.
+/// The pause after a failed accept, mostly caused by a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves each connection in a task of its own. Returns when the shutdown was begun and the last
-/// of them ended, or its time was over.
+/// Serves each connection in its own task. Returns after the shutdown has begun, when the last connection
+/// is closed or the grace period is over.
 pub(crate) async fn accept<F>(
     listeners: Listeners,
     limits: &Limits,
@@ -36,14 +36,14 @@ pub(crate) async fn accept<F>(
         }
     });
     join_all(accepting).await;
-    // The sockets are closed now: who comes later is refused at once.
+    // The listening sockets are closed at this point, so further connections are refused.
     if tokio::time::timeout(limits.grace, slots.acquire_many(most))
         .await
         .is_err()
     {
         let open = most as usize - slots.available_permits();
         tracing::warn!(
-            "{open} connections did not end within {} s and are cut off",
+            "{open} connections did not finish within {} s and are closed",
             limits.grace.as_secs()
         );
     }
@@ -63,9 +63,7 @@ async fn accept_from<F>(
             Ok(slot) => slot,
             Err(_) => {
                 if full.allow().is_some() {
-                    tracing::warn!(
-                        "all connections that are allowed at one time are in use; others wait"
-                    );
+                    tracing::warn!("all allowed connections are in use; others wait");
                 }
                 match Arc::clone(slots).acquire_owned().await {
                     Ok(slot) => slot,
@@ -76,7 +74,7 @@ async fn accept_from<F>(
         match listener.accept().await {
             Ok((stream, _)) => {
                 crate::runtime::note();
-                // Without it answers are late, but right.
+                // An error is ignored: it only delays responses.
                 let _ = stream.set_nodelay(nodelay);
                 let connection = serve(stream);
                 tokio::spawn(async move {
@@ -95,7 +93,7 @@ async fn accept_from<F>(
     }
 }
 
-/// Whether an error is about the connection that was to be accepted, and not about the listener.
+/// Whether an error concerns only the connection to be accepted, and not the listener.
 fn is_the_clients(kind: ErrorKind) -> bool {
     matches!(
         kind,

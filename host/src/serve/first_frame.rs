@@ -1,4 +1,4 @@
-//! The beginning of an answer: its head, and the first piece of its body.
+//! Sending the head of a response together with the first frame of its body.
 
 use ::http::Response;
 use bytes::Bytes;
@@ -10,21 +10,22 @@ use std::time::Duration;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// Waits until the body begins, but no longer than `longest`, so that the head and the first piece of the body
-/// are sent together.
+/// Waits for the first frame of the body, but no longer than `longest`, so that it is sent together with
+/// the head.
 ///
-/// A component's body is read in another thread, so it begins a moment after the head is known. hyper
-/// sends what it has before it waits for a body: without this, most answers would leave in two
-/// packets. Without `TCP_NODELAY` the second would moreover wait for the client to acknowledge the
-/// first, which takes 40 ms. A body that begins later is sent after its head, as ever.
+/// A component's body is read in another thread, so its first frame comes a moment after the head. hyper
+/// sends what it has before it waits for a body, so without this function most responses would be sent in
+/// two packets. Without `TCP_NODELAY` the second packet would also wait for the client's acknowledgment
+/// of the first, which takes 40 ms. A frame that comes later is sent after the head, as usual.
 pub(crate) async fn with_first_frame(
     response: Response<WasiBody>,
     longest: Duration,
 ) -> Response<Buffered> {
     let (parts, mut body) = response.into_parts();
-    let begun = match body.is_end_stream() {
-        true => Buffered::default(),
-        false => match timeout(longest, body.frame()).await {
+    let begun = if body.is_end_stream() {
+        Buffered::default()
+    } else {
+        match timeout(longest, body.frame()).await {
             Ok(first) => Buffered {
                 rest: first.is_some().then_some(body),
                 first,
@@ -33,16 +34,16 @@ pub(crate) async fn with_first_frame(
                 first: None,
                 rest: Some(body),
             },
-        },
+        }
     };
     Response::from_parts(parts, begun)
 }
 
-/// A body of which the first piece may have been read already.
+/// A body whose first frame may have been read already.
 #[derive(Default)]
 pub(crate) struct Buffered {
     first: Option<Result<Frame<Bytes>, Error>>,
-    /// None when there is nothing after `first`.
+    /// The rest of the body; None if nothing follows `first`.
     rest: Option<WasiBody>,
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use http_body_util::StreamBody;
     use std::time::Instant;
 
-    /// Ends a test that hangs.
+    /// The time limit of a test that hangs.
     const LONG: Duration = Duration::from_secs(60);
 
     fn body() -> (mpsc::UnboundedSender<&'static str>, WasiBody) {
@@ -103,7 +104,7 @@ mod tests {
         (sender, StreamBody::new(frames).boxed_unsync())
     }
 
-    /// The body's pieces, as they come.
+    /// The data frames of the body, in order.
     async fn pieces(mut body: Buffered) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         while let Some(frame) = body.frame().await {

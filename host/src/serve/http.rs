@@ -1,4 +1,4 @@
-//! HTTP/1.1, and sequences behind it.
+//! The HTTP/1.1 server for sequences.
 
 use super::body::{Outgoing, outgoing};
 use super::connection::{builder, connection, log};
@@ -31,13 +31,13 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request: Request<Incoming>| {
             let shared = Arc::clone(&shared);
-            // What is kept for the most frequent request is small; all others share a large state.
+            // The most frequent request has a small future; all others have a large, boxed one.
             if short
                 && App::<Sequence>::is_plain(request.method(), request.uri())
                 && !request.headers().contains_key(RequestId::HEADER)
             {
                 let mut headers = request.into_parts().0.headers;
-                // At once: they hold on to the memory that the next request is read to.
+                // Cleared early: they refer to the buffer into which the next request is read.
                 headers.clear();
                 Either::Left(async move { Ok::<_, Infallible>(shared.mint(headers).await) })
             } else {
@@ -51,7 +51,7 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
     .await;
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Server {
     app: App<Sequence>,
     limits: Limits,
@@ -59,8 +59,8 @@ struct Server {
 }
 
 impl Server {
-    /// The answer to `GET /`. Its headers go to an empty map that was the request's: a new one costs
-    /// more than what it holds.
+    /// The response to `GET /`. Reuses the request's emptied header map, since allocating a new one costs more
+    /// than filling it.
     async fn mint(&self, mut headers: HeaderMap) -> Response<Outgoing> {
         match self.app.mint().await {
             Ok(text) => {
@@ -99,7 +99,7 @@ impl Server {
     }
 }
 
-/// Why a body was not read.
+/// Why the body of a request could not be read.
 enum Unread {
     Incomplete,
     Late,
@@ -108,12 +108,9 @@ enum Unread {
 impl Unread {
     fn answer(&self, headers: &HeaderMap) -> Response<Content> {
         let (text, status) = match self {
-            Self::Incomplete => (
-                "the request's body ended before its end",
-                StatusCode::BAD_REQUEST,
-            ),
+            Self::Incomplete => ("the request's body is incomplete", StatusCode::BAD_REQUEST),
             Self::Late => (
-                "the request's body did not come in time",
+                "the request's body did not arrive in time",
                 StatusCode::REQUEST_TIMEOUT,
             ),
         };
@@ -123,7 +120,7 @@ impl Unread {
     }
 }
 
-/// The body, or as much of it as is asked for, so that one that is too long is noticed.
+/// Reads the body, up to `most` bytes, so that a body that is too long is detected.
 async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());

@@ -1,7 +1,7 @@
-//! Connections on which nothing is asked.
+//! The idle timeout of connections.
 //!
-//! A timer for each request would cost more than reading its head does. So there is one for each
-//! connection, which looks now and then whether anything happened since it last did.
+//! A timer per request would cost more than reading the request's head. So there is one timer per
+//! connection, which periodically checks whether there was any activity since the last check.
 
 use futures::task::AtomicWaker;
 use std::pin::Pin;
@@ -11,19 +11,18 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What happens on one connection. All of it is one task's: no order between threads is needed.
+/// The activity on one connection. Only one task uses it, so relaxed ordering is enough.
 #[derive(Default)]
 pub(super) struct Activity {
-    /// Counts heads of requests that arrived, answers that were found, and writes.
+    /// Counts received request heads, completed responses, and writes.
     events: AtomicU64,
     in_flight: AtomicBool,
-    /// Whether a client that goes away is to be noticed: a request is in flight, and nothing has come
-    /// after it.
+    /// Whether to detect a disconnect: a request is in flight, and no data has arrived after it.
     watched: AtomicBool,
 }
 
 impl Activity {
-    /// The head of a request arrived; resolves as `answer` does.
+    /// Records that the head of a request arrived. Resolves to the output of `answer`.
     pub(super) fn request<F: Future>(
         self: &Arc<Self>,
         answer: F,
@@ -41,17 +40,17 @@ impl Activity {
         }
     }
 
-    /// Whether it is to be noticed when the client goes away.
+    /// Whether to detect that the client disconnects.
     pub(super) fn watches(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Until the next request there is nothing more to be noticed.
+    /// Stops detecting a disconnect until the next request.
     pub(super) fn stop_watching(&self) {
         self.watched.store(false, Ordering::Relaxed);
     }
 
-    /// The client took a part of an answer.
+    /// Records activity, such as that the client accepted part of a response.
     pub(super) fn note(&self) {
         crate::runtime::note();
         let events = self.events.load(Ordering::Relaxed);
@@ -59,20 +58,20 @@ impl Activity {
     }
 }
 
-/// Notices when a client owes the head of a request for too long.
+/// Detects that a client has not sent the head of a request in time.
 pub(super) struct IdleTimeout {
     activity: Arc<Activity>,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     alarm: Arc<Alarm>,
-    /// What the timer wakes: the alarm.
+    /// Wakes the alarm; the timer is polled with it.
     waker: Waker,
-    /// The events when the timer was started.
+    /// The event count when the timer was started.
     seen: u64,
 }
 
-/// Tells whether it was the timer that woke the task. To ask the timer each time would cost more than
-/// all else that is done here.
+/// Records whether the timer woke the task. Polling the timer every time would cost more than everything
+/// else here.
 struct Alarm {
     due: AtomicBool,
     task: AtomicWaker,
@@ -90,10 +89,10 @@ impl Wake for Alarm {
 }
 
 impl IdleTimeout {
-    /// Must be made within a runtime.
+    /// Must be called within a runtime.
     pub(super) fn new(activity: Arc<Activity>, patience: Duration) -> Self {
         let alarm = Arc::new(Alarm {
-            // The timer begins when it is asked for the first time.
+            // So that the first poll starts the timer.
             due: AtomicBool::new(true),
             task: AtomicWaker::new(),
         });
@@ -107,9 +106,9 @@ impl IdleTimeout {
         }
     }
 
-    /// Resolves once the client owed it for longer than `patience`, and before it did for twice that.
+    /// Resolves after one to two times `patience` without activity.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        // First, so that an alarm that comes now wakes this task.
+        // Before the check, so that an alarm that fires in between wakes this task.
         self.alarm.task.register(context.waker());
         if !self.alarm.due.swap(false, Ordering::AcqRel) {
             return Poll::Pending;

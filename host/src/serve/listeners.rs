@@ -1,26 +1,27 @@
-//! Where connections come in.
+//! Listening sockets.
 
 use crate::Error;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Open sockets, at one port of one or more addresses.
+/// Listening sockets, at the same port of one or more addresses.
 #[derive(Debug)]
 pub struct Listeners(Vec<TcpListener>);
 
-/// How many connections may wait to be accepted.
+/// The length of the queue of connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// How often another free port is tried when one is free at the first address only.
+/// How many free ports are tried, as a port may be free at the first address only.
 const ATTEMPTS: usize = 16;
 
 impl Listeners {
-    /// Listens at all addresses of `host`, a name or an IP address. `localhost` is both loopback
-    /// addresses, as far as the machine has them. Port 0 is any free one.
+    /// Listens on all addresses of `host`, a name or an IP address. `localhost` means both loopback
+    /// addresses, as far as the machine has them. Port 0 means any free port.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when the name means nothing here or the port cannot be had.
+    /// [`Error::Misconfigured`] when the name cannot be resolved to an address of this machine, or the port
+    /// cannot be used.
     pub async fn bind(host: &str, port: u16) -> Result<Self, Error> {
         let addresses = resolve(host, port).await?;
         let mut last = None;
@@ -37,13 +38,13 @@ impl Listeners {
         }
         Err(Error::Misconfigured(match last {
             Some((address, _)) => format!(
-                "cannot listen on {address}: the port is in use; stop what uses it, or choose another with --port"
+                "cannot listen on {address}: the port is in use; stop the other program, or choose another port with --port"
             ),
-            None => format!("no address of {host} can be listened on"),
+            None => format!("cannot listen on any address of {host}"),
         }))
     }
 
-    /// Where it listens.
+    /// The addresses and the port that it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0
             .iter()
@@ -62,7 +63,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(host);
     if bare.eq_ignore_ascii_case("localhost") {
-        // Not every machine's hosts file knows both.
+        // Not every machine's hosts file lists both addresses.
         return Ok(vec![
             (Ipv4Addr::LOCALHOST, port).into(),
             (Ipv6Addr::LOCALHOST, port).into(),
@@ -88,13 +89,13 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     Ok(found)
 }
 
-/// Listens at each address that the machine has, and at all of those or at none.
+/// Listens on all given addresses that the machine has, or on none.
 fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut missing = None;
     for address in addresses {
         let mut address = *address;
-        // All at the port that was free at the first one.
+        // All use the port that was free at the first address.
         if let Some(first) = listeners.first() {
             address.set_port(first.local_addr().map_err(|error| (address, error))?.port());
         }
@@ -115,14 +116,14 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // On Unix it lets a server start again while connections of the last one linger; elsewhere it
-    // would let two servers have the same port.
+    // On Unix this lets a server restart while connections of the previous one are in TIME_WAIT;
+    // elsewhere it would let two servers use the same port.
     socket.set_reuseaddr(cfg!(unix))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Whether the machine has no such address, or no such kind of address at all.
+/// Whether the machine has no such address, or does not support its address family.
 fn is_missing(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) {

@@ -1,15 +1,15 @@
-//! Why requests failed, in the log.
+//! The rate-limited log of failed requests.
 
 use ::http::Extensions;
 use intd::{Cause, LogLimiter};
 
-/// How many lines may be written at once; then there is another one every five seconds. When a
-/// backend is away, every client that comes causes one.
+/// How many lines may be logged in a burst; after that, one every five seconds. When a backend is
+/// unreachable, every request would cause a line.
 const BURST: u32 = 16;
 
-/// Tells the causes of errors that clients are not told.
+/// Logs the causes of errors, which clients do not see.
 pub(crate) struct Report {
-    /// Whether each is told. They are where each request is logged anyway.
+    /// Whether every cause is logged, as is the case when every request is logged anyway.
     all: bool,
     limiter: LogLimiter,
 }
@@ -22,7 +22,7 @@ impl Report {
         }
     }
 
-    /// Logs the cause that a response carries, if it does.
+    /// Logs the cause in a response's extensions, if there is one.
     pub(crate) fn tell(&self, extensions: &Extensions) {
         let Some(Cause { id, code, text }) = extensions.get::<Cause>() else {
             return;

@@ -1,23 +1,23 @@
-//! Asking servers to end.
+//! Graceful shutdown of servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
-/// Ends every server it was given to: they stop accepting, finish what is in flight, and return.
-/// Clones are the same handle.
+/// A handle that shuts down every server it was passed to: the servers stop accepting connections, finish
+/// the requests in flight, and return. Clones are the same handle.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The same as the value of `told`, and cheaper to look at.
+    /// The same value as in `told`, but cheaper to read.
     begun: AtomicBool,
     told: watch::Sender<bool>,
 }
 
 impl Shutdown {
-    /// One that was not begun.
+    /// Creates a handle of a shutdown that has not begun.
     pub fn new() -> Self {
         Self(Arc::new(Inner {
             begun: AtomicBool::new(false),
@@ -25,21 +25,21 @@ impl Shutdown {
         }))
     }
 
-    /// Begins it. Doing so again changes nothing.
+    /// Begins the shutdown. Further calls have no effect.
     pub fn begin(&self) {
         self.0.begun.store(true, Ordering::Release);
         self.0.told.send_replace(true);
     }
 
-    /// Whether it was begun.
+    /// Whether the shutdown has begun.
     pub fn begun(&self) -> bool {
         self.0.begun.load(Ordering::Acquire)
     }
 
-    /// Resolves once it was begun. The future holds no borrow.
+    /// Resolves once the shutdown has begun. The future holds no borrow.
     pub fn requested(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut begun = self.0.told.subscribe();
-        // Kept, since otherwise nobody could begin it any more.
+        // Keeps the sender alive: without it `wait_for` would fail, and resolve, at once.
         let sender = Arc::clone(&self.0);
         async move {
             let _ = begun.wait_for(|begun| *begun).await;

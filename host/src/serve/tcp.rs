@@ -1,4 +1,4 @@
-//! Integers over plain TCP: connect, read one line, done.
+//! Integers over plain TCP: a client connects and reads one line.
 
 use super::connections::accept;
 use super::{Limits, Listeners, Shutdown};
@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a client may take to close its side after it got its line.
+/// How long a client may take to close its side after its line was sent.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Sends each connection one integer and a newline, and closes it; what it sends is ignored. Where there
-/// is no integer to send it is closed at once, and the reason is logged now and then.
+/// Sends one integer and a newline to each connection and closes it; input is ignored. If minting fails,
+/// the connection is closed without a line, and the reason goes to a rate-limited log.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
     let failing = Arc::new(LogLimiter::default());
     accept(listeners, &limits, &shutdown, |stream| {
@@ -28,7 +28,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
                 Ok(_) => {}
                 Err(error) => {
                     if let Some(others) = failing.allow() {
-                        tracing::warn!(%error, others, "no integer for a connection");
+                        tracing::warn!(%error, others, "closed a connection without an integer");
                     }
                 }
             }
@@ -37,7 +37,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
     .await;
 }
 
-/// The integer that was sent; None when the client went away before there was one.
+/// Mints and sends one integer and returns it; None if the client disconnected before it was minted.
 async fn answer(
     mut stream: TcpStream,
     sequence: &Sequence,
@@ -53,15 +53,16 @@ async fn answer(
         stream.write_all(line.as_bytes()).await?;
         stream.shutdown().await
     };
-    // Who went away does not want to know.
+    // A failed write is ignored, since the client is gone.
     if let Ok(Ok(())) = timeout(limits.writing, sent).await {
-        // To close a connection before everything is read resets it, and the line may be lost.
+        // Closing a connection with unread input resets it, and the line might be lost.
         let _ = timeout(LINGER, ignore_rest(stream)).await;
     }
     Ok(Some(integer))
 }
 
-/// Resolves when the client is gone. One that only ended its own side still waits for its line.
+/// Resolves when the client resets the connection. A client that shut down only its sending side still
+/// waits for its line.
 async fn reset(stream: &TcpStream) {
     let _ = stream.ready(Interest::ERROR).await;
 }

@@ -1,4 +1,4 @@
-//! Servers in this process, with clients that say exactly what they want on the wire.
+//! Tests of servers in this process, with clients that control every byte on the wire.
 
 use super::*;
 use crate::compose::{Target, compose};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Long enough for everything, short enough to end a test that hangs.
+/// The time limit of a test that hangs; more than enough for everything else.
 const LONG: Duration = Duration::from_secs(60);
 
 async fn memory() -> Sequence {
@@ -58,13 +58,13 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Asks it to end, and waits until it did.
+    /// Shuts the server down and waits for it.
     async fn stop(self) {
         self.shutdown.begin();
         within(self.task).await.unwrap();
         assert!(
             TcpStream::connect(self.address).await.is_err(),
-            "nobody listens any more"
+            "the server is still listening"
         );
     }
 }
@@ -79,7 +79,7 @@ async fn send(stream: &mut TcpStream, text: &str) {
     within(stream.write_all(text.as_bytes())).await.unwrap();
 }
 
-/// Reads until the text came, or fails when the connection ends before.
+/// Reads until the text arrives; fails if the connection is closed before.
 async fn until(stream: &mut TcpStream, text: &str) -> String {
     let mut read = String::new();
     let mut byte = [0];
@@ -93,7 +93,7 @@ async fn until(stream: &mut TcpStream, text: &str) -> String {
 
 async fn rest(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A reset is an end too.
+    // A reset ends the connection too.
     let _ = within(stream.read_to_end(&mut bytes)).await;
     String::from_utf8(bytes).unwrap()
 }
@@ -120,7 +120,7 @@ async fn what_is_in_flight_is_finished() {
     let mut client = server.connect().await;
     let put = "PUT /v1/sequences/integers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t0p\r\nExpect: 100-continue\r\nContent-Length: 13\r\n\r\n";
     send(&mut client, put).await;
-    // Now the request is being handled.
+    // At this point the request is being handled.
     until(&mut client, "100 Continue\r\n\r\n").await;
     server.shutdown.begin();
     send(&mut client, "{\"last\": 100}").await;
@@ -141,7 +141,7 @@ async fn nobody_waits_for_those_who_never_end() {
     let server = Server::http(limits).await;
     let mut client = server.connect().await;
     send(&mut client, "GET / HTTP/1.1\r\nHo").await;
-    // The connection counts only after it was accepted.
+    // The answer on a second connection shows that the first one was accepted.
     let mut other = server.connect().await;
     send(&mut other, GET).await;
     until(&mut other, "\r\n\r\n2").await;
@@ -180,7 +180,7 @@ async fn those_who_do_not_read_are_cut_off() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = within(socket.connect(server.address)).await.unwrap();
-    // Some 20 MB, more than the server's socket buffers.
+    // About 20 MB, more than the server's socket buffers.
     send(
         &mut client,
         &"GET /?count=100000 HTTP/1.1\r\nHost: x\r\n\r\n".repeat(REQUESTS),
@@ -269,8 +269,8 @@ async fn one_line_for_each_connection() {
     server.stop().await;
 }
 
-/// A server whose first request on each connection is answered at once, and whose second one never is.
-/// The sender is dropped with that request.
+/// A server that answers the first request of a connection at once and the second one never. The sender of
+/// the channel is dropped with the second request.
 async fn stuck() -> (SocketAddr, tokio::sync::mpsc::Receiver<()>, JoinHandle<()>) {
     use hyper::service::service_fn;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -310,7 +310,7 @@ async fn requests_of_clients_that_are_gone_are_dropped() {
     let mut client = TcpStream::connect(address).await.unwrap();
     send(&mut client, &GET.repeat(2)).await;
     within(begun.recv()).await.unwrap();
-    // To close a connection with something unread resets it.
+    // Closing a connection with unread data resets it.
     within(client.readable()).await.unwrap();
     drop(client);
     within(task).await.unwrap();
@@ -354,8 +354,8 @@ async fn call(endpoint: &Endpoint, path: &str) -> Result<(u16, String), Error> {
     Ok((status, String::from_utf8(body.to_vec()).unwrap()))
 }
 
-/// The kernel holds a second packet back until the client has acknowledged the first: a client that sees
-/// a head without its body waits for that, 40 ms each time.
+/// Without `TCP_NODELAY` the kernel delays a second packet until the client has acknowledged the first: a
+/// client that receives a head without its body waits 40 ms each time.
 #[tokio::test]
 async fn a_component_s_head_and_body_leave_together() {
     let limits = Limits {
@@ -399,7 +399,7 @@ async fn requests_share_an_instance() {
         .map(|answer| answer.unwrap().1.parse().unwrap())
         .collect();
     integers.sort_unstable();
-    // Instances of the memory engine know nothing of each other: these came from one.
+    // Instances of the memory engine share no state, so these integers came from one instance.
     assert_eq!(integers, (1..=50).map(|i| i * 10).collect::<Vec<_>>());
     assert_eq!(
         call(&endpoint, "http://x/v1/sequences/a").await.unwrap().0,

@@ -1,4 +1,4 @@
-//! A connection whose other side must keep reading.
+//! The write timeout of connections, and the detection of disconnects.
 
 use super::idle_timeout::Activity;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// The head of an answer and an integer fit into so many bytes.
+/// The size of the buffer that joins short writes: the head of a response and an integer fit into it.
 const SHORT: usize = 512;
 
-/// Copies the parts to one, if they fit, and returns its length. For the system to look at a list of
-/// parts takes longer than to copy short ones.
+/// Copies the parts into one buffer if they fit, and returns their total length. A vectored write takes
+/// the system longer than copying short parts.
 fn join(parts: &[IoSlice<'_>], joined: &mut [u8; SHORT]) -> Option<usize> {
     let mut length = 0;
     for part in parts {
@@ -26,12 +26,13 @@ fn join(parts: &[IoSlice<'_>], joined: &mut [u8; SHORT]) -> Option<usize> {
     Some(length)
 }
 
-/// Fails a write that makes no progress for too long. Reading is bounded elsewhere.
+/// A stream whose writes fail after too long without progress. Reads are limited by
+/// [`IdleTimeout`](super::idle_timeout::IdleTimeout) and by the reader of the body.
 pub(super) struct WriteTimeout {
     stream: TokioIo<TcpStream>,
     patience: Duration,
     activity: Arc<Activity>,
-    /// Runs while a write waits.
+    /// The timer of a pending write.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -68,19 +69,20 @@ impl WriteTimeout {
 impl WriteTimeout {
     /// Whether the client reset the connection; if not, the task is woken when it does.
     ///
-    /// A client that only ended its own side may still wait for its answer, and nothing tells one that
-    /// closed both from it. What such a one asked for is finished, and noticed when it is written.
+    /// A client that shut down only its sending side may still wait for its response, and it cannot be
+    /// distinguished from one that closed the connection. So the request is finished in both cases, and the
+    /// write of the response fails if the connection is closed.
     fn is_reset(&self, context: &mut Context<'_>) -> bool {
         let stream = self.stream.inner();
         if stream.poll_read_ready(context).is_pending() {
             return false;
         }
-        // The next request, or the end of the client's side: nothing else will be told of after it.
+        // The next request, or the end of the client's data: after this, readiness reports nothing new.
         self.activity.stop_watching();
         !matches!(stream.take_error(), Ok(None))
     }
 
-    /// Takes note when the client took something. To flush is not that.
+    /// Records activity when the client accepted data. A flush is no activity.
     fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.activity.note();
@@ -109,8 +111,8 @@ impl Write for WriteTimeout {
         self.noted(written)
     }
 
-    /// hyper flushes each time it is polled, also while it waits for an answer, when it does not read:
-    /// so this is where clients are noticed that are gone.
+    /// Also detects disconnects: hyper flushes every time it is polled, even while it waits for a response
+    /// and does not read.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.activity.watches() && self.is_reset(context) {
             return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));

@@ -1,15 +1,15 @@
-//! `wasi:config/store`: the settings that a served component asks for, in both drafts in use.
+//! `wasi:config/store`: the settings of a served component, in both drafts that are in use.
 
 use crate::bindings::{config, config_rc1};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Names and values; shared by all instances of one component.
+/// Names and values of settings, shared by all instances of one component.
 #[derive(Clone, Default)]
 pub(crate) struct ConfigStore(Arc<BTreeMap<String, String>>);
 
-/// The values are not shown: DSN and tokens are among them.
+/// Shows only the names, since the values include the DSN and tokens.
 impl fmt::Debug for ConfigStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

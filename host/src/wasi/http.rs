@@ -1,4 +1,4 @@
-//! The HTTP client behind `wasi:http/client`: pooled, and only to granted addresses.
+//! The HTTP client behind `wasi:http/client`: it has a connection pool and connects only to allowed addresses.
 
 use crate::wasi::network::Grant;
 use engine_dsn::Address;
@@ -10,13 +10,13 @@ use hyper_util::rt::TokioExecutor;
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// How long a request may take to begin its answer when the component sets no limit.
+/// The timeout for the start of a response when the component sets none.
 const FIRST_BYTE: Duration = Duration::from_secs(60);
 
-/// How long a TCP connection may take to be made.
+/// The timeout for establishing a TCP connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Connections kept for all components of one host.
+/// The connection pool that all components of one host share.
 #[derive(Clone)]
 pub(crate) struct Client(HyperClient<hyper_rustls::HttpsConnector<HttpConnector>, WasiBody>);
 
@@ -35,7 +35,7 @@ impl Client {
     }
 }
 
-/// What one component may do with the client.
+/// One component's access to the client.
 pub(crate) struct Hooks {
     pub(crate) client: Client,
     pub(crate) grant: Grant,
@@ -49,8 +49,8 @@ type Sent = Result<
     wasmtime_wasi_http::Error,
 >;
 
-/// How many bytes of a component's body, of an answer mostly, the host takes at a time. Those that
-/// clients read slowly are kept, so this is a part of what each connection costs.
+/// How many bytes of a component's body (mostly a response body) the host takes at a time. The host keeps
+/// them while a client reads slowly, so this is part of the memory that each connection needs.
 const CHUNK: usize = intd::PIECE_BYTES;
 
 impl WasiHttpHooks for Hooks {
@@ -107,7 +107,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// The same URL at another spelling of its host.
+/// The same URL with its host in another spelling.
 fn at(uri: &Uri, host: String, port: u16) -> Option<Uri> {
     let address = Address {
         host,
@@ -118,14 +118,14 @@ fn at(uri: &Uri, host: String, port: u16) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether it was the peer's certificate or its TLS, and not its absence, that failed.
+/// Whether the TLS handshake or the peer's certificate failed, and not the TCP connection.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             return true;
         }
-        // An I/O error hides what it wraps from `source`.
+        // `source` of an I/O error skips the error that it wraps.
         let wrapped = error
             .downcast_ref::<std::io::Error>()
             .and_then(|io| io.get_ref());

@@ -1,6 +1,6 @@
 //! `wasi:keyvalue@0.2.0-draft2` over the embedded store.
 //!
-//! Spin offers this draft; `increment` takes and returns `s64` in it. Each call is one
+//! This is the draft that Spin offers; its `increment` takes and returns `s64`. Each call is one
 //! transaction.
 
 #![expect(
@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::sync::OwnedRwLockWriteGuard;
 use wasmtime::component::{Resource, ResourceTable};
 
-/// For how long others wait for a swap that was tried and came too late, to be tried again.
+/// How long other writers are blocked after a failed swap, so that its retry can succeed.
 const RESERVED: Duration = Duration::from_millis(50);
 
-/// What the host functions work on; None means that the component was given no store.
+/// The state of the host functions; without a store the component may open no bucket.
 pub(crate) struct KeyValue<'a> {
     pub(crate) store: Option<&'a Store>,
     pub(crate) table: &'a mut ResourceTable,
@@ -31,7 +31,7 @@ pub struct Bucket {
     name: String,
 }
 
-/// The host's side of `cas`: the value as it was when the handle was made.
+/// The host's side of `cas`: the value when the handle was created.
 pub struct Cas {
     bucket: Bucket,
     key: String,
@@ -39,10 +39,10 @@ pub struct Cas {
     reservation: Reservation,
 }
 
-/// The store's gate, held alone until it is taken or [`RESERVED`] has passed.
+/// The store's gate, held exclusively until the guard is taken or [`RESERVED`] has passed.
 ///
-/// A swap fails when somebody writes between its reading and its writing. While others write all
-/// the time every try would fail; so after one that failed nobody else writes before the next.
+/// A swap fails if another writer changes the value between its read and its write. If others write
+/// continuously, every attempt would fail; so after a failed swap other writers are blocked until the retry.
 #[derive(Clone, Default)]
 struct Reservation(Arc<Mutex<Option<OwnedRwLockWriteGuard<()>>>>);
 
@@ -223,7 +223,7 @@ impl atomics::HostCas for KeyValue<'_> {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        // Nobody has to wait for a swap that will not come.
+        // Other writers need not wait for a retry that will not come.
         self.table.delete(cas)?.reservation.take();
         Ok(())
     }
@@ -273,9 +273,9 @@ mod tests {
         store.increment("b", "k", 2).await.unwrap();
         let seven = 7_i64.to_le_bytes().to_vec();
         let Err(CasError::CasFailed(cas)) = guest.swap(cas, seven.clone()).await.unwrap() else {
-            panic!("somebody was faster");
+            panic!("another writer was faster");
         };
-        // Somebody else who writes now comes after the swap.
+        // Another writer that starts here is served after the swap.
         let other = tokio::spawn({
             let store = store.clone();
             async move {
@@ -291,7 +291,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let swapped = guest.swap(cas, seven).await.unwrap();
-        assert!(swapped.is_ok(), "nobody wrote in between");
+        assert!(swapped.is_ok(), "no other write came in between");
         assert_eq!(other.await.unwrap(), 9);
     }
 

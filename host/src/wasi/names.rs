@@ -1,7 +1,7 @@
-//! `wasi:sockets/ip-name-lookup`: names are looked up that a component may reach, and no others.
+//! `wasi:sockets/ip-name-lookup`, restricted to the names that a component may connect to.
 //!
-//! WASI's own implementation, which is asked in the end, has one switch for all names. With that, a
-//! component that may reach one name could tell everything it knows to whoever answers for another.
+//! wasmtime's implementation, which does the lookups, can only allow all names or none. With that, a
+//! component that may look up one name could leak secrets to the DNS server of any other name.
 
 use crate::state::State;
 use crate::wasi::network::Grant;
@@ -15,7 +15,7 @@ use wasmtime_wasi::p3::bindings::sockets::ip_name_lookup as p3;
 use wasmtime_wasi::p3::bindings::sockets::types::IpAddress as P3Address;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView, WasiSocketsView};
 
-/// WASI's sockets, behind what is allowed.
+/// wasmtime's sockets, behind the access check.
 pub(crate) struct Names<'a> {
     pub(crate) grant: &'a Grant,
     pub(crate) sockets: WasiSocketsCtxView<'a>,
@@ -27,7 +27,7 @@ impl HasData for HasNames {
     type Data<'a> = Names<'a>;
 }
 
-/// Puts these in the place of WASI's own functions, which must be linked already.
+/// Replaces wasmtime's own functions in the linker, which must contain them already.
 pub(crate) fn replace_in_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     p2::add_to_linker::<_, HasNames>(linker, State::names)?;
@@ -44,7 +44,7 @@ impl p2::Host for Names<'_> {
     ) -> Result<Resource<p2::ResolveAddressStream>, SocketError> {
         match self.grant.name(&name) {
             Some(name) => p2::Host::resolve_addresses(&mut self.sockets, network, name),
-            // An engine sees the same as when it dials an address that is not allowed.
+            // The same error as when an engine connects to an address that is not allowed.
             None => Err(P2Code::AccessDenied.into()),
         }
     }
@@ -70,7 +70,7 @@ impl p2::HostResolveAddressStream for Names<'_> {
     }
 }
 
-/// The errors of the interface above are of this one's type.
+/// Converts the errors of the interface above, whose type this interface defines.
 impl network::Host for Names<'_> {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<P2Code> {
         network::Host::convert_error_code(&mut self.sockets, error)

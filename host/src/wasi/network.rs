@@ -1,11 +1,11 @@
-//! Which addresses a component may open: those that its DSN names, and those the user adds.
+//! Network access control: a component may connect to the addresses in its DSN and to those the user adds.
 
 use engine_dsn::Address;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which ports of a host may be opened.
+/// The allowed ports of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ports {
     Any,
@@ -19,34 +19,35 @@ struct Rule {
     ports: Ports,
 }
 
-/// The TCP addresses that one component may open, and the names that it may look up. Clones share
-/// the record of refusals.
+/// The TCP addresses that one component may connect to, and the names that it may look up. Clones share
+/// the record of the last refusal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grant {
     rules: Arc<Vec<Rule>>,
     refused: Arc<Mutex<Option<Refusal>>>,
 }
 
-/// Something that a component was kept from.
+/// A connection or name lookup that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What it did, as far as it got: `reach` or `look up`.
+    /// The refused action: `reach` or `look up`.
     deed: &'static str,
-    /// What it wanted, as `--allow-host` takes it.
+    /// The target, in the form that `--allow-host` takes.
     what: String,
 }
 
 impl Refusal {
-    /// How the user can allow it.
+    /// The option with which the user can allow it.
     fn remedy(&self) -> String {
         format!("--allow-host {}", self.what)
     }
 
-    /// Adds this to what an engine says of the same call, unless the engine says as much.
+    /// Appends this to the engine's error about the same call, unless that error already contains the remedy.
     pub(crate) fn beside(&self, text: &str) -> String {
-        match text.contains(&self.remedy()) {
-            true => text.to_owned(),
-            false => format!("{text}; {self}"),
+        if text.contains(&self.remedy()) {
+            text.to_owned()
+        } else {
+            format!("{text}; {self}")
         }
     }
 }
@@ -57,15 +58,15 @@ impl fmt::Display for Refusal {
         let remedy = self.remedy();
         write!(
             f,
-            "the component tried to {deed} {what}, which its DSN does not name; if that is right, \
+            "the component tried to {deed} {what}, which its DSN does not name; if this is expected, \
              allow it with {remedy}"
         )
     }
 }
 
 impl Grant {
-    /// Allows `addresses`, each at its port, or at any of `default_ports` where it names none.
-    /// With `any_port` the hosts are allowed at every port, for backends whose nodes redirect.
+    /// Allows `addresses`, each at its port, or at any of `default_ports` if it has none. With `any_port` the
+    /// hosts are allowed at every port, for backends whose nodes redirect clients.
     pub(crate) fn new(addresses: &[Address], default_ports: &[u16], any_port: bool) -> Self {
         let rules = addresses
             .iter()
@@ -84,7 +85,7 @@ impl Grant {
         }
     }
 
-    /// Allows more: what the user named with `--allow-host`, at any port where none is given.
+    /// Also allows the addresses that the user gave with `--allow-host`, at every port if one has no port.
     pub(crate) fn and(self, extra: &[Address]) -> Self {
         let more = extra.iter().map(|address| Rule {
             host: address.host.clone(),
@@ -99,7 +100,7 @@ impl Grant {
         }
     }
 
-    /// The same for one instance, whose refusals are nobody else's.
+    /// The same rules for one instance, with its own record of refusals.
     pub(crate) fn of_one_instance(&self) -> Self {
         Self {
             rules: Arc::clone(&self.rules),
@@ -107,20 +108,20 @@ impl Grant {
         }
     }
 
-    /// Whether nothing at all may be opened.
+    /// Whether no address is allowed.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether a name has to be looked up to reach what is allowed.
+    /// Whether an allowed host is a name, so that lookups are needed.
     pub(crate) fn has_names(&self) -> bool {
         self.rules
             .iter()
             .any(|rule| rule.host.parse::<IpAddr>().is_err())
     }
 
-    /// Whether this address may be opened. Names are resolved anew each time, so that a backend
-    /// may move; a refusal is remembered for [`Grant::take_refusal`].
+    /// Whether connecting to this address is allowed. Names are resolved every time, so that a backend may
+    /// move. A refusal is recorded for [`Grant::take_refusal`].
     pub(crate) async fn allows(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         for rule in self.rules.iter().filter(|rule| rule.at(address.port())) {
@@ -136,11 +137,11 @@ impl Grant {
         false
     }
 
-    /// The host to dial for a URL with this host, if it may be opened: one that is allowed by that
-    /// name, or an address that an allowed name resolves to.
+    /// The host to connect to for a URL with this host, if that is allowed: by name, or as an address that
+    /// an allowed name resolves to.
     ///
-    /// It is the rule's own spelling that is dialled. What upper case and lower case a component
-    /// writes a name in would be seen by whoever answers the look-up.
+    /// Returns the rule's spelling of a name. Otherwise a component could pass information to the DNS server
+    /// in the upper and lower case of a name.
     pub(crate) async fn host(&self, host: &str, port: u16) -> Option<String> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let rule = self
@@ -162,11 +163,10 @@ impl Grant {
         }
     }
 
-    /// The name to look up where a component asks for this one, if it may: one that is allowed, in
-    /// the rule's own spelling. Addresses are theirs, as nobody is asked for them.
+    /// The name to look up when a component asks for this one, if it is allowed, in the rule's spelling. An
+    /// IP address is returned as it is, since it causes no DNS query.
     ///
-    /// Any other name could carry what the component knows, such as its DSN, to whoever answers for
-    /// that name.
+    /// Any other name could carry secrets of the component, such as its DSN, to the DNS server of that name.
     pub(crate) fn name(&self, name: &str) -> Option<String> {
         if name.parse::<IpAddr>().is_ok() {
             return Some(name.to_owned());
@@ -186,7 +186,7 @@ impl Grant {
         });
     }
 
-    /// What was refused since the last call of this.
+    /// Takes the last refusal since the previous take.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         self.refused
             .lock()
@@ -195,7 +195,7 @@ impl Grant {
     }
 }
 
-/// A component's text as it may be shown: no longer than a name can be, and on one line.
+/// Makes a component's text safe for messages: no longer than a name can be, and on one line.
 fn shown(text: &str) -> String {
     text.chars()
         .take(MAX_NAME)
@@ -203,11 +203,11 @@ fn shown(text: &str) -> String {
         .collect()
 }
 
-/// The longest name there is, in bytes (RFC 1035).
+/// The maximum length of a domain name, in bytes (RFC 1035).
 const MAX_NAME: usize = 253;
 
 impl Rule {
-    /// Whether the rule is about this name or address.
+    /// Whether the rule applies to this name or address.
     fn is(&self, host: &str) -> bool {
         self.host.eq_ignore_ascii_case(host)
     }

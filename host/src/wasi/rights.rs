@@ -1,4 +1,4 @@
-//! What a component may reach, from the DSN it is given.
+//! The rights of a component, derived from its DSN.
 
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Grant;
@@ -6,7 +6,7 @@ use crate::wasi::store::Store;
 use crate::{Builtin, Error, Host, Shape, Source};
 use engine_dsn::Dsn;
 
-/// What a component is given besides its own memory.
+/// The resources that a component may use besides its own memory.
 #[derive(Clone, Default)]
 pub(crate) struct Rights {
     pub(crate) grant: Grant,
@@ -15,11 +15,11 @@ pub(crate) struct Rights {
 }
 
 impl Host {
-    /// The rights of a component of this shape: the addresses that its DSN names and those that are
-    /// allowed besides, the embedded store if it imports one, and its settings.
+    /// The rights of a component of this shape: the addresses in its DSN and in [`crate::Options::allow`], the
+    /// embedded store if it imports `wasi:keyvalue`, and its settings.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong DSN, [`Error::Misconfigured`] when the store cannot be opened.
+    /// [`Error::Invalid`] for an invalid DSN, [`Error::Misconfigured`] when the store cannot be opened.
     pub(crate) fn rights(
         &self,
         source: &Source,
@@ -39,7 +39,7 @@ impl Host {
     }
 }
 
-/// The addresses that a DSN names, as seen by the engine that will read it.
+/// The addresses in a DSN, as the engine that will read it interprets them.
 fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     let builtin = match source {
         Source::Builtin(engine) => Some(*engine),
@@ -62,7 +62,8 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         if addresses.is_empty() && scheme == "mysql" {
             addresses.extend(Builtin::Mysql.default_address());
         }
-        // What names no port and has none by default is no address, but the name of a bucket.
+        // A host without a port, in a scheme without default ports, is the name of a bucket and not
+        // an address.
         addresses.retain(|address| address.port.is_some() || !ports.is_empty());
         return Ok(Grant::new(&addresses, ports, scheme == SENTINEL));
     };
@@ -72,7 +73,7 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     if addresses.is_empty() {
         addresses.extend(engine.default_address());
     }
-    // Sentinels name servers, which most often run beside them.
+    // Sentinels name the servers to use, which most often run on the same hosts.
     let names_others = parsed.is_some_and(|dsn| dsn.scheme() == SENTINEL);
     Ok(Grant::new(
         &addresses,
@@ -81,11 +82,11 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     ))
 }
 
-/// The scheme of DSNs whose hosts name the servers that are to be used.
+/// The scheme of DSNs whose hosts are Sentinels, which name the servers to use.
 const SENTINEL: &str = "redis+sentinel";
 
-/// The ports that a scheme stands for where the engine behind it is not known: it may be in a
-/// composed component, and one of ours.
+/// The default ports of a scheme when the engine is unknown: it may be a built-in engine in a composed
+/// component.
 fn ports_of(scheme: &str) -> &'static [u16] {
     match scheme {
         "redis" | "rediss" => &[6379, 7481],
@@ -102,7 +103,7 @@ fn ports_of(scheme: &str) -> &'static [u16] {
 mod tests {
     use super::*;
 
-    /// Also where the engine is in a composed component.
+    /// This also applies when the engine is in a composed component.
     #[tokio::test]
     async fn hosts_of_sentinels_are_allowed_at_any_port() {
         let dsn = "redis+sentinel://127.0.0.1,127.0.0.3:5000/name";

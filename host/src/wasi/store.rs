@@ -1,10 +1,10 @@
 //! The embedded store: one file of a `redb` database, one table per bucket.
 //!
-//! Every change is on disk before it is answered. Changes that wait while one commit is under way
-//! share the next commit. One process at a time may have the file open.
+//! Every change is on disk before it is acknowledged. Changes that arrive during a commit share the next
+//! commit. Only one process at a time may have the file open.
 //!
 //! After an I/O error (a full disk, for example) `redb` refuses every later transaction. The store
-//! then opens its file anew at the next use: see [`file`](self::file).
+//! then reopens its file at the next use: see [`file`](self::file).
 
 mod error;
 mod file;
@@ -22,7 +22,7 @@ use writer::Writer;
 /// The name of the database file in the data directory.
 pub const FILE: &str = "integers.redb";
 
-/// An open store. Clones share it; the last one closes it.
+/// An open store. Clones share it; it is closed when the last one is dropped.
 #[derive(Clone)]
 pub struct Store {
     file: Arc<StoreFile>,
@@ -34,10 +34,10 @@ pub struct Store {
 type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
 
 impl Store {
-    /// Opens the store in `directory`, creating both when they are missing.
+    /// Opens the store in `directory`. Creates the directory and the file if they are missing.
     ///
     /// # Errors
-    /// When another process has it open, or the directory or the file cannot be used.
+    /// When another process has the store open, or the directory or the file cannot be used.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let file = Arc::new(StoreFile::open(directory)?);
         Ok(Self {
@@ -47,16 +47,15 @@ impl Store {
         })
     }
 
-    /// What every change holds while it is made, unless it holds the gate alone.
+    /// The lock that every writer holds: shared for ordinary changes, exclusive to keep others out.
     ///
-    /// Changes are right without it. It lets one caller keep all others from writing for a moment:
-    /// a compare-and-swap reads before it writes, and would fail for ever while others write all
-    /// the time.
+    /// Changes are correct without it. It lets one caller block all other writers for a moment: a
+    /// compare-and-swap reads before it writes, and would fail forever if others write continuously.
     pub(crate) fn gate(&self) -> Arc<RwLock<()>> {
         Arc::clone(&self.gate)
     }
 
-    /// The value of a key; None when there is none.
+    /// The value of a key; None if the key does not exist.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -82,7 +81,7 @@ impl Store {
         .map(Option::unwrap_or_default)
     }
 
-    /// Reads a bucket on a thread that may block; None when nothing was ever stored in it.
+    /// Reads a bucket on a blocking thread; None if nothing was ever stored in it.
     async fn read<T: Send + 'static>(
         &self,
         bucket: &str,
@@ -105,10 +104,10 @@ impl Store {
             .map_err(|_| StoreError::Closed)?
     }
 
-    /// Makes one change, together with others that wait, and returns once it is on disk.
+    /// Makes one change, in a commit with other waiting changes, and returns once it is on disk.
     ///
     /// # Errors
-    /// What `change` returns; or that nothing is known to have been stored.
+    /// The error of `change`; or another one, after which the change may or may not be stored.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         bucket: &str,
@@ -117,7 +116,7 @@ impl Store {
         self.writer.change(bucket.to_owned(), change).await
     }
 
-    /// Stores values, or removes keys whose value is None: all of them or none.
+    /// Stores values and removes the keys whose value is None, atomically.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -138,7 +137,7 @@ impl Store {
         .await
     }
 
-    /// Stores `value` if the key still has the value `expected`, and says whether it had.
+    /// Compare-and-swap: stores `value` if the key has the value `expected`, and returns whether it had.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -160,10 +159,10 @@ impl Store {
         .await
     }
 
-    /// Adds to the integer under a key, a missing one counting as 0, and returns the sum.
+    /// Adds `delta` to the integer under a key, or to 0 if the key does not exist, and returns the sum.
     ///
     /// # Errors
-    /// [`StoreError::NotAnInteger`] and [`StoreError::Overflow`], with nothing changed; or when the
+    /// [`StoreError::NotAnInteger`] and [`StoreError::Overflow`], after which nothing has changed; or when the
     /// file cannot be written.
     pub async fn increment(&self, bucket: &str, key: &str, delta: i64) -> Result<i64, StoreError> {
         let key = key.to_owned();
@@ -188,8 +187,8 @@ fn table(bucket: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {
     TableDefinition::new(bucket)
 }
 
-/// Integers are stored as Spin's default store stores them, eight bytes with the lowest first, so
-/// that an engine can read both.
+/// Encodes an integer as Spin's default store does, as eight little-endian bytes, so that an engine can
+/// read both.
 fn encode(value: i64) -> [u8; 8] {
     value.to_le_bytes()
 }

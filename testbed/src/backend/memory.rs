@@ -1,4 +1,4 @@
-//! The engine `memory` needs nothing.
+//! The engine `memory`, which needs no server.
 
 use super::{Backend, Reach};
 

@@ -5,7 +5,7 @@ use crate::mariadb::{MariaDb, PASSWORD, USER};
 
 pub(super) struct MysqlBackend {
     server: MariaDb,
-    /// The storage engine of ticket tables, if sequences are to be kept in those.
+    /// The storage engine of ticket tables, if sequences are to be stored in such tables.
     tickets: Option<&'static str>,
 }
 
@@ -17,7 +17,7 @@ impl MysqlBackend {
         }
     }
 
-    /// Keeps each sequence whose key can be a table's name in a table like the original's.
+    /// Stores each sequence whose key is a valid table name in a ticket table like the original client's.
     pub(super) fn on_tickets(engine: &'static str) -> Self {
         Self {
             tickets: Some(engine),
@@ -52,8 +52,8 @@ impl Backend for MysqlBackend {
     }
 
     fn prepare(&self, key: &str) {
-        // Names of tables have 64 characters at most, of those in the Basic Multilingual Plane, and no space
-        // at the end; case does not always count in them.
+        // Table names have at most 64 characters of the Basic Multilingual Plane and no trailing space, and are
+        // not case-sensitive everywhere.
         let fits = key.chars().count() <= 64
             && key.chars().all(|c| c < '\u{10000}' && !c.is_control())
             && !key.is_empty()
@@ -71,7 +71,7 @@ impl Backend for MysqlBackend {
 
     fn store(&self, key: &str, mark: i64) -> bool {
         if self.tickets.is_some() {
-            // The column is unsigned, and a row of 0 is none that the original makes.
+            // The column is unsigned, and the original client never writes a row with 0.
             if mark > 0 {
                 self.prepare(key);
                 self.server.sql_as_user(&format!(
@@ -80,7 +80,7 @@ impl Backend for MysqlBackend {
             }
             return mark > 0;
         }
-        // The documented table; the engine takes one that is there already.
+        // The documented table, which the engine uses if it exists.
         self.server.sql_as_user(&format!(
             "CREATE TABLE IF NOT EXISTS artisanal_integers \
                  (name VARBINARY(128) PRIMARY KEY, mark BIGINT NOT NULL); \
@@ -92,7 +92,7 @@ impl Backend for MysqlBackend {
     fn crash(&self) -> bool {
         self.server.kill();
         self.server.start_again();
-        // MyISAM survives no crash.
+        // MyISAM is not crash-safe.
         self.tickets != Some("MyISAM")
     }
 }

@@ -41,7 +41,7 @@ impl Backend for RedisBackend {
     }
 
     fn store(&self, key: &str, mark: i64) -> bool {
-        // What other programs do: a plain counter under the key's own name.
+        // Other programs store a plain counter under the key's own name.
         self.server
             .query::<()>(&["SET", key, mark.to_string().as_str()]);
         true

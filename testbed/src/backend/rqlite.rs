@@ -1,4 +1,4 @@
-//! The engine `rqlite` on a real single node; clusters are in the fault tests.
+//! The engine `rqlite` on a real single node. The fault tests use clusters.
 
 use super::{Backend, Reach};
 use crate::rqlite::{self, Rqlite};
@@ -41,7 +41,7 @@ impl Backend for RqliteBackend {
     }
 
     fn store(&self, key: &str, mark: i64) -> bool {
-        // The documented table; the engine takes one that is there already.
+        // The documented table, which the engine uses if it exists.
         self.server.sql(
             "CREATE TABLE IF NOT EXISTS artisanal_integers \
              (name TEXT NOT NULL PRIMARY KEY, mark INTEGER NOT NULL) STRICT, WITHOUT ROWID",

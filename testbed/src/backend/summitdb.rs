@@ -1,4 +1,4 @@
-//! The engine `summitdb` on a real single node; clusters are in the fault tests.
+//! The engine `summitdb` on a real single node. The fault tests use clusters.
 
 use super::{Backend, Reach};
 use crate::summitdb::{self, SummitDb};

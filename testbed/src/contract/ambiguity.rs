@@ -1,5 +1,5 @@
-//! C7: when a reply is lost its integers are lost: a gap, never a duplicate; and nothing is ever
-//! waited for without end.
+//! C7: when a reply is lost, the integers that it carried are lost: a gap, never a duplicate. Every wait has a
+//! deadline.
 
 use super::stage::{Stage, kind, mint};
 use crate::backend::Backend;
@@ -8,13 +8,13 @@ use crate::proxy::{Fault, Proxy};
 use int_host::{Error, Sequence};
 use std::time::{Duration, Instant};
 
-/// How long a sequence may need to mint again after a fault is over. Engines try again much
-/// sooner; the server may be slow.
+/// How long a sequence may take to mint again after a fault is over. Engines retry much sooner, but the
+/// server may be slow.
 const RESUMES: Duration = Duration::from_secs(30);
 
 pub(super) fn test(stage: &Stage) {
     let Some(port) = stage.backend.port() else {
-        // Without a network no reply is lost; calls given up half-way are in C1.
+        // Without a network no reply can be lost. C1 tests cancelled calls.
         return;
     };
     let proxy = Proxy::to(port);
@@ -28,7 +28,7 @@ pub(super) fn test(stage: &Stage) {
     stage.run(dead_connections_are_dialled_again(stage, &proxy, &dsn));
 }
 
-/// A short deadline, so that the test does not wait for the usual two seconds.
+/// A DSN with a short deadline, so that the test does not wait for the default of two seconds.
 fn with_timeout(backend: &dyn Backend, port: u16) -> String {
     format!("{}?timeout=500ms", backend.dsn_on(port))
 }
@@ -41,7 +41,7 @@ async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
     for times in [1, 1, 2, 1] {
         let before = proxy.replies_cut();
         proxy.cut(times, b"");
-        // As soon as a connection is cut an engine may have found another way, if it knows one.
+        // After the first cut connection an engine that knows other addresses may bypass the proxy.
         for _ in 0..50 {
             if proxy.replies_cut() >= before + times {
                 break;
@@ -58,7 +58,7 @@ async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
         );
         proxy.set(Fault::None);
         history.push(resumes(&sequence).await);
-        // Somebody else mints meanwhile: what was lost is not given out again.
+        // Another client mints directly, to check that lost integers are not handed out again.
         history.push(mint(&direct, 1, 2).await.expect("minted directly"));
     }
     history.assert_clean();
@@ -73,7 +73,7 @@ async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault
     let mut history = History::default();
     history.push(mint(&sequence, 0, 1).await.expect("minted"));
     proxy.set(fault.clone());
-    // All the calls have a deadline, and say so, unless there is another way to the server.
+    // Every call fails at its deadline with `unavailable`, unless the engine can bypass the proxy.
     for _ in 0..2 {
         let minted = mint(&sequence, 0, 3).await;
         history.extend(unavailable(stage, fault, minted));
@@ -88,10 +88,10 @@ async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault
     history.assert_clean();
 }
 
-/// A raise whose reply was lost is made again, and then finds what it did itself, and what was minted on
-/// top of that. It has done what it promised, and is not refused.
+/// A raise whose reply was lost is retried. The retry finds the mark that the first attempt set, or a greater
+/// one after further mints. The raise has succeeded and must not be refused.
 async fn lost_raise(stage: &Stage, proxy: &Proxy) {
-    /// No other request of this test has these digits in it.
+    /// No other request of this test contains these digits.
     const VALUE: i64 = 987_654_321;
     let dsn = format!("{}?timeout=20s", stage.backend.dsn_on(proxy.port()));
     let sequence = stage.try_open(&dsn, "c7 raise").await.expect("opened");
@@ -109,11 +109,11 @@ async fn lost_raise(stage: &Stage, proxy: &Proxy) {
     }
     let minted = direct.next(1).await.expect("minted directly");
     assert!(minted.first() > VALUE, "{minted:?}");
-    // Closes the connection, with the reply still in it.
+    // Closes the connection before the reply is forwarded.
     proxy.set(Fault::Refuse);
     proxy.set(Fault::None);
     assert_eq!(raising.await.expect("no panic"), Ok(()), "it was raised");
-    // Who comes now comes too late.
+    // A second raise to the same value is refused.
     let error = sequence.set_last(VALUE).await.expect_err("it is past that");
     assert!(
         matches!(error, Error::TooSmall(now) if now >= minted.first()),
@@ -121,17 +121,18 @@ async fn lost_raise(stage: &Stage, proxy: &Proxy) {
     );
 }
 
-/// Checks that a call failed as it must during a fault.
+/// Checks that a call during a fault failed with `unavailable`. It may succeed when the engine can bypass the
+/// proxy.
 fn unavailable<T>(stage: &Stage, fault: &Fault, result: Result<T, Error>) -> Option<T> {
     match result {
         Err(Error::Unavailable(_)) => None,
         Ok(found) if stage.backend.knows_other_ways() => Some(found),
-        Ok(_) => panic!("{fault:?}: something came through"),
+        Ok(_) => panic!("{fault:?}: the call succeeded"),
         Err(error) => panic!("{fault:?}: {}: {error}", kind(&error)),
     }
 }
 
-/// Mints again, trying until it succeeds.
+/// Mints one integer, with retries until that succeeds.
 async fn resumes(sequence: &Sequence) -> crate::history::Record {
     let end = Instant::now() + RESUMES;
     loop {
@@ -146,7 +147,7 @@ async fn resumes(sequence: &Sequence) -> crate::history::Record {
 async fn nobody_there(stage: &Stage, proxy: &Proxy) {
     proxy.set(Fault::Refuse);
     let dsn = with_timeout(&*stage.backend, proxy.port());
-    // Whether opening contacts the backend is the engine's choice.
+    // Engines may or may not contact the backend when a sequence is opened.
     let error = match stage.try_open(&dsn, "c7 nobody").await {
         Ok(sequence) => sequence.next(1).await.map(drop),
         Err(error) => Err(error),
@@ -156,7 +157,7 @@ async fn nobody_there(stage: &Stage, proxy: &Proxy) {
     proxy.set(Fault::None);
 }
 
-/// Connections that died while nobody used them cost a mint nothing but a new connection.
+/// When an idle connection was closed, the next mint opens a new connection and succeeds.
 async fn dead_connections_are_dialled_again(stage: &Stage, proxy: &Proxy, dsn: &str) {
     let sequence = stage.try_open(dsn, "c7 dead").await.expect("opened");
     let mut history = History::default();

@@ -1,4 +1,4 @@
-//! C8: counts, keys, lattices and DSNs that are wrong are `invalid`, before any I/O.
+//! C8: invalid counts, keys, lattices and DSNs are refused with `invalid`, before any I/O.
 
 use super::stage::{Stage, refused};
 use crate::proxy::Proxy;
@@ -50,7 +50,7 @@ async fn keys(stage: &Stage) {
     }
 }
 
-/// A port that counts who comes: nobody may.
+/// Invalid lattices and DSNs are refused without a connection: a proxy counts the connections.
 async fn before_any_io(stage: &Stage) {
     let proxy = stage.backend.port().map(Proxy::to);
     let dsn = match &proxy {

@@ -1,5 +1,5 @@
-//! C9: an integer handed out survives what the backend's own settings survive. The servers of the
-//! tests are set to survive a crash.
+//! C9: an integer handed out survives what the backend's own settings survive. The test servers are configured
+//! to survive a crash.
 
 use super::stage::{Stage, mint};
 use crate::backend::{self, Reach};
@@ -7,12 +7,12 @@ use crate::history::History;
 use int_host::{Error, Sequence};
 use std::time::{Duration, Instant};
 
-/// How long a sequence may need to mint again after its server is back.
+/// How long a sequence may take to mint again after its server has restarted.
 const RESUMES: Duration = Duration::from_secs(30);
 
 pub(super) fn test(stage: &Stage) {
     match stage.backend.reach() {
-        // The engine in memory promises nothing, and says so.
+        // The memory engine promises no durability, and its documentation says so.
         Reach::Sequence => stage.run(begins_anew(stage)),
         Reach::Process => stage.run(survives_the_host(stage)),
         Reach::Everybody => stage.run(survives_a_crash(stage)),
@@ -38,7 +38,7 @@ async fn survives_the_host(stage: &Stage) {
             let dsn = stage.backend.dsn();
             match backend::open(&host, &stage.source, &dsn, "c9").await {
                 Ok(sequence) => break sequence,
-                // The last round's host has let go of its file as soon as its tasks are done.
+                // The previous round's host holds its file until its tasks have ended.
                 Err(Error::Misconfigured(_)) if Instant::now() < end => {
                     tokio::task::yield_now().await;
                 }
@@ -65,9 +65,9 @@ async fn survives_a_crash(stage: &Stage) {
         if !stage.backend.crash() {
             return;
         }
-        // Who comes after the crash finds what was there, and who was there goes on by itself.
+        // A sequence opened after the crash finds the stored mark, and one opened before resumes by itself.
         let fresh = stage.open("c9").await;
-        // Less than one interval more may be told: some servers count on when they start.
+        // `last` may have grown by less than one increment: some servers advance the counter on startup.
         for handle in [&fresh, &sequence] {
             let told = resumed(handle).await;
             assert!(
@@ -81,7 +81,7 @@ async fn survives_a_crash(stage: &Stage) {
     history.assert_clean();
 }
 
-/// What `last` says, asked until it says something.
+/// Calls `last`, with retries until it succeeds.
 async fn resumed(sequence: &Sequence) -> Option<i64> {
     let end = Instant::now() + RESUMES;
     loop {

@@ -53,13 +53,13 @@ async fn up_to_the_top(stage: &Stage) {
     assert_eq!(sequence.last().await, Ok(Some(TOP)));
     stays_exhausted(&sequence).await;
     assert_eq!(sequence.set_last(5).await, Err(Error::TooSmall(TOP)));
-    // Opened anew it is what it was.
+    // Reopening the sequence changes nothing.
     if stage.backend.reach() != crate::backend::Reach::Sequence {
         stays_exhausted(&stage.open("c6 top").await).await;
     }
 }
 
-/// Whoever gets something gets it alone, whatever the coalescing makes of it.
+/// Concurrent calls near the top get distinct integers, however they are coalesced.
 async fn callers_at_once(stage: &Stage) {
     let sequence = stage.open("c6 at once").await;
     sequence.set_last(TOP - 50).await.expect("raised");
@@ -86,7 +86,7 @@ async fn callers_at_once(stage: &Stage) {
 
 async fn huge_increments(stage: &Stage) {
     let sequence = stage.on_lattice("c6 huge", TOP, 0).await.expect("opened");
-    // Two do not fit in any s64: known without asking the backend.
+    // A span of two cannot fit in `s64`, which the engine knows without a round trip to the backend.
     refused("exhausted", sequence.next(2).await, "next(2)");
     assert_eq!(sequence.last().await, Ok(None));
     let minted = sequence.next(1).await.expect("one fits");

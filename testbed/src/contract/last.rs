@@ -19,7 +19,7 @@ async fn last(sequence: &Sequence) -> Option<i64> {
 async fn follows_the_mints(stage: &Stage) {
     let handles = stage.handles("c4", 2).await;
     let (one, two) = (&handles[0], &handles[1]);
-    // Asking does not create, nor mint.
+    // `last` neither creates the sequence nor mints.
     for _ in 0..3 {
         assert_eq!(last(one).await, None);
         assert_eq!(last(two).await, None);
@@ -55,7 +55,7 @@ async fn is_never_below_what_was_minted(stage: &Stage) {
     minters.join_all().await;
 }
 
-/// Marks off the lattice are told as they are; marks at or below zero stand for nothing minted.
+/// Marks off the lattice are returned unchanged; marks at or below zero mean that nothing was minted.
 async fn counts_what_others_did(stage: &Stage) {
     for (mark, told) in [
         (41, Some(41)),

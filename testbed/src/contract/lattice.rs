@@ -1,5 +1,5 @@
-//! C2: every integer is congruent to the offset modulo the increment, above zero, and each span
-//! holds as many as were asked for.
+//! C2: every integer is congruent to the offset modulo the increment and above zero, and each span has the
+//! requested number of integers.
 
 use super::stage::{Stage, mint};
 use crate::history::History;
@@ -10,7 +10,7 @@ pub(super) fn test(stage: &Stage) {
     stage.run(marks_of_others(stage));
 }
 
-/// What a fresh sequence gives, as documented.
+/// A fresh sequence yields the documented integers.
 async fn defaults(stage: &Stage) {
     let sequence = stage.open("c2 defaults").await;
     let lattice = sequence.lattice();
@@ -63,7 +63,7 @@ async fn lattices(stage: &Stage) {
     assert_eq!(minted.span.last(), 299_999);
 }
 
-/// Marks that some other program left: off the lattice, at zero, below it.
+/// Marks that another program stored: off the lattice, zero, and negative.
 async fn marks_of_others(stage: &Stage) {
     for (mark, lowest, highest) in [(1_001, 1_002, 1_003), (0, 1, 2), (-1, 1, 2), (-98, 1, 2)] {
         let key = format!("c2 stored {mark}");

@@ -1,4 +1,4 @@
-//! C3: if one call returned before another one began, anywhere, all its integers are smaller.
+//! C3: if one call returned before another one began, on any machine, all its integers are smaller.
 
 use super::stage::{Stage, mint, mint_at_once};
 
@@ -24,7 +24,7 @@ async fn one_after_another(stage: &Stage) {
 
 async fn at_once(stage: &Stage) {
     let handles = stage.handles("c3 at once", 4).await;
-    // Few tasks and small steps: many calls begin just after others returned.
+    // One task per handle makes many calls begin just after others have returned.
     let history = mint_at_once(&handles, 1, 100).await;
     history.assert_clean();
 }

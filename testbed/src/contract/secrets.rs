@@ -4,7 +4,7 @@ use super::stage::Stage;
 use crate::port;
 use int_host::Error;
 
-/// What must not be seen. Without characters that a URL would need to escape.
+/// A password that must not appear in any error. It has no characters that a URL must escape.
 const SECRET: &str = "Tr0ub4dor-and-3";
 
 pub(super) fn test(stage: &Stage) {
@@ -12,7 +12,7 @@ pub(super) fn test(stage: &Stage) {
     stage.run(when_the_dsn_is_wrong(stage));
 }
 
-/// Opens and mints, and returns how that failed.
+/// Opens a sequence, mints, and returns the error; None on success.
 async fn failure(stage: &Stage, dsn: &str) -> Option<Error> {
     match stage.try_open(dsn, "c10").await {
         Ok(sequence) => sequence.next(1).await.err(),
@@ -39,7 +39,7 @@ async fn when_the_server_says_no(stage: &Stage) {
         let Some(dsn) = stage.backend.dsn_with_password(SECRET, port) else {
             return;
         };
-        // Servers without accounts let everybody in.
+        // Servers without accounts accept any password.
         if let Some(error) = failure(stage, &dsn).await {
             assert_silent(&dsn, &error);
         }
@@ -49,7 +49,7 @@ async fn when_the_server_says_no(stage: &Stage) {
     }
 }
 
-/// Mistakes that people make with passwords.
+/// DSNs with common mistakes around the password.
 async fn when_the_dsn_is_wrong(stage: &Stage) {
     let dsn = stage.backend.dsn();
     let scheme = dsn.split(':').next().unwrap_or_default();
@@ -75,7 +75,7 @@ async fn when_the_dsn_is_wrong(stage: &Stage) {
         "//user:SECRET@host",
     ] {
         let dsn = format!("{scheme}{rest}").replace("SECRET", SECRET);
-        // The engine in memory has no use for a user, and does not mind one.
+        // The memory engine ignores users, so it may accept some of them.
         if let Some(error) = failure(stage, &dsn).await {
             assert_silent(&dsn, &error);
             refused += 1;

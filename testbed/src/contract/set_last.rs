@@ -1,4 +1,4 @@
-//! C5: `set-last` raises only, in one step, and nothing can rewind the sequence.
+//! C5: `set-last` only raises, in one atomic step, and nothing can rewind the sequence.
 
 use super::stage::{Stage, mint, refused};
 use crate::clock;
@@ -37,7 +37,7 @@ async fn works_on_a_fresh_sequence(stage: &Stage) {
     assert_eq!(sequence.last().await, Ok(Some(41)));
     let minted = sequence.next(1).await.expect("minted");
     assert!((42..=43).contains(&minted.first()), "{minted:?}");
-    // Zero is a value like others, and stands for nothing minted.
+    // Zero is a valid value and means that nothing was minted.
     let sequence = stage.open("c5 zero").await;
     sequence.set_last(0).await.expect("raised");
     assert_eq!(sequence.last().await, Ok(None));
@@ -45,7 +45,7 @@ async fn works_on_a_fresh_sequence(stage: &Stage) {
     assert!((1..=2).contains(&minted.first()), "{minted:?}");
 }
 
-/// Where doubles are spaced out: 2^53, and near the top.
+/// Values that a double cannot represent exactly: from 2^53 up to near the top.
 async fn exact_above_doubles(stage: &Stage) {
     for value in [
         (1 << 53) - 1,
@@ -70,7 +70,7 @@ async fn exact_above_doubles(stage: &Stage) {
     }
 }
 
-/// A raise that succeeded is ordered among the mints like a mint of that one integer.
+/// A successful raise is ordered among concurrent mints like a mint of that one integer.
 async fn amid_mints(stage: &Stage) {
     const MINTERS: usize = 3;
     const RAISERS: i64 = 2;
@@ -94,9 +94,10 @@ async fn amid_mints(stage: &Stage) {
             let mut below = 0;
             for turn in 0..30 {
                 let last = handle.last().await.expect("last").unwrap_or(0);
-                // Just ahead of the mints, to be overtaken now and then, and far ahead, not to be.
+                // Some values are just ahead of the mints, so that mints sometimes overtake them; others are
+                // far ahead.
                 let ahead = if turn % 3 == 0 { 4_096 } else { 8 };
-                // Off the lattice, and not what the other raiser takes: values are all different.
+                // Off the lattice, and distinct from the values of the other raiser.
                 let free = last.max(below) / 8 * 8 + ahead;
                 let value = free + 1 - offset + 2 * (raiser % RAISERS);
                 let begin = clock::now();

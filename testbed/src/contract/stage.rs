@@ -1,4 +1,4 @@
-//! What a promise is tested with.
+//! The engine, backend and host that a promise is tested with.
 
 use crate::backend::{self, Backend, Reach};
 use crate::history::{History, Record, Span};
@@ -7,29 +7,29 @@ use int_host::{About, Builtin, Config, Error, Host, Sequence, Source};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one promise may take: much longer than it does. A call that never returns must fail
-/// its test, not hang it.
+/// The time limit of one promise, far above its usual duration, so that a call that never returns fails its
+/// test instead of hanging it.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// One engine with its backend. Promises use keys that begin with their own name.
+/// An engine with its backend. Each promise uses keys that start with its own name.
 pub struct Stage {
     /// The engine.
     pub source: Source,
-    /// What is documented of it.
+    /// The engine's documented properties.
     pub about: About,
-    /// Its server.
+    /// The engine's server.
     pub backend: Arc<dyn Backend>,
-    /// A host for whoever shares one.
+    /// A host that tests share.
     pub host: Host,
 }
 
 impl Stage {
-    /// A stage for an engine that the host carries.
+    /// Creates a stage for a built-in engine.
     pub fn new(engine: Builtin, backend: Arc<dyn Backend>) -> Self {
         Self::with(engine.into(), engine.about(), backend)
     }
 
-    /// A stage for any engine.
+    /// Creates a stage for any engine.
     pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Self {
         let host = backend::host(backend.data());
         Self {
@@ -40,7 +40,7 @@ impl Stage {
         }
     }
 
-    /// Runs a promise.
+    /// Runs the test of a promise.
     ///
     /// # Panics
     /// When it takes longer than three minutes.
@@ -52,17 +52,17 @@ impl Stage {
         })
     }
 
-    /// Opens a sequence with the engine's defaults.
+    /// Opens a sequence with the engine's default lattice.
     ///
     /// # Panics
-    /// When the engine says no.
+    /// When the engine refuses.
     pub async fn open(&self, key: &str) -> Sequence {
         self.try_open(&self.backend.dsn(), key)
             .await
             .unwrap_or_else(|e| panic!("open {key:?}: {e}"))
     }
 
-    /// Opens a sequence, perhaps somewhere else.
+    /// Opens a sequence with any DSN.
     ///
     /// # Errors
     /// Those of [`Host::open`].
@@ -91,8 +91,8 @@ impl Stage {
         self.host.open(self.source.clone(), config).await
     }
 
-    /// So many ways to the same sequence, as far apart as the backend allows: hosts of their own
-    /// share nothing, like processes.
+    /// Opens the same sequence `number` times, with as little shared state as the backend allows: separate
+    /// hosts share nothing, like separate processes.
     pub async fn handles(&self, key: &str, number: usize) -> Vec<Sequence> {
         let mut handles = Vec::new();
         match self.backend.reach() {
@@ -105,7 +105,7 @@ impl Stage {
             Reach::Everybody => {
                 self.backend.prepare(key);
                 for index in 0..number {
-                    // Every other one in a host of its own.
+                    // Every other handle gets its own host.
                     let host = match index % 2 {
                         0 => backend::host(None),
                         _ => self.host.clone(),
@@ -119,7 +119,7 @@ impl Stage {
     }
 }
 
-/// A span of the host in the words of the history.
+/// Converts a span of the host to a span of the history.
 fn span(span: int_host::Span) -> Span {
     Span {
         first: span.first(),
@@ -128,7 +128,7 @@ fn span(span: int_host::Span) -> Span {
     }
 }
 
-/// Mints once and notes when.
+/// Mints once and records the times of the call.
 ///
 /// # Errors
 /// Those of [`Sequence::next`].
@@ -145,7 +145,7 @@ pub(super) async fn mint(sequence: &Sequence, process: u32, count: u32) -> Resul
     })
 }
 
-/// Mints from several tasks per handle at once, each time another count, and returns everything.
+/// Mints concurrently from several tasks per handle, with varying counts, and returns all calls.
 ///
 /// # Panics
 /// When a call fails.
@@ -168,7 +168,7 @@ pub(super) async fn mint_at_once(handles: &[Sequence], tasks: u32, calls: u32) -
     minters.join_all().await.into_iter().flatten().collect()
 }
 
-/// The name of an error's case.
+/// The name of an error's variant.
 pub fn kind(error: &Error) -> &'static str {
     match error {
         Error::Invalid(_) => "invalid",
@@ -183,10 +183,10 @@ pub fn kind(error: &Error) -> &'static str {
     }
 }
 
-/// Checks that a call failed in the way it should, and returns the error.
+/// Checks that a call failed with the `expected` variant, and returns the error.
 ///
 /// # Panics
-/// When it succeeded, or failed in another way.
+/// When it succeeded, or failed with another error.
 pub(super) fn refused<T: std::fmt::Debug>(
     expected: &str,
     result: Result<T, Error>,

@@ -20,14 +20,14 @@ async fn at_once(stage: &Stage) {
     assert_eq!(history.records().len(), 4 * 4 * 20);
 }
 
-/// Keys that a careless backend takes for one another.
+/// Similar keys that a careless backend might treat as equal.
 fn alike() -> Vec<String> {
     let mut keys: Vec<_> = [
         "c1", "C1", "c1 ", " c1", "ć1", "c_", "c%", "c1'; --", "c1\\", "c:1", "c/1", "{c}1",
     ]
     .map(str::to_owned)
     .into();
-    // As long as keys may be, and different at the end only.
+    // Keys of maximum length that differ only at the end.
     keys.extend(["1", "2"].map(|end| "c".repeat(127) + end));
     keys.extend(["é", "è"].map(|end| "c".repeat(126) + end));
     keys
@@ -38,7 +38,7 @@ async fn keys_are_apart(stage: &Stage) {
     let mut firsts = Vec::new();
     for key in &keys {
         let sequence = stage.open(key).await;
-        // Different numbers, so that a shared mark would show.
+        // The counts differ, so that a shared mark would be noticed.
         let count = u32::try_from(firsts.len()).expect("few") + 1;
         let minted = sequence.next(count).await;
         firsts.push(minted.unwrap_or_else(|e| panic!("{key:?}: {e}")).first());
@@ -54,7 +54,7 @@ async fn given_up_calls_waste_only_their_own(stage: &Stage) {
     let sequence = stage.open("c1 given up").await;
     let mut history = History::default();
     for round in 0..20u32 {
-        // Dropped before it was polled, while it is under way, or when it is done.
+        // The call is cancelled before its first poll, while in flight, or after it has completed.
         let given_up = {
             let sequence = sequence.clone();
             tokio::spawn(async move { mint(&sequence, 1, 3).await })

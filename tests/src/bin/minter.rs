@@ -1,12 +1,12 @@
-//! Mints without end in a process of its own, and notes when each call began and returned.
+//! Mints continuously in a separate process and prints when each call began and returned.
 //!
-//! `minter ENGINE DSN KEY COUNT [DATA]`. It prints a line per call:
+//! Usage: `minter ENGINE DSN KEY COUNT [DATA]`. It prints one line per call:
 //!
 //! - `+ BEGIN END FIRST STEP COUNT` for a span, with times of the machine's monotonic clock in
-//!   nanoseconds, which can be compared across processes;
-//! - `! BEGIN END KIND MESSAGE` for an error, after which it goes on.
+//!   nanoseconds, which are comparable across processes;
+//! - `! BEGIN END KIND MESSAGE` for an error, after which it continues.
 //!
-//! It ends when its standard input does.
+//! It ends at the end of its standard input.
 
 use anyhow::{Context, bail};
 use int_host::{Builtin, Error};
@@ -18,10 +18,10 @@ use testbed::{backend, clock};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Between calls: eight of these and their servers share a machine with whatever else runs there.
+/// The pause between calls, since eight of these processes and their servers share a machine with others.
 const PACE: Duration = Duration::from_millis(1);
 
-/// After an error that came at once, such as a refusal: no processor is burnt by asking again.
+/// The pause after an error, so that immediate errors such as refusals do not cause a busy loop.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 #[tokio::main(flavor = "current_thread")]
@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let (engine, dsn, key, count, data) = match &arguments[..] {
         [engine, dsn, key, count] => (engine, dsn, key, count, None),
         [engine, dsn, key, count, data] => (engine, dsn, key, count, Some(PathBuf::from(data))),
-        _ => bail!("minter ENGINE DSN KEY COUNT [DATA]"),
+        _ => bail!("usage: minter ENGINE DSN KEY COUNT [DATA]"),
     };
     let engine = Builtin::named(engine).context("no such engine")?.into();
     let count = count.parse().context("COUNT is not a number")?;
@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
         let minted = async {
             let sequence = match &sequence {
                 Some(sequence) => sequence,
-                // Only until it succeeds once: a sequence needs no reopening.
+                // Retried until it succeeds once: an open sequence need not be reopened.
                 None => sequence.insert(backend::open(&host, &engine, dsn, key).await?),
             };
             sequence.next(count).await

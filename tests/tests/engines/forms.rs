@@ -1,4 +1,4 @@
-//! The forms of DSNs that `--help`, `int-host engines` and the README tell are those that the engines take.
+//! The DSN forms in `--help`, `int-host engines` and the README are the ones that the engines accept.
 
 use int_host::{Builtin, Config, Error, Host, Options};
 use testbed::backend;
@@ -6,7 +6,7 @@ use testbed::contract::kind;
 use testbed::runtime::run;
 use testbed::scratch::Scratch;
 
-/// A form with everything in `[…]`, or nothing of it, and its words replaced.
+/// Turns a form into a DSN: with or without all of its optional parts (`[…]`), and with placeholders replaced.
 fn written_out(form: &str, everything: bool) -> String {
     let mut depth = 0;
     let mut text = String::new();
@@ -68,12 +68,12 @@ fn every_form_is_taken_and_every_parameter() {
             }
             for dsn in dsns {
                 let opened = open(engine, dsn.clone()).await;
-                // No server is there, which an engine may find out now.
+                // There is no server, and an engine may or may not notice that here.
                 let taken = !matches!(opened, Err(Error::Invalid(_)));
                 let expected = !dsn.is_empty() || about.default_dsn.is_some();
                 assert_eq!(taken, expected, "{} {dsn:?}: {opened:?}", about.name);
             }
-            // Parameters that are not told of are not taken.
+            // Parameters that are not documented are refused.
             let dsn = format!("{}?tls=yes", written_out(about.dsn[0], false));
             let error = open(engine, dsn).await.expect_err("an unknown parameter");
             assert_eq!(kind(&error), "invalid", "{error}");

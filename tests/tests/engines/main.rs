@@ -1,4 +1,4 @@
-//! What is each engine's own: how it treats what only its backend can do to it.
+//! Tests of single engines: behaviour that depends on the kind of backend.
 
 mod forms;
 mod mysql;
@@ -17,17 +17,17 @@ use testbed::contract::kind;
 use testbed::proxy::Proxy;
 use testbed::runtime::run;
 
-/// A sequence of an engine on a host of its own, with the engine's defaults.
+/// Opens a sequence of an engine on a new host, with the engine's default lattice.
 async fn open(engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> {
     backend::open(&backend::host(None), &engine.into(), dsn, key).await
 }
 
-/// Opens and mints one integer.
+/// Opens a sequence and mints one integer.
 fn mint(engine: Builtin, dsn: &str, key: &str) -> Result<i64, Error> {
     run(async { Ok(open(engine, dsn, key).await?.next(1).await?.first()) })
 }
 
-/// Opens on a host that allows further addresses, and mints one integer.
+/// Opens a sequence on a host that allows an additional address, and mints one integer.
 fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error> {
     let mut options = int_host::Options::default();
     options.cache = Some(backend::cache());
@@ -42,7 +42,7 @@ fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error
     })
 }
 
-/// Checks how a mint fails: the error's case, and texts that it holds.
+/// Checks the error of a mint: its variant, and texts that its message contains.
 fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
     let error = minted.expect_err(case);
     assert_eq!(kind(&error), case, "{error}");
@@ -51,8 +51,8 @@ fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
     }
 }
 
-/// However many calls there are, an engine dials its server once, or now and then again when an answer does
-/// not come in time on a busy machine; and each mint is one round trip.
+/// An engine dials its server once for any number of calls, apart from rare reconnects when a reply is late on
+/// a busy machine, and each mint is one round trip.
 #[test]
 fn connections_are_kept_and_mints_are_one_round_trip() {
     const MINTS: usize = 100;
@@ -67,7 +67,7 @@ fn connections_are_kept_and_mints_are_one_round_trip() {
         run(async {
             let dsn = backend.dsn_on(proxy.port());
             let sequence = open(engine, &dsn, "kept").await.expect("opened");
-            // Logs in, looks around, and makes what is missing.
+            // The first calls log in, inspect the server, and create missing tables.
             for _ in 0..2 {
                 sequence.next(1).await.expect("minted");
             }
@@ -77,7 +77,7 @@ fn connections_are_kept_and_mints_are_one_round_trip() {
             }
             let again = proxy.accepted() - dialled;
             let round_trips = proxy.round_trips() - begun;
-            // To dial again costs some of them.
+            // A reconnect costs additional round trips.
             let most = MINTS + 20 * again;
             assert!(
                 (MINTS..=most).contains(&round_trips),

@@ -1,4 +1,4 @@
-//! The engine `mysql`: the original's table in all the states that it can be in, rights, and DSNs.
+//! The engine `mysql`: ticket tables of the original client in various states, privileges, and DSNs.
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
@@ -9,7 +9,7 @@ use testbed::runtime::run;
 
 const MYSQL: Builtin = Builtin::Mysql;
 
-/// The original's table.
+/// The statement that creates a ticket table like the original client's.
 pub(crate) fn tickets(name: &str, engine: &str) -> String {
     format!(
         "CREATE TABLE `{name}` (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
@@ -27,7 +27,7 @@ fn both_forms_of_the_dsn_reach_it() {
     assert_eq!(mint(MYSQL, &go, "integers"), Ok(3));
     let slow = format!("{go}?timeout=5s");
     assert_eq!(mint(MYSQL, &slow, "integers"), Ok(5));
-    // What it created is the original's table, and the original goes on with it.
+    // The engine created a ticket table that the original client can continue with.
     let id =
         mariadb.sql_as_user("REPLACE INTO integers (stub) VALUES ('a'); SELECT LAST_INSERT_ID()");
     assert!(id.parse::<i64>().expect("an id") > 5, "{id}");
@@ -43,7 +43,7 @@ fn the_originals_table_is_taken_as_it_is() {
             let sequence = open(MYSQL, &mariadb.dsn(), &name).await.expect("opened");
             assert_eq!(sequence.last().await, Ok(None), "{engine}: empty");
             assert_eq!(sequence.next(1).await.expect("minted").first(), 1);
-            // Rows that the original left.
+            // A row that the original client wrote.
             mariadb.sql_as_user(&format!(
                 "REPLACE INTO {name} (id, stub) VALUES (5000, 'a')"
             ));
@@ -54,7 +54,7 @@ fn the_originals_table_is_taken_as_it_is() {
             let minted = sequence.next(1).await.expect("minted");
             assert!(minted.first() > 1 << 54, "{engine}: {minted:?}");
         });
-        // And the other way round.
+        // The original client continues above the engine's integers.
         let id = mariadb.sql_as_user(&format!(
             "REPLACE INTO {name} (stub) VALUES ('a'); SELECT LAST_INSERT_ID()"
         ));
@@ -67,7 +67,7 @@ fn the_originals_table_is_taken_as_it_is() {
     }
 }
 
-/// The column is unsigned: it can hold what no integer of ours can.
+/// The column is unsigned, so it can hold values above `s64`.
 #[test]
 fn ids_beyond_s64_are_exhausted() {
     let mariadb = MariaDb::start();
@@ -127,7 +127,7 @@ fn a_sequence_that_is_kept_twice_is_told() {
     );
 }
 
-/// A sequence that vanishes does not begin anew behind the back of whoever mints from it.
+/// When a table is dropped while a sequence is open, the sequence does not silently start again from 1.
 #[test]
 fn a_table_that_is_dropped_is_not_begun_anew() {
     let mariadb = MariaDb::start();
@@ -142,7 +142,7 @@ fn a_table_that_is_dropped_is_not_begun_anew() {
     });
 }
 
-/// Nor does a row: who minted from it is told, and leaves no low mark behind for others.
+/// The same for a deleted row: open sequences that minted from it get an error, and do not write a low mark.
 #[test]
 fn a_row_that_is_deleted_is_not_begun_anew() {
     let mariadb = MariaDb::start();
@@ -164,7 +164,7 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
         let rows = mariadb.sql_as_user("SELECT COUNT(*) FROM artisanal_integers");
         assert_eq!(rows, "0", "nothing was left behind");
 
-        // Who never saw it cannot know.
+        // A sequence that never saw the row cannot know that it is missing.
         let stranger = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
         assert_eq!(stranger.next(1).await.expect("minted").first(), 1);
         for sequence in [&sequence, &bystander] {
@@ -177,14 +177,14 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
             older(sequence.set_last(last - 1).await.expect_err("too low"));
         }
         assert_eq!(stranger.last().await, Ok(Some(2)), "nothing was minted");
-        // What the message advises.
+        // The remedy that the message recommends.
         sequence.set_last(last).await.expect("raised");
         assert!(bystander.next(1).await.expect("minted").first() > last);
         assert!(stranger.next(1).await.expect("minted").first() > last);
     });
 }
 
-/// Ticket tables that were emptied count from 1 again.
+/// A truncated ticket table counts from 1 again, so open sequences refuse to mint from it.
 #[test]
 fn a_ticket_table_that_is_truncated_is_not_minted_from() {
     let mariadb = MariaDb::start();
@@ -204,7 +204,7 @@ fn a_ticket_table_that_is_truncated_is_not_minted_from() {
     });
 }
 
-/// A mint looks at the server and its table in the round trip in which it draws.
+/// A mint checks the server and the table in the same round trip in which it advances the mark.
 #[test]
 fn a_mint_is_one_round_trip_wherever_the_sequence_is() {
     const MINTS: usize = 50;
@@ -227,7 +227,7 @@ fn a_mint_is_one_round_trip_wherever_the_sequence_is() {
     assert_eq!(proxy.accepted(), 2, "one connection for each sequence");
 }
 
-/// The first mint makes the row, whoever else does so at the same time.
+/// The row is created by the first mint, even when several clients mint concurrently.
 #[test]
 fn a_row_is_begun_once() {
     let mariadb = MariaDb::start();
@@ -294,7 +294,7 @@ fn a_server_that_is_read_only_for_now_is_tried_again() {
     });
 }
 
-/// A transaction that somebody left open holds a mint up until the deadline, and no longer.
+/// An open transaction of another client blocks a mint until its deadline, and no longer.
 #[test]
 fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() {
     let mariadb = MariaDb::start();

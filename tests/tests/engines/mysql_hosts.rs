@@ -1,4 +1,4 @@
-//! The engine `mysql` and several hosts: replicas, primaries that were replaced, Galera.
+//! The engine `mysql` with several hosts: replicas, replaced primaries, Galera.
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error, Sequence};
@@ -12,7 +12,7 @@ use testbed::runtime::run;
 
 const MYSQL: Builtin = Builtin::Mysql;
 
-/// A key whose sequence is in a row, and one whose sequence is in a ticket table.
+/// One key whose sequence is stored in a row, and one whose sequence is stored in a ticket table.
 const KEYS: [&str; 2] = ["row", "integers"];
 
 fn server(id: u32) -> MariaDb {
@@ -23,13 +23,13 @@ fn server(id: u32) -> MariaDb {
     ])
 }
 
-/// The DSN of the minter for these servers, in this order.
+/// The minter's DSN for these servers, in this order.
 fn dsn(servers: &[&MariaDb]) -> String {
     let ports: Vec<_> = servers.iter().map(|server| server.port()).collect();
     format!("{}?timeout=4s", mariadb::dsn(USER, PASSWORD, &ports))
 }
 
-/// The mark of a row or ticket table, 0 when there is none.
+/// The mark in the row or the ticket table of a key; 0 when there is none.
 fn mark(server: &MariaDb, key: &str) -> i64 {
     let select = match key {
         "integers" => "SELECT COALESCE(MAX(id),0) FROM integers".to_owned(),
@@ -38,7 +38,7 @@ fn mark(server: &MariaDb, key: &str) -> i64 {
     server.sql_as_user(&select).parse().expect("a number")
 }
 
-/// Who may write to a read-only server does not get integers from it either.
+/// A read-only server mints not even for a user who may write to it.
 #[test]
 fn a_read_only_server_mints_for_nobody() {
     let mariadb = MariaDb::start();
@@ -94,8 +94,8 @@ fn two_servers_that_take_writes_are_refused() {
     );
 }
 
-/// The same server by two names is no second one, and hosts that are dead or never answer leave time for
-/// those that do.
+/// Two addresses of the same server count as one server, and hosts that are down or do not answer leave enough
+/// time for the others.
 #[test]
 fn hosts_that_are_not_there_do_not_matter() {
     let mariadb = server(1);
@@ -115,7 +115,7 @@ fn hosts_that_are_not_there_do_not_matter() {
     }
 }
 
-/// A replica that nobody made read-only.
+/// A replica that is not read-only is still recognised as a replica.
 #[test]
 fn a_replica_that_takes_writes_is_not_minted_from() {
     let (primary, replica) = (server(1), server(2));
@@ -123,7 +123,7 @@ fn a_replica_that_takes_writes_is_not_minted_from() {
     let both = dsn(&[&replica, &primary]);
     for see_more in [false, true] {
         if see_more {
-            // On MariaDB everybody sees that a server replicates; from where only with this.
+            // On MariaDB every user can see that a server is a replica; this privilege also shows its primary.
             replica.sql(&format!(
                 "GRANT REPLICA MONITOR ON *.* TO '{USER}'@'127.0.0.1'"
             ));
@@ -140,7 +140,7 @@ fn a_replica_that_takes_writes_is_not_minted_from() {
     assert!(mint(MYSQL, &both, "row").expect("minted") > before);
 }
 
-/// The primary dies, its replica is promoted, and the primary comes back as what it was.
+/// The primary fails, its replica is promoted, and the old primary comes back as a primary.
 #[test]
 fn an_old_primary_that_comes_back_is_not_minted_from() {
     let (old, new) = (server(1), server(2));
@@ -166,7 +166,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
             *last = span.last();
         }
 
-        // Both take writes now. Who dials is told, who has a connection keeps it.
+        // Both servers accept writes now. New connections are refused; existing ones stay with the new primary.
         old.start_again();
         let names = [old.port(), new.port()].map(|port| format!("127.0.0.1:{port}"));
         for (key, sequence, last) in &mut kept {
@@ -182,8 +182,8 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
             *last = span.last();
         }
 
-        // Only the old one is left, which cannot be told from one that was never replaced; but these
-        // have seen more than it has.
+        // Only the old primary is left. It looks like a primary that was never replaced, but these sequences
+        // have seen greater integers than it holds.
         new.kill();
         for (key, sequence, _) in &kept {
             let error = sequence.next(1).await.expect_err("an older copy");
@@ -204,7 +204,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
     });
 }
 
-/// Mints from one node on a host of its own.
+/// Mints through a new host, and returns the calls.
 async fn client(dsn: String, process: u32, count: u32, calls: usize) -> Vec<Record> {
     let sequence = open(MYSQL, &dsn, "k").await.expect("opened");
     let mut records = Vec::new();
@@ -236,7 +236,7 @@ fn galera() {
     let one = |number: usize| format!("{}{timeout}", cluster.dsn(&[number]));
     let all = format!("{}{timeout}", cluster.dsn(&[0, 1, 2]));
 
-    // All nodes at once: each changes the same row, and only one at a time can be first.
+    // All nodes update the same row concurrently, so their transactions conflict.
     let mut history = History::default();
     let (conflicts, dialled) = (cluster.conflicts(), cluster.connections());
     for round in 0..5 {
@@ -253,7 +253,7 @@ fn galera() {
             history.extend(records);
         }
         if cluster.conflicts() > conflicts {
-            // The clients', the test's own and some to spare; not one for each conflict.
+            // The clients' connections, the test's own and some spare ones, but not one for each conflict.
             let dialled = cluster.connections() - dialled;
             let conflicts = cluster.conflicts() - conflicts;
             eprintln!("{conflicts} conflicts, {dialled} connections");
@@ -293,7 +293,7 @@ fn galera() {
                 "{next} after it was raised to {minted} + 10"
             );
         }
-        // A node leaves.
+        // A node leaves the cluster.
         let sequence = open(MYSQL, &all, "k").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");
         cluster.node(0).stop();

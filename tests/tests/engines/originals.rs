@@ -1,7 +1,7 @@
-//! The engine `mysql` and the original client, on one table at the same time.
+//! The engine `mysql` and the original client mint from one table concurrently.
 //!
-//! The original is played with its own statements, `REPLACE INTO integers (stub) VALUES ('a')` and
-//! `LAST_INSERT_ID()`, over a native client, in sessions with increments and offsets of their own.
+//! The original client is simulated with its own statements, `REPLACE INTO integers (stub) VALUES ('a')` and
+//! `LAST_INSERT_ID()`, over a native client, in sessions with different increments and offsets.
 
 use crate::mysql::tickets;
 use crate::open;
@@ -12,10 +12,10 @@ use testbed::history::{History, Record, Span};
 use testbed::mariadb::MariaDb;
 use testbed::runtime::run;
 
-/// How often each client mints.
+/// The number of calls of each client.
 const CALLS: usize = 60;
 
-/// The original in a session that draws with this increment and offset.
+/// Mints like the original client, in a session with this increment and offset.
 async fn original(dsn: String, process: u32, increment: u32, offset: u32) -> Vec<Record> {
     let pool = mysql_async::Pool::new(dsn.as_str());
     let mut session = pool.get_conn().await.expect("connected");
@@ -46,7 +46,7 @@ async fn original(dsn: String, process: u32, increment: u32, offset: u32) -> Vec
     records
 }
 
-/// The engine, in a host of its own.
+/// Mints with the engine on a new host.
 async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
     let sequence = open(Builtin::Mysql, &dsn, "integers")
         .await
@@ -57,7 +57,7 @@ async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
         let begin = clock::now();
         let minted = match sequence.next(count).await {
             Ok(minted) => minted,
-            // The table is busy: that is what this is about.
+            // Contention on the table is expected here.
             Err(Error::Unavailable(_)) if failed < CALLS => {
                 failed += 1;
                 continue;
@@ -110,7 +110,7 @@ fn no_integer_repeats_on_innodb() {
     together("InnoDB", "--innodb-autoinc-lock-mode=1");
 }
 
-/// The mode that MySQL 8 has by default: inserts do not lock the counter.
+/// The default mode of MySQL 8, in which inserts do not lock the counter.
 #[test]
 fn no_integer_repeats_on_innodb_with_interleaved_counters() {
     together("InnoDB", "--innodb-autoinc-lock-mode=2");

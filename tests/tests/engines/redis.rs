@@ -1,5 +1,5 @@
-//! The engine `redis`: replicas, rights, values that are no counters, and what other Redis-like servers
-//! answer.
+//! The engine `redis`: replicas, permissions, values that are not counters, and unusual replies of servers that
+//! speak the Redis protocol.
 
 use crate::{assert_fails, mint, open};
 use int_host::Builtin;
@@ -27,7 +27,7 @@ fn a_replica_does_not_mint_and_says_so() {
         "unavailable",
         &["replica", "primary"],
     );
-    // Nor does it tell what may be old.
+    // A replica's value may be stale, so `last` fails as well.
     let last = run(async { open(REDIS, &dsn, "k").await?.last().await });
     assert!(last.is_err(), "{last:?}");
 }
@@ -65,7 +65,7 @@ fn a_replica_that_is_promoted_goes_on() {
         let before = sequence.next(5).await.expect("minted");
         primary.kill();
         replica.query::<()>(&["REPLICAOF", "NO", "ONE"]);
-        // Nobody acknowledges any more.
+        // No replica is left to acknowledge writes.
         let error = sequence.next(1).await.expect_err("no replica is left");
         assert!(error.to_string().contains("replica"), "{error}");
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
@@ -129,7 +129,7 @@ fn databases_are_apart() {
     );
 }
 
-/// What another program left under the key is not overwritten, and not taken for zero.
+/// A value that another program stored under the key is neither overwritten nor treated as zero.
 #[test]
 fn values_that_are_no_counters_are_told() {
     let redis = Redis::start();
@@ -157,7 +157,7 @@ fn tls_is_told_to_be_missing_or_works() {
     assert!(text.contains("TLS") || text.contains("rediss"), "{text}");
 }
 
-/// Stand-in: a server that is still reading its data.
+/// Mock: a server that is still loading its data.
 #[test]
 fn a_server_that_is_loading_is_asked_again() {
     let mut asked = 0;
@@ -175,8 +175,7 @@ fn a_server_that_is_loading_is_asked_again() {
     assert_eq!(mint(REDIS, &dsn, "k"), Ok(8));
 }
 
-/// Stand-in: a node of a cluster that does not have the key. Its word is not enough to go somewhere that
-/// the user did not name.
+/// Mock: a cluster node that does not hold the key. Its redirect is followed only to addresses in the DSN.
 #[test]
 fn a_node_of_a_cluster_is_followed_to_nodes_of_the_dsn() {
     let other = StandIn::on(Ipv4Addr::LOCALHOST, |words| match words[0].as_str() {
@@ -202,7 +201,7 @@ fn a_node_of_a_cluster_is_followed_to_nodes_of_the_dsn() {
     assert_eq!(mint(REDIS, &both, "k"), Ok(2));
 }
 
-/// Stand-ins that are no Redis: nothing of it panics, hangs or is taken for an integer.
+/// Mocks with invalid replies, which must not cause a panic, a hang or a wrong integer.
 #[test]
 fn nonsense_is_an_error() {
     for reply in [

@@ -1,5 +1,5 @@
-//! The engine `redis` with several hosts in its DSN: which of them it mints from when one was promoted,
-//! and another one comes back as what it was.
+//! The engine `redis` with several hosts in its DSN: which one it mints from after a replica was promoted and
+//! the old primary has come back as a primary.
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
@@ -22,7 +22,7 @@ fn promote(replica: &Redis) {
     replica.query::<()>(&["REPLICAOF", "NO", "ONE"]);
 }
 
-/// Cuts every connection that a client has.
+/// Closes all client connections of a server.
 fn cut(server: &Redis) {
     server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
 }
@@ -36,7 +36,7 @@ fn dsn(servers: &[&Redis], parameters: &str) -> String {
     format!("redis://{}{parameters}", hosts.join(","))
 }
 
-/// Waits until a server that follows another one has what that one has.
+/// Waits until a replica has this value.
 fn wait_for(key: &str, value: &str, replica: &Redis) {
     wait::until_true("the replica has it", Duration::from_secs(30), || {
         let found: Option<String> = replica.query(&["GET", key]);
@@ -58,7 +58,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         assert_eq!(sequence.next(3).await.expect("minted").last(), 16);
         old.start_again();
 
-        // What knows nothing of the past is told that two claim to be the primary.
+        // A new sequence gets an error that two servers claim to be the primary.
         let fresh = open(REDIS, &dsn, "k").await.expect("opened");
         let minted = fresh.next(3).await;
         assert_fails(
@@ -66,10 +66,10 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
             "denied",
             &[&host(&old), &host(&promoted), "REPLICAOF"],
         );
-        // What used the promoted one goes on with it, on a new connection too.
+        // A sequence that has used the promoted server stays with it, also on a new connection.
         cut(&promoted);
         assert_eq!(sequence.next(1).await.expect("minted").first(), 18);
-        // It waits for that one, rather than go back.
+        // It waits for the promoted server and does not fall back to the old primary.
         promoted.pause();
         let error = sequence.next(1).await.expect_err("it does not answer");
         assert_eq!(kind(&error), "unavailable", "{error}");
@@ -79,7 +79,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         promoted.resume();
         assert!(sequence.next(1).await.expect("minted").first() > 18);
 
-        // As the error said.
+        // The remedy that the error recommends.
         old.query::<()>(&["REPLICAOF", "127.0.0.1", &promoted.port().to_string()]);
         assert!(fresh.next(1).await.expect("minted").first() > 20);
         let mark: i64 = promoted.query(&["GET", "k"]);
@@ -87,7 +87,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
     });
 }
 
-/// It was never down: it was cut off from those who promoted another one.
+/// The old primary was never down, only partitioned from whoever promoted the replica.
 #[test]
 fn of_two_primaries_the_promoted_one_is_minted_from() {
     let old = Redis::start();
@@ -100,7 +100,7 @@ fn of_two_primaries_the_promoted_one_is_minted_from() {
     assert_eq!(mint(REDIS, &dsn(&[&promoted, &old], ""), "k"), Ok(6));
 }
 
-/// A replica tells that the primary which it follows came after the one that answers.
+/// A replica reports that its primary is newer than the primary in the DSN.
 #[test]
 fn a_replica_of_the_promoted_one_is_a_witness() {
     let old = Redis::start();
@@ -113,7 +113,7 @@ fn a_replica_of_the_promoted_one_is_a_witness() {
         let info: String = witness.query(&["INFO", "replication"]);
         info.contains("master_link_status:up")
     });
-    // The promoted one is not among them.
+    // The promoted server is not in the DSN.
     let without = dsn(&[&old, &witness], "?timeout=500ms");
     assert_fails(
         mint(REDIS, &without, "k"),
@@ -136,7 +136,7 @@ fn a_primary_that_is_made_a_replica_is_left() {
         wait_for("k", "2", &second);
         promote(&second);
         first.query::<()>(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
-        // The connection to the first one is still there, and it refuses to write.
+        // The connection to the first server is still open, but that server refuses writes.
         assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
     });
 }
@@ -151,7 +151,7 @@ fn a_primary_whose_replicas_went_to_another_one_is_left() {
         assert_eq!(sequence.next(1).await.expect("acknowledged").first(), 2);
         promote(&promoted);
         let _replica = replica_of(&promoted);
-        // It still answers, and nobody acknowledges there any more.
+        // The old primary still answers, but has no replica left to acknowledge writes.
         let minted = sequence.next(1).await.expect("acknowledged elsewhere");
         assert_eq!(minted.first(), 4);
         assert_eq!(promoted.query::<i64>(&["GET", "k"]), 4);
@@ -166,7 +166,7 @@ fn servers_that_have_nothing_to_do_with_each_other_are_refused() {
         "denied",
         &[&host(&one), &host(&other)],
     );
-    // One server with two names is one.
+    // Two names of the same server count as one server.
     let twice = format!("redis://{},localhost:{}", host(&one), one.port());
     assert_eq!(mint(REDIS, &twice, "k"), Ok(2));
 }
@@ -205,7 +205,8 @@ fn set_last_passes_by_replicas() {
     });
 }
 
-/// A server that lost writes, as in a failover, gives again what was handed out before.
+/// A server that lost writes, as in a failover, would hand out earlier integers again. An open sequence
+/// prevents that.
 #[test]
 fn a_sequence_does_not_go_back_behind_what_it_saw() {
     let redis = Redis::start();
@@ -225,7 +226,7 @@ fn a_sequence_does_not_go_back_behind_what_it_saw() {
             let minted = sequence.next(2).await.expect(lost);
             assert_eq!((minted.first(), minted.count()), (before + 2, 2), "{lost}");
         }
-        // Lost in the middle of a span.
+        // The stored mark falls back into the middle of a span.
         let before = sequence.last().await.expect("told").expect("some");
         redis.query::<()>(&["SET", "k", &(before - 1).to_string()]);
         let minted = sequence.next(3).await.expect("minted");

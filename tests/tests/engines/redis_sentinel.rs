@@ -1,4 +1,4 @@
-//! The engine `redis` where Sentinels say who the primary is.
+//! The engine `redis` with a primary that it learns from Sentinels.
 
 use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
@@ -14,10 +14,10 @@ use testbed::stand_in::{Reply, StandIn};
 
 const REDIS: Builtin = Builtin::Redis;
 
-/// Another loopback address: to the host, another machine. Linux has all of 127.0.0.0/8.
+/// Another loopback address, which the host treats as another machine. Linux has all of 127.0.0.0/8.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Within this time of a failover every process mints again.
+/// How long processes may take after a failover until all of them mint again.
 const RESUMES: Duration = Duration::from_secs(30);
 
 fn server(replica_of: Option<&Redis>, extra: &[&str]) -> Redis {
@@ -36,8 +36,8 @@ fn crowd(dsn: &str, numbers: std::ops::Range<u32>) -> Crowd {
     })
 }
 
-/// The primary is killed while processes mint, and comes back as what it was. Returns what was minted, and
-/// when the primary was gone.
+/// Kills the primary while processes mint, and later restarts it as a primary. Returns the history, and the
+/// time at which the primary had ended.
 fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     let primary = server(None, extra);
     let replicas = [server(Some(&primary), extra), server(Some(&primary), extra)];
@@ -50,7 +50,7 @@ fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     let gone = clock::now();
     let new = sentinels.successor_of(primary.port());
     early.go_on(RESUMES);
-    // It calls itself primary until the Sentinels have seen to it, some seconds later.
+    // It claims to be the primary until the Sentinels reconfigure it some seconds later.
     primary.start_again();
     let returned_with: Option<i64> = primary.query(&["GET", "k"]);
     let new = replicas.iter().find(|replica| replica.port() == new);
@@ -61,7 +61,7 @@ fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     early.mint_more(20);
     late.mint_more(20);
     let mark: Option<i64> = primary.query(&["GET", "k"]);
-    // Only then is that its own: a replica has what it is sent.
+    // Once it is a replica its mark is replicated, so the check applies only while it is a primary.
     if primary
         .query::<String>(&["INFO", "replication"])
         .contains("role:master")
@@ -80,8 +80,7 @@ fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
     (history, gone)
 }
 
-/// What the old primary had acknowledged and no replica had received is minted again, as the README says;
-/// nothing else is.
+/// Only integers that the old primary acknowledged and no replica received are minted again, as documented.
 #[test]
 fn a_failover_repeats_only_what_replication_lost() {
     let (history, gone) = failover("", &[]);
@@ -132,13 +131,13 @@ fn most_sentinels_must_answer_and_know_the_name() {
         "unavailable",
         &["1 of the 3 Sentinels"],
     );
-    // A server is no Sentinel, and a Sentinel is no server.
+    // A Redis server is not a Sentinel.
     let wrong = format!("redis+sentinel://127.0.0.1:{}/{NAME}", primary.port());
     assert_fails(mint(REDIS, &wrong, "k"), "other", &["no Sentinel"]);
     drop(replica);
 }
 
-/// Stand-in: a Sentinel that names this server.
+/// Mock: a Sentinel that reports this server as the primary.
 fn sentinel(primary: SocketAddr) -> StandIn {
     sentinel_naming(&primary.ip().to_string(), primary.port())
 }
@@ -166,7 +165,7 @@ fn sentinel_naming(host: &str, port: u16) -> StandIn {
     })
 }
 
-/// Stand-in: a server that says that it has this role.
+/// Mock: a Redis server that reports this role.
 fn redis(ip: Ipv4Addr, role: &'static str) -> StandIn {
     StandIn::on(ip, move |words| match words[0].as_str() {
         "ROLE" => Reply::List(vec![role.to_owned()]),
@@ -187,7 +186,7 @@ fn a_primary_on_another_host_needs_permission() {
     );
     assert_eq!(server.accepted(), 0, "nobody came");
     assert_eq!(mint_allowing(REDIS, &dsn, &at), Ok(2));
-    // So does a name that the DSN does not hold, whatever it stands for.
+    // So does a name that is not in the DSN, whatever it resolves to.
     let server = redis(Ipv4Addr::LOCALHOST, "master");
     let port = server.address().port();
     let sentinel = sentinel_naming("localhost", port);

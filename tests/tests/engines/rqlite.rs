@@ -1,4 +1,4 @@
-//! The engine `rqlite`: users, tables that are there already, and nodes that the DSN does not name.
+//! The engine `rqlite`: users, existing tables, and nodes that are not in the DSN.
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
@@ -73,7 +73,7 @@ fn the_cluster_names_the_nodes_that_the_dsn_does_not() {
     let dsn = rqlite::dsn(&[rqlite.ports()[named]]);
     run(async {
         let sequence = open(RQLITE, &dsn, "k").await.expect("opened");
-        // The nodes are asked for at the second call: who mints once does not need them.
+        // The engine asks for the list of nodes at the second call: a single mint does not need it.
         sequence.next(1).await.expect("minted");
         let before = sequence.next(1).await.expect("minted");
         rqlite.node(named).kill();
@@ -89,7 +89,7 @@ fn the_cluster_names_the_nodes_that_the_dsn_does_not() {
     });
 }
 
-/// A follower passes on what it is asked to do; it makes no difference which node is named.
+/// Followers forward requests to the leader, so the DSN may contain any node.
 #[test]
 fn every_node_mints() {
     let rqlite = Rqlite::cluster(3);
@@ -100,8 +100,8 @@ fn every_node_mints() {
     }
 }
 
-/// Nodes on other hosts are learned from the cluster, and refused. While the one that the DSN names is away
-/// that makes no difference: it is away, which passes, and the error says so from the first call on.
+/// The engine learns of nodes on other hosts from the cluster, and the host refuses connections to them. While
+/// the node in the DSN is down, the error must still be `unavailable`, a temporary one, from the first call on.
 #[test]
 fn refused_nodes_do_not_turn_a_node_that_is_away_into_a_refusal() {
     let hosts = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
@@ -116,7 +116,7 @@ fn refused_nodes_do_not_turn_a_node_that_is_away_into_a_refusal() {
     };
     run(async {
         let sequence = open(RQLITE, &dsn, "k").await.expect("opened");
-        // The nodes are asked for at the second call.
+        // The engine asks for the list of nodes at the second call.
         sequence.next(1).await.expect("minted");
         let before = sequence.next(1).await.expect("minted");
         rqlite.node(0).kill();

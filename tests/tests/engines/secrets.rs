@@ -1,4 +1,4 @@
-//! No password is logged, whatever is logged of everything else.
+//! No password is logged, even at the most verbose log level.
 
 use int_host::Builtin;
 use testbed::backend::{KINDS, Kind};
@@ -8,17 +8,17 @@ use testbed::redis::{self, Redis};
 use testbed::rqlite::Rqlite;
 use testbed::scratch::Scratch;
 
-/// With a character that a URL must escape, so that there are two ways to write it.
+/// A password with a character that a URL must escape, so that it has two spellings.
 const PASSWORD: &str = "Tr0ub4dor@3";
 
-/// The same in a URL.
+/// The password as escaped in a URL.
 const ESCAPED: &str = "Tr0ub4dor%403";
 
-/// What must not be seen: what the spellings have in common, and what HTTP's basic authentication makes of it:
-/// `minter:Tr0ub4dor@3` in base 64.
+/// Texts that must not be logged: the common part of both spellings, and the base64 encoding of
+/// `minter:Tr0ub4dor@3` for HTTP basic authentication.
 const SECRETS: [&str; 2] = ["Tr0ub4dor", "bWludGVyOlRyMHViNGRvckAz"];
 
-/// A server of an engine that asks for [`PASSWORD`], as far as there are passwords, and its DSNs.
+/// The DSNs and the server of an engine, which requires [`PASSWORD`] if it supports passwords.
 struct Guarded {
     dsns: Vec<String>,
     _server: Box<dyn std::any::Any>,
@@ -68,7 +68,7 @@ fn guarded(kind: &Kind) -> Guarded {
                 _server: Box::new((server, scratch)),
             }
         }
-        // The others know no passwords, and see one only by mistake.
+        // The other engines have no passwords.
         _ => {
             let backend = (kind.start)();
             Guarded {
@@ -93,7 +93,7 @@ fn traced(place: &Place, line: &[&str]) -> Outcome {
     let mut command = place.command(line);
     command.env("RUST_LOG", "trace");
     let outcome = run(command);
-    // Something was logged, or nothing is proved.
+    // Without any log output the test would prove nothing.
     assert!(outcome.stderr.contains("TRACE"), "{line:?} logs nothing");
     assert_silent(&format!("{line:?}"), &outcome.stdout);
     assert_silent(&format!("{line:?}"), &outcome.stderr);
@@ -119,7 +119,7 @@ fn no_password_is_logged_by_any_engine() {
                 let last = outcome.stderr.lines().last();
                 assert_eq!(outcome.code, Some(0), "{more:?}: {last:?}");
             }
-            // Other ways to the same sequences.
+            // Access to the same sequences over HTTP.
             let file = place.file("composed.wasm");
             let file = file.to_str().expect("UTF-8");
             let compose = ["compose", "--engine", kind.name, "-o", file];
@@ -165,7 +165,7 @@ fn no_password_is_logged_by_any_engine() {
     }
 }
 
-/// Passwords that were not escaped, or stand where none should be.
+/// Passwords that are not escaped, or in the wrong position.
 #[test]
 fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() {
     let place = Place::default();

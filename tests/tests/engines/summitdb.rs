@@ -1,6 +1,6 @@
-//! The engine `summitdb` against stand-ins for the nodes of a group: servers that speak Redis's protocol and
-//! answer what a script says. They are no SummitDB; what real groups do is in the tests of the
-//! contract and of faults, where there is a `summitdb-server`.
+//! The engine `summitdb` against mocks of the nodes of a group: servers that speak the Redis protocol and whose
+//! replies come from a script. Real groups are in the tests of the contract and of faults, where a
+//! `summitdb-server` is installed.
 
 use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
@@ -17,22 +17,22 @@ use testbed::wait;
 
 const SUMMITDB: Builtin = Builtin::Summitdb;
 
-/// Another loopback address: to the host, another machine. Linux has all of 127.0.0.0/8.
+/// Another loopback address, which the host treats as another machine. Linux has all of 127.0.0.0/8.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// What the nodes of a group share.
+/// The state that the mock nodes of a group share.
 #[derive(Default)]
 struct Group {
     mark: i64,
     leader: Option<SocketAddr>,
     peers: Vec<SocketAddr>,
-    /// How many commands that need the leader were sent, to anybody.
+    /// How many commands that need the leader were sent to any node.
     asked: usize,
-    /// How many of the next mints are executed and not answered.
+    /// How many of the next mints are executed without a reply.
     lose: usize,
 }
 
-/// What a node of the group answers.
+/// The reply of a node of the group.
 fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Reply {
     let mut group = group.lock().expect("no panic in scripts");
     if words[0] == "RAFTPEERS" {
@@ -50,8 +50,8 @@ fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Repl
         Some(_) => {}
     }
     let number = |at: usize| words[at].parse::<i64>().expect("a number");
-    // A mint is INCRBY, which wraps, or a script that gets the number and two bounds. A script with
-    // two arguments sets a mark that wrapped.
+    // A mint is INCRBY, which wraps, or a script with the number and two bounds. A script with two
+    // arguments repairs a mark that wrapped.
     let (by, as_text) = match (words[0].as_str(), words.len()) {
         ("INCRBY", 3) => (number(2), false),
         ("EVAL", 7) if group.mark > number(5) => return Reply::Nil,
@@ -73,7 +73,7 @@ fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Repl
     }
 }
 
-/// So many nodes, each on an address of its own, of which none leads yet.
+/// Starts one node on each of these addresses. None leads yet.
 fn group(addresses: &[Ipv4Addr]) -> (Arc<Mutex<Group>>, Vec<StandIn>) {
     let group = Arc::new(Mutex::new(Group::default()));
     let nodes: Vec<_> = addresses
@@ -124,7 +124,7 @@ fn while_nobody_leads_it_is_told_as_the_original_did() {
         6,
         &["couldn't connect to leader so trying to see if the peers are rebalancing themselves (1/200)..."],
     );
-    // Every 200 ms, three nodes: no busy loop.
+    // Three nodes are polled every 200 ms, so there is no busy loop.
     let asked = group.lock().expect("no panic").asked;
     assert!((2..100).contains(&asked), "{asked} commands in a second");
 }
@@ -144,7 +144,7 @@ fn a_leader_on_another_host_needs_permission() {
         "denied",
         &[&hint],
     );
-    // The same on the command line, and from the environment.
+    // The same with the command-line option, and with the environment variable.
     let place = Place::default();
     let dsn = dsn(&nodes[0]);
     let line = ["--engine", "summitdb", "--dsn", &dsn];
@@ -172,7 +172,7 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
         for turn in 0..30 {
             lead(&group, &nodes[turn % 3]);
-            // Now and then a reply gets lost after the mint was executed.
+            // Sometimes a reply is lost after the mint was executed.
             group.lock().expect("no panic").lose = usize::from(turn % 4 == 1);
             let minted = sequence.next(1 + turn as u32 % 3).await.expect("minted");
             let span = Span {
@@ -192,7 +192,7 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
     history.assert_clean();
 }
 
-/// As the original did: it says that it waits, and goes on.
+/// Like the original client, it prints that it waits, and continues.
 #[test]
 fn continuous_waits_for_a_leader_and_goes_on() {
     let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
@@ -225,7 +225,7 @@ fn continuous_waits_for_a_leader_and_goes_on() {
     assert!(integers.is_sorted_by(|a, b| a < b), "{integers:?}");
 }
 
-/// SummitDB's counter starts again from the other end when it is full; the engine's does not.
+/// SummitDB's counter wraps around at the top of `s64`; the engine must not.
 #[test]
 fn a_counter_that_wraps_is_exhausted_and_stays_so() {
     let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
@@ -233,7 +233,7 @@ fn a_counter_that_wraps_is_exhausted_and_stays_so() {
     run(async {
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
         assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
-        // Another client raises it to just below the top, which this one does not know.
+        // Another client raises the mark to just below the top, unknown to this sequence.
         group.lock().expect("no panic in scripts").mark = i64::MAX - 3;
         for _ in 0..2 {
             let error = sequence.next(100).await.expect_err("there are no hundred");
@@ -289,7 +289,7 @@ fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() {
     let (group, mut nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
     lead(&group, &nodes[0]);
     run(async {
-        // The DSN names one node only.
+        // The DSN lists one node only.
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
         assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
         nodes[0].play(|_| Reply::Close);

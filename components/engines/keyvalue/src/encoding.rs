@@ -1,17 +1,17 @@
-//! How stores keep the integers that `increment` writes.
+//! How stores encode the integers that `increment` writes.
 //!
-//! `wasi:keyvalue` does not say, so stores differ, and what `get` and `cas` see has to be read
-//! the way the store's own `increment` wrote it:
+//! `wasi:keyvalue` does not specify that, so stores differ, and the values that `get` and `cas` return
+//! must be decoded in the encoding of the store's own `increment`:
 //!
 //! | store | bytes |
 //! | --- | --- |
 //! | Spin's default (SQLite), int-host's own | 8 bytes, two's complement, little-endian |
 //! | Spin's Redis, Spin's DynamoDB | decimal text, as Redis's `INCRBY` writes it |
 //!
-//! Spin's Azure Cosmos DB store keeps counters and plain values in different shapes and refuses
-//! to `get` a counter, so this engine cannot use it.
+//! Spin's Azure Cosmos DB store keeps counters and plain values in different formats and refuses to
+//! `get` a counter, so this engine cannot use it.
 
-/// One of the two ways to keep an integer.
+/// An encoding of integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// 8 bytes, least significant first.
@@ -21,20 +21,20 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Which encodings the bytes could be of: neither, one, or, for eight digits, both.
+    /// The encodings that the bytes may have: none, one, or, for eight digits, both.
     pub(crate) fn candidates(bytes: &[u8]) -> impl Iterator<Item = Self> {
         [Self::LittleEndian, Self::Decimal]
             .into_iter()
             .filter(|encoding| encoding.decode(bytes).is_some())
     }
 
-    /// The integer, or None when the bytes are not of this encoding.
+    /// The integer; None if the bytes are not in this encoding.
     pub(crate) fn decode(self, bytes: &[u8]) -> Option<i64> {
         match self {
             Self::LittleEndian => Some(i64::from_le_bytes(bytes.try_into().ok()?)),
             Self::Decimal => {
-                // Other spellings of the same number are not what `increment` writes, and Redis
-                // refuses to increment them.
+                // `increment` does not write other notations of the same number, and Redis refuses to
+                // increment them.
                 let text = std::str::from_utf8(bytes).ok()?;
                 let number: i64 = text.parse().ok()?;
                 (number.to_string() == text).then_some(number)
@@ -42,7 +42,7 @@ impl Encoding {
         }
     }
 
-    /// The bytes of an integer.
+    /// Encodes an integer.
     pub(crate) fn encode(self, number: i64) -> Vec<u8> {
         match self {
             Self::LittleEndian => number.to_le_bytes().to_vec(),

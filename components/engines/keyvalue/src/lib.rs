@@ -1,28 +1,28 @@
 //! Sequences in the host's key-value store, over `wasi:keyvalue@0.2.0-draft2`.
 //!
-//! DSN: `keyvalue://<bucket>`, by default `keyvalue://default`; the parameter `timeout` bounds
-//! how long one operation is retried (2 s by default). A call into the host's store cannot be
-//! interrupted, so one that hangs is the host's to end. A bucket's name is in lower case.
+//! DSN: `keyvalue://<bucket>`, by default `keyvalue://default`. The parameter `timeout` limits how long
+//! one operation is retried (default 2 s). A call to the host's store cannot be interrupted, so only
+//! the host can end one that hangs. The name of the bucket is in lower case.
 //!
 //! An integer handed out survives what the host's store survives (C9): Spin's default store and
 //! int-host's embedded one commit to disk before they answer; others follow their own settings.
 //!
-//! # How the mark is kept
+//! # How the mark is stored
 //!
-//! As the store's own `increment` keeps integers: in Spin's default store and int-host's that is
-//! eight bytes, little-endian; in Spin's Redis and DynamoDB stores it is decimal text. Anything
-//! else under the key is an error, never taken for zero.
+//! In the encoding of the store's own `increment`: in Spin's default store and int-host's, eight
+//! bytes, little-endian; in Spin's Redis and DynamoDB stores, decimal text. Any other value of the
+//! key is an error and is never read as zero.
 //!
 //! # The top of the range
 //!
-//! `wasi:keyvalue` does not say what `increment` does with a sum that does not fit, and Spin's
-//! default store wraps around (or panics, in a debug build). So every `increment` is preceded by
-//! a read, and above 2^62, or for strides above 2^53, stores that keep eight bytes are advanced
-//! by compare-and-swap instead. What remains is a `set-last` beyond 2^62 by somebody else between
-//! the read and the `increment`: the sum may wrap to somewhere below -2^62. It is answered with
-//! `exhausted`, and whoever meets such a mark sets it to the greatest integer there is, which
-//! leaves the sequence where it was headed: exhausted. For the same reason a mark below -2^62
-//! that is set by hand is taken for one that wrapped.
+//! `wasi:keyvalue` does not specify what `increment` does if the sum does not fit, and Spin's default
+//! store wraps around (or panics, in a debug build). So every `increment` is preceded by a read, and
+//! above 2^62, or for strides above 2^53, stores that use eight bytes are advanced by
+//! compare-and-swap instead. One case remains: a `set-last` beyond 2^62 by another client between
+//! the read and the `increment`. The sum may then wrap to a value below -2^62: the error is
+//! `exhausted`, and every client that finds such a mark sets it to the greatest 64-bit integer, so
+//! that the sequence is exhausted, as it would be without the wrap. For the same reason, a mark below
+//! -2^62 that is set by hand is treated as wrapped.
 
 mod bindings;
 mod encoding;
@@ -35,14 +35,14 @@ use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use std::time::Duration;
 use store::{Cell, Fault, Swap};
 
-/// Above this, a store that may wrap is not trusted with `increment`.
+/// Above this mark, `increment` is not used on a store that may wrap.
 const HIGH: i64 = 1 << 62;
 
-/// Strides above this are not given to `increment`: a sum that wrapped once then stays below
-/// `-HIGH` however many instances race, and cannot come round to a valid mark.
+/// Strides above this are not passed to `increment`: with smaller ones, a sum that wrapped stays
+/// below `-HIGH` however many instances race, and cannot reach a valid mark.
 const GIANT: i64 = 1 << 53;
 
-/// How many times one operation is tried, when the deadline does not end it before.
+/// The maximum number of attempts of one operation, if it does not reach its deadline first.
 const TRIES: u32 = 1000;
 
 /// One sequence in the host's store.
@@ -96,7 +96,7 @@ impl Engine for KeyValue {
     }
 }
 
-/// One try; None when somebody else was faster.
+/// One attempt; None if another client changed the sequence first.
 fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
     let stored = cell.read()?;
     let mark = stored.map_or(0, |stored| stored.mark);
@@ -104,8 +104,8 @@ fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
         return mend(cell);
     }
     mark.checked_add(by).ok_or_else(exhausted)?;
-    // Text is written by stores that report overflow themselves; Spin's Redis store moreover
-    // reports every swap as failed.
+    // Stores that write text report overflow themselves; moreover, Spin's Redis store reports every
+    // swap as failed.
     let text = stored.is_some_and(|stored| stored.encoding == Encoding::Decimal);
     if text || (mark <= HIGH && by <= GIANT) {
         let mark = cell.increment(by)?;
@@ -129,19 +129,19 @@ fn advance(cell: &mut Cell, by: i64) -> Result<Option<i64>, Fault> {
     })
 }
 
-/// Whether the mark lies where only a sum that wrapped around can have brought it.
+/// Whether the mark is in the range that only a sum that wrapped around can reach.
 fn has_wrapped(mark: i64) -> bool {
     mark < -HIGH
 }
 
-/// Sets a mark that wrapped around to the greatest integer there is, for the next try to find.
-/// That several do so, or one does so twice, does no harm.
+/// Sets a mark that wrapped around to the greatest 64-bit integer, which the next attempt finds.
+/// Repeated and concurrent repairs are harmless.
 fn mend<T>(cell: &mut Cell) -> Result<Option<T>, Fault> {
     cell.swap(|stored| Ok(has_wrapped(stored.mark).then_some(i64::MAX)))?;
     Ok(None)
 }
 
-/// Tries until there is an answer, an error that will stay, or no time left.
+/// Retries until there is a result, a permanent error, or the deadline.
 fn retry<T>(
     timeout: Duration,
     mut attempt: impl FnMut() -> Result<Option<T>, Fault>,
@@ -150,9 +150,9 @@ fn retry<T>(
     for _ in 0..TRIES {
         match attempt() {
             Ok(Some(answer)) => return Ok(answer),
-            // Somebody else was faster: the next attempt comes at once.
+            // Another client changed the sequence first: retry without a pause.
             Ok(None) => {
-                retry.failed_first("others keep changing the sequence");
+                retry.failed_first("other clients keep changing the sequence");
                 retry.check()?;
             }
             Err(Fault::Final(error)) => return Err(error),
@@ -170,7 +170,7 @@ fn bucket(dsn: &Dsn) -> Result<&str, Error> {
     dsn.only_params(&["timeout"])
         .map_err(|e| Error::Invalid(e.to_string()))?;
     if dsn.user().is_some() || dsn.password().is_some() {
-        return invalid("a keyvalue DSN has no user and no password; write `keyvalue://<bucket>`");
+        return invalid("a keyvalue DSN has no user or password; write `keyvalue://<bucket>`");
     }
     if !dsn.path().is_empty() {
         return invalid("a keyvalue DSN has no path; write `keyvalue://<bucket>`");
@@ -221,8 +221,8 @@ mod tests {
         for fine in [i64::MAX, HIGH, 0, -98, -HIGH] {
             assert!(!has_wrapped(fine), "{fine}");
         }
-        // The lowest sum that wraps, the highest that a stride of at most `GIANT` wraps to, and
-        // that of hundreds of racing instances.
+        // The lowest sum that wraps, the highest that a stride of at most `GIANT` wraps to, and the sum
+        // after hundreds of racing instances.
         for wrapped in [i64::MIN, i64::MIN + GIANT, i64::MIN + 500 * GIANT] {
             assert!(has_wrapped(wrapped), "{wrapped}");
         }

@@ -1,43 +1,43 @@
-//! One key of one bucket, with the store's errors put into the contract's words.
+//! One key of one bucket, with the store's errors converted to those of the contract.
 
 use crate::bindings::wasi::keyvalue::atomics::{self, CasError};
 use crate::bindings::wasi::keyvalue::store::{self, Bucket};
 use crate::encoding::Encoding;
 use engine_guest::{Error, exhausted};
 
-/// The longest part of a store's own message that is passed on, in characters.
+/// The maximum length of a store's message that is passed on, in characters.
 const MAX_MESSAGE: usize = 300;
 
-/// A key whose integer only `increment` writes, to learn how the store keeps integers. Always 0.
+/// A key that only `increment` writes, which shows how the store encodes integers. Always 0.
 const PROBE: &str = "artisanal-integers-encoding";
 
 /// One key of one bucket.
 pub(crate) struct Cell {
     bucket: Bucket,
     key: String,
-    /// Known once it was needed.
+    /// None until it is needed.
     encoding: Option<Encoding>,
 }
 
-/// What the key holds.
+/// The value of the key.
 #[derive(Clone, Copy)]
 pub(crate) struct Stored {
     pub(crate) mark: i64,
     pub(crate) encoding: Encoding,
 }
 
-/// What became of a swap.
+/// The result of a swap.
 pub(crate) enum Swap {
     Done,
-    /// Somebody else wrote first.
+    /// Another client wrote first.
     Lost,
 }
 
-/// Why the store did not do what it was asked.
+/// Why a call to the store failed.
 pub(crate) enum Fault {
-    /// It may do so when asked again.
+    /// A retry may help.
     Passing(String),
-    /// It will not.
+    /// A retry is useless.
     Final(Error),
 }
 
@@ -51,12 +51,12 @@ impl From<store::Error> for Fault {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::NoSuchStore => Self::Final(Error::Denied(
-                "the host has no key-value store of this name; name one that it has as \
+                "the host has no key-value store with this name; use an existing one as \
                  `keyvalue://<store>`, or define it in the host's configuration"
                     .into(),
             )),
             store::Error::AccessDenied => Self::Final(Error::Denied(
-                "the host does not let this component use that key-value store; grant it \
+                "the host does not permit this component to use that key-value store; grant access \
                  (in spin.toml: `key_value_stores = [\"default\"]`)"
                     .into(),
             )),
@@ -65,8 +65,8 @@ impl From<store::Error> for Fault {
     }
 }
 
-/// Stores have no error codes, so their words decide. What is not recognised counts as passing:
-/// the WIT names I/O as the example.
+/// Classifies an error by its message, since stores have no error codes. Unknown messages count as
+/// passing, because the WIT gives I/O as the example of such errors.
 fn other(message: &str) -> Fault {
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -74,7 +74,9 @@ fn other(message: &str) -> Fault {
     if says(&["overflow"]) {
         Fault::Final(exhausted())
     } else if says(&["not an integer", "wrongtype", "invalid digit", "limit of"]) {
-        Fault::Final(Error::Other(format!("the key-value store says: {message}")))
+        Fault::Final(Error::Other(format!(
+            "the key-value store failed: {message}"
+        )))
     } else if says(&[
         "noperm",
         "noauth",
@@ -84,7 +86,7 @@ fn other(message: &str) -> Fault {
         "readonly",
     ]) {
         Fault::Final(Error::Denied(format!(
-            "the key-value store refuses: {message}"
+            "the key-value store denies access: {message}"
         )))
     } else {
         Fault::Passing(message)
@@ -100,23 +102,23 @@ impl Cell {
         })
     }
 
-    /// What the key holds; None when it is absent.
+    /// The value of the key; None if it does not exist.
     pub(crate) fn read(&mut self) -> Result<Option<Stored>, Fault> {
         let bytes = self.bucket.get(&self.key)?;
         bytes.map(|bytes| self.decode(&bytes)).transpose()
     }
 
-    /// Adds to the integer, absent counting as 0. What happens when the sum does not fit is up
-    /// to the store: an error, or a sum that wrapped around.
+    /// Adds to the integer; a missing key counts as 0. If the sum does not fit, the store returns an
+    /// error or a sum that wrapped around.
     pub(crate) fn increment(&self, by: i64) -> Result<i64, Fault> {
         Ok(atomics::increment(&self.bucket, &self.key, by)?)
     }
 
-    /// Replaces the integer when nobody else does meanwhile. `choose` gets what the key holds
-    /// and says what to write; its errors come back as they are.
+    /// Replaces the integer unless another client changes it meanwhile. `choose` gets the value of the
+    /// key and returns the value to write; its errors are returned unchanged.
     ///
-    /// It is tried twice, the second time with the handle that the store gave for the purpose: where
-    /// others write all the time, a store may see to it that this one is not too late again.
+    /// Makes two attempts, the second with the handle that the store returned for that purpose: under
+    /// contention, a store may give that handle precedence.
     pub(crate) fn swap(
         &mut self,
         mut choose: impl FnMut(Stored) -> Result<Option<i64>, Fault>,
@@ -128,15 +130,15 @@ impl Cell {
         }
     }
 
-    /// One try; another handle when somebody else was faster.
+    /// One attempt; returns another handle if another client was faster.
     fn swap_with(
         &mut self,
         cas: atomics::Cas,
         choose: &mut impl FnMut(Stored) -> Result<Option<i64>, Fault>,
     ) -> Result<Result<Swap, atomics::Cas>, Fault> {
         let Some(bytes) = cas.current()? else {
-            // Create it as the store itself would. Swapping in the first value is no option:
-            // Spin's SQLite store does that without comparing.
+            // Let the store create the key itself. The first value cannot be written by a swap: Spin's
+            // SQLite store writes it without comparing.
             self.increment(0)?;
             return Ok(Ok(Swap::Lost));
         };
@@ -157,8 +159,8 @@ impl Cell {
             (Some(known), ..) => known,
             (None, Some(Encoding::LittleEndian), None) => Encoding::LittleEndian,
             (None, None, _) => return Err(not_an_integer(bytes, None)),
-            // Spin's SQLite store panics when it is asked to increment decimal text, so text is
-            // not taken for an integer before the store has shown that it writes text itself.
+            // Spin's SQLite store panics on an increment of decimal text, so text is not read as an
+            // integer before the store has shown that it writes text itself.
             _ => self.probe()?,
         };
         self.encoding = Some(encoding);
@@ -168,7 +170,7 @@ impl Cell {
         Ok(Stored { mark, encoding })
     }
 
-    /// How this store keeps integers, found by letting it write one.
+    /// Determines how this store encodes integers, by letting it write one.
     fn probe(&self) -> Result<Encoding, Fault> {
         let kept = match self.bucket.get(PROBE)? {
             Some(bytes) => bytes,
@@ -197,8 +199,8 @@ fn not_an_integer(bytes: &[u8], encoding: Option<Encoding>) -> Fault {
         None => "8 bytes, little-endian, or decimal digits",
     };
     Fault::Final(Error::Other(format!(
-        "the key-value store holds {found} under this key, which is not an integer as this store \
-         keeps them ({expected}); delete it or store the greatest integer handed out so far"
+        "the key-value store holds {found} under this key, which is not an integer in this store's \
+         encoding ({expected}); delete it or store the greatest integer handed out so far"
     )))
 }
 

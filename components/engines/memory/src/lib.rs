@@ -1,8 +1,8 @@
 //! Sequences in the memory of one component instance.
 //!
-//! Nothing survives the instance (C9): this engine is the reference for the contract and a
-//! yardstick for speed, not a place to keep integers. Sequences of the same key opened in one
-//! instance are one sequence. DSN: `memory://`, which is the default.
+//! Nothing survives the instance (C9): this engine is the reference for the contract and a baseline
+//! for performance, not a place to keep integers. Sequences with the same key in one instance are
+//! the same sequence. DSN: `memory://`, which is the default.
 
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use std::cell::RefCell;

@@ -1,13 +1,13 @@
-//! Tables, as `information_schema` describes them.
+//! Table descriptions from `information_schema`.
 
 use crate::layout::{Column, Table};
 use crate::quote;
 use crate::reply::{Reply, text};
 
-/// The two statements that describe a table: itself, then its columns.
+/// The two statements that describe a table: one for the table, one for its columns.
 pub(crate) fn describe(table: &str) -> String {
-    // Names of tables have no characters above U+FFFF, and MariaDB refuses to compare them with
-    // such. No table has the empty name.
+    // Table names have no characters above U+FFFF, and MariaDB refuses to compare them with such
+    // characters. No table has the empty name.
     let possible = table.chars().all(|c| c <= '\u{ffff}');
     let table = quote::text(if possible { table } else { "" });
     let there = format!("WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME={table}");
@@ -18,8 +18,8 @@ pub(crate) fn describe(table: &str) -> String {
     )
 }
 
-/// The table that the replies describe. Servers may compare names without case or trailing
-/// spaces, so there may be others among the rows.
+/// The table that the replies describe. Servers may ignore case or trailing spaces when they compare
+/// names, so the rows may include other tables.
 pub(crate) fn table(name: &str, itself: Option<Reply>, columns: Option<Reply>) -> Option<Table> {
     let (itself, columns) = (itself?, columns?);
     let row = itself.rows.iter().find(|row| text(row, 0) == name)?;

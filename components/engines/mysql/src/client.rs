@@ -1,4 +1,4 @@
-//! Keeps one connection to a server that may be minted from, and tries until the deadline.
+//! Keeps one connection to a server that may be used for minting, and retries until the deadline.
 
 use crate::connection::Connection;
 use crate::hosts;
@@ -11,7 +11,7 @@ use engine_guest::{Error, Key};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// The longest pause before a change is tried again because somebody else's came first.
+/// The longest pause before a change is retried after a conflict.
 const LONGEST_YIELD: Duration = Duration::from_millis(32);
 
 /// The connection of one sequence.
@@ -19,11 +19,11 @@ pub(crate) struct Client {
     settings: Settings,
     key: Key,
     runtime: Runtime,
-    /// Taken out while it is used: what fails is not put back.
+    /// Taken out while in use, and not put back after a failure.
     session: Option<Session>,
-    /// The host that `session` leads to, or that is preferred at the next dial.
+    /// The number of the host that `session` is connected to, or that the next connection prefers.
     at: usize,
-    /// What this client was told of the sequence so far.
+    /// What this client knows of the sequence from earlier replies.
     known: Known,
 }
 
@@ -33,7 +33,7 @@ impl Client {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| Error::Other(format!("no sockets here: {error}")))?;
+            .map_err(|error| Error::Other(format!("cannot use sockets: {error}")))?;
         Ok(Self {
             settings,
             key,
@@ -44,7 +44,8 @@ impl Client {
         })
     }
 
-    /// Does it on one host after another until it works, fails for good, or the time is over.
+    /// Runs the operation on one host after another until it succeeds, fails for good, or reaches the
+    /// deadline.
     pub(crate) fn run(&mut self, operation: Operation) -> Result<Option<i64>, Error> {
         let mut retry = Retry::within(self.settings.timeout, "the database");
         let several = self.settings.nodes.len() > 1;
@@ -58,13 +59,13 @@ impl Client {
                     return Ok(mark);
                 }
                 Err(Fault::Final(error)) => return Err(error),
-                // Somebody else is always faster, so there is no need to be the next one at once.
+                // A second conflict shows contention, so back off instead of retrying at once.
                 Err(Fault::Conflict(why)) => {
                     retry.failed(why);
                     conflicts += 1;
                     (!kept || conflicts > 1, false)
                 }
-                // The server may have been restarted since: dial it again, at once.
+                // The server may have been restarted since: reconnect without a pause.
                 Err(Fault::Lost(why)) => {
                     retry.failed(why);
                     (!kept, false)
@@ -73,22 +74,22 @@ impl Client {
                     retry.failed(why);
                     (!kept, true)
                 }
-                // Another host may have the newer copy, when it is back.
+                // Another host may have the newer copy once it is back.
                 Err(Fault::Behind(why)) if several => {
                     retry.failed(why);
                     (true, true)
                 }
                 Err(Fault::Behind(why)) => return Err(Error::Other(why)),
-                // They may be changing places just now, asked one after the other.
+                // They may be changing roles at present, and were not queried at the same instant.
                 Err(Fault::Contested(why)) if !contested => {
                     retry.failed(why);
                     contested = true;
-                    // Also so that callers who ask again and again do not make the hosts busy.
+                    // Also keeps clients that retry again and again from overloading the hosts.
                     retry.slow_down();
                     (true, false)
                 }
                 Err(Fault::Contested(why)) => return Err(Error::Denied(why)),
-                // What went wrong before tells more.
+                // An earlier reason says more.
                 Err(Fault::Slow(why)) => {
                     retry.failed_first(why);
                     (!kept, true)
@@ -120,9 +121,9 @@ impl Client {
             left,
             session.perform(operation, &self.key, &self.settings, self.known),
         );
-        // A session that failed is dropped here, outside of the runtime, so that its socket is
-        // closed now: inside, the driver would leave that, and whatever the server has locked
-        // for it, to a task that runs when somebody calls again.
+        // A failed session is dropped here, outside of the runtime, so that its socket is closed at
+        // once. Inside, the driver would leave that, and the server's locks, to a task that runs only
+        // during the next call.
         let answer =
             answer.unwrap_or_else(|| Err(Fault::Slow(format!("{} does not answer", session.to()))));
         self.known.seen |= session.exists();
@@ -136,7 +137,7 @@ impl Client {
         answer
     }
 
-    /// Connects to a host that may be minted from and sets the connection up.
+    /// Connects to a host that may be used for minting and sets up the session.
     fn begin(&mut self, deadline: Deadline) -> Result<Session, Fault> {
         let connection = self.dial(deadline)?;
         let to = connection.to.clone();
@@ -154,15 +155,15 @@ impl Client {
         if let [node] = &self.settings.nodes[..] {
             return hosts::dial(&self.runtime, left, node, &self.settings);
         }
-        // The other half of the time is for the call itself.
+        // The other half of the time is for the operation itself.
         let (at, connection) = hosts::choose(&self.runtime, left / 2, self.at, &self.settings)?;
         self.at = at;
         Ok(connection)
     }
 }
 
-/// How long to wait after so many changes of somebody else came first: by chance, so that those
-/// who wait for each other do not all come back at the same time.
+/// How long to wait after this many conflicts: a random time, so that clients in conflict do not all
+/// retry at the same moment.
 fn yielding(conflicts: u32) -> Duration {
     let most = Duration::from_millis(1)
         .saturating_mul(1 << conflicts.min(10))

@@ -1,4 +1,4 @@
-//! One open connection: logged in, with the settings that everything else relies on.
+//! One open connection: logged in, with the session settings that the engine relies on.
 
 use crate::refusal::Fault;
 use crate::reply::{Reply, text};
@@ -9,20 +9,20 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::net::IpAddr;
 
-/// The longest packet that is read, in bytes. What this engine asks for is far shorter.
+/// The maximum size of a packet that is read, in bytes. The replies to this engine are far shorter.
 const MAX_PACKET_BYTES: usize = 1 << 20;
 
 /// One open connection.
 pub(crate) struct Connection {
     conn: Conn,
-    /// What kind of server is at the other end.
+    /// The kind of the server.
     pub(crate) server: Server,
-    /// Where the connection leads, as messages name it.
+    /// The server's address in messages.
     pub(crate) to: String,
 }
 
 impl Connection {
-    /// Connects, logs in, sets what does not depend on the server, and asks what the server is.
+    /// Connects, logs in, applies the settings that do not depend on the server, and reads its kind.
     pub(crate) async fn open(
         to: &Address,
         ips: Vec<IpAddr>,
@@ -30,7 +30,7 @@ impl Connection {
     ) -> Result<Self, Fault> {
         let port = to.port_or(PORT);
         let to = to.to_string();
-        // What is given here is not asked of the server, which saves a round trip.
+        // Values that are given here are not queried from the server, which saves a round trip.
         let options = OptsBuilder::default()
             .ip_or_hostname(ips.first().map_or_else(String::new, IpAddr::to_string))
             .resolved_ips(Some(ips))
@@ -42,8 +42,8 @@ impl Connection {
             .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .wait_timeout(Some(0))
             .stmt_cache_size(0)
-            // An UPDATE tells how many rows it found, not how many it changed: a raise that finds
-            // a greater mark changes none.
+            // The count of an UPDATE is the number of rows found, not changed: a raise that finds a
+            // greater mark changes none.
             .client_found_rows(true);
         let conn = Conn::new(options).await.map_err(|error| {
             match &error {
@@ -68,8 +68,8 @@ impl Connection {
 
     async fn greet(&mut self, settings: &Settings) -> Result<Server, Fault> {
         let names = server::VARIABLES.map(|name| format!("'{name}'")).join(",");
-        // Whatever the server's own defaults: strict arithmetic, no `ANSI_QUOTES`, text in UTF-8,
-        // and an isolation that every format of the binary log takes.
+        // Overrides the server's defaults: strict arithmetic, no `ANSI_QUOTES`, text in UTF-8, and an
+        // isolation level that every format of the binary log accepts.
         let text = format!(
             "SET NAMES utf8mb4;\
              SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',autocommit=1,\
@@ -82,7 +82,7 @@ impl Connection {
         Ok(Server::read(pairs(replies.get(3))))
     }
 
-    /// Sends a text of as many statements and reads the reply to each.
+    /// Sends a text with this many statements and reads the reply to each.
     pub(crate) async fn ask(
         &mut self,
         text: &str,
@@ -101,7 +101,7 @@ impl Connection {
         Ok(replies)
     }
 
-    /// The same, for statements whose errors mean what [`Fault::of`] says.
+    /// As [`Connection::ask`], with errors converted by [`Fault::of`].
     pub(crate) async fn tell(
         &mut self,
         text: &str,
@@ -113,7 +113,7 @@ impl Connection {
             .map_err(|error| Fault::of(&error, &self.to, settings))
     }
 
-    /// The same, for a statement that the server may refuse to this user: None then.
+    /// As [`Connection::tell`], for a statement that the server may deny to this user: None in that case.
     pub(crate) async fn try_to_tell(
         &mut self,
         text: &str,
@@ -126,11 +126,11 @@ impl Connection {
         }
     }
 
-    /// A read-only server is a replica, or about to be one: it may lag behind, and its primary never
-    /// learns what it hands out.
+    /// The fault for a read-only server, which is a replica, or about to be one: it may lag behind, and
+    /// its primary never learns of the integers that it hands out.
     pub(crate) fn read_only(&self) -> Fault {
         Fault::Elsewhere(format!(
-            "{} is read-only, as replicas are, so it cannot mint; name the primary in the DSN",
+            "{} is read-only, like a replica, so it cannot mint; list the primary in the DSN",
             self.to
         ))
     }

@@ -1,4 +1,4 @@
-//! Reaches the hosts of the DSN: all at once, where there are several, to choose one.
+//! Connects to the hosts of the DSN: if there are several, to all concurrently, to choose one.
 
 use crate::connection::Connection;
 use crate::refusal::Fault;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// What became of asking one host.
+/// The result of querying one host.
 type Answer = Result<(Connection, Witness), Fault>;
 
-/// Connects to a host, whatever it is.
+/// Connects to a host, whatever its state.
 pub(crate) fn dial(
     runtime: &Runtime,
     limit: Duration,
@@ -29,8 +29,8 @@ pub(crate) fn dial(
     dialled.unwrap_or_else(|| Err(silent(&to)))
 }
 
-/// Connects to all hosts at once and chooses one that may be minted from: the one with the number
-/// `at` or else the next one. Those that do not answer within `limit` are left out of account.
+/// Connects to all hosts concurrently and chooses one that may be used for minting: the one with the
+/// number `at`, or else the next one. Hosts that do not answer within `limit` are ignored.
 pub(crate) fn choose(
     runtime: &Runtime,
     limit: Duration,
@@ -90,15 +90,15 @@ pub(crate) fn choose(
             chosen.ok_or_else(|| Fault::Elsewhere("no host can be used".into()))
         }
         (Verdict::Refuse(why), _) => Err(Fault::Contested(why)),
-        // What a person has to mend tells more than that nobody else could do it.
+        // An error that needs an operator is more useful than the reason why the others cannot be used.
         (Verdict::Wait(_), Some(fault)) => Err(fault),
-        // With more time it might have been another answer.
+        // With more time the result might have been different.
         (Verdict::Wait(why), None) if late => Err(Fault::Slow(why)),
         (Verdict::Wait(why), None) => Err(Fault::Elsewhere(why)),
     }
 }
 
-/// Finds out which of the hosts that take writes are the same server by another name.
+/// Determines which of the hosts that accept writes are the same server under another name.
 fn tell_apart(
     runtime: &Runtime,
     limit: Duration,
@@ -120,7 +120,7 @@ fn tell_apart(
         .filter_map(|(number, answer)| Some((number, answer.as_mut().ok()?)))
         .map(|(number, (connection, witness))| async move {
             let seen = witness::recognise(connection, signs, settings).await;
-            // Who does not answer is a server of its own: at worst, two names of one are refused.
+            // Without an answer it counts as a separate server: at worst, two names of one are refused.
             witness.same_as = seen.unwrap_or_default();
             witness.same_as.remove(&number);
         });
@@ -128,13 +128,14 @@ fn tell_apart(
 }
 
 fn silent(to: &Address) -> Fault {
-    Fault::Slow(format!("{to} does not answer, or does not let anybody in"))
+    Fault::Slow(format!(
+        "{to} does not answer, or does not accept connections"
+    ))
 }
 
-/// Runs to the end, or for that long. None when that was not enough.
+/// Runs the work to its end, or for at most `limit`. None if that was not enough.
 ///
-/// The component's thread waits meanwhile. What was not finished is dropped outside of the
-/// runtime.
+/// The component's thread blocks meanwhile. Unfinished work is dropped outside of the runtime.
 pub(crate) fn block_on<T>(
     runtime: &Runtime,
     limit: Duration,
@@ -146,7 +147,7 @@ pub(crate) fn block_on<T>(
     done.ok()
 }
 
-/// Runs all at once, for that long at most. None for what was not finished by then.
+/// Runs all work concurrently, for at most `limit`. None for work that did not finish.
 fn all<T>(
     runtime: &Runtime,
     limit: Duration,
@@ -175,7 +176,7 @@ fn all<T>(
     done
 }
 
-/// The addresses of a node. The resolution of a name is the host's and has its own time limit.
+/// The addresses of a node. Name resolution is done by the host and has its own time limit.
 fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
     let to = Address {
         host: node.host.clone(),
@@ -194,7 +195,7 @@ fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
     Ok((to, ips))
 }
 
-/// Some number. The standard library seeds its hashers from the system.
+/// A random number. The standard library seeds its hashers from the system.
 fn random() -> u64 {
     RandomState::new().hash_one(0)
 }

@@ -1,11 +1,11 @@
-//! Which table keeps a sequence, decided from what the server shows.
+//! Decides which table keeps a sequence, from the tables that the server has.
 
 use crate::quote;
 use crate::rows::{self, Rows};
 use crate::server::Server;
 use crate::tickets::Tickets;
 
-/// The key whose table the original creates, and so does this engine.
+/// The key whose table both the original program and this engine create.
 pub(crate) const ORIGINAL: &str = "integers";
 
 /// A table, as `information_schema` describes it.
@@ -37,7 +37,7 @@ impl Table {
             .find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// Whether this can be a table of the original's, perhaps with flaws.
+    /// Whether this can be a table of the original program, possibly with defects.
     fn is_tickets(&self) -> bool {
         self.column("stub").is_some()
             && self
@@ -46,14 +46,14 @@ impl Table {
     }
 }
 
-/// What there is in the database for one key.
+/// The tables and rows in the database for one key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// The table that is named as the key.
+    /// The table with the same name as the key.
     pub(crate) namesake: Option<Table>,
     /// The engine's own table.
     pub(crate) rows: Option<Table>,
-    /// Whether that has a row for the key.
+    /// Whether that table has a row for the key.
     pub(crate) has_row: bool,
 }
 
@@ -66,17 +66,17 @@ pub(crate) enum Layout {
     Rows(Rows),
 }
 
-/// The decision.
+/// The decision about a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) layout: Layout,
-    /// Whether the sequence is there; for a ticket table, whether the table is.
+    /// Whether the sequence exists; for a ticket table, whether the table exists.
     pub(crate) exists: bool,
-    /// The statement that creates the table, when there is none.
+    /// The statement that creates the table if it does not exist.
     pub(crate) create: Option<String>,
 }
 
-/// Decides. An error is a sentence that says what is wrong and what to do.
+/// Decides. The error is a message that states the problem and what to do.
 pub(crate) fn decide(key: &str, found: &Found, server: &Server) -> Result<Plan, String> {
     let tickets = match &found.namesake {
         Some(table) if table.is_tickets() => Some(table),
@@ -86,7 +86,7 @@ pub(crate) fn decide(key: &str, found: &Found, server: &Server) -> Result<Plan, 
                  is no ticket table; give this sequence another key, or rename that table"
             ));
         }
-        // A table that only happens to have the key's name.
+        // An unrelated table with the same name as the key.
         _ => None,
     };
     if let Some(table) = tickets {
@@ -128,15 +128,15 @@ fn usable(key: &str, table: &Table, server: &Server) -> Result<(), String> {
     let name = quote::name(key);
     if !table.kind.eq_ignore_ascii_case("BASE TABLE") {
         return Err(format!(
-            "{name} is of the kind {}, not an ordinary table; tickets need one",
+            "{name} is a {}; a ticket table must be a BASE TABLE",
             table.kind
         ));
     }
     let id = table.column("id").map_or("", |id| id.form.as_str());
     if !id.to_ascii_lowercase().starts_with("bigint") {
         return Err(format!(
-            "the column id of the ticket table {name} is of the type {id}, which does not hold \
-             every integer; run: ALTER TABLE {name} MODIFY id BIGINT UNSIGNED NOT NULL \
+            "the column id of the ticket table {name} has the type {id}, which is too small for \
+             some integers; run: ALTER TABLE {name} MODIFY id BIGINT UNSIGNED NOT NULL \
              AUTO_INCREMENT"
         ));
     }
@@ -164,8 +164,8 @@ fn usable(key: &str, table: &Table, server: &Server) -> Result<(), String> {
         format!(
             "the ticket table {name} cannot be used: {why}. Move the sequence to a row of {own}: \
              {create}; INSERT INTO {own} (name,mark) SELECT {value},COALESCE(MAX(id),0)+1000000 \
-             FROM {name}; {retire}. Whatever minted from the ticket table then has to mint through \
-             this engine.{engine}",
+             FROM {name}; {retire}. All clients of the ticket table must then mint through this \
+             engine.{engine}",
             own = quote::name(rows::TABLE),
             create = Rows::create(),
             value = quote::bytes(key),
@@ -174,12 +174,12 @@ fn usable(key: &str, table: &Table, server: &Server) -> Result<(), String> {
     })
 }
 
-/// Whether the server keeps what a ticket table rests on; else why not.
+/// Whether the server guarantees what ticket tables need; the error is the reason why not.
 fn promise(server: &Server, engine: &str) -> Result<(), String> {
     if let Some(product) = server.lookalike {
         return Err(format!(
-            "{product} speaks MySQL's language, but whether LOCK TABLES and AUTO_INCREMENT are \
-             the same there is not certain"
+            "{product} uses MySQL's protocol, but its LOCK TABLES and AUTO_INCREMENT may not work \
+             in the same way"
         ));
     }
     if server.galera {
@@ -200,16 +200,16 @@ fn promise(server: &Server, engine: &str) -> Result<(), String> {
         "myisam" => Ok(()),
         "innodb" => match server.innodb_repeats() {
             None => Ok(()),
-            Some(why) => Err(format!("{why}, so integers could come again")),
+            Some(why) => Err(format!("{why}, so integers could repeat")),
         },
         _ => Err(format!(
-            "its storage engine is {engine}, and only InnoDB's and MyISAM's counters are known \
+            "its storage engine is {engine}, but only the counters of InnoDB and MyISAM are known \
              to be safe"
         )),
     }
 }
 
-/// Checks the engine's own table, should somebody else have made it.
+/// Checks the engine's own table, in case it was created otherwise.
 fn own(table: &Table) -> Result<(), String> {
     let name = table.column("name");
     let mark = table.column("mark");
@@ -223,7 +223,7 @@ fn own(table: &Table) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the table {} is not as this engine makes it; rename it, or make it so: {}",
+        "the table {} is not as this engine makes it; rename it, or create it like this: {}",
         quote::name(rows::TABLE),
         Rows::create()
     ))

@@ -1,4 +1,4 @@
-//! Tests of the decision.
+//! Tests of the choice of the table.
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn rows_are_used_where_there_are_some() {
     found.has_row = false;
     let plan = decide("london", &found, &mariadb()).unwrap();
     assert_eq!((plan.exists, plan.create), (false, None));
-    // Somebody's table that has the key's name by chance.
+    // An unrelated table that happens to have the key's name.
     found.namesake = Some(table("InnoDB", vec![column("id", "int(11)", "PRI", "")]));
     assert!(decide("london", &found, &mariadb()).is_ok());
     assert!(refusal("integers", &found, &mariadb()).contains("no ticket table"));
@@ -172,7 +172,7 @@ fn ticket_tables_that_cannot_promise_are_refused() {
     assert!(message.contains("ENGINE=MyISAM"), "{message}");
     let message = refusal("integers", &namesake(tickets("Aria")), &mariadb());
     assert!(message.contains("ENGINE=InnoDB"), "{message}");
-    // Without a table there is nothing to refuse: the sequence goes into a row.
+    // Without a ticket table nothing is refused: the sequence is kept in a row.
     for server in [galera, group, server("5.7.44"), server("8.4.3")] {
         let plan = decide("integers", &Found::default(), &server).unwrap();
         assert_eq!(plan.layout, Layout::Rows(Rows::new("integers")));

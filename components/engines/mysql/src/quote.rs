@@ -1,14 +1,14 @@
-//! Names and values inside statements.
+//! Quotes names and values in statements.
 
 use std::fmt::Write;
 
-/// A name of a table or database.
+/// The name of a table or database.
 pub(crate) fn name(text: &str) -> String {
     format!("`{}`", text.replace('`', "``"))
 }
 
-/// A value that is compared byte by byte. Hexadecimal, so that no setting of the server can
-/// change what it means.
+/// A value that is compared byte by byte. Hexadecimal, so that its meaning does not depend on the
+/// server's settings.
 pub(crate) fn bytes(text: &str) -> String {
     let mut quoted = String::with_capacity(3 + 2 * text.len());
     quoted.push_str("X'");

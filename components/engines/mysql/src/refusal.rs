@@ -1,4 +1,4 @@
-//! What errors of the server, the driver and the network mean to a caller.
+//! Classifies errors of the server, the driver and the network.
 
 use crate::quote;
 use crate::settings::Settings;
@@ -6,30 +6,30 @@ use engine_guest::{Error, exhausted};
 use mysql_async::{DriverError, IoError, ServerError};
 use std::{fmt, io};
 
-/// Why an operation brought no answer.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// Asking again is useless.
+    /// A retry is useless.
     Final(Error),
-    /// The connection is gone or its state unknown; the same server may do it.
+    /// The connection was lost or its state is unknown; the same server may be retried.
     Lost(String),
-    /// This server cannot do it now; another one, or the same one later, may.
+    /// This server cannot serve at present; another one may, or the same one later.
     Elsewhere(String),
-    /// The time was over before there was an answer.
+    /// The deadline passed before there was an answer.
     Slow(String),
-    /// Somebody else was faster: nothing was done, and doing it again is likely to work. The
+    /// A concurrent change came first: nothing was done, and a retry is likely to succeed. The
     /// connection can be used again, unless it had tables locked.
     Conflict(String),
     /// The server has an older copy of the sequence than this process has seen.
     Behind(String),
-    /// Several hosts of the DSN take writes without agreeing on them.
+    /// Several hosts of the DSN accept writes without being members of one cluster.
     Contested(String),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Final(Error::TooSmall(_)) => "the sequence is past that",
+            Self::Final(Error::TooSmall(_)) => "the sequence is past that value",
             Self::Final(
                 Error::Invalid(why)
                 | Error::Exhausted(why)
@@ -47,11 +47,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The longest part of a server's message that is passed on, in characters.
+/// The maximum length of a server's message that is passed on, in characters.
 const MAX_WORDS: usize = 300;
 
 impl Fault {
-    /// What an error of the driver means. `to` names the server.
+    /// The fault for an error of the driver. `to` names the server.
     pub(crate) fn of(error: &mysql_async::Error, to: &str, settings: &Settings) -> Self {
         match error {
             mysql_async::Error::Server(error) => Self::said(error, to, settings),
@@ -60,20 +60,20 @@ impl Fault {
             }
             mysql_async::Error::Driver(error) => Self::driver(error, to),
             _ => Self::Final(Error::Other(format!(
-                "{to} sends what neither MySQL nor MariaDB does; is it the right server?"
+                "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
             ))),
         }
     }
 
-    /// What an error of a socket means. `what` is the beginning of a sentence.
+    /// The fault for an error of a socket. `what` is the beginning of a sentence.
     pub(crate) fn network(error: &io::Error, what: &str) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Final(Error::Denied(format!(
-                "{what}: the host does not let this component connect there; the DSN must name \
-                 the server, or the host allow it"
+                "{what}: the host does not permit this component to connect there; list the server \
+                 in the DSN, or allow its address on the host"
             ))),
             io::ErrorKind::InvalidData => Self::Final(Error::Other(format!(
-                "{what}: it sends what neither MySQL nor MariaDB does; is it the right server?"
+                "{what}: it sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
             ))),
             kind => Self::Lost(format!("{what}: {kind}")),
         }
@@ -83,24 +83,24 @@ impl Fault {
         match error {
             DriverError::ConnectionClosed => Self::Lost(format!("lost {to}: connection closed")),
             DriverError::UnknownAuthPlugin { name } => Self::Final(Error::Denied(format!(
-                "{to} wants the user to log in with {}; mysql_native_password and \
+                "{to} requires a login with {}; only mysql_native_password and \
                  caching_sha2_password are supported",
                 printable(name)
             ))),
             DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => {
                 Self::Final(Error::Denied(format!(
-                    "{to} wants a login that would show the password to the network; make the \
+                    "{to} requires a login that would send the password in clear text; make the \
                      user log in with mysql_native_password or caching_sha2_password"
                 )))
             }
-            // Their texts may hold bytes of packets.
+            // The messages of the other errors may contain bytes of packets.
             _ => Self::Final(Error::Other(format!(
-                "{to} sends what neither MySQL nor MariaDB does; is it the right server?"
+                "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
             ))),
         }
     }
 
-    /// What an error reply means. The codes are the servers' own, the same in both up to about
+    /// The fault for an error reply. The codes are those of the servers, the same in both up to about
     /// 1900.
     fn said(error: &ServerError, to: &str, settings: &Settings) -> Self {
         let words = words(error, settings);
@@ -110,14 +110,14 @@ impl Fault {
             // An unsigned or signed result out of range; a counter or column that is full.
             1690 | 1467 | 1264 | 167 => Self::Final(exhausted()),
             1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => {
-                denied("check the DSN's user and password, and from where that user may log in")
+                denied("check the DSN's user and password, and the hosts that user may log in from")
             }
             1251 | 1275 | 2059 => {
                 denied("make the user log in with mysql_native_password or caching_sha2_password")
             }
             3159 => denied(
-                "TLS is not supported; let a TLS tunnel such as stunnel reach the server and \
-                 give its local address",
+                "TLS is not supported; connect to the server through a TLS tunnel such as stunnel, \
+                 and use the tunnel's local address",
             ),
             1044 | 1142 | 1143 | 1227 => denied(&format!(
                 "as an administrator run: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, LOCK \
@@ -129,30 +129,30 @@ impl Fault {
                 "as an administrator run: CREATE DATABASE {}",
                 quote::name(&settings.database)
             )),
-            // 126, 127, 145: MyISAM's, as they come through.
+            // 126, 127, 145: codes of MyISAM that the server passes on.
             126 | 127 | 144 | 145 | 1034 | 1035 | 1194 | 1195 => other(
-                "the table is damaged, which MyISAM tables are by a crash; run REPAIR TABLE, see \
-                 that its id is not below what was handed out, and then: ALTER TABLE … \
+                "the table is damaged, as MyISAM tables are after a crash; run REPAIR TABLE, check \
+                 that its id is not below the greatest integer handed out, and then: ALTER TABLE … \
                  ENGINE=InnoDB",
             ),
             1290 | 1792 | 1836 => {
                 Self::Elsewhere(format!("{to} is read-only, so it cannot mint ({words})"))
             }
-            // Too many connections, out of resources, a limit of the user's, blocked, shutting
-            // down, a Galera node that is not in sync; a member of a replication group that is leaving
-            // it, recovering or in error.
+            // Too many connections, out of resources, a limit of the user's, blocked, shutting down, a Galera
+            // node that is not in sync; a member of a replication group that is leaving, recovering or in
+            // error.
             1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 | 3100 | 3796..=3799 => {
                 Self::Elsewhere(format!("{to} says: {words}"))
             }
-            // A record changed since it was read; a commit that a cluster refused, as MariaDB,
-            // MySQL with a row lock in the way, and MySQL otherwise say it.
+            // A record that changed since it was read; a commit that a cluster refused, as reported by
+            // MariaDB, by MySQL if a row lock was in the way, and by MySQL otherwise.
             1020 | 1180 | 1213 | 3101 => Self::Conflict(format!("{to} says: {words}")),
             1205 => Self::Lost(format!(
                 "{to} says: {words}; another transaction, perhaps one left open or a backup, \
                  keeps the table locked"
             )),
-            // The table went away, which makes it a new decision; killed queries and connections,
-            // network errors as the server sees them, idle connections.
+            // The table is missing, which needs a new decision; killed queries and connections, network
+            // errors on the server's side, idle connections.
             1146 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
                 Self::Lost(format!("{to} says: {words}"))
             }
@@ -160,7 +160,7 @@ impl Fault {
         }
     }
 
-    /// As it is while a connection is made: what cannot be reached is not tried again at once.
+    /// The fault while connecting: a server that cannot be reached is not retried without a pause.
     pub(crate) fn while_dialling(self) -> Self {
         match self {
             Self::Lost(why) | Self::Conflict(why) => Self::Elsewhere(why),
@@ -169,7 +169,7 @@ impl Fault {
     }
 }
 
-/// What the refusal of a `CREATE TABLE` means.
+/// The fault for an error of a `CREATE TABLE`.
 pub(crate) fn cannot_create(
     error: &mysql_async::Error,
     create: &str,
@@ -188,7 +188,7 @@ pub(crate) fn cannot_create(
     }
 }
 
-/// The text of an error reply, without the password should the server repeat it.
+/// The text of an error reply, with the password masked if the server repeats it.
 fn words(error: &ServerError, settings: &Settings) -> String {
     let text = match &settings.password {
         Some(password) if !password.reveal().is_empty() => {

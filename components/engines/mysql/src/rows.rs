@@ -1,4 +1,4 @@
-//! The statements for the engine's own table, a row for each key.
+//! The statements for the engine's own table, which has one row per key.
 
 use crate::quote;
 use crate::server::WRITABLE;
@@ -6,20 +6,20 @@ use crate::server::WRITABLE;
 /// The engine's own table.
 pub(crate) const TABLE: &str = "artisanal_integers";
 
-/// Where in the reply to [`Rows::mark`] the row with the mark is.
+/// The index of the reply to [`Rows::mark`] that has the mark.
 pub(crate) const MARK: usize = 0;
 
-/// How many replies [`Rows::mark`] brings. The last one tells whether the server is writable.
+/// The number of replies to [`Rows::mark`]. The last one tells whether the server is writable.
 pub(crate) const MARK_REPLIES: usize = 2;
 
-/// Where in the reply to [`Rows::advance`] and [`Rows::raise`] the new mark is.
+/// The index of the reply to [`Rows::advance`] and [`Rows::raise`] that has the new mark.
 pub(crate) const CHANGED: usize = 1;
 
-/// How many replies [`Rows::advance`] and [`Rows::raise`] bring. The last one tells whether the
+/// The number of replies to [`Rows::advance`] and [`Rows::raise`]. The last one tells whether the
 /// server is writable.
 pub(crate) const CHANGE_REPLIES: usize = 3;
 
-/// How many replies [`Rows::begin`] brings. The first one has the new mark, the last one tells
+/// The number of replies to [`Rows::begin`]. The first one has the new mark, the last one tells
 /// whether the server is writable.
 pub(crate) const BEGIN_REPLIES: usize = 2;
 
@@ -37,7 +37,7 @@ impl Rows {
         }
     }
 
-    /// Keys are bytes, so that case, accents and trailing spaces count.
+    /// Keys are bytes, so that case, accents and trailing spaces are significant.
     pub(crate) fn create() -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (name VARBINARY(128) NOT NULL, mark BIGINT NOT NULL, \
@@ -46,24 +46,24 @@ impl Rows {
         )
     }
 
-    /// Adds to the mark of a row that is there, unless the mark is below `floor` or the server is
-    /// read-only, which does not stop every user. The reply's insert id is the new mark; when
-    /// nothing was changed, it is 0 and so is the number of rows.
+    /// Adds to the mark of an existing row, unless the mark is below `floor` or the server is read-only
+    /// (which does not stop every user). The insert id of the reply is the new mark; if nothing was
+    /// changed, it is 0 and so is the number of rows.
     ///
-    /// Never inserts: a row that was deleted stays away. The condition on the server goes by way
-    /// of a variable, whose value travels in a statement-based binary log; were it in the
-    /// statement itself, replicas, which are read-only, would not repeat the change.
+    /// Never inserts, so a deleted row is not created again. The read-only condition uses a variable,
+    /// whose value is written to a statement-based binary log. In the statement itself, the condition
+    /// would be false on replicas, which are read-only, so they would not apply the change.
     pub(crate) fn advance(&self, by: i64, floor: Option<i64>) -> String {
         self.change(&format!("mark+{by}"), floor)
     }
 
-    /// Raises the mark of a row that is there to `to`, unless it is greater. As
-    /// [`Rows::advance`] in all else; the insert id is the mark then.
+    /// Raises the mark of an existing row to `to`, unless it is greater. Otherwise as
+    /// [`Rows::advance`]; the insert id is the resulting mark.
     pub(crate) fn raise(&self, to: i64, floor: Option<i64>) -> String {
         self.change(&format!("GREATEST(mark,{to})"), floor)
     }
 
-    /// Insert ids are unsigned: the cast lets marks below zero, set by hand, be what they are.
+    /// Insert ids are unsigned: the cast preserves marks below zero, set by hand.
     fn change(&self, to: &str, floor: Option<i64>) -> String {
         let floor = floor.map_or_else(String::new, |floor| format!(" AND mark>={floor}"));
         format!(
@@ -74,8 +74,8 @@ impl Rows {
         )
     }
 
-    /// Makes the row with the mark `first`, or, when somebody else has just made it, adds as much
-    /// to its mark (`add`) or raises its mark to that. The reply's insert id is the mark then.
+    /// Creates the row with the mark `first`. If another client has just created it, adds `first` to its
+    /// mark (`add`) or raises its mark to `first`. The insert id of the reply is the resulting mark.
     pub(crate) fn begin(&self, first: i64, add: bool) -> String {
         let to = if add {
             format!("mark+{first}")
@@ -90,7 +90,7 @@ impl Rows {
         )
     }
 
-    /// Reads the mark: no row when there is none.
+    /// Reads the mark. Returns no row if there is none.
     pub(crate) fn mark(&self) -> String {
         format!(
             "SELECT mark FROM {} WHERE name={};SELECT {WRITABLE}",

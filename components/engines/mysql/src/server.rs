@@ -1,6 +1,6 @@
-//! What kind of server answers, from its variables.
+//! The kind of a server, read from its variables.
 
-/// The variables that [`Server::read`] knows.
+/// The variables that [`Server::read`] uses.
 pub(crate) const VARIABLES: [&str; 16] = [
     "auto_increment_increment",
     "group_replication_consistency",
@@ -20,15 +20,15 @@ pub(crate) const VARIABLES: [&str; 16] = [
     "wsrep_on",
 ];
 
-/// Whether the server takes changes from ordinary users: 1 or 0. Servers tell `read_only` as a
+/// Whether the server accepts writes from ordinary users: 1 or 0. Servers return `read_only` as a
 /// number or, in newer versions, as a name.
 ///
-/// Whoever may write to a read-only server, as administrators may, must look at this after the
-/// commit: a server that is writable then was so when the commit was done.
+/// Users who may write to a read-only server, such as administrators, must check this after the commit:
+/// a server that is writable then was also writable when the commit was done.
 pub(crate) const WRITABLE: &str = "CONCAT(@@global.read_only) IN ('0','OFF')";
 
-/// Products that take MySQL's statements and are neither MySQL nor MariaDB, as they name
-/// themselves in `version` or `version_comment`.
+/// Products that accept MySQL's statements but are neither MySQL nor MariaDB, by their names in
+/// `version` or `version_comment`.
 const LOOKALIKES: [&str; 8] = [
     "TiDB",
     "Vitess",
@@ -40,41 +40,41 @@ const LOOKALIKES: [&str; 8] = [
     "ClickHouse",
 ];
 
-/// What matters about a server.
+/// The relevant properties of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Server {
-    /// As the server tells it, such as `10.11.6-MariaDB-0+deb12u1`.
+    /// As the server reports it, such as `10.11.6-MariaDB-0+deb12u1`.
     pub(crate) version: String,
     numbers: [u32; 3],
     mariadb: bool,
-    /// A product that is neither MySQL nor MariaDB.
+    /// The name of a product that is neither MySQL nor MariaDB.
     pub(crate) lookalike: Option<&'static str>,
-    /// A node of a Galera cluster.
+    /// Whether it is a node of a Galera cluster.
     pub(crate) galera: bool,
-    /// A member of a replication group in which each member may write.
+    /// Whether it is a member of a replication group with several primaries.
     pub(crate) multi_primary: bool,
-    /// The name of the replication group that the server is set up for; empty when there is none.
+    /// The name of the replication group that the server is configured for; empty if there is none.
     pub(crate) group: String,
-    /// `group_replication_consistency`; empty where there is no such variable.
+    /// `group_replication_consistency`; empty if there is no such variable.
     consistency: String,
-    /// `server_id`: what replicas know a server by. 0 when the server does not tell.
+    /// `server_id`, by which replicas identify a server. 0 if the server does not report it.
     pub(crate) id: u64,
-    /// `server_uuid`, which only MySQL has; empty elsewhere.
+    /// `server_uuid`, which only MySQL has; otherwise empty.
     pub(crate) uuid: String,
-    /// How far the server's history goes, in global transaction identifiers as MariaDB or MySQL
-    /// writes them; empty where it counts none. Only for people.
+    /// The server's position in global transaction identifiers, in the notation of MariaDB or MySQL;
+    /// empty if it has none. Only shown in messages.
     pub(crate) position: String,
     pub(crate) read_only: bool,
-    /// Sessions do not step by one when they draw from a counter.
+    /// Whether sessions step by something other than one when they draw from a counter.
     pub(crate) strides: bool,
-    /// Statistics in `information_schema` may be old unless the session forbids it.
+    /// Whether statistics in `information_schema` may be stale unless the session disables that.
     pub(crate) caches_statistics: bool,
-    /// InnoDB is there.
+    /// Whether InnoDB is available.
     pub(crate) innodb: bool,
 }
 
 impl Server {
-    /// Reads names and values of variables; others than [`VARIABLES`] are ignored.
+    /// Reads names and values of variables; ignores all but [`VARIABLES`].
     pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut server = Self::default();
         let mut comment = "";
@@ -107,13 +107,13 @@ impl Server {
         server
     }
 
-    /// Why InnoDB's AUTO_INCREMENT counters may hand out a value again here; None where they never
-    /// do, as since MariaDB 10.11.
+    /// Why InnoDB's AUTO_INCREMENT counters may repeat a value on this server; None if they never do,
+    /// as since MariaDB 10.11.
     ///
-    /// Up to MySQL 5.7 and MariaDB 10.2.3 a restart loses the counter. In every MySQL, and in
-    /// MariaDB versions before it was found wrong, a session whose `auto_increment_increment` is
-    /// not that of the session which used the same cached table handler before it sets the counter
-    /// back by the older increment, whatever others drew since (`ha_innobase::get_auto_increment`).
+    /// Up to MySQL 5.7 and MariaDB 10.2.3, a restart loses the counter. In all MySQL versions, and in
+    /// older MariaDB versions, one session can set the counter back: if its `auto_increment_increment`
+    /// differs from that of the previous session on the same cached table handler, InnoDB subtracts the
+    /// older increment, whatever others drew since (`ha_innobase::get_auto_increment`).
     pub(crate) fn innodb_repeats(&self) -> Option<&'static str> {
         if self.mariadb {
             (self.numbers < [10, 11, 0]).then_some(
@@ -128,13 +128,13 @@ impl Server {
         }
     }
 
-    /// The statement that makes a session see whatever any member of its cluster has committed
-    /// before; None where the session does so anyway.
+    /// The statement that makes a session see everything that any member of its cluster has committed
+    /// before; None if it does so by default.
     ///
-    /// Uniqueness and order of minted integers do not depend on it: of two members that change a
-    /// row at once only the first in the cluster's order commits. But a member that applies late
-    /// would tell an old mark, and would find out only when it commits, and try again. In a group
-    /// with one primary only a new one can be late.
+    /// Uniqueness and order of integers do not depend on it: of two members that change a row
+    /// concurrently, only the first in the cluster's order commits. But a member that applies changes
+    /// late would return an old mark, and would detect a conflict only at commit and have to retry. In a
+    /// group with one primary, only a new primary can be late.
     pub(crate) fn catch_up(&self) -> Option<&'static str> {
         if self.galera {
             // 1: reads; 2: UPDATE and DELETE; 4: INSERT and REPLACE.
@@ -157,12 +157,12 @@ impl Server {
         self.mariadb
     }
 
-    /// Whether the server calls replicas by that name, as MySQL does since 8.0.22 and 8.4 insists.
+    /// Whether the server uses the word "replica" in statements: MySQL since 8.0.22; 8.4 requires it.
     pub(crate) fn says_replica(&self) -> bool {
         !self.mariadb && self.numbers >= [8, 0, 22]
     }
 
-    /// Whether no other server writes the same tables.
+    /// Whether no other server writes to the same tables.
     pub(crate) fn is_alone(&self) -> bool {
         !self.galera && !self.multi_primary
     }
@@ -172,22 +172,22 @@ impl Server {
     }
 }
 
-/// The longest part of a position that is shown, in characters.
+/// How much of a position is shown, in characters.
 const MAX_POSITION: usize = 120;
 
-/// As a message can show it.
+/// The value in a form suitable for messages.
 fn shown(value: &str) -> String {
     let shown = value.chars().filter(|c| !c.is_control());
     shown.take(MAX_POSITION).collect()
 }
 
-/// Whether a variable that is a switch is on. Some newer read-only modes have names.
+/// Whether a switch variable is on. Some newer read-only modes have names.
 fn on(value: &str) -> bool {
     !matches!(value, "OFF" | "off" | "0" | "")
 }
 
-/// The three numbers that a version begins with; zeros where there are none. MariaDB's may come
-/// after the prefix `5.5.5-`, which it once showed to old replicas.
+/// The three numbers at the beginning of a version, or zeros. MariaDB versions may have the prefix
+/// `5.5.5-`, which was once shown to old replicas.
 fn numbers(version: &str) -> [u32; 3] {
     let mut found = [0; 3];
     let text = version.strip_prefix("5.5.5-").unwrap_or(version);

@@ -1,4 +1,4 @@
-//! One connection at work: decided which table it works on, and doing one operation at a time.
+//! A session: one connection, with the table it works on, that runs one operation at a time.
 
 use crate::catalog::{describe, table};
 use crate::connection::Connection;
@@ -12,38 +12,38 @@ use crate::tickets::{self, Tickets};
 use engine_guest::{Error, Key};
 use std::mem::discriminant;
 
-/// What is asked of a sequence.
+/// An operation on a sequence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
-    /// Add this much to the mark and tell the new mark.
+    /// Adds this much to the mark and returns the new mark.
     Advance(i64),
-    /// Tell the mark.
+    /// Returns the mark.
     Mark,
-    /// Raise the mark to this, unless it is greater, and tell what it is then.
+    /// Raises the mark to this, unless it is greater, and returns the resulting mark.
     Raise(i64),
 }
 
-/// What a process knows of a sequence from what it was told before.
+/// What a process knows of a sequence from earlier replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// The sequence was seen in the database.
+    /// Whether the sequence was seen in the database.
     pub(crate) seen: bool,
-    /// The greatest mark that was told; None before the first one.
+    /// The greatest mark that was returned; None before the first one.
     pub(crate) mark: Option<i64>,
 }
 
-/// One connection at work.
+/// One connection that is set up for a sequence.
 pub(crate) struct Session {
     connection: Connection,
     plan: Plan,
-    /// The plan was made just now.
+    /// Whether the plan was made by the latest query and need not be refreshed.
     fresh: bool,
-    /// The ticket table here is no older than what was known when it was first minted from.
+    /// Whether the ticket table was checked against the known mark before the first mint from it.
     current: bool,
 }
 
 impl Session {
-    /// Sets what depends on the server and decides which table to use.
+    /// Sets session variables that depend on the server and decides which table to use.
     pub(crate) async fn begin(
         connection: Connection,
         key: &Key,
@@ -66,24 +66,23 @@ impl Session {
         Ok(session)
     }
 
-    /// Where the connection leads, as messages name it.
+    /// The server's address in messages.
     pub(crate) fn to(&self) -> &str {
         &self.connection.to
     }
 
-    /// Whether the connection can be used again after this fault: only where it keeps nothing
-    /// locked.
+    /// Whether the connection can be used again after this fault: only if it holds no locks.
     pub(crate) fn outlives(&self, fault: &Fault) -> bool {
         matches!(fault, Fault::Conflict(_)) && matches!(self.plan.layout, Layout::Rows(_))
     }
 
-    /// Whether the sequence was there when it was last looked for.
+    /// Whether the sequence existed at the last check.
     pub(crate) fn exists(&self) -> bool {
         self.plan.exists
     }
 
-    /// Does one operation. After an error the connection must not be used again, unless
-    /// [`Session::outlives`] says so: tables may be locked.
+    /// Runs one operation. After an error the connection must not be used again, unless
+    /// [`Session::outlives`] permits it: tables may be locked.
     pub(crate) async fn perform(
         &mut self,
         operation: Operation,
@@ -91,7 +90,7 @@ impl Session {
         settings: &Settings,
         known: Known,
     ) -> Result<Option<i64>, Fault> {
-        // Somebody may have made the table or row since, or have moved the sequence.
+        // Another client may have created the table or row since, or have moved the sequence.
         if !self.plan.exists && !self.fresh {
             self.look_again(key, settings).await?;
         }
@@ -100,8 +99,8 @@ impl Session {
             if known.seen {
                 return Err(Fault::Final(Error::Other(format!(
                     "the sequence `{}` was in the database {} and is gone from it; a new one \
-                     would hand out the same integers again. Put its table or row back, or \
-                     restart to begin anew",
+                     would hand out the same integers again. Restore its table or row, or \
+                     restart to begin a new sequence",
                     key.as_str(),
                     quote::name(&settings.database)
                 ))));
@@ -114,7 +113,7 @@ impl Session {
                     .ask(&create, 1)
                     .await
                     .map_err(|error| cannot_create(&error, &create, self.to(), settings))?;
-                // Somebody else may have made another table meanwhile.
+                // Another client may have created the other kind of table meanwhile.
                 self.look_again(key, settings).await?;
                 self.fresh = false;
             }
@@ -140,8 +139,8 @@ impl Session {
         match operation {
             Operation::Advance(by) => {
                 if !self.current && known.mark.is_some() {
-                    // Unlike a row, a ticket table is not looked at before it is drawn from, and
-                    // drawing from an old one again and again would lift it past what is known.
+                    // Unlike a row, a ticket table is not checked before it is drawn from, and repeated
+                    // draws from an older copy would raise it past the known mark.
                     Box::pin(self.on_tickets(tickets, Operation::Mark, settings, known)).await?;
                 }
                 self.current = true;
@@ -159,7 +158,10 @@ impl Session {
                 self.writable(&replies)?;
                 let counter = replies.get(tickets::COUNTER);
                 if counter.is_none_or(|reply| reply.rows.is_empty()) {
-                    return Err(Fault::Lost(format!("{} lost the ticket table", self.to())));
+                    return Err(Fault::Lost(format!(
+                        "the ticket table is missing on {}",
+                        self.to()
+                    )));
                 }
                 let greatest = self.number(replies.get(tickets::COUNTER + 1), 0)?;
                 let next = self.number(counter, 0)?;
@@ -199,7 +201,7 @@ impl Session {
         }
         let text = match operation {
             Operation::Advance(by) => rows.advance(by, known.mark),
-            // Raised to what was seen or more, an older copy is as good as the newest one.
+            // Raised to the known mark or more, an older copy is as valid as the newest one.
             Operation::Raise(to) => rows.raise(to, known.mark.filter(|mark| to < *mark)),
             Operation::Mark => return self.mark_of_row(rows, settings, known).await,
         };
@@ -211,7 +213,7 @@ impl Session {
             }
             _ => {}
         }
-        // Nothing was changed: the row is gone or too low, or was so a moment ago.
+        // Nothing was changed: the row is missing or too low, or was so a moment ago.
         let mark = self.mark_of_row(rows, settings, known).await?;
         match operation {
             Operation::Raise(to) if mark >= Some(to) => Ok(mark),
@@ -236,9 +238,9 @@ impl Session {
         let row = replies.get(rows::MARK).and_then(|reply| reply.rows.first());
         let Some(row) = row else {
             if known.seen {
-                // Dialling again looks where the sequence is now, if anywhere.
+                // A new connection checks where the sequence is, if anywhere.
                 return Err(Fault::Lost(format!(
-                    "{} lost the sequence's row",
+                    "the sequence's row is missing on {}",
                     self.to()
                 )));
             }
@@ -279,10 +281,10 @@ impl Session {
         }
         self.look(key, settings).await?;
         if matches!(self.plan.layout, Layout::Tickets(_)) {
-            // Both REPLACEs of a mint are one transaction: one wait for the disk.
+            // Both REPLACEs of a mint are one transaction, so that they sync to disk once.
             self.tell("SET SESSION autocommit=0", 1, settings).await?;
             if self.connection.server.strides {
-                // Only spares integers, so it does not matter where a server forbids it.
+                // This only avoids skipped integers, so it does not matter if a server forbids it.
                 let steps = "SET SESSION auto_increment_increment=1,auto_increment_offset=1";
                 self.connection.try_to_tell(steps, settings).await?;
             }
@@ -290,11 +292,11 @@ impl Session {
         Ok(())
     }
 
-    /// Looks at the tables and decides anew.
+    /// Reads the tables and decides again.
     async fn look(&mut self, key: &Key, settings: &Settings) -> Result<(), Fault> {
         let mut found = Found::default();
         let namesake = key.as_str();
-        // The COMMITs end what these reads begin on a connection without autocommit.
+        // The COMMITs end the transactions that these reads begin on a connection without autocommit.
         let text = format!("{};{};COMMIT", describe(namesake), describe(rows::TABLE));
         let mut replies = self.tell(&text, 5, settings).await?.into_iter();
         found.namesake = table(namesake, replies.next(), replies.next());
@@ -312,7 +314,7 @@ impl Session {
         Ok(())
     }
 
-    /// Looks again on a connection that was set up for the layout it had.
+    /// Decides again on a connection that was set up for its current layout.
     async fn look_again(&mut self, key: &Key, settings: &Settings) -> Result<(), Fault> {
         let before = discriminant(&self.plan.layout);
         self.look(key, settings).await?;
@@ -323,8 +325,8 @@ impl Session {
         }
     }
 
-    /// Whether the server was writable after all else: the last of the replies tells. What a
-    /// read-only server did is not used.
+    /// Checks that the server was writable after all other statements, which is in the last reply. The
+    /// result of a read-only server is discarded.
     fn writable(&self, replies: &[Reply]) -> Result<(), Fault> {
         let row = replies.last().and_then(|reply| reply.rows.first());
         match row.map(|row| text(row, 0)) {
@@ -334,14 +336,14 @@ impl Session {
         }
     }
 
-    /// Whether nothing above this mark was seen before.
+    /// Checks that no greater mark was seen before.
     fn not_behind(&self, mark: i64, known: Known) -> Result<(), Fault> {
         match known.mark {
             Some(seen) if mark < seen => Err(Fault::Behind(format!(
                 "{} has the sequence at {mark}, but {seen} was seen before, so it is an older copy: \
                  a primary that was replaced, a backup that was restored, or a sequence that was \
-                 removed and begun anew. Nothing is minted from it. Name the right server in the \
-                 DSN, or raise the sequence with set-last past all that was handed out",
+                 removed and created again. Nothing is minted from it. List the right server in the \
+                 DSN, or raise the sequence with set-last past all integers handed out",
                 self.to()
             ))),
             _ => Ok(()),
@@ -360,8 +362,8 @@ impl Session {
     fn integer(&self, mark: u64) -> Result<i64, Fault> {
         i64::try_from(mark).map_err(|_| {
             Fault::Final(Error::Other(format!(
-                "{} has a ticket table whose counter is past {mark}, above the greatest integer \
-                 there is, {top}; as an administrator run, with the table's name: DELETE FROM … \
+                "{} has a ticket table whose counter is past {mark}, above the greatest 64-bit \
+                 integer, {top}; as an administrator run, with the table's name: DELETE FROM … \
                  WHERE id > {top}; ALTER TABLE … AUTO_INCREMENT = (one more than was handed out)",
                 self.to(),
                 top = i64::MAX
@@ -371,19 +373,19 @@ impl Session {
 
     fn strange(&self, what: &str) -> Fault {
         Fault::Final(Error::Other(format!(
-            "{} answers with a {what} that is no integer of 64 bits",
+            "{} returned a {what} that is not a 64-bit integer",
             self.to()
         )))
     }
 }
 
-/// The mark in a reply. The protocol carries it as an unsigned number; a mark set by hand may be
+/// The mark in a reply. The protocol transmits it as an unsigned number; a mark set by hand may be
 /// below zero.
 fn signed(reply: &Reply) -> i64 {
     reply.insert_id.cast_signed()
 }
 
-/// What is taken when the greatest id is this and the counter comes next to that (0 when it was
+/// The mark of a ticket table with this greatest id and this next counter value (0 if the counter was
 /// never used).
 fn taken(greatest: u64, next: u64) -> u64 {
     greatest.max(next.saturating_sub(1))
@@ -398,7 +400,7 @@ mod tests {
         assert_eq!(taken(0, 0), 0);
         assert_eq!(taken(0, 1), 0);
         assert_eq!(taken(7, 8), 7);
-        // Two originals at once: the smaller id was written last.
+        // After two concurrent mints of the original program: the smaller id was written last.
         assert_eq!(taken(3, 6), 5);
         // An id changed by hand, on a server whose counter does not follow.
         assert_eq!(taken(1000, 8), 1000);

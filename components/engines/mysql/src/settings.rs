@@ -1,27 +1,27 @@
-//! What the DSN says.
+//! The settings in the DSN.
 
 use engine_dsn::{Address, Secret};
 use engine_guest::{Dsn, Error, deadline};
 use std::time::Duration;
 
-/// Where MySQL and MariaDB listen when the DSN names no port.
+/// The default port of MySQL and MariaDB.
 pub(crate) const PORT: u16 = 3306;
 
-/// Where they listen when the DSN names no host. An address, because `localhost` would need a
-/// name to be resolved and may lead to IPv6 first, where these servers often do not listen.
+/// The default host. An address, because `localhost` would need name resolution and may resolve to
+/// IPv6 first, where these servers often do not listen.
 const HOST: &str = "127.0.0.1";
 
-/// The longest name of a database, in characters, of both servers.
+/// The maximum length of a database name in both servers, in characters.
 const MAX_DATABASE_CHARS: usize = 64;
 
-/// A checked DSN.
+/// The settings of a valid DSN.
 pub(crate) struct Settings {
-    /// One or more, tried in this order.
+    /// One or more hosts, tried in this order.
     pub(crate) nodes: Vec<Address>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: String,
-    /// How long one operation may take, retries included.
+    /// The time limit of one operation, including retries.
     pub(crate) timeout: Duration,
 }
 
@@ -32,13 +32,13 @@ impl Settings {
         let database = dsn.path();
         if database.is_empty() {
             return Err(invalid(
-                "the DSN names no database; write `mysql://user:password@host:3306/database` or \
+                "the DSN has no database; write `mysql://user:password@host:3306/database` or \
                  `user:password@tcp(host:3306)/database`",
             ));
         }
         if database.contains('/') || database.chars().count() > MAX_DATABASE_CHARS {
             return Err(invalid(format!(
-                "the DSN's database, what follows the host's `/`, is a name of at most \
+                "the DSN's database, the part after the host's `/`, must be a name of at most \
                  {MAX_DATABASE_CHARS} characters without a `/`"
             )));
         }
@@ -58,8 +58,8 @@ impl Settings {
         })
     }
 
-    /// How long the server may wait for a lock, in seconds, of which it counts whole ones: half of
-    /// the timeout, so that its own answer comes in time, and 1 or more.
+    /// How long the server may wait for a lock, in whole seconds: half of the timeout, so that the
+    /// server's own error arrives in time, and at least 1.
     pub(crate) fn lock_seconds(&self) -> u64 {
         (self.timeout.as_secs() / 2).max(1)
     }

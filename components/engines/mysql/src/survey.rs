@@ -1,55 +1,55 @@
-//! Which of several hosts may be minted from, decided from what they show of themselves.
+//! Decides which of several hosts may be used for minting, from the state that they report.
 //!
-//! Integers repeat when two servers that do not share what is committed both mint: a primary that
-//! was replaced and came back, a replica that nobody made read-only, two halves of a cluster.
+//! Integers repeat when two servers that do not share their commits both mint: a primary that was
+//! replaced and came back, a replica that was not set to read-only, two halves of a split cluster.
 
 use std::collections::BTreeSet;
 
-/// A host of the DSN.
+/// The result of querying a host of the DSN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// It told nothing, for this reason: a sentence that names it.
+    /// It did not answer, for this reason: a sentence that names it.
     Silent(String),
     /// It answered.
     Seen(Witness),
 }
 
-/// What one host showed.
+/// The state that one host reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Witness {
-    /// The host, as messages name it.
+    /// The host's name in messages.
     pub(crate) name: String,
     pub(crate) read_only: bool,
-    /// `server_id`, 0 when unknown.
+    /// `server_id`, 0 if unknown.
     pub(crate) id: u64,
     /// `server_uuid`, empty on MariaDB.
     pub(crate) uuid: String,
-    /// How far its history goes, for a person to compare; empty when unknown.
+    /// Its replication position, for a person to compare; empty if unknown.
     pub(crate) position: String,
-    /// The numbers of the other hosts that turned out to be this same server.
+    /// The numbers of other hosts that turned out to be this same server.
     pub(crate) same_as: BTreeSet<usize>,
     pub(crate) replication: Replication,
     pub(crate) cluster: Cluster,
 }
 
-/// Whether a host takes over what another one commits.
+/// Whether a host replicates from another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Replication {
     /// It does not.
     None,
-    /// It does not let this user see that.
+    /// This user may not see whether it does.
     #[default]
     Hidden,
-    /// It does, from these; empty when it does not let this user see from where.
+    /// It does, from these sources; empty if this user may not see them.
     From(Vec<Source>),
 }
 
-/// What a host replicates from, as far as it knows.
+/// A source that a host replicates from, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// `server_id`, 0 when unknown.
+    /// `server_id`, 0 if unknown.
     pub(crate) id: u64,
-    /// `server_uuid`, empty when unknown.
+    /// `server_uuid`, empty if unknown.
     pub(crate) uuid: String,
 }
 
@@ -60,33 +60,33 @@ pub(crate) enum Cluster {
     None,
     /// Galera.
     Galera {
-        /// In the primary component and in sync.
+        /// Whether it is in the primary component and in sync.
         ready: bool,
         /// `wsrep_cluster_state_uuid`.
         uuid: String,
-        /// `wsrep_incoming_addresses`, without those that name nobody.
+        /// `wsrep_incoming_addresses`, without placeholders.
         members: BTreeSet<String>,
     },
     /// A replication group with several primaries.
     Group {
         name: String,
-        /// The `server_uuid` of each member that is online; None when this user may not see it.
+        /// The `server_uuid` of each member that is online; None if this user may not see them.
         online: Option<BTreeSet<String>>,
     },
 }
 
-/// The decision.
+/// The decision about all hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Any of these, numbered as in the DSN.
+    /// Any of these hosts may be used, by their numbers in the DSN.
     Use(Vec<usize>),
-    /// None for now, for this reason.
+    /// None can be used at present, for this reason.
     Wait(String),
-    /// None until somebody has done something about it: what.
+    /// None can be used until an operator acts on this message.
     Refuse(String),
 }
 
-/// Decides.
+/// Decides which hosts may be used.
 pub(crate) fn judge(hosts: &[Sight]) -> Verdict {
     let mut reasons = Vec::new();
     let mut writable: Vec<(usize, &Witness)> = Vec::new();
@@ -94,13 +94,13 @@ pub(crate) fn judge(hosts: &[Sight]) -> Verdict {
         match host {
             Sight::Silent(why) => reasons.push(why.clone()),
             Sight::Seen(host) if host.read_only => reasons.push(format!(
-                "{} is read-only, as replicas are, so it cannot mint",
+                "{} is read-only, like a replica, so it cannot mint",
                 host.name
             )),
             Sight::Seen(host) if host.is_left_behind() => {
                 reasons.push(format!("{} is not in sync with its cluster", host.name));
             }
-            // The same server by another name is no second one.
+            // The same server under another name is not a second one.
             Sight::Seen(host) if writable.iter().any(|(n, _)| host.same_as.contains(n)) => {}
             Sight::Seen(host) => writable.push((number, host)),
         }
@@ -123,11 +123,11 @@ pub(crate) fn judge(hosts: &[Sight]) -> Verdict {
     }
 }
 
-/// Why a writable host is a replica, not to be minted from; None when it is none, as far as can
-/// be seen.
+/// Why a writable host is a replica that must not be minted from; None if it does not appear to be
+/// one.
 ///
-/// Two primaries that replicate from each other, one of them read-only, are common; so a host
-/// whose source is read-only is no replica. Two writable ones are left for [`judge`] to refuse.
+/// Two primaries that replicate from each other, one of them read-only, are common; so a host whose
+/// source is read-only is not a replica. Two writable ones are left for [`judge`] to refuse.
 fn replica(host: &Witness, hosts: &[Sight], writable: &[(usize, &Witness)]) -> Option<String> {
     let Replication::From(sources) = &host.replication else {
         return None;
@@ -150,7 +150,7 @@ fn replica(host: &Witness, hosts: &[Sight], writable: &[(usize, &Witness)]) -> O
     if !known.is_empty() && known.iter().all(Option::is_some) {
         return None;
     }
-    // From somewhere: from whoever is a primary, or may be one.
+    // The source is unknown: it may be any host that is, or may be, a primary.
     if let Some(primary) = others().find(|other| !matches!(other.replication, Replication::From(_)))
     {
         return Some(format!(
@@ -160,7 +160,7 @@ fn replica(host: &Witness, hosts: &[Sight], writable: &[(usize, &Witness)]) -> O
     }
     hosts.iter().find_map(|other| match other {
         Sight::Silent(why) => Some(format!(
-            "{} is a replica, perhaps of a host that cannot be asked ({why})",
+            "{} is a replica, perhaps of a host that did not answer ({why})",
             host.name
         )),
         Sight::Seen(_) => None,
@@ -176,15 +176,15 @@ fn refusal(a: &Witness, b: &Witness) -> String {
                 online: y,
             },
         ) if name == other && (x.is_none() || y.is_none()) => {
-            ". If they are members of one replication group, let this user see that: GRANT SELECT \
-             ON performance_schema.replication_group_members"
+            ". If they are members of one replication group, permit this user to see that: GRANT \
+             SELECT ON performance_schema.replication_group_members"
         }
         _ if [a, b]
             .iter()
             .any(|host| host.replication == Replication::Hidden) =>
         {
-            ". If one is a replica of the other, it has to be read-only all the same, or to let \
-             this user see what it is: GRANT REPLICATION CLIENT, on MariaDB REPLICA MONITOR"
+            ". If one is a replica of the other, make it read-only, or permit this user to see its \
+             replication status: GRANT REPLICATION CLIENT, on MariaDB REPLICA MONITOR"
         }
         _ => "",
     };
@@ -197,17 +197,17 @@ fn refusal(a: &Witness, b: &Witness) -> String {
         )
     };
     format!(
-        "{a} and {b} both take writes{positions}, and are not seen to be members of one cluster: what one \
-         hands out the other does not know, so integers would repeat. Find out which one is the \
-         primary, make the other one read-only (SET GLOBAL read_only=1), and let it replicate from \
-         the primary; or name only the primary in the DSN{hint}",
+        "{a} and {b} both accept writes{positions}, and do not appear to be members of one cluster, so \
+         both could hand out the same integers. Find out which one is the primary, make the other \
+         one read-only (SET GLOBAL read_only=1), and let it replicate from the primary; or list \
+         only the primary in the DSN{hint}",
         a = a.name,
         b = b.name,
     )
 }
 
 impl Witness {
-    /// A member that its cluster goes on without.
+    /// Whether it is a member that its cluster has excluded.
     fn is_left_behind(&self) -> bool {
         match &self.cluster {
             Cluster::None => false,
@@ -218,7 +218,7 @@ impl Witness {
         }
     }
 
-    /// Whether both agree on everything before it is committed.
+    /// Whether both are members of one cluster, which orders changes before they commit.
     fn shares_with(&self, other: &Self) -> bool {
         match (&self.cluster, &other.cluster) {
             (
@@ -229,7 +229,7 @@ impl Witness {
                     ..
                 },
             ) => {
-                // Halves that were both made primary by hand know only their own members.
+                // Two halves that were both made primary by hand know only their own members.
                 let split =
                     members.is_disjoint(theirs) && !(members.is_empty() || theirs.is_empty());
                 !uuid.is_empty() && uuid == their_uuid && !split
@@ -261,7 +261,7 @@ impl Witness {
 }
 
 impl Source {
-    /// The host that this is, when exactly one can be.
+    /// The host that this source is, if exactly one matches.
     fn among<'a>(&self, hosts: &'a [Sight], of: &Witness) -> Option<&'a Witness> {
         let mut matching = hosts.iter().filter_map(|host| match host {
             Sight::Seen(host) if host.name != of.name => {
@@ -272,7 +272,7 @@ impl Source {
             _ => None,
         });
         let first = matching.next()?;
-        // Other names of the same server do not matter.
+        // Other names of the same server do not count.
         let number = |host: &Witness| {
             hosts
                 .iter()

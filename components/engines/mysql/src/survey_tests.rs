@@ -1,8 +1,8 @@
-//! Tests of the decision.
+//! Tests of the choice of hosts.
 
 use super::*;
 
-/// A writable server that shows everything and is in no cluster.
+/// A writable server that reports everything and is in no cluster.
 fn host(name: &str, id: u64) -> Witness {
     Witness {
         name: name.into(),
@@ -19,7 +19,7 @@ fn read_only(name: &str, id: u64) -> Witness {
     }
 }
 
-/// Writable all the same.
+/// A replica that is writable.
 fn replica_of(source: u64, name: &str, id: u64) -> Witness {
     let source = Source {
         id: source,
@@ -122,7 +122,7 @@ fn two_names_of_one_server_are_one() {
     let mut b = host("127.0.0.1:1", 1);
     b.same_as.insert(0);
     assert_eq!(decide(&[Some(&a), Some(&b)]), only(0));
-    // A clone has the same id, and is another one.
+    // A clone has the same id, but is a different server.
     assert_refused(&[Some(&a), Some(&host("b", 1))], &[]);
 }
 
@@ -131,15 +131,15 @@ fn a_replica_that_takes_writes_is_not_used() {
     let (primary, replica) = (host("a", 1), replica_of(1, "b", 2));
     assert_eq!(decide(&[Some(&primary), Some(&replica)]), only(0));
     assert_eq!(decide(&[Some(&replica), Some(&primary)]), only(1));
-    // The primary may be back in a moment.
+    // The primary may be back soon.
     assert_waits(&[None, Some(&replica)], "b is a replica");
-    // Where it replicates from is not shown.
+    // The source is not shown.
     let mut vague = replica.clone();
     vague.replication = Replication::From(Vec::new());
     assert_eq!(decide(&[Some(&vague), Some(&primary)]), only(1));
     assert_waits(&[Some(&vague), None], "b is a replica");
     assert_eq!(decide(&[Some(&vague), Some(&read_only("c", 3))]), only(0));
-    // A chain.
+    // A chain of replicas.
     let third = replica_of(2, "c", 3);
     assert_eq!(
         decide(&[Some(&third), Some(&replica), Some(&primary)]),
@@ -156,7 +156,7 @@ fn a_pair_that_replicates_both_ways_needs_one_that_is_read_only() {
         ..b
     };
     assert_eq!(decide(&[Some(&a), Some(&passive)]), only(0));
-    // A silent third one is not where it replicates from.
+    // The third host, which does not answer, is not its source.
     assert_eq!(decide(&[Some(&a), Some(&passive), None]), only(0));
 }
 
@@ -166,7 +166,7 @@ fn sources_are_told_apart_by_uuid_where_there_is_one() {
         uuid: uuid.into(),
         ..witness
     };
-    // Both have the same server_id, which is wrong and happens.
+    // Both have the same server_id, which is a mistake that occurs in practice.
     let (a, b) = (with(host("a", 7), "A"), with(host("b", 7), "B"));
     let mut replica = with(host("c", 3), "C");
     let source = Source {
@@ -179,7 +179,7 @@ fn sources_are_told_apart_by_uuid_where_there_is_one() {
         read_only: true,
         ..b
     };
-    // Its source is read-only: it is a primary, and so is a.
+    // Its source is read-only, so it counts as a primary, and so does a.
     assert_refused(&[Some(&a), Some(&b), Some(&replica)], &["a and c"]);
 }
 
@@ -188,7 +188,7 @@ fn members_of_one_galera_cluster_may_all_be_used() {
     let both = ["a", "b"];
     let (a, b) = (galera("a", "u", &both), galera("b", "u", &both));
     assert_eq!(decide(&[Some(&a), Some(&b)]), Verdict::Use(vec![0, 1]));
-    // While a member joins, not all know it yet.
+    // While a member joins, not all members know it yet.
     let (alone, joined) = (galera("a", "u", &["a"]), galera("b", "u", &both));
     assert_eq!(
         decide(&[Some(&alone), Some(&joined)]),

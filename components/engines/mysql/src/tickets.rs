@@ -1,40 +1,40 @@
-//! The statements for a ticket table, the original's way of keeping a sequence.
+//! The statements for a ticket table, in which the original program keeps a sequence.
 //!
-//! Each function gives one text of several statements, sent in one round trip. Any of them that
-//! fails ends the text there, with the table still locked: the connection must then be closed,
-//! which undoes what was not committed and unlocks.
+//! Each function returns several statements, which are sent together in one round trip. If one of them
+//! fails, the rest is not run and the table stays locked: the connection must then be closed, which
+//! rolls back and unlocks.
 
 use crate::quote;
 use crate::server::WRITABLE;
 
-/// The value of `stub` in the one row that the original writes.
+/// The value of `stub` in the only row that the original program writes.
 const STUB: &str = "'a'";
 
 /// One ticket table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tickets {
-    /// Quoted.
+    /// The name, quoted.
     table: String,
-    /// The table's name as a value.
+    /// The name as a string value.
     named: String,
 }
 
-/// Where in the reply to [`Tickets::advance`] the new mark is: the statement's position.
+/// The index of the reply to [`Tickets::advance`] that has the new mark.
 pub(crate) const ADVANCED: usize = 4;
 
-/// How many replies [`Tickets::advance`] brings. The last one tells whether the server is writable.
+/// The number of replies to [`Tickets::advance`]. The last one tells whether the server is writable.
 pub(crate) const ADVANCE_REPLIES: usize = 9;
 
-/// Where in the reply to [`Tickets::raise`] the row with the mark found is.
+/// The index of the reply to [`Tickets::raise`] that has the previous mark.
 pub(crate) const RAISED: usize = 7;
 
-/// How many replies [`Tickets::raise`] brings. The last one tells whether the server is writable.
+/// The number of replies to [`Tickets::raise`]. The last one tells whether the server is writable.
 pub(crate) const RAISE_REPLIES: usize = 9;
 
-/// Where in the reply to [`Tickets::mark`] the row with the counter is; the next has the id.
+/// The index of the reply to [`Tickets::mark`] that has the counter; the next one has the id.
 pub(crate) const COUNTER: usize = 0;
 
-/// How many replies [`Tickets::mark`] brings. The last one tells whether the server is writable.
+/// The number of replies to [`Tickets::mark`]. The last one tells whether the server is writable.
 pub(crate) const MARK_REPLIES: usize = 4;
 
 impl Tickets {
@@ -45,7 +45,7 @@ impl Tickets {
         }
     }
 
-    /// The table as the original has it, but on InnoDB.
+    /// The table as the original program defines it, but on InnoDB.
     pub(crate) fn create(table: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
@@ -55,11 +55,11 @@ impl Tickets {
         )
     }
 
-    /// Takes `by` (1 or more) integers from the table's counter.
+    /// Draws `by` (1 or more) integers from the table's counter.
     ///
-    /// The first `REPLACE` takes the counter's next value, the second one moves the counter past
-    /// the rest. The two subtractions of unsigned numbers fail when something would pass the top
-    /// of `s64`, the first one before anything was taken.
+    /// The first `REPLACE` draws the counter's next value, the second one moves the counter past the
+    /// rest. The two subtractions of unsigned numbers fail if a value would pass the top of `s64`, the
+    /// first one before anything is drawn.
     pub(crate) fn advance(&self, by: i64, seconds: u64) -> String {
         let table = &self.table;
         let top = i64::MAX;
@@ -80,11 +80,11 @@ impl Tickets {
         )
     }
 
-    /// Raises the counter and the row to `to`, unless the sequence is past it. Tells the greatest
-    /// id and the counter's last value as they were before.
+    /// Raises the counter and the row to `to`, unless the sequence is past it. Returns the previous
+    /// greatest id and the previous next value of the counter.
     pub(crate) fn raise(&self, to: i64, seconds: u64) -> String {
         let table = &self.table;
-        // An id of 0 would draw from the counter; and there is nothing to raise to 0.
+        // An id of 0 would draw from the counter; besides, nothing needs to be raised to 0.
         let sensible = i32::from(to > 0);
         let next = i128::from(to) + 1;
         format!(
@@ -110,8 +110,8 @@ impl Tickets {
         )
     }
 
-    /// The counter's next value. A query without rows when there is no such table; NULL, on
-    /// MySQL, when it was never used.
+    /// The counter's next value. The query returns no rows if the table does not exist, and NULL, on
+    /// MySQL, if the counter was never used.
     fn counter(&self) -> String {
         format!(
             "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
@@ -120,9 +120,9 @@ impl Tickets {
         )
     }
 
-    /// Keeps everybody else out. The named lock is only for fairness: it lets one engine at a
-    /// time ask for the table lock, which both servers grant before anything the original waits
-    /// for. Whether it was granted in time does not matter.
+    /// Locks the table. The named lock is only for fairness: it lets one engine at a time wait for the
+    /// table lock, which both servers grant before any waiting statement of the original program.
+    /// Whether it was granted in time does not matter.
     fn lock(&self, seconds: u64) -> String {
         format!(
             "DO GET_LOCK({},{seconds});LOCK TABLES {} WRITE",
@@ -135,7 +135,7 @@ impl Tickets {
         format!("COMMIT;UNLOCK TABLES;DO RELEASE_LOCK({})", self.gate())
     }
 
-    /// Locks have names of at most 64 characters, for the whole server.
+    /// The name of the named lock. Such names have at most 64 characters and are global to the server.
     fn gate(&self) -> String {
         format!("SHA1(CONCAT('tickets ',DATABASE(),' ',{}))", self.named)
     }

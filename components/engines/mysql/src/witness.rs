@@ -1,4 +1,4 @@
-//! Asks a host what the survey of all hosts wants to know.
+//! Queries the state of a host for the survey of all hosts.
 
 use crate::connection::{Connection, pairs};
 use crate::quote;
@@ -9,7 +9,7 @@ use crate::survey::{Cluster, Replication, Source, Witness};
 use mysql_async::Row;
 use std::collections::BTreeSet;
 
-/// The status variables that are asked for. Everybody may see them.
+/// The status variables that are queried. Every user may read them.
 const STATUS: [&str; 6] = [
     "Slave_running",
     "Slaves_running",
@@ -19,7 +19,7 @@ const STATUS: [&str; 6] = [
     "wsrep_ready",
 ];
 
-/// Asks. `sign` is a name that nobody else uses; [`recognise`] finds the server by it.
+/// Queries the host. `sign` is a unique lock name, by which [`recognise`] identifies the server.
 pub(crate) async fn ask(
     connection: &mut Connection,
     sign: &str,
@@ -35,7 +35,7 @@ pub(crate) async fn ask(
         ..Witness::default()
     };
     if witness.read_only {
-        // It is not minted from, whatever else it is.
+        // It is not used for minting, so the rest does not matter.
         return Ok(witness);
     }
     let (mariadb, galera, says_replica) =
@@ -60,7 +60,7 @@ pub(crate) async fn ask(
             members: status.members,
         };
     } else {
-        // Some Galera distributions forbid it, and need it least: a node is known by its cluster.
+        // Some Galera distributions forbid it. It is not needed there: a node is identified by its cluster.
         let sign = format!("DO GET_LOCK({},0)", quote::text(sign));
         connection.try_to_tell(&sign, settings).await?;
     }
@@ -79,7 +79,7 @@ pub(crate) async fn ask(
     Ok(witness)
 }
 
-/// Which of the signs were left on the server at the other end of this connection, by number.
+/// Which of the lock names are held on the server of this connection, by number.
 pub(crate) async fn recognise(
     connection: &mut Connection,
     signs: &[String],
@@ -97,7 +97,7 @@ pub(crate) async fn recognise(
         .collect())
 }
 
-/// What the status variables say.
+/// The values of the status variables.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Status {
     replicates: bool,
@@ -131,19 +131,19 @@ impl Status {
     }
 }
 
-/// What the server says of its replication: nothing at all when it refused to (None).
+/// The replication state of the server. `channels` is None if the server refused to return it.
 fn replication(channels: Option<&Reply>, status: &Status, mariadb: bool) -> Replication {
     let Some(channels) = channels else {
         return match (status.replicates, mariadb) {
             (true, _) => Replication::From(Vec::new()),
-            // MariaDB shows everybody whether it replicates.
+            // MariaDB shows every user whether it replicates.
             (false, true) => Replication::None,
             (false, false) => Replication::Hidden,
         };
     };
     let mut sources = Vec::new();
     for row in &channels.rows {
-        // A group's own channels lead to the group.
+        // A group's own channels replicate within the group.
         let own = named(row, &["Channel_Name"]).starts_with("group_replication_");
         let receives = named(row, &["Replica_IO_Running", "Slave_IO_Running"]);
         let applies = named(row, &["Replica_SQL_Running", "Slave_SQL_Running"]);
@@ -164,7 +164,7 @@ fn replication(channels: Option<&Reply>, status: &Status, mariadb: bool) -> Repl
     }
 }
 
-/// The value of the first of these columns that is there.
+/// The value of the first of these columns that exists.
 fn named<'a>(row: &'a Row, names: &[&str]) -> &'a str {
     let columns = row.columns_ref();
     let column = columns

@@ -1,16 +1,16 @@
-//! Which of several servers is the primary, judged by what they report. No I/O.
+//! Chooses the primary among several servers by their reports. No I/O.
 //!
-//! Every primary has a replication id, which names the history of its writes. A replica that is
-//! promoted begins a new history and keeps the id of the one that it carried on from: whoever reports
-//! that has seen the older history end, and the server that still has the older one is superseded. A
-//! replica reports the history of its primary, and the one before, so it is a witness too.
+//! Every primary has a replication id, which identifies the history of its writes. A promoted replica
+//! begins a new history and keeps the id of the one that it continued. A server that reports such an
+//! id proves that the older history has ended, and a server that still has the older history is
+//! superseded. A replica reports the history of its primary, and the previous one, so it is a witness
+//! too.
 //!
-//! Histories that do not show how they are related, such as after two promotions, or once a primary
-//! was restarted and so has a new id, are told apart by memory alone: by what this instance used
-//! before.
+//! Histories whose relation the ids do not show, such as after two promotions, or after a restart gave
+//! a primary a new id, can be told apart only by memory: by what this instance used before.
 //!
-//! What cannot be seen: that a server which is the only primary to answer has been superseded by one
-//! that does not answer, when no other server witnesses it and this instance never used that one.
+//! One case cannot be detected: the only primary that answers has been superseded by one that does not
+//! answer, no other server is a witness of that, and this instance never used the new one.
 
 use crate::report::{Id, Report, Role};
 use std::collections::VecDeque;
@@ -21,27 +21,27 @@ const MEMORY: usize = 64;
 /// A server that answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Where, as `host:port` of the DSN.
+    /// Its address, as `host:port` of the DSN.
     pub(crate) host: String,
     pub(crate) report: Report,
 }
 
-/// What is to be done.
+/// The result of a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The server at this index is the primary.
     Use(usize),
-    /// There is none now; it may pass by itself.
+    /// There is no primary at present; a retry may help.
     Wait(String),
-    /// It cannot be told which one it is, and somebody has to see to it.
+    /// The primary cannot be determined; an operator must act.
     Refuse(String),
 }
 
-/// What an instance knows from before.
+/// What an instance remembers from earlier choices.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     used: Option<Used>,
-    /// Histories that another one carried on from, the latest last.
+    /// Histories that another one continued, the latest last.
     superseded: VecDeque<Id>,
 }
 
@@ -55,7 +55,7 @@ struct Used {
 impl Memory {
     /// Remembers which histories have ended.
     pub(crate) fn learn(&mut self, seen: &[Seen]) {
-        // A replica without its primary may yet be going back to the older history.
+        // A replica that is not connected to its primary may still return to the older history.
         for report in seen.iter().map(|s| &s.report).filter(|r| r.is_live()) {
             if let Some(old) = &report.replid2
                 && report.replid.as_ref() != Some(old)
@@ -69,7 +69,7 @@ impl Memory {
         }
     }
 
-    /// Remembers which server is used from now on.
+    /// Remembers which server is used from here on.
     pub(crate) fn uses(&mut self, seen: &Seen) {
         self.used = Some(Used {
             host: seen.host.clone(),
@@ -78,10 +78,10 @@ impl Memory {
     }
 }
 
-/// A history that is being written now: its primary answered, or a replica that is connected to it.
+/// A history that is being written at present: its primary answered, or a replica connected to it.
 struct Live<'a> {
     replid: Option<&'a Id>,
-    /// Servers that call themselves primary. Several, if several processes claim the same history.
+    /// Servers that claim to be primary. More than one if several processes claim the same history.
     primaries: Vec<usize>,
     /// A replica that follows it.
     follower: Option<usize>,
@@ -100,7 +100,7 @@ pub(crate) fn choose(seen: &[Seen], memory: &Memory) -> Choice {
     if left.len() > 1
         && let Some(used) = memory.used.as_ref().and_then(|used| used.replid.as_ref())
     {
-        // What carries on from the history that was used would have superseded it.
+        // A history that continues the used one would have superseded it.
         let same: Vec<_> = left
             .iter()
             .copied()
@@ -124,13 +124,13 @@ pub(crate) fn choose(seen: &[Seen], memory: &Memory) -> Choice {
     }
 }
 
-/// The choice among nodes of a Redis Cluster; None where there are none. They agree among each other
-/// who has a key, and send a client on.
+/// The choice among nodes of a Redis Cluster; None if there are none. The nodes agree among
+/// themselves which one has a key, and redirect clients.
 fn in_cluster(seen: &[Seen]) -> Option<Choice> {
     let node = seen.iter().find(|s| s.report.cluster)?;
     if let Some(other) = seen.iter().find(|s| !s.report.cluster) {
         return Some(Choice::Refuse(format!(
-            "{} is a node of a Redis Cluster and {} is not; name servers in the DSN that have the \
+            "{} is a node of a Redis Cluster and {} is not; the DSN must list servers that have the \
              same data",
             node.host, other.host
         )));
@@ -169,7 +169,7 @@ fn live(seen: &[Seen]) -> Vec<Live<'_>> {
             at.primaries.push(index);
         }
     }
-    // A server without replication ids that has two names.
+    // Removes duplicates: one server without replication ids that is listed under two names.
     let mut runs: Vec<&Id> = Vec::new();
     all.retain(|history| {
         let run = history
@@ -195,7 +195,7 @@ fn is_same_run(seen: &[Seen], one: usize, other: usize) -> bool {
 }
 
 impl Live<'_> {
-    /// Whether it carried on from that history.
+    /// Whether this history continues the one with that id.
     fn is_heir_of(&self, replid: &Id, seen: &[Seen]) -> bool {
         self.primaries
             .iter()
@@ -204,7 +204,7 @@ impl Live<'_> {
             .any(|s| s.report.replid2.as_ref() == Some(replid))
     }
 
-    /// As messages name it.
+    /// The name of this history in messages.
     fn name(&self, seen: &[Seen]) -> String {
         let at = |index: &usize| seen.get(*index);
         if let Some(primary) = self.primaries.first().and_then(at) {
@@ -220,7 +220,7 @@ impl Live<'_> {
     }
 }
 
-/// How it is known that a history has ended: the server that says so, or an empty text for memory.
+/// The evidence that a history has ended: the server that proves it, or an empty text for memory.
 fn end(history: &Live<'_>, seen: &[Seen], memory: &Memory) -> Option<String> {
     let replid = history.replid?;
     let witness = seen.iter().find(|s| {
@@ -232,13 +232,13 @@ fn end(history: &Live<'_>, seen: &[Seen], memory: &Memory) -> Option<String> {
     }
 }
 
-/// The only history that may be written on.
+/// The choice if only one history is left.
 fn judge(history: &Live<'_>, seen: &[Seen], memory: &Memory) -> Choice {
     let at = match history.primaries[..] {
         [at] => at,
         [] => {
             return Choice::Wait(format!(
-                "the primary, {}, does not answer here; name it in the DSN too",
+                "the primary, {}, is not among the servers that answer; list it in the DSN too",
                 history.name(seen)
             ));
         }
@@ -257,7 +257,7 @@ fn judge(history: &Live<'_>, seen: &[Seen], memory: &Memory) -> Choice {
     };
     match &memory.used {
         None => Choice::Use(at),
-        // Restarted, perhaps. It is what its files made of it, as with one host alone.
+        // It may have restarted; its data are what its files contain, as with a single host.
         Some(used) if used.host == primary.host => Choice::Use(at),
         Some(used)
             if used
@@ -268,15 +268,15 @@ fn judge(history: &Live<'_>, seen: &[Seen], memory: &Memory) -> Choice {
             Choice::Use(at)
         }
         Some(used) => Choice::Wait(format!(
-            "{} calls itself primary, and its replication ids do not show that it carries on from \
-             {}, which was used before and is no primary now; if it is right to use {} all the \
-             same, restart this program",
+            "{} reports that it is the primary, but its replication ids do not show that it was \
+             promoted from {}, which was used before and is not a primary any longer; if {} is the \
+             right one, restart this program",
             primary.host, used.host, primary.host
         )),
     }
 }
 
-/// Why there is no history left.
+/// The reason why no history is left.
 fn none_left(live: &[Live<'_>], seen: &[Seen], memory: &Memory) -> String {
     for history in live {
         let name = history.name(seen);
@@ -284,14 +284,14 @@ fn none_left(live: &[Live<'_>], seen: &[Seen], memory: &Memory) -> String {
             None => {}
             Some("") => {
                 return format!(
-                    "{name} calls itself primary, and was superseded by a server that does not \
-                     answer now; if it is right to use {name} all the same, restart this program"
+                    "{name} reports that it is the primary, but was superseded by a server that \
+                     does not answer; if {name} is the right one, restart this program"
                 );
             }
             Some(witness) => {
                 return format!(
-                    "{name} calls itself primary, and was superseded as {witness} shows; the new \
-                     primary does not answer"
+                    "{name} reports that it is the primary, but was superseded according to \
+                     {witness}; the new primary does not answer"
                 );
             }
         }
@@ -313,9 +313,10 @@ fn ambiguous(left: &[&Live<'_>], seen: &[Seen]) -> String {
 
 fn both(hosts: &[&str]) -> String {
     format!(
-        "{} call themselves primary, and their replication ids do not show which one was promoted \
-         from the other; the wrong one would repeat integers. Make those that are old replicas of \
-         the right one (`REPLICAOF <its host> <its port>`), or name the right one alone in the DSN",
+        "{} all report that they are the primary, and their replication ids do not show which one \
+         was promoted from the other; the wrong one would repeat integers. Make the old ones \
+         replicas of the right one (`REPLICAOF <its host> <its port>`), or list only the right one \
+         in the DSN",
         hosts.join(" and ")
     )
 }

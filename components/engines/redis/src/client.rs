@@ -1,4 +1,4 @@
-//! Keeps one connection to the server that serves, and tries until the deadline.
+//! Keeps one connection to the primary and retries operations until the deadline.
 
 use crate::locate::{self, Known};
 use crate::refusal::{self, Fault};
@@ -9,29 +9,29 @@ use engine_guest::retry::Retry;
 use engine_redis_wire::{Cmd, ServerError, Value, Wire, cmd};
 use std::time::Duration;
 
-/// By how much Redis may overrun the timeout of a command that waits, and some room.
+/// How far Redis may exceed the timeout of a blocking command, with a safety margin.
 const SERVER_TICK: Duration = Duration::from_millis(150);
 
-/// The connection of the sequences that have one DSN.
+/// The connection shared by the sequences with the same DSN.
 pub(crate) struct Client {
     settings: Settings,
     known: Known,
-    /// Taken out while it is used: what fails is not put back.
+    /// Taken out while in use, and not put back after a failure.
     wire: Option<Wire>,
-    /// The node of the DSN that a cluster named last, dialled without asking the others.
+    /// The node of the DSN that a cluster redirect named last; it is connected to without asking others.
     named: Option<usize>,
 }
 
-/// One open connection in one try of an operation.
+/// One open connection during one attempt of an operation.
 pub(crate) struct Session<'a> {
     wire: &'a mut Wire,
     settings: &'a Settings,
     deadline: Deadline,
-    /// Whether replies may still come that nobody waits for any more.
+    /// Whether replies to abandoned commands may still arrive.
     out_of_step: bool,
 }
 
-/// A server whose write too few replicas acknowledged.
+/// A server whose latest write too few replicas acknowledged.
 struct Short {
     host: String,
     why: String,
@@ -47,8 +47,8 @@ impl Client {
         }
     }
 
-    /// Does it on the primary, which is looked for anew whenever a try fails, until it works, fails for
-    /// good, or the time is over.
+    /// Runs the operation on the primary, which is searched for again after each failed attempt, until
+    /// it succeeds, fails for good, or reaches the deadline.
     pub(crate) fn run<T>(
         &mut self,
         mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
@@ -58,7 +58,7 @@ impl Client {
         let mut short: Option<Short> = None;
         loop {
             let in_time = retry.in_time();
-            // What a kept connection brings is old news: the server is dialled again, at once.
+            // A failure on a kept connection may be outdated: retry on a new one without a pause.
             let mut at_once = self.wire.is_some();
             let why = match self.try_once(retry.deadline(), &mut short, &mut operation) {
                 Ok(answer) => return Ok(answer),
@@ -72,7 +72,7 @@ impl Client {
                     self.named = Some(at.ok_or_else(|| moved(target.as_ref()))?);
                     at_once |= !redirected;
                     redirected = true;
-                    "the cluster is being rebuilt".into()
+                    "the cluster is being reconfigured".into()
                 }
                 Err(Fault::Unacknowledged(why)) => {
                     at_once = true;
@@ -102,13 +102,13 @@ impl Client {
             Some(wire) => wire,
             None => self.dial(deadline)?,
         };
-        // Once more on the same server would only skip more integers.
+        // Another write on the same server would only skip more integers.
         if let Some(short) = short.take_if(|short| short.host == wire.to()) {
             return Err(Fault::Final(Error::Unavailable(short.why)));
         }
         let mut session = Session::new(&mut wire, &self.settings, deadline);
         let answer = operation(&mut session);
-        // A refusal is a whole reply; the connection that brought it is as good as before.
+        // A refusal is a complete reply, so the connection stays usable.
         if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
             self.wire = Some(wire);
         } else if let Err(Fault::Unacknowledged(why)) = &answer {
@@ -148,7 +148,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends commands and reads as many replies, which may be errors of the server.
+    /// Sends commands and reads one reply for each, which may be an error.
     pub(crate) fn try_ask<const N: usize>(
         &mut self,
         commands: [&Cmd; N],
@@ -158,13 +158,13 @@ impl<'a> Session<'a> {
         Ok(replies?)
     }
 
-    /// Sends commands and reads as many replies, none of which is an error.
+    /// Sends commands and reads one reply for each, none of which is an error.
     pub(crate) fn ask<const N: usize>(&mut self, commands: [&Cmd; N]) -> Result<[Value; N], Fault> {
         let replies = self.try_ask(commands)?;
         self.check(replies)
     }
 
-    /// Turns the first error among the replies into a fault.
+    /// Returns a fault for the first error among the replies.
     pub(crate) fn check<const N: usize>(&self, replies: [Value; N]) -> Result<[Value; N], Fault> {
         for reply in &replies {
             if let Value::ServerError(error) = reply {
@@ -174,24 +174,24 @@ impl<'a> Session<'a> {
         Ok(replies)
     }
 
-    /// The text of an error reply, safe to show.
+    /// The text of an error reply, without secrets.
     pub(crate) fn words(&self, error: &ServerError) -> String {
         let password = self.settings.password.as_ref().map(|p| p.reveal());
         refusal::words(error, password)
     }
 
-    /// Sends a command that writes. With `wait`, the second value says whether enough replicas
-    /// have what this connection wrote.
+    /// Sends a command that writes. With `wait`, the second value tells whether enough replicas
+    /// acknowledged the writes of this connection.
     pub(crate) fn write(&mut self, command: &Cmd) -> Result<(Value, Result<(), Fault>), Fault> {
         let Some(wanted) = self.settings.wait else {
             let [reply] = self.ask([command])?;
             return Ok((reply, Ok(())));
         };
-        // The server must give up before this side does, or its answer would never be read. It
-        // looks at its clock ten times a second only.
+        // The server must give up before the client does, or its answer would never be read. It checks
+        // its clock only ten times a second.
         let left = self.deadline.left().unwrap_or_default();
         let patience = if self.settings.has_choice() {
-            // Another server must be found and asked in what remains.
+            // The rest of the time is needed to find and use another server.
             left / 2
         } else {
             left.saturating_sub(SERVER_TICK).max(left / 2)
@@ -212,7 +212,7 @@ impl<'a> Session<'a> {
                 })
             }
             Err(unreadable) => Err(Fault::Final(Error::Other(format!(
-                "Redis answers WAIT with {}",
+                "the reply of Redis to WAIT is {} instead of an integer",
                 unreadable.0
             )))),
         };
@@ -224,7 +224,7 @@ fn moved(target: Option<&engine_dsn::Address>) -> Error {
     let target = target.map_or_else(|| "another node".to_owned(), ToString::to_string);
     Error::Other(format!(
         "this Redis is part of a cluster and {target} has the key; list that node in the DSN too: \
-         redirects are followed to nodes that the DSN names, and to no others"
+         redirects are followed only to nodes in the DSN"
     ))
 }
 

@@ -1,53 +1,52 @@
-//! Sequences in Redis, one key each: the mark is the key's value, as `INCRBY` stores it.
+//! Sequences in Redis, one key each. The mark is the key's value, as `INCRBY` stores it.
 //!
-//! DSN: `redis://[user:password@]host[:port][,host[:port]…][/database]`, port 6379 and database 0
-//! when not given; or `redis+sentinel://[user:password@]host[:port][,host[:port]…]/NAME[/database]`,
-//! which lists Sentinels (port 26379 when not given) and the name by which they know the primary.
-//! User and password are those of the Redis servers; Sentinels get them when they ask for a login.
-//! Parameters:
+//! DSN: `redis://[user:password@]host[:port][,host[:port]…][/database]`, by default port 6379 and
+//! database 0; or `redis+sentinel://[user:password@]host[:port][,host[:port]…]/NAME[/database]`, which
+//! lists Sentinels (default port 26379) and the name by which they know the primary. User and password
+//! are those of the Redis servers; they are also sent to Sentinels that require a login. Parameters:
 //!
-//! - `timeout`: how long one operation may take, retries included; 2 s by default. The resolution
-//!   of host names is the host's and not within it.
-//! - `wait`: how many replicas must acknowledge each write (`WAIT`). When fewer do, the server is
-//!   looked for anew, and when that finds the same one, the call fails and its integers are skipped.
+//! - `timeout`: the time limit of one operation, including retries; default 2 s. The resolution of host
+//!   names is up to the host and is not limited by it.
+//! - `wait`: how many replicas must acknowledge each write (`WAIT`). If fewer do, the primary is
+//!   searched for again, and if that is the same server, the call fails and its integers are skipped.
 //!
 //! # Which server is used
 //!
-//! One host: that one. A replica refuses to write.
+//! One host: that server. A replica refuses to write.
 //!
-//! Several hosts: whenever a connection is made, all of them are asked for their role and their
-//! replication ids (`INFO`), and the primary is used. Half of the timeout is for asking; each host
-//! that is silent costs its share of that. Of two primaries the one that was promoted from the other
-//! is used: its `master_replid2` is the other's `master_replid`. Where that does not show, the answer
-//! is `denied`: integers of an old primary that came back would be repeats. An instance also
-//! remembers which server it used and which were superseded, and does not go back to them. See
-//! `choice.rs` for the rules and for what ids cannot show.
+//! Several hosts: for each new connection, all of them are asked for their role and their replication
+//! ids (`INFO`), and the primary is used. Half of the timeout is available for that; each host that
+//! does not answer uses its share of it. Of two primaries, the one that was promoted from the other is
+//! used: its `master_replid2` is the other's `master_replid`. If the ids do not show that, the error is
+//! `denied`: integers of an old primary that came back would be duplicates. An instance also remembers
+//! which server it used and which were superseded, and does not return to the latter. See `choice.rs`
+//! for the rules and for what ids cannot show.
 //!
-//! Sentinels: whenever a connection is made, all of them are asked. Most of those listed must answer;
-//! the newest configuration counts (`config-epoch`), and never one that is older than what this
-//! instance has seen. The server that they name must say that it is the primary (`ROLE`), and the
+//! Sentinels: for each new connection, all of them are asked. A majority of those listed must answer;
+//! the newest configuration (`config-epoch`) is used, and never one that is older than what this
+//! instance has seen. The server that they name must report that it is the primary (`ROLE`), and the
 //! Sentinels must still name it after that.
 //!
-//! Nodes of a Redis Cluster agree among each other: redirects to listed nodes are followed.
+//! Nodes of a Redis Cluster agree among themselves which one has a key: redirects to listed nodes are
+//! followed.
 //!
-//! Besides, a sequence never goes back behind the greatest mark that it has seen: it raises a server
-//! that lost writes, and throws away what that server gave.
+//! In addition, a sequence never goes below the greatest mark that it has seen: it raises a server that
+//! lost writes, and discards the integers that this server returned.
 //!
-//! `rediss://` is refused. Of the TLS libraries that are kept up, none builds for this target
-//! without a C compiler for it, and those written in Rust alone say that they are not ready for
-//! use; a TLS tunnel next to the component does the same.
+//! `rediss://` is refused. Of the TLS libraries that are maintained, none builds for this target without
+//! a C compiler for it, and those written in Rust alone declare themselves not ready for use; a TLS
+//! tunnel next to the component serves the same purpose.
 //!
-//! The sequences of one instance that have the same DSN share a connection, which is kept and
-//! dialled again when it is lost. A mint is one `INCRBY`, one round
-//! trip; `set-last` is one script; `last` is `GETEX`, which replicas refuse, so that a replica
-//! that lags behind cannot answer (`GET` where the server is older than 6.2 or the user may not
-//! use `GETEX`).
+//! The sequences of one instance with the same DSN share a connection, which is kept open and is
+//! re-established when it is lost. A mint is one `INCRBY`, one round trip; `set-last` is one script;
+//! `last` is `GETEX`, which replicas refuse, so that a replica that lags behind cannot answer (`GET` if
+//! the server is older than 6.2 or the user may not use `GETEX`).
 //!
-//! An integer handed out survives what Redis's own settings survive (C9): with `appendonly yes`
-//! and `appendfsync always` a crash of the server; with `appendfsync everysec`, or snapshots
-//! alone, the last second or minutes are lost and **their integers come again**. A failover to a
-//! replica loses what the replica had not received; `wait` narrows that and, as Redis documents,
-//! does not close it.
+//! An integer handed out survives what Redis's own settings survive (C9): with `appendonly yes` and
+//! `appendfsync always`, a crash of the server; with `appendfsync everysec`, or with snapshots alone,
+//! the last second or minutes are lost and **their integers are minted again**. A failover to a replica
+//! loses what the replica had not received; `wait` makes that less likely but, as Redis documents, does
+//! not rule it out.
 
 mod choice;
 mod client;
@@ -71,13 +70,13 @@ thread_local! {
     static CLIENTS: Shared<Client> = const { Shared::new() };
 }
 
-/// One key of one Redis.
+/// One key in one Redis.
 struct Redis {
-    /// Borrowed during a call, which blocks the instance: there is no other call then.
+    /// Borrowed during a call, which blocks the instance, so that no other call can borrow it.
     client: Rc<RefCell<Client>>,
     key: Key,
-    /// The greatest mark that was seen: all integers up to it are taken, whatever a server says
-    /// that has lost writes.
+    /// The greatest mark seen: all integers up to it are taken, even if a server that has lost writes
+    /// reports a lower one.
     seen: Option<i64>,
 }
 
@@ -102,7 +101,7 @@ impl Engine for Redis {
         if self.is_news(mark, by) {
             return Ok(mark);
         }
-        // The server lost writes, in a failover or a crash. What it gave is thrown away.
+        // The server lost writes, in a failover or a crash. The integers it returned are discarded.
         if let Some(seen) = self.seen {
             match self.lift(seen) {
                 Ok(()) | Err(Error::TooSmall(_)) => {}
@@ -114,8 +113,8 @@ impl Engine for Redis {
             return Ok(mark);
         }
         Err(Error::Unavailable(format!(
-            "the sequence went back to {mark} although it was raised above that; is something else \
-             lowering it, or are two servers behind one address?"
+            "the sequence went back to {mark} although it was raised above that; does another client \
+             lower it, or are two servers behind one address?"
         )))
     }
 
@@ -158,7 +157,7 @@ impl Redis {
         })
     }
 
-    /// Whether all integers below the new mark are greater than any that was seen.
+    /// Whether all integers of this advance are greater than every mark seen.
     fn is_news(&mut self, mark: i64, by: i64) -> bool {
         let before = mark.checked_sub(by);
         if self
@@ -196,7 +195,7 @@ impl Redis {
 
 fn no_mark(found: Unreadable) -> Fault {
     Fault::Final(Error::Other(format!(
-        "Redis holds {} under this key, which is no integer of 64 bits; delete it, or set it to \
+        "Redis holds {} under this key, which is not a 64-bit integer; delete it, or set it to \
          the greatest integer handed out so far",
         found.0
     )))

@@ -1,7 +1,7 @@
-//! Finds the primary and connects to it: asks the listed servers, or the Sentinels.
+//! Finds the primary and connects to it, by querying the listed servers or the Sentinels.
 //!
-//! Hosts are asked one after another, since sockets block. They share half of the time that is left,
-//! so that the operation itself has the other half; what one does not need is there for the next.
+//! Hosts are queried one after another, since sockets block. They share half of the remaining time, so
+//! that the operation itself has the other half; time that one host does not use is left for the next.
 
 use crate::choice::{Choice, Memory, Seen, choose};
 use crate::client::Session;
@@ -14,11 +14,11 @@ use engine_guest::Error;
 use engine_guest::deadline::Deadline;
 use engine_redis_wire::{Cmd, Value, Wire, cmd, printable, text};
 
-/// What was learned from earlier searches.
+/// State from earlier searches.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     memory: Memory,
-    /// The greatest configuration epoch that a Sentinel told.
+    /// The greatest configuration epoch that a Sentinel reported.
     epoch: Option<u64>,
 }
 
@@ -74,18 +74,19 @@ fn select(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<()
     Ok(())
 }
 
-/// Half of what is left until a deadline.
+/// A deadline at half of the remaining time.
 fn half(deadline: Deadline) -> Deadline {
     Deadline::after(deadline.left().unwrap_or_default() / 2)
 }
 
-/// An equal part of what is left, when so many are still to come.
+/// An equal part of the remaining time when this many hosts are still to be queried.
 fn share(budget: Deadline, to_come: usize) -> Deadline {
     let left = budget.left().unwrap_or_default();
     Deadline::after(left / u32::try_from(to_come.max(1)).unwrap_or(u32::MAX))
 }
 
-/// Goes on where a host cannot be asked now; anything else somebody has to see to.
+/// Continues if a host is temporarily unavailable, and records the reason; other faults need an
+/// operator and are returned.
 fn unless_away<T>(asked: Result<T, Fault>, why: &mut String) -> Result<Option<T>, Fault> {
     match asked {
         Ok(answer) => Ok(Some(answer)),
@@ -97,7 +98,7 @@ fn unless_away<T>(asked: Result<T, Fault>, why: &mut String) -> Result<Option<T>
     }
 }
 
-/// Asks all listed servers for their role, and takes the primary.
+/// Queries the role of all listed servers and connects to the primary.
 fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Result<Wire, Fault> {
     let budget = half(deadline);
     let mut why = String::new();
@@ -125,9 +126,9 @@ fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Res
         Choice::Wait(reason) if why.is_empty() => return Err(Fault::Elsewhere(reason)),
         Choice::Wait(reason) => return Err(Fault::Elsewhere(format!("{reason} ({why})"))),
     };
-    // They were asked one after another: one that was a replica then may have been promoted before
-    // the chosen one came back as what it was. If nothing has changed now, all of it was so at the
-    // moment when the chosen one answered.
+    // The servers were queried one after another: a replica may have been promoted after its answer,
+    // and before the old primary returned and answered as a primary. If nothing has changed since,
+    // all answers were true at the moment when the chosen server answered.
     let budget = half(deadline);
     let mut to_come = seen.len().saturating_sub(1);
     let again = wires.iter_mut().zip(&seen).enumerate();
@@ -136,7 +137,7 @@ fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Res
         to_come = to_come.saturating_sub(1);
         if !now.is_as(&before.report) {
             return Err(Fault::Elsewhere(format!(
-                "{} changed its role while it was asked",
+                "{} changed its role during the search for the primary",
                 before.host
             )));
         }
@@ -164,13 +165,13 @@ fn report(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<Re
             Value::ServerError(error) if refusal::is_about_the_command(&error) => {
                 let words = session.words(&error);
                 return Err(Fault::Final(Error::Denied(format!(
-                    "{host} does not tell whether it is the primary ({words}); where the DSN names \
-                     several hosts the user needs INFO on each"
+                    "{host} does not report its role ({words}); if the DSN has several hosts, the \
+                     user needs INFO on each"
                 ))));
             }
             reply => {
                 let [reply] = session.check([reply])?;
-                // Lines of the sections do not run into each other.
+                // Separates the sections.
                 all += text_of(&reply);
                 all.push('\n');
             }
@@ -178,8 +179,8 @@ fn report(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<Re
     }
     Report::parse(&all).ok_or_else(|| {
         Fault::Final(Error::Other(format!(
-            "{host} does not tell whether it is a primary or a replica; is it Redis? (Sentinels are \
-             listed as `redis+sentinel://host:26379/NAME`)"
+            "{host} does not report whether it is a primary or a replica; is it Redis? (Sentinels \
+             are listed as `redis+sentinel://host:26379/NAME`)"
         )))
     })
 }
@@ -192,7 +193,7 @@ fn text_of(reply: &Value) -> &str {
     }
 }
 
-/// Asks the Sentinels for the primary, and checks that it is one.
+/// Asks the Sentinels for the primary and checks its role.
 fn by_sentinels(
     settings: &Settings,
     name: &str,
@@ -229,8 +230,8 @@ fn by_sentinels(
 
     let mut wire = connect(settings, &chosen.address, half(deadline))?;
     check_role(settings, &mut wire, half(deadline))?;
-    // Meanwhile it may have been replaced, and have come back as what it was. If the Sentinels name it
-    // still, it was the primary when it was connected to.
+    // Meanwhile it may have been replaced, and may have returned as a primary. If the Sentinels still
+    // name it, it was the primary when it was connected to.
     let budget = half(deadline);
     let mut again = Vec::new();
     let count = wires.len();
@@ -251,7 +252,7 @@ fn by_sentinels(
     Ok(wire)
 }
 
-/// Asks one Sentinel; logs in where it wants that.
+/// Queries one Sentinel and logs in if it requires that.
 fn named(
     settings: &Settings,
     name: &str,
@@ -270,7 +271,7 @@ fn named(
     {
         let auth = auth(settings).ok_or_else(|| {
             Fault::Final(Error::Denied(format!(
-                "the Sentinel {from} wants a password; it gets the one in the DSN, as in \
+                "the Sentinel {from} requires a password; write it into the DSN as \
                  `redis+sentinel://user:password@host/NAME`"
             )))
         })?;
@@ -290,16 +291,16 @@ fn named(
                 "{from} is no Sentinel ({words}); list Redis servers as `redis://host:6379`"
             ))),
             "NOPERM" | "DENIED" => Fault::Final(Error::Denied(format!(
-                "the Sentinel {from} does not permit it ({words}); the user needs SENTINEL there"
+                "the Sentinel {from} denies access ({words}); the user needs SENTINEL there"
             ))),
-            _ => Fault::Elsewhere(format!("the Sentinel {from} says: {words}")),
+            _ => Fault::Elsewhere(format!("the Sentinel {from} returned an error: {words}")),
         });
     }
     let [address, details] = &replies;
     Named::parse(address, details).map_err(|why| Fault::Elsewhere(format!("{from} {why}")))
 }
 
-/// Whether the server itself says that it is the primary.
+/// Checks that the server itself reports that it is the primary.
 fn check_role(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<(), Fault> {
     let host = wire.to().to_owned();
     let mut session = Session::new(wire, settings, deadline);
@@ -309,8 +310,7 @@ fn check_role(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Resul
     {
         let words = session.words(error);
         return Err(Fault::Final(Error::Denied(format!(
-            "{host} does not tell whether it is the primary ({words}); with Sentinels the user needs \
-             ROLE"
+            "{host} does not report its role ({words}); with Sentinels the user needs ROLE"
         ))));
     }
     let [reply] = session.check([reply])?;
@@ -321,11 +321,11 @@ fn check_role(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Resul
     match role {
         Some("master" | "primary") => Ok(()),
         Some(role) => Err(Fault::Elsewhere(format!(
-            "the Sentinels name {host}, which says of itself that it is a {}",
+            "the Sentinels name {host} as the primary, but its own role is {}",
             printable(role)
         ))),
         None => Err(Fault::Final(Error::Other(format!(
-            "{host} does not answer ROLE as Redis does"
+            "the reply of {host} to ROLE is not that of Redis"
         )))),
     }
 }

@@ -1,6 +1,6 @@
 -- Raises KEYS[1] to ARGV[1], an integer of 0 or more in plain digits, unless it is greater.
--- Answers nil when it did, else what the key holds. Works on digits: Lua's numbers are doubles,
--- which are not exact above 2^53.
+-- Returns nil if it did, otherwise the value of the key. Compares digits, because Lua's numbers are
+-- doubles, which are not exact above 2^53.
 local have, want = redis.call('GET', KEYS[1]), ARGV[1]
 local none = not have or have == '0' or (#have <= 20 and have:find('^%-[1-9]%d*$'))
 if not none then

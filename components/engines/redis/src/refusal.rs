@@ -1,21 +1,21 @@
-//! What Redis's errors mean to a caller.
+//! Classifies error replies of Redis.
 
 use engine_dsn::Address;
 use engine_guest::{Error, exhausted};
 use engine_redis_wire::{Lost, ServerError, printable};
 
-/// Why a command brought no answer.
+/// Why a command failed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// Asking again is useless.
+    /// A retry is useless.
     Final(Error),
-    /// The connection is gone or the answer is not certain; the same node may do it.
+    /// The connection was lost or the result is unknown; the same node may be retried.
     Lost(String),
-    /// This node cannot do it now; another one, or the same one later, may.
+    /// This node cannot serve at present; another one may, or the same one later.
     Elsewhere(String),
-    /// A node of a cluster says which other node has the key.
+    /// A cluster node redirects to the node that has the key.
     Moved(Option<Address>),
-    /// The write was made, and too few replicas acknowledged it. Another server may have them.
+    /// The write was made, but too few replicas acknowledged it. Another server may have more replicas.
     Unacknowledged(String),
 }
 
@@ -29,7 +29,7 @@ impl From<Lost> for Fault {
     }
 }
 
-/// What an error reply means. `words` is the reply's text, safe to show.
+/// The fault for an error reply. `words` is the text of the reply, without secrets.
 pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
     let (code, detail) = cause(error);
     let says = |part: &str| detail.contains(part);
@@ -38,14 +38,14 @@ pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
         "ERR" if says("max number of clients") => Fault::Elsewhere(words.to_owned()),
         "ERR" if says("can't run this command") => denied(words),
         "ERR" if says("not an integer") => Fault::Final(Error::Other(format!(
-            "the key does not hold an integer of 64 bits ({words}); delete it, or set it to the \
+            "the key does not hold a 64-bit integer ({words}); delete it, or set it to the \
              greatest integer handed out so far"
         ))),
         "WRONGTYPE" => Fault::Final(Error::Other(format!(
             "the key holds a Redis value that is no counter ({words}); use another key"
         ))),
         "NOAUTH" => Fault::Final(Error::Denied(
-            "Redis wants a password; write it into the DSN as `redis://:password@host`, or \
+            "Redis requires a password; write it into the DSN as `redis://:password@host` or \
              `redis://user:password@host`"
                 .into(),
         )),
@@ -54,7 +54,7 @@ pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
         )),
         "NOPERM" | "DENIED" => denied(words),
         "READONLY" => Fault::Elsewhere(format!(
-            "this node is a replica, which cannot mint ({words}); name the primary in the DSN"
+            "this node is a replica, which cannot mint ({words}); list the primary in the DSN"
         )),
         "MOVED" | "ASK" => Fault::Moved(
             detail
@@ -62,19 +62,18 @@ pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
                 .nth(1)
                 .and_then(|target| Address::parse(target).ok()),
         ),
-        // Not now: starting up, busy with a script, without its primary or replicas, out of
-        // memory, not able to write to disk, a change of roles while waiting.
+        // Temporary: starting up, busy with a script, without its primary or replicas, out of memory,
+        // unable to write to disk, or a change of roles during a blocking command.
         "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "OOM"
         | "MISCONF" | "UNBLOCKED" | "UNKILLABLE" => Fault::Elsewhere(words.to_owned()),
-        _ => Fault::Final(Error::Other(format!("Redis says: {words}"))),
+        _ => Fault::Final(Error::Other(format!("Redis returned an error: {words}"))),
     }
 }
 
-/// The code and the text of an error. Where a script failed because of a command in it, those of
-/// that command.
+/// The code and the text of an error. If a command in a script failed, those of the command.
 ///
-/// Redis 7 gives them by itself. Before that the code is `ERR`, and the command's error stands
-/// behind the places in the script where it happened: `ERR Error running script (call to f_…):
+/// Redis 7 returns them itself. Older versions return the code `ERR`, with the command's error after
+/// the positions in the script where it occurred: `ERR Error running script (call to f_…):
 /// @user_script:5: @user_script: 5: -READONLY You can't write against a read only replica.`
 fn cause(error: &ServerError) -> (&str, &str) {
     let (code, detail) = (error.code(), error.details().unwrap_or_default());
@@ -93,7 +92,7 @@ fn cause(error: &ServerError) -> (&str, &str) {
     }
 }
 
-/// Whether the server does not know the command, or does not let this user use it.
+/// Whether the server does not know the command, or does not permit it to this user.
 pub(crate) fn is_about_the_command(error: &ServerError) -> bool {
     let unknown = || {
         error
@@ -103,23 +102,23 @@ pub(crate) fn is_about_the_command(error: &ServerError) -> bool {
     error.code() == "NOPERM" || (error.code() == "ERR" && unknown())
 }
 
-/// What an error reply to `AUTH` means. Nothing of its text is passed on: servers that do not
-/// know the command repeat its arguments.
+/// The fault for an error reply to `AUTH`. Its text is not passed on: servers that do not know the
+/// command repeat its arguments.
 pub(crate) fn login(error: &ServerError) -> Fault {
     let detail = error.details().unwrap_or_default();
     match error.code() {
         "ERR" if detail.contains("max number of clients") => {
-            Fault::Elsewhere("Redis has no room for another client".into())
+            Fault::Elsewhere("Redis has reached its maximum number of clients".into())
         }
         "LOADING" | "BUSY" | "MASTERDOWN" => {
             Fault::Elsewhere("Redis is not ready for logins".into())
         }
         "ERR" if detail.contains("without any password") => Fault::Final(Error::Denied(
-            "the DSN has a password, but this Redis wants none; remove it from the DSN".into(),
+            "the DSN has a password, but this Redis requires none; remove it from the DSN".into(),
         )),
         "ERR" if detail.contains("unknown command") || detail.contains("wrong number") => {
             Fault::Final(Error::Denied(
-                "the DSN has a user or password, but this server does not understand the login"
+                "the DSN has a user or password, but this server does not support the login command"
                     .into(),
             ))
         }
@@ -129,7 +128,7 @@ pub(crate) fn login(error: &ServerError) -> Fault {
     }
 }
 
-/// The text of an error reply, without the password should the server repeat it.
+/// The text of an error reply, with the password masked if the server repeats it.
 pub(crate) fn words(error: &ServerError, password: Option<&str>) -> String {
     let text = match error.details() {
         Some(detail) => format!("{} {detail}", error.code()),
@@ -143,7 +142,7 @@ pub(crate) fn words(error: &ServerError, password: Option<&str>) -> String {
 
 fn denied(words: &str) -> Fault {
     Fault::Final(Error::Denied(format!(
-        "Redis does not permit it ({words}); the user needs INCRBY, GET, GETEX, SET, EVAL and, \
+        "Redis denies access ({words}); the user needs INCRBY, GET, GETEX, SET, EVAL and, \
          with `wait`, WAIT on this key"
     )))
 }
@@ -213,7 +212,7 @@ mod tests {
         }
     }
 
-    /// As `luaPushError` and `evalGenericCommand` of Redis 6.2 and 5 write it.
+    /// Messages as written by `luaPushError` and `evalGenericCommand` of Redis 6.2 and 5.
     #[test]
     fn what_fails_in_a_script_is_judged_by_the_command_that_failed() {
         let in_script = |inner: &str| {
@@ -244,7 +243,7 @@ mod tests {
             )),
             Fault::Final(Error::Denied(_))
         ));
-        // As Redis 7 writes it.
+        // The message of Redis 7.
         assert!(matches!(
             judge(
                 "READONLY You can't write against a read only replica. script: 3fa8, on \

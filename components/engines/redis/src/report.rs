@@ -1,45 +1,45 @@
-//! What a server says of its part in replication.
+//! A server's report about its role in replication.
 
 use engine_redis_wire::printable;
 
-/// Replication ids and run ids have 40 digits; nothing much longer is kept.
+/// The maximum length of an id; replication ids and run ids have 40 digits.
 const MAX_ID: usize = 64;
 
 /// A replication id or run id.
 pub(crate) type Id = String;
 
-/// One server's answer to `INFO`.
+/// The answer of one server to `INFO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) role: Role,
-    /// The history of writes that the data belong to (`master_replid`). A primary that is restarted,
-    /// and a replica that is promoted, begin a new one; replicas have that of their primary.
+    /// The history of writes of its data (`master_replid`). A primary begins a new history when it is
+    /// restarted, and a replica when it is promoted; replicas have that of their primary.
     pub(crate) replid: Option<Id>,
-    /// The history that this one carried on from (`master_replid2`). Only the latest change is known.
+    /// The history that this one continued (`master_replid2`). Only the latest change is known.
     pub(crate) replid2: Option<Id>,
-    /// Which process it is (`run_id`), so that a server with two names is taken for one.
+    /// Identifies the process (`run_id`), so that a server with two names is recognized as one.
     pub(crate) run: Option<Id>,
     /// Whether it is a node of a Redis Cluster.
     pub(crate) cluster: bool,
 }
 
-/// A server's part in replication.
+/// A server's role in replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It takes writes.
+    /// It accepts writes.
     Primary,
-    /// It follows another server.
+    /// It replicates another server.
     Replica {
-        /// Whom, as `host:port`, in the replica's own words.
+        /// The other server as `host:port`, as the replica reports it.
         of: String,
-        /// Whether it has a connection to that server and is up to date but for what is on its way.
+        /// Whether it is connected to that server, and up to date except for data in transit.
         linked: bool,
     },
 }
 
 impl Report {
-    /// Reads the text of `INFO`, sections `replication`, `server` and `cluster`. None when it does
-    /// not tell the role.
+    /// Parses the text of `INFO`, sections `replication`, `server` and `cluster`. None if it does not
+    /// have the role.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
             text.lines()
@@ -69,7 +69,7 @@ impl Report {
         })
     }
 
-    /// Whether another report of the same server says that nothing changed that matters here.
+    /// Whether another report of the same server has the same role and ids.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.is_primary() == other.is_primary()
             && (&self.replid, &self.replid2, &self.run)
@@ -80,7 +80,7 @@ impl Report {
         self.role == Role::Primary
     }
 
-    /// Whether its history is that of a primary which is there at this moment.
+    /// Whether the primary of its history is running at present.
     pub(crate) fn is_live(&self) -> bool {
         match self.role {
             Role::Primary => true,
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// An id; None for what stands for none, and for what cannot be one.
+/// An id; None for the placeholder of zeros, and for invalid ids.
 fn id(text: &str) -> Option<Id> {
     let is_id = !text.is_empty()
         && text.len() <= MAX_ID

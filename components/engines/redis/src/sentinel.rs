@@ -1,4 +1,4 @@
-//! What Sentinels say of a primary, and which of them is right. No I/O.
+//! Parses the answers of Sentinels and decides which primary they agree on. No I/O.
 
 use crate::refusal::Fault;
 use engine_dsn::Address;
@@ -6,12 +6,12 @@ use engine_guest::Error;
 use engine_redis_wire::{Value, text};
 use std::net::IpAddr;
 
-/// What one Sentinel says.
+/// The answer of one Sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// The Sentinel, as `host:port` of the DSN.
+    /// The address of the Sentinel, as `host:port` of the DSN.
     pub(crate) from: String,
-    /// None when it does not know the name.
+    /// None if it does not know the name.
     pub(crate) primary: Option<Named>,
 }
 
@@ -19,24 +19,24 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) address: Address,
-    /// Which failover made it the primary: later ones have greater numbers, and most Sentinels agree
-    /// on each.
+    /// The number of the failover that made it the primary: later failovers have greater numbers, and a
+    /// majority of Sentinels agrees on each.
     pub(crate) epoch: u64,
     /// Whether it is about to be replaced.
     pub(crate) leaving: bool,
 }
 
 impl Named {
-    /// Reads the replies to `SENTINEL GET-MASTER-ADDR-BY-NAME` and to `SENTINEL MASTER`. The first
-    /// one has the address that is right during a failover, the second one all else.
+    /// Parses the replies to `SENTINEL GET-MASTER-ADDR-BY-NAME` and to `SENTINEL MASTER`. The first
+    /// one has the address that is valid during a failover, the second one everything else.
     ///
     /// # Errors
-    /// With a description of what is wrong with them.
+    /// A description of what is wrong with the replies.
     pub(crate) fn parse(address: &Value, details: &Value) -> Result<Option<Self>, String> {
         let words = match address {
             Value::Nil => return Ok(None),
             Value::Array(words) => words,
-            _ => return Err("does not answer as Sentinels do".to_owned()),
+            _ => return Err("does not answer like a Sentinel".to_owned()),
         };
         let place = match &words[..] {
             [host, port] => host_and_port(text(host), text(port)),
@@ -50,13 +50,13 @@ impl Named {
         };
         let epoch = field("config-epoch")
             .and_then(|epoch| epoch.parse().ok())
-            .ok_or("does not tell the config-epoch of its primary")?;
+            .ok_or("does not report the config-epoch of its primary")?;
         let flag = |name: &str| {
             field("flags").is_some_and(|flags| flags.split(',').any(|flag| flag == name))
         };
         let before = host_and_port(field("ip"), field("port"));
         Ok(Some(Self {
-            // From its successor's promotion on, a failover goes on with the others alone.
+            // Once the successor is promoted, the failover continues with the other replicas only.
             leaving: flag("o_down")
                 || flag("failover_in_progress") && before.as_ref() == Some(&address),
             address,
@@ -65,7 +65,7 @@ impl Named {
     }
 }
 
-/// The items of a flat list of names and values, or of a map.
+/// The pairs of a flat list of names and values, or of a map.
 fn pairs(reply: &Value) -> Vec<(&str, &str)> {
     match reply {
         Value::Array(items) => items
@@ -100,12 +100,12 @@ fn host_and_port(host: Option<&str>, port: Option<&str>) -> Option<Address> {
     })
 }
 
-/// Whom the Sentinels name. `listed` is how many there are in the DSN, `known` the greatest epoch
-/// that was seen before.
+/// The primary that the Sentinels name. `listed` is the number of Sentinels in the DSN, `known` the
+/// greatest epoch seen so far.
 ///
 /// # Errors
-/// [`Fault::Elsewhere`] where it may pass by itself: too few answer, they know less than what was
-/// known before, or a failover is under way; [`Fault::Final`] where nobody knows the name.
+/// [`Fault::Elsewhere`] if a retry may help: too few Sentinels answer, their epoch is older than the
+/// known one, or a failover is in progress; [`Fault::Final`] if no Sentinel knows the name.
 pub(crate) fn decide(
     answers: &[Answer],
     listed: usize,
@@ -113,11 +113,11 @@ pub(crate) fn decide(
     known: Option<u64>,
 ) -> Result<Named, Fault> {
     let wait = |why: String| Err(Fault::Elsewhere(why));
-    // Those cut off from the others do not hear of a failover, and neither would this client.
+    // A minority that is cut off from the others does not learn of a failover.
     let are_most = |count: usize| count * 2 > listed;
     if !are_most(answers.len()) {
         return wait(format!(
-            "{} of the {listed} Sentinels in the DSN answer; most of them must",
+            "{} of the {listed} Sentinels in the DSN answer; a majority is required",
             answers.len()
         ));
     }
@@ -127,19 +127,20 @@ pub(crate) fn decide(
         .collect();
     let Some((first, newest)) = named.iter().max_by_key(|(_, named)| named.epoch) else {
         return Err(Fault::Final(Error::Other(format!(
-            "no Sentinel knows a primary named `{name}`; write the name that follows \
+            "no Sentinel knows a primary named `{name}`; use the name that follows \
              `sentinel monitor` in their configuration"
         ))));
     };
     if !are_most(named.len()) {
         return wait(format!(
-            "{} of the {listed} Sentinels in the DSN know a primary named `{name}`; most of them must",
+            "{} of the {listed} Sentinels in the DSN know a primary named `{name}`; a majority is \
+             required",
             named.len()
         ));
     }
     if let Some(known) = known.filter(|known| *known > newest.epoch) {
         return wait(format!(
-            "the Sentinels that answer know of failover {}, and there was already failover {known}; \
+            "the Sentinels that answer are at failover {}, but failover {known} was already seen; \
              if they were set up anew, restart this program",
             newest.epoch
         ));
@@ -153,7 +154,7 @@ pub(crate) fn decide(
         }
         if other.address != newest.address {
             return wait(format!(
-                "the Sentinel {first} says that {} is the primary, and {from} that {} is",
+                "the Sentinel {first} names {} as the primary, but {from} names {}",
                 newest.address, other.address
             ));
         }
@@ -201,7 +202,7 @@ mod tests {
             ("10.0.0.1", "s_down,master", false),
             ("10.0.0.1", "s_down,o_down,master", true),
             ("10.0.0.1", "master,failover_in_progress", true),
-            // The address is that of the server that was promoted.
+            // The address is that of the promoted server.
             ("10.0.0.9", "master,failover_in_progress", false),
         ] {
             let named = parse(&a, &details(ip, flags, "7"))

@@ -1,31 +1,31 @@
-//! What the DSN says.
+//! The settings in the DSN.
 
 use engine_dsn::{Address, Secret};
 use engine_guest::{Dsn, Error, deadline};
 use std::time::Duration;
 
-/// Where Redis listens when the DSN names no port.
+/// The default port of Redis.
 pub(crate) const PORT: u16 = 6379;
 
-/// Where Sentinels listen when the DSN names no port.
+/// The default port of Sentinels.
 pub(crate) const SENTINEL_PORT: u16 = 26379;
 
-/// The scheme of DSNs that list Sentinels.
+/// The DSN scheme for Sentinels.
 pub(crate) const SENTINEL: &str = "redis+sentinel";
 
-/// The most replicas that `wait` may ask for.
+/// The maximum value of `wait`.
 const MAX_WAIT: u32 = 1000;
 
-/// A checked DSN.
+/// The settings of a valid DSN.
 pub(crate) struct Settings {
-    /// One or more servers, or the Sentinels that watch them.
+    /// One or more servers, or the Sentinels that monitor them.
     pub(crate) nodes: Vec<Address>,
-    /// What the Sentinels call the primary; None when the DSN lists the servers themselves.
+    /// The Sentinels' name for the primary; None if the DSN lists the servers themselves.
     pub(crate) watched: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
-    /// How long one operation may take, retries included.
+    /// The time limit of one operation, including retries.
     pub(crate) timeout: Duration,
     /// How many replicas must acknowledge a write.
     pub(crate) wait: Option<u32>,
@@ -35,21 +35,21 @@ impl Settings {
     pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
         if dsn.scheme() == "rediss" {
             return Err(invalid(
-                "this engine does not speak TLS; let a TLS tunnel such as stunnel reach the server, \
-                 and give the tunnel's own address as `redis://…`",
+                "this engine does not support TLS; connect to the server through a TLS tunnel such as \
+                 stunnel, and use the tunnel's own address as `redis://…`",
             ));
         }
         dsn.only_params(&["timeout", "wait"])
             .map_err(|e| invalid(&e.to_string()))?;
         if dsn.addresses().is_empty() {
             return Err(invalid(
-                "the DSN names no host; write `redis://localhost:6379`",
+                "the DSN has no host; write `redis://localhost:6379`",
             ));
         }
         if dsn.user().is_some() && dsn.password().is_none() {
             return Err(invalid(
-                "the DSN names a user and no password; write `redis://user:password@host`, or \
-                 `redis://:password@host` when there is only a password",
+                "the DSN has a user but no password; write `redis://user:password@host`, or \
+                 `redis://:password@host` if there is only a password",
             ));
         }
         let (watched, database) = if dsn.scheme() == SENTINEL {
@@ -87,7 +87,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// Whether another server may take over from the one that is used.
+    /// Whether another server may take over from the current one.
     pub(crate) fn has_choice(&self) -> bool {
         self.watched.is_some() || self.nodes.len() > 1
     }
@@ -97,7 +97,7 @@ fn database(path: &str) -> Result<u32, Error> {
     match path {
         "" => Ok(0),
         path => digits(path).ok_or_else(|| {
-            invalid("the DSN's path is not the number of a database; write `redis://host/0`")
+            invalid("the DSN's path is not a database number; write `redis://host/0`")
         }),
     }
 }
@@ -105,11 +105,11 @@ fn database(path: &str) -> Result<u32, Error> {
 /// The name and the database of `NAME[/database]`.
 fn watched(path: &str) -> Result<(String, u32), Error> {
     let (name, database) = path.split_once('/').unwrap_or((path, ""));
-    // What Sentinel's configuration allows.
+    // The characters that Sentinel's configuration allows.
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.is_empty() || !name.bytes().all(legal) {
         return Err(invalid(
-            "the DSN does not name what the Sentinels watch; write \
+            "the DSN has no valid name of a primary; write \
              `redis+sentinel://host:26379/NAME`, with the name that follows `sentinel monitor` in \
              the Sentinels' configuration",
         ));
@@ -118,7 +118,7 @@ fn watched(path: &str) -> Result<(String, u32), Error> {
         "" => 0,
         text => digits(text).ok_or_else(|| {
             invalid(
-                "what follows the name in the DSN is not the number of a database; write \
+                "the part after the name in the DSN is not a database number; write \
                  `redis+sentinel://host/NAME/0`",
             )
         })?,

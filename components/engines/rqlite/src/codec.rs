@@ -1,4 +1,4 @@
-//! What is sent to rqlite and what comes back: SQL and JSON, no I/O.
+//! Encodes requests to rqlite and decodes its answers: SQL and JSON, no I/O.
 
 use crate::fault::Fault;
 use crate::quote::Quoter;
@@ -6,14 +6,14 @@ use engine_guest::Error;
 use serde::Deserialize;
 use serde_json::json;
 
-/// rqlite's own SQL parser decides which statements return rows, and falls back to "none" for
-/// what it cannot parse: no column here may have the name of a keyword, such as `key`.
+/// rqlite's own SQL parser decides which statements return rows, and assumes none for statements
+/// that it cannot parse, so no column may be named like a keyword, such as `key`.
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS artisanal_integers \
     (name TEXT NOT NULL PRIMARY KEY, mark INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
-/// SQLite turns an integer sum that overflows into a float without a word, so a sum that does
-/// not fit changes no row, and returns none. A mark that is not an integer, in a table somebody
-/// made without STRICT, comes back as null: rqlite prints some floats just like integers.
+/// SQLite silently converts an integer sum that overflows to a float, so the statement changes no row,
+/// and returns none, if the sum does not fit. A mark that is not an integer, in a table created without
+/// STRICT, is returned as null: rqlite prints some floats exactly like integers.
 const ADVANCE: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(? AS TEXT), ?) \
     ON CONFLICT (name) DO UPDATE SET mark = mark + excluded.mark \
     WHERE mark <= 9223372036854775807 - excluded.mark \
@@ -28,34 +28,34 @@ const READ: &str = "SELECT CASE typeof(mark) WHEN 'integer' THEN mark END AS mar
 
 const NO_TABLE: &str = "no such table: artisanal_integers";
 
-/// One thing to do to one sequence.
+/// One operation on one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Add this to the mark, 1 or more.
+    /// Adds this, 1 or more, to the mark.
     Advance(i64),
-    /// Raise the mark to this, 0 or more, unless it is greater.
+    /// Raises the mark to this, 0 or more, unless it is greater.
     Raise(i64),
-    /// Read the mark.
+    /// Reads the mark.
     Read,
 }
 
-/// What the cluster says about the sequence.
+/// The cluster's answer about the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The mark, after what was asked.
+    /// The mark after the operation.
     Mark(i64),
-    /// The statement ran and gave no row.
+    /// The statement ran and returned no row.
     NoRow,
-    /// There is no table yet.
+    /// The table does not exist yet.
     NoTable,
 }
 
 impl Request {
-    /// The path, without a query and with one.
+    /// The path, to which query parameters can be appended.
     ///
-    /// Reads are `strong`: they go through the Raft log like the writes. `weak` ones may be
-    /// answered from the past by a leader that was deposed, and `linearizable` ones hang, in
-    /// rqlite 8.43.4, from a change of the cluster's members until the next write.
+    /// Reads are `strong`: they go through the Raft log like the writes. With `weak`, a deposed leader
+    /// may return stale data; with `linearizable`, reads in rqlite 8.43.4 hang after a change of the
+    /// cluster's members until the next write.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Advance(_) | Self::Raise(_) => "/db/execute?",
@@ -63,8 +63,8 @@ impl Request {
         }
     }
 
-    /// The body: the statement on the sequence of this name, preceded by one that makes the
-    /// table if `create` is set.
+    /// The body: the statement for the sequence with this name, preceded by one that creates the table
+    /// if `create` is set.
     pub(crate) fn body(self, name: &str, create: bool) -> Vec<u8> {
         let name = blob(name);
         let statement = match self {
@@ -81,8 +81,8 @@ impl Request {
     }
 }
 
-/// A text as the parameter `x'…'`, which rqlite takes for the bytes it spells. It would take any
-/// text of that form so, so that as plain text the names `x'61'` and `X'61'` would be one.
+/// A text as the parameter `x'…'`, which rqlite decodes to bytes. It would also decode any plain text
+/// of that form, so that the names `x'61'` and `X'61'` would be the same.
 fn blob(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digits = text
@@ -93,7 +93,7 @@ fn blob(text: &str) -> String {
     ["x'", &digits.collect::<String>(), "'"].concat()
 }
 
-/// The answer to [`Request::body`]. `serde_json` reads an `i64` exactly and takes no float for one.
+/// The answer to [`Request::body`]. `serde_json` parses an `i64` exactly and rejects floats for it.
 #[derive(Deserialize)]
 struct Reply {
     #[serde(default)]
@@ -106,19 +106,19 @@ struct Reply {
 struct Outcome {
     #[serde(default)]
     error: Option<String>,
-    /// Absent when the statement was not run for its rows.
+    /// Absent if the statement was not run as one that returns rows.
     #[serde(default)]
     columns: Option<Vec<String>>,
-    /// Absent when there are no rows.
+    /// Absent if there are no rows.
     #[serde(default)]
     values: Vec<Vec<Option<i64>>>,
 }
 
-/// Reads the body of an answer whose status was 200.
+/// Parses the body of an answer with status 200.
 pub(crate) fn answer(body: &[u8], quoter: &Quoter) -> Result<Answer, Fault> {
     let mut reply: Reply = parse(body, quoter)?;
     // Raft's errors: not the leader, leadership lost, leader not reached, not ready yet. The
-    // statement may have been applied, or may be yet.
+    // statement may have been applied, or may still be.
     if let Some(error) = reply.error {
         return Err(Fault::Passing(quoter.quote(&error)));
     }
@@ -131,7 +131,7 @@ pub(crate) fn answer(body: &[u8], quoter: &Quoter) -> Result<Answer, Fault> {
             }
             Some(error) => {
                 return Err(Fault::Final(Error::Other(format!(
-                    "rqlite refuses the statement on the table artisanal_integers: {}",
+                    "rqlite rejected the statement on the table artisanal_integers: {}",
                     quoter.quote(error)
                 ))));
             }
@@ -145,7 +145,7 @@ pub(crate) fn answer(body: &[u8], quoter: &Quoter) -> Result<Answer, Fault> {
     else {
         return Err(Fault::Node(Error::Other(
             "rqlite answered without the row that the statement returns; it must be a version \
-             that understands RETURNING, such as 8.43.4"
+             that supports RETURNING, such as 8.43.4"
                 .into(),
         )));
     };
@@ -160,16 +160,16 @@ pub(crate) fn answer(body: &[u8], quoter: &Quoter) -> Result<Answer, Fault> {
             ))),
         },
         rows => Err(Fault::Final(Error::Other(format!(
-            "rqlite answered with {} rows where there can be one",
+            "rqlite answered with {} rows instead of one",
             rows.len()
         )))),
     }
 }
 
-/// A node as the cluster lists it.
+/// A node in the cluster's member list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Where it answers HTTP, as a URL.
+    /// Its HTTP address, as a URL.
     pub(crate) url: String,
     pub(crate) leader: bool,
 }
@@ -181,14 +181,14 @@ struct Members {
 
 #[derive(Deserialize)]
 struct Listed {
-    /// Absent for nodes that were not reached.
+    /// Absent for nodes that could not be reached.
     #[serde(default)]
     api_addr: Option<String>,
     #[serde(default)]
     leader: bool,
 }
 
-/// Reads the body of an answer to `/nodes?ver=2`.
+/// Parses the body of an answer to `/nodes?ver=2`.
 pub(crate) fn members(body: &[u8], quoter: &Quoter) -> Result<Vec<Member>, Fault> {
     let members: Members = parse(body, quoter)?;
     Ok(members
@@ -209,7 +209,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], quoter: &Quoter) -> Result<T, F
             return Fault::Passing("the answer was cut off".into());
         }
         Fault::Node(Error::Other(format!(
-            "the answer is not rqlite's: {}; does the DSN name an rqlite node's HTTP port?",
+            "the answer is not from rqlite: {}; does the DSN name an rqlite node's HTTP port?",
             quoter.quote(&error.to_string())
         )))
     })

@@ -1,14 +1,14 @@
-//! Why one attempt at one node brought no answer.
+//! The faults of one attempt at one node.
 
 use engine_guest::Error;
 
-/// What a failed attempt means for the next one.
+/// Whether and where a retry can help after a failed attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// The node or its cluster cannot answer now: trying again, best elsewhere, can help.
+    /// The node or its cluster cannot answer at present: a retry, preferably on another node, can help.
     Passing(String),
-    /// This node will not do, whenever it is asked; another one may.
+    /// This node is unusable, even for later attempts; another one may work.
     Node(Error),
-    /// The same would come of every node.
+    /// Every node would fail in the same way.
     Final(Error),
 }

@@ -1,4 +1,4 @@
-//! Requests over `wasi:http/client`: the engine's only I/O.
+//! Requests over `wasi:http/client`, the engine's only I/O.
 
 use crate::codec::{self, Answer, Member, Request};
 use crate::fault::Fault;
@@ -18,11 +18,11 @@ use wasip3::http::types::{
 use wasip3::wit_bindgen::StreamResult;
 use wasip3::{wit_future, wit_stream};
 
-/// The longest body that is read, in bytes. The longest right answer, a list of 64 nodes, is
-/// a quarter of it.
+/// The maximum size of a body, in bytes. The longest valid answer, a list of 64 nodes, is a quarter
+/// of it.
 const MOST: usize = 64 * 1024;
 
-/// How much is read at once, in bytes; an integer's answer is 80.
+/// How much is read at a time, in bytes; the answer with an integer is 80.
 const CHUNK: usize = 4 * 1024;
 
 /// Sends requests with the DSN's user and password.
@@ -32,10 +32,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client for the user that the DSN names.
+    /// A client with the user and password of the DSN.
     ///
     /// # Errors
-    /// `invalid` for a user that HTTP's basic authentication cannot express.
+    /// `invalid` for a user that HTTP basic authentication cannot express.
     pub(crate) fn new(dsn: &Dsn) -> Result<Self, Error> {
         let password = dsn.password().map_or("", |password| password.reveal());
         let user = match dsn.user() {
@@ -47,13 +47,13 @@ impl Client {
             }
             None => {
                 return Err(Error::Invalid(
-                    "the DSN has a password and no user; write it as `http://user:password@host`"
+                    "the DSN has a password but no user; write it as `http://user:password@host`"
                         .into(),
                 ));
             }
             Some(user) if user.contains(':') => {
                 return Err(Error::Invalid(
-                    "the DSN's user holds a colon, which HTTP's basic authentication does not allow"
+                    "the DSN's user contains a colon, which HTTP basic authentication does not allow"
                         .into(),
                 ));
             }
@@ -66,7 +66,7 @@ impl Client {
         })
     }
 
-    /// Asks one node, which may forward to its leader, for `limit` at most.
+    /// Sends a request to one node, which may forward it to its leader, with `limit` as the timeout.
     pub(crate) async fn ask(
         &self,
         node: &Node,
@@ -81,14 +81,14 @@ impl Client {
         codec::answer(&body, &self.quoter)
     }
 
-    /// Asks one node for the nodes of its cluster, of which it tries each for half of `limit`.
+    /// Requests the member list of the cluster; the node tries each member for half of `limit`.
     pub(crate) async fn members(&self, node: &Node, limit: Duration) -> Result<Vec<Member>, Fault> {
         let path = format!("/nodes?ver=2&timeout={}ms", millis(limit / 2));
         let body = self.send(node, &path, None, limit).await?;
         codec::members(&body, &self.quoter)
     }
 
-    /// Sends one request and returns the body of the answer, if that answer is a success.
+    /// Sends one request and returns the body of the answer if that is a success.
     async fn send(
         &self,
         node: &Node,
@@ -101,8 +101,8 @@ impl Client {
             let (status, body) = self.exchange(node, path, body, nanos).await?;
             success(status, body, &self.quoter)
         });
-        // The limits inside the request's options are each for a part of it, and a host may not
-        // keep them; this one is for the whole. Who loses the race is cancelled.
+        // The timeouts in the request's options cover parts of it, and a host may ignore them; this
+        // timer covers all of it. Whichever loses the race is cancelled.
         let timer = pin!(monotonic_clock::wait_for(nanos));
         match select(exchange, timer).await {
             Either::Left((result, _)) => result,
@@ -132,7 +132,7 @@ impl Client {
             }
             None => (None, None),
         };
-        // There are no trailers, and dropping the writer says so.
+        // There are no trailers: the writer is dropped.
         let (_, trailers) = wit_future::new(|| Ok(None));
         let (request, _sent) = Outgoing::new(fields, contents, trailers, Some(options(nanos)));
         let scheme = match node.secure {
@@ -146,13 +146,13 @@ impl Client {
             .and_then(|()| request.set_path_with_query(Some(path)))
             .map_err(|()| {
                 Fault::Node(Error::Other(format!(
-                    "the host takes `{}` for no address",
+                    "the host rejects the address `{}`",
                     node.address
                 )))
             })?;
         let write = async {
             if let Some((mut writer, body)) = to_write {
-                // What is not taken shows in the answer, or in there being none.
+                // If the node does not read all of it, its answer, or the lack of one, shows that.
                 writer.write_all(body).await;
             }
         };
@@ -177,7 +177,8 @@ impl Client {
     }
 }
 
-/// Limits for the parts of a request. A host that does not support them says so; no matter.
+/// Timeouts for the parts of a request. A host that does not support them returns an error, which is
+/// ignored.
 fn options(nanos: u64) -> RequestOptions {
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(Some(nanos));
@@ -186,7 +187,7 @@ fn options(nanos: u64) -> RequestOptions {
     options
 }
 
-/// Reads the whole answer. One that is cut off is told by its JSON.
+/// Reads the whole answer. A truncated one is detected when its JSON is parsed.
 async fn receive(response: Response) -> Result<(u16, Vec<u8>), Fault> {
     let status = response.get_status_code();
     let (_, done) = wit_future::new(|| Ok(()));
@@ -208,19 +209,19 @@ async fn receive(response: Response) -> Result<(u16, Vec<u8>), Fault> {
     }
 }
 
-/// The body of an answer with status 200; what is wrong with another one.
+/// The body of an answer with status 200, or the fault for any other status.
 fn success(status: u16, body: Vec<u8>, quoter: &Quoter) -> Result<Vec<u8>, Fault> {
     let text = || quoter.quote(&String::from_utf8_lossy(&body));
     Err(match status {
         200 => return Ok(body),
         401 | 403 => Fault::Final(Error::Denied(format!(
-            "rqlite refuses (HTTP status {status}): the DSN's user and password must be right, \
+            "rqlite denies access (HTTP status {status}): the DSN's user and password must be right, \
              and the user needs the permissions `execute` and `query`"
         ))),
-        // rqlite's answers while there is no leader, and those of proxies in front of it
+        // The answers of rqlite without a leader, and of proxies in front of it.
         408 | 425 | 429 | 500..=599 => Fault::Passing(format!("HTTP status {status}: {}", text())),
         300..=399 => Fault::Node(Error::Other(format!(
-            "HTTP status {status}: the node redirects; put where to into the DSN"
+            "HTTP status {status}: the node redirects; use the target's address in the DSN"
         ))),
         _ => Fault::Node(Error::Other(format!(
             "HTTP status {status}: {}; does the DSN name an rqlite node's HTTP port?",
@@ -229,7 +230,7 @@ fn success(status: u16, body: Vec<u8>, quoter: &Quoter) -> Result<Vec<u8>, Fault
     })
 }
 
-/// What it means that the host got no answer.
+/// The fault for an error code of the host.
 fn refused(node: &Node, code: &ErrorCode, quoter: &Quoter) -> Fault {
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
@@ -242,7 +243,7 @@ fn refused(node: &Node, code: &ErrorCode, quoter: &Quoter) -> Fault {
         ErrorCode::TlsProtocolError
         | ErrorCode::TlsCertificateError
         | ErrorCode::TlsAlertReceived(_) => Fault::Node(Error::Other(format!(
-            "no TLS connection comes about ({})",
+            "the TLS connection failed ({})",
             describe(code, quoter)
         ))),
         ErrorCode::HttpProtocolError | ErrorCode::ConfigurationError => {
@@ -259,17 +260,15 @@ fn describe(code: &ErrorCode, quoter: &Quoter) -> String {
     match code {
         ErrorCode::ConnectionRefused => "connection refused".into(),
         ErrorCode::ConnectionTerminated => "connection lost".into(),
-        ErrorCode::ConnectionTimeout => "no connection in time".into(),
-        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-            "no answer in time".into()
-        }
-        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the host's name is not known".into(),
+        ErrorCode::ConnectionTimeout => "connection timeout".into(),
+        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => "read timeout".into(),
+        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the host name cannot be resolved".into(),
         ErrorCode::InternalError(Some(text)) => quoter.quote(text),
         code => quoter.quote(&format!("{code:?}")),
     }
 }
 
-/// As rqlite's durations: never 0, which would mean no limit or none at all.
+/// Milliseconds for rqlite's durations: never 0, which would mean no limit or no time at all.
 fn millis(limit: Duration) -> u128 {
     limit.as_millis().max(1)
 }

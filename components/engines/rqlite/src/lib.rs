@@ -1,39 +1,39 @@
 //! Sequences in rqlite, over its HTTP API.
 //!
-//! DSN: `http://[user:password@]host[:4001][,host2[:4001]…]`, `https://…` where the host of this
-//! component offers TLS, and `rqlite://…`, which is `http://…`; by default `http://localhost:4001`.
-//! The parameter `timeout` bounds one operation, attempts at several nodes included (2 s by
-//! default). The user needs rqlite's permissions `execute` and `query`; with `status` too the
-//! engine learns the cluster's other nodes.
+//! DSN: `http://[user:password@]host[:4001][,host2[:4001]…]`; `https://…` if the host of this
+//! component offers TLS; or `rqlite://…`, which is the same as `http://…`. The default is
+//! `http://localhost:4001`. The parameter `timeout` limits one operation, including attempts at several
+//! nodes (default 2 s). The user needs rqlite's permissions `execute` and `query`; with `status` as
+//! well, the engine learns the other nodes of the cluster.
 //!
 //! # The table
 //!
-//! One table holds all sequences, a row each, and is created when it is missing:
+//! One table holds all sequences, one row each. It is created if it does not exist:
 //!
 //! ```sql
 //! CREATE TABLE artisanal_integers (name TEXT NOT NULL PRIMARY KEY, mark INTEGER NOT NULL)
 //!     STRICT, WITHOUT ROWID
 //! ```
 //!
-//! `name` is the sequence's key and `mark` the greatest integer taken. Rows may be there already;
-//! a table of another shape is an error. To go on from integers that were minted elsewhere, set
-//! the last one with `set-last`.
+//! `name` is the sequence's key and `mark` the greatest integer taken. Rows may already exist; a table
+//! with other columns is an error. To continue from integers that were minted elsewhere, set the last
+//! one with `set-last`.
 //!
-//! One statement advances the mark and returns it, another one raises it and returns what it
-//! then is. Each goes through the Raft log, so each is atomic in the whole cluster. The answer is
-//! read without floats, and a sum beyond 9223372036854775807 changes nothing.
+//! One statement advances the mark and returns it; another raises it and returns the resulting mark.
+//! Each goes through the Raft log, so each is atomic in the whole cluster. Answers are parsed without
+//! floats, and a sum beyond 9223372036854775807 changes nothing.
 //!
 //! # Faults
 //!
-//! Any node may be asked, because nodes forward to their leader. One that does not answer, or
-//! that has no leader to forward to, is followed by the next one, with growing pauses until the
-//! deadline; redirects are neither asked for nor followed. An answer that was lost may have taken
-//! effect: its integers are never handed out. Nodes that the DSN does not name are learned from
-//! the cluster and tried after those that it names.
+//! Any node can be used, because nodes forward to their leader. If a node does not answer, or has no
+//! leader to forward to, the next one is tried, with backoff until the deadline; redirects are neither
+//! requested nor followed. A request whose answer was lost may have taken effect: its integers are
+//! never handed out. Nodes that are not in the DSN are learned from the cluster and tried after those
+//! of the DSN.
 //!
-//! An integer handed out is in the log of most of the nodes, synced to disk: it survives the
-//! loss of any minority of them, and a crash of all (C9). It does not survive restoring an
-//! older backup.
+//! An integer handed out is in the log of a majority of the nodes, synced to disk: it survives the
+//! loss of any minority of them, and a crash of all (C9). It does not survive the restore of an older
+//! backup.
 
 mod codec;
 mod fault;
@@ -55,10 +55,10 @@ use wasip3::clocks::monotonic_clock;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often the cluster is asked for its nodes while it is in use.
+/// How often the member list is fetched while the sequence is in use.
 const LEARN_EVERY: Duration = Duration::from_secs(30);
 
-/// How long that may take. Nodes that are down make their cluster's answer slow.
+/// The timeout of that fetch. Nodes that are down make the cluster's answer slow.
 const LEARN_LIMIT: Duration = Duration::from_millis(300);
 
 /// One sequence in one cluster.
@@ -67,12 +67,12 @@ struct Rqlite {
     client: Client,
     nodes: Nodes,
     timeout: Duration,
-    /// The greatest mark seen: that of a sequence never goes down.
+    /// The greatest mark seen. The mark of a sequence never goes down.
     seen: i64,
-    /// What keeps the engine from nodes that the cluster lists, to be said when others fail too.
+    /// Why the engine may not reach a learned node, for the error message if the others fail too.
     refused: Option<String>,
-    /// When the list of nodes is to be fetched; None before the first answer, because a sequence
-    /// that is asked once does not need it.
+    /// When to fetch the member list; None before the first answer, because a sequence that is used
+    /// only once does not need it.
     learn_at: Option<Instant>,
 }
 
@@ -86,7 +86,7 @@ impl Engine for Rqlite {
             .map_err(|e| Error::Invalid(e.to_string()))?;
         if !dsn.path().is_empty() {
             return Err(Error::Invalid(
-                "the DSN ends with a path; rqlite has one database, so it takes none".into(),
+                "the DSN has a path; rqlite has only one database, so remove the path".into(),
             ));
         }
         Ok(Self {
@@ -130,14 +130,14 @@ impl Engine for Rqlite {
 
 fn no_table() -> Error {
     Error::Other(
-        "rqlite created the table artisanal_integers and then did not find it; is something \
-         else dropping it?"
+        "rqlite created the table artisanal_integers and then did not find it; does another \
+         client drop it?"
             .into(),
     )
 }
 
 impl Rqlite {
-    /// Asks one node after another until one answers.
+    /// Tries one node after another until one answers.
     async fn call(&mut self, request: Request) -> Result<Answer, Error> {
         let mut retry =
             Retry::within(self.timeout, "rqlite").with_pauses(FIRST_PAUSE, LONGEST_PAUSE);
@@ -151,7 +151,7 @@ impl Rqlite {
                 let (Some(left), Some(node)) = (deadline.left(), self.nodes.first()) else {
                     return Err(self.late(&retry));
                 };
-                // While there is somebody else to ask, nobody gets all the time that is left.
+                // Unless this is the last node to try, it gets only half of the remaining time.
                 let limit = if untried == 0 { left } else { left / 2 };
                 let mut result = self.ask(&node, request, create, limit).await;
                 if result == Ok(Answer::NoTable) && request != Request::Read && !create {
@@ -192,8 +192,8 @@ impl Rqlite {
         }
     }
 
-    /// Asks one node. What a learned node says is held against what is known already: it may not
-    /// be of this cluster at all, see [`Nodes`].
+    /// Sends a request to one node. The answer of a learned node is checked against the greatest mark
+    /// seen: it may not belong to this cluster at all, see [`Nodes`].
     async fn ask(
         &self,
         node: &Node,
@@ -214,7 +214,7 @@ impl Rqlite {
         };
         if node.learned && !known {
             return Err(Fault::Node(Error::Other(
-                "this node, which the cluster lists, has fewer integers than the cluster".into(),
+                "this node, which the cluster lists, has a lower mark than the cluster".into(),
             )));
         }
         Ok(answer)
@@ -229,8 +229,8 @@ impl Rqlite {
         }
     }
 
-    /// Fetches the list of nodes when it is old, or when nodes failed since. Failing is fine:
-    /// the nodes known so far are kept.
+    /// Fetches the member list if it is old, or if nodes failed since. A failure is ignored: the known
+    /// nodes are kept.
     async fn learn_if_due(&mut self) {
         let now = Instant::now();
         let (Some(at), Some(node)) = (self.learn_at, self.nodes.first()) else {
@@ -261,7 +261,7 @@ async fn wait(pause: Duration) {
     monotonic_clock::wait_for(nanos).await;
 }
 
-/// The error with the node that it is about in front.
+/// Prefixes the message with the address of the node.
 fn located(error: Error, node: &Node) -> Error {
     let at = |text: String| format!("{}: {text}", node.address);
     match error {

@@ -1,44 +1,44 @@
-//! Which node is asked next.
+//! The order in which nodes are tried.
 
 use crate::codec::Member;
 use engine_dsn::Address;
 use engine_guest::{Dsn, Error};
 use std::collections::VecDeque;
 
-/// Where rqlite answers HTTP unless told otherwise.
+/// The default HTTP port of rqlite.
 const PORT: u16 = 4001;
 
-/// The most nodes taken over from a cluster's own list.
+/// The maximum number of nodes learned from a cluster's member list.
 const MOST: usize = 64;
 
-/// One node's HTTP address.
+/// The HTTP address of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Whether it is spoken to over TLS.
+    /// Whether requests use TLS.
     pub(crate) secure: bool,
     /// Host and port.
     pub(crate) address: Address,
-    /// Whether only the cluster's list names it, not the DSN.
+    /// Whether the node was learned from the cluster's member list and is not in the DSN.
     pub(crate) learned: bool,
 }
 
-/// The known nodes, at least one, the one to ask next in front.
+/// The known nodes, at least one, with the next one to try at the front.
 ///
-/// Any node answers for the whole cluster, forwarding to the leader, so whichever answers is
-/// asked again. Nodes that only the cluster's list names come after those of the DSN: what a
-/// cluster calls `localhost:4001` may be another cluster where the engine runs.
+/// Any node answers for the whole cluster, because it forwards to the leader, so the node that
+/// answered last is tried first. Learned nodes come after those of the DSN: an address such as
+/// `localhost:4001` in the member list may be a different cluster as seen from the engine.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     queue: VecDeque<Node>,
-    /// Learned nodes that turned out to be of no use, not to be learned again.
+    /// Learned nodes that turned out to be unusable and must not be learned again.
     useless: Vec<Address>,
 }
 
 impl Nodes {
-    /// The nodes that the DSN names.
+    /// The nodes of the DSN.
     ///
     /// # Errors
-    /// `invalid` when it names none.
+    /// `invalid` if the DSN has no host.
     pub(crate) fn new(dsn: &Dsn) -> Result<Self, Error> {
         let queue: VecDeque<Node> = dsn
             .addresses()
@@ -54,7 +54,7 @@ impl Nodes {
             .collect();
         if queue.is_empty() {
             return Err(Error::Invalid(
-                "the DSN names no host; write it as `http://host:4001`".into(),
+                "the DSN has no host; write it as `http://host:4001`".into(),
             ));
         }
         Ok(Self {
@@ -63,25 +63,25 @@ impl Nodes {
         })
     }
 
-    /// How many there are, 1 or more.
+    /// The number of nodes, 1 or more.
     pub(crate) fn count(&self) -> usize {
         self.queue.len()
     }
 
-    /// The node to ask next. None never happens, but a component must not trap over it.
+    /// The node to try next. None never happens, but a component must not trap if it does.
     pub(crate) fn first(&self) -> Option<Node> {
         self.queue.front().cloned()
     }
 
-    /// The node in front did not answer: the others come first now.
+    /// Moves the node at the front to the back after it did not answer.
     pub(crate) fn failed(&mut self) {
         if let Some(node) = self.queue.pop_front() {
             self.queue.push_back(node);
         }
     }
 
-    /// The node in front is of no use, now or later. Nodes of the DSN stay in the queue, because
-    /// their owner may mend them; others are left out for good.
+    /// Marks the node at the front as permanently unusable. Nodes of the DSN stay in the queue, because
+    /// their operator may repair them; learned nodes are removed for good.
     pub(crate) fn useless(&mut self) {
         match self.queue.pop_front() {
             Some(node) if node.learned => self.useless.push(node.address),
@@ -90,12 +90,11 @@ impl Nodes {
         }
     }
 
-    /// Takes over the cluster's list: the leader to the front, if the DSN names it, and nodes
-    /// that the DSN does not name to the end, in place of those learned before.
+    /// Applies the cluster's member list: the leader moves to the front if the DSN names it, and nodes
+    /// that are not in the DSN are appended, in place of those learned earlier.
     ///
-    /// Left out are addresses without a port or that no client could dial, the client's own
-    /// machine unless the DSN names that too, and plain HTTP where the DSN says TLS: the password
-    /// goes wherever requests go.
+    /// Skips addresses without a port or that no client can connect to, loopback addresses unless the
+    /// DSN has one too, and plain HTTP if the DSN uses TLS: the password is sent with every request.
     pub(crate) fn learn(&mut self, members: &[Member]) {
         self.queue.retain(|node| !node.learned);
         let secure = self.queue.iter().any(|node| node.secure);
@@ -129,8 +128,8 @@ impl Nodes {
     }
 }
 
-/// What the DSN calls the client's own machine, when the cluster calls it otherwise: hosts grant
-/// the names of the DSN, and `localhost` is the same as its addresses.
+/// The DSN's name for a loopback host that the cluster lists under another name: hosts permit the
+/// names in the DSN, and `localhost` is the same as its addresses.
 fn alias(named: &[Address], host: &str) -> Option<String> {
     let same = |a: &str, b: &str| a == "localhost" && matches!(b, "127.0.0.1" | "::1");
     if named.iter().any(|address| address.host == host) {
@@ -142,7 +141,7 @@ fn alias(named: &[Address], host: &str) -> Option<String> {
         .map(|address| address.host.clone())
 }
 
-/// A node from the URL that it gives itself.
+/// Parses a node from its advertised URL.
 fn parse(url: &str) -> Option<Node> {
     let dsn: Dsn = url.parse().ok()?;
     let [address] = dsn.addresses() else {
@@ -213,7 +212,7 @@ mod tests {
         n.learn(&members(&["http://c:3", "http://b:2", "http://a:1"], 1));
         assert_eq!(queue(&n), ["b:2", "a:1", "c:3"]);
         assert!(n.queue[2].learned && !n.queue[0].learned);
-        // c left and d came, and d leads: it is still only asked when the others fail
+        // c left and d joined as the leader: it is still tried only if the others fail.
         n.learn(&members(&["http://d:4", "http://a:1"], 0));
         assert_eq!(queue(&n), ["b:2", "a:1", "d:4"]);
         n.failed();

@@ -1,16 +1,16 @@
-//! Other people's words in our messages.
+//! Quotes from servers in error messages.
 
-/// The most characters of a quote.
+/// The maximum length of a quote, in characters.
 const MOST: usize = 200;
 
-/// Quotes servers, without the secrets that they were sent: a proxy may echo a request.
+/// Quotes texts from servers without the secrets that were sent to them: a proxy may echo a request.
 #[derive(Default)]
 pub(crate) struct Quoter {
     secrets: Vec<String>,
 }
 
 impl Quoter {
-    /// One that leaves these out.
+    /// A quoter that masks these secrets.
     pub(crate) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
         Self {
             secrets: secrets.into_iter().filter(|s| !s.is_empty()).collect(),

@@ -1,7 +1,7 @@
-// Adds ARGV[0] to KEYS[0] unless that holds more than ARGV[1], where the sum would not fit.
-// Answers the new value; null when it would not fit; what the key holds when that is no integer
-// or one that wrapped around, at or below -ARGV[2]. Compares digits: numbers here are doubles,
-// which are not exact above 2^53. The addition itself is the server's, in 64 bits.
+// Adds ARGV[0] to KEYS[0] unless its value is above ARGV[1], in which case the sum would not fit.
+// Returns the new value; null if it would not fit; or the value of the key if that is not an
+// integer, or wrapped around (at or below -ARGV[2]). Compares digits, because numbers here are
+// doubles, which are not exact above 2^53. The server does the addition itself, in 64 bits.
 var have = sdb.call('get', KEYS[0]);
 function greater(a, b) {
   return a.length > b.length || (a.length == b.length && a > b);

@@ -1,4 +1,4 @@
-//! Finds the node that leads and keeps a connection to it.
+//! Finds the leader and keeps a connection to it.
 
 use crate::refusal::{self, Fault};
 use crate::settings::Settings;
@@ -9,17 +9,17 @@ use engine_redis_wire::{Cmd, Value, Wire, cmd, text};
 use std::io::Write;
 use std::time::Duration;
 
-/// Where SummitDB listens when the DSN names no port.
+/// The default port of SummitDB.
 const PORT: u16 = 7481;
 
-/// How many times the peers are tried while nobody leads, and how long after one another.
+/// How many rounds of retries are made over all nodes while there is no leader, and the pause between.
 const ROUNDS: u32 = 200;
 const PACE: Duration = Duration::from_millis(200);
 
-/// How many `TRY` answers are followed one after another.
+/// How many `TRY` redirects are followed in a row.
 const HOPS: usize = 5;
 
-/// The most peers that a node is believed to have.
+/// The maximum number of peers that are accepted from a node.
 const MAX_PEERS: usize = 64;
 
 /// How long a node may take to answer before another one is tried.
@@ -28,30 +28,30 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The nodes of one group and the connection to one of them.
 pub(crate) struct Group {
     settings: Settings,
-    /// What nodes said of their peers.
+    /// The peers that nodes reported.
     learned: Vec<Address>,
     /// The node to try first: the last one that answered.
     at: Address,
-    /// The connection to `at`. Taken out while it is used: what fails is not put back.
+    /// The connection to `at`. Taken out while in use, and not put back after a failure.
     wire: Option<Wire>,
 }
 
-/// One open connection in one try of an operation.
+/// One open connection during one attempt of an operation.
 pub(crate) struct Session<'a> {
     wire: &'a mut Wire,
     deadline: Deadline,
-    /// Whether replies may still come that nobody waits for any more.
+    /// Whether replies to abandoned commands may still arrive.
     out_of_step: bool,
 }
 
-/// What is known of the nodes during one round.
+/// What is known about the nodes during one round.
 #[derive(Default)]
 struct Round {
     /// Nodes that cannot be reached.
     dead: Vec<Address>,
-    /// Whether the first of them broke off, rather than being silent.
+    /// Whether the first of them closed the connection, rather than not answering.
     restarted: bool,
-    /// The last thing that went wrong.
+    /// The reason of the latest failure.
     why: String,
 }
 
@@ -66,7 +66,7 @@ impl Round {
 impl Group {
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let at = settings.nodes.first().cloned().map(with_port);
-        let at = at.ok_or_else(|| Error::Invalid("the DSN names no host".into()))?;
+        let at = at.ok_or_else(|| Error::Invalid("the DSN has no host".into()))?;
         Ok(Self {
             settings,
             learned: Vec::new(),
@@ -75,8 +75,8 @@ impl Group {
         })
     }
 
-    /// Does it on the leader, following `TRY` answers; while there is none, tries every node
-    /// [`ROUNDS`] times at most.
+    /// Runs the operation on the leader, following `TRY` redirects. While there is no leader, tries every
+    /// node, at most [`ROUNDS`] times.
     pub(crate) fn run<T>(
         &mut self,
         mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
@@ -87,7 +87,7 @@ impl Group {
         if let Some(answer) = self.follow(self.at.clone(), &mut round, overall, &mut operation)? {
             return Ok(answer);
         }
-        // The node may just have been restarted: then dial it again, at once.
+        // The node may just have been restarted: reconnect without a pause.
         if kept && round.restarted {
             round = Round::default();
             let answer = self.follow(self.at.clone(), &mut round, overall, &mut operation)?;
@@ -96,7 +96,7 @@ impl Group {
             }
         }
         for number in 0..=ROUNDS {
-            // The others are asked at once; only then is there anything to wait for.
+            // The other nodes are tried without a pause; pauses begin with the next round.
             if number > 0 {
                 say(format_args!(
                     "couldn't connect to leader so trying to see if the peers are rebalancing \
@@ -120,7 +120,7 @@ impl Group {
         Err(self.unavailable(&round))
     }
 
-    /// Does it on this node or on the one that this node names; None when neither can.
+    /// Runs the operation on this node or on the one that it redirects to; None if neither can serve.
     fn follow<T>(
         &mut self,
         mut node: Address,
@@ -137,7 +137,7 @@ impl Group {
                     say(format_args!(
                         "summitdb told me to try redis://{leader} instead, so here we go..."
                     ));
-                    round.why = format!("{node} says that {leader} leads");
+                    round.why = format!("{node} names {leader} as the leader");
                     asked.push(std::mem::replace(&mut node, leader));
                 }
                 Err(Fault::Leaderless(why)) => {
@@ -149,7 +149,7 @@ impl Group {
                     return round.lost(node, why);
                 }
                 Err(Fault::Silent(why)) => return round.lost(node, why),
-                // Without the leader nothing can be done; without another node, much.
+                // Access to the leader and to nodes of the DSN is required; other nodes can be skipped.
                 Err(Fault::Forbidden(why)) if !asked.is_empty() || self.is_named(&node) => {
                     return Err(Error::Denied(why));
                 }
@@ -165,7 +165,7 @@ impl Group {
         overall: Deadline,
         operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        // With a short patience one node that hangs must not use up all of it.
+        // With a short timeout, one node that does not answer must not use up all of it.
         let left = overall.left().unwrap_or_default();
         let deadline = Deadline::after(NODE_TIMEOUT.min(left / 2));
         let mut wire = match self.wire.take() {
@@ -178,7 +178,7 @@ impl Group {
             out_of_step: false,
         };
         let answer = operation(&mut session);
-        // A refusal is a whole reply; the connection that brought it is as good as before.
+        // A refusal is a complete reply, so the connection stays usable.
         if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
             self.at = node.clone();
             self.wire = Some(wire);
@@ -186,7 +186,7 @@ impl Group {
         answer
     }
 
-    /// Connects and asks for the node's peers, to know whom to ask when it is gone.
+    /// Connects and requests the node's peers, which are needed if this node fails.
     fn dial(&mut self, node: &Address, deadline: Deadline) -> Result<Wire, Fault> {
         let mut wire = Wire::dial(node, PORT, deadline)?;
         let [reply] = wire.exchange([&cmd("RAFTPEERS")], deadline)?;
@@ -197,7 +197,7 @@ impl Group {
         Ok(wire)
     }
 
-    /// Every node there may be, the one that was tried last at the end.
+    /// All known nodes, with the one that was tried last at the end.
     fn candidates(&self) -> Vec<Address> {
         let mut nodes: Vec<Address> = Vec::new();
         let named = self.settings.nodes.iter().cloned().map(with_port);
@@ -212,7 +212,7 @@ impl Group {
 
     fn unavailable(&self, round: &Round) -> Error {
         Error::Unavailable(format!(
-            "no node of the SummitDB group did it within {:?}: {}",
+            "no node of the SummitDB group served the request within {:?}: {}",
             self.settings.patience, round.why
         ))
     }
@@ -226,7 +226,7 @@ impl Group {
 }
 
 impl Session<'_> {
-    /// Sends a command and reads its reply, which is no error.
+    /// Sends a command and reads its reply; an error reply becomes a fault.
     pub(crate) fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
         let reply = self.wire.exchange([command], self.deadline);
         self.out_of_step |= reply.is_err();
@@ -237,7 +237,8 @@ impl Session<'_> {
     }
 }
 
-/// The addresses in an answer to `RAFTPEERS`: addresses and states by turns. Empty for any other.
+/// The addresses in a reply to `RAFTPEERS`, which alternates addresses and states. Empty for any other
+/// reply.
 fn peers(reply: &Value) -> Vec<Address> {
     let Value::Array(items) = reply else {
         return Vec::new();
@@ -258,7 +259,7 @@ fn with_port(node: Address) -> Address {
     }
 }
 
-/// Tells the person at the terminal. Nobody may be there; then nothing is told.
+/// Writes a line to standard error. Failures are ignored: nobody may read it.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -281,7 +282,7 @@ mod tests {
         })
     }
 
-    /// A node that says this to everything but `RAFTPEERS`, which names `peers`.
+    /// A node that answers everything with this line, except `RAFTPEERS`, which returns `peers`.
     fn node(peers: Vec<String>, line: impl Fn() -> String + Send + Sync + 'static) -> StandIn {
         StandIn::start(move |words| {
             if words != ["RAFTPEERS"] {
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_leader_that_is_gone_is_sought_among_the_peers_it_had() {
         let heir = node(vec![], || ":8".into());
-        // Answers once and breaks off ever after.
+        // Answers once, and closes every connection after that.
         let calls = std::sync::atomic::AtomicUsize::new(0);
         let peer = heir.address();
         let leader = StandIn::start(move |words| {
@@ -340,8 +341,8 @@ mod tests {
         let mut group = group(&format!("redis://{}?timeout=700ms", first.address()));
         let error = ping(&mut group).expect_err("nobody leads");
         assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
-        // The first try, the round that follows it, and one each 200 ms; both nodes from each
-        // end, two commands a node.
+        // The first attempt, the round after it, and one every 200 ms; each starting at either node and
+        // reaching both, with two commands per node.
         let most = (1 + 1 + 4) * 2 * 2 * 2;
         let commands = first.commands() + second.commands();
         assert!((2..=most).contains(&commands), "{commands} of {most}");

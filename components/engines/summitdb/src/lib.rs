@@ -1,30 +1,29 @@
-//! Sequences in SummitDB, a group of nodes that agree by Raft; one key each, whose value is the
-//! mark in decimal digits.
+//! Sequences in SummitDB, a group of nodes with Raft consensus. Each sequence is one key, whose value is
+//! the mark in decimal digits.
 //!
-//! DSN: `redis://host[:port][,host[:port]…]`, or with the scheme `summitdb`; port 7481 when not
-//! given. One node is enough to begin with, more are better: a node that is down cannot name its
-//! peers. Parameter `timeout`: how long one operation may take, the search for a leader included.
+//! DSN: `redis://host[:port][,host[:port]…]`, or the same with the scheme `summitdb`; the default port
+//! is 7481. One node is sufficient, but more are better: a node that is down cannot name its peers.
+//! Parameter `timeout`: the time limit of one operation, including the search for a leader.
 //!
-//! A node that does not lead names the one that does (`TRY`), and is followed. When the leader is
-//! gone, every node that the DSN names or that a node named (`RAFTPEERS`) is tried every 200 ms,
-//! 200 times at most. So without a `timeout` an operation may take 45 s, longer than with other
-//! engines: an election may be under way. A node that cannot be reached is skipped. Both searches
-//! are told on standard error. The sequences of one instance that have the same DSN share what is
-//! known of the nodes, and the connection.
+//! A node that is not the leader redirects to the leader (`TRY`), and the redirect is followed. If the
+//! leader does not answer, every node in the DSN, and every peer that a node reported (`RAFTPEERS`), is
+//! tried every 200 ms, at most 200 times. So without a `timeout` an operation may take 45 s, longer than
+//! with other engines, since an election may be in progress. A node that cannot be reached is skipped.
+//! Redirects and retries are reported on standard error. The sequences of one instance with the same DSN
+//! share the known nodes and the connection.
 //!
-//! An integer handed out is in the logs of most nodes (C9); with SummitDB's default durability,
-//! `high`, on their disks. With `medium` and `low` a crash of most nodes at once can lose the last
-//! second and **its integers come again**.
+//! An integer handed out is in the logs of a majority of the nodes (C9), and with SummitDB's default
+//! durability, `high`, on their disks. With `medium` and `low`, a simultaneous crash of a majority can
+//! lose the last second and **its integers are minted again**.
 //!
 //! # The top of the range
 //!
-//! SummitDB's `INCRBY` wraps around silently. So the first mint of a sequence is a script that
-//! adds only what fits; it tells the mark, and while that is below 2^62 the mints that follow are
-//! plain `INCRBY`, five times as fast. If somebody else raises the sequence beyond 2^62 meanwhile,
-//! an `INCRBY` may wrap, to somewhere below -2^62: it is answered with `exhausted`, and whoever
-//! meets such a mark sets it to the greatest integer there is, which leaves the sequence where it
-//! was headed: exhausted. For the same reason a mark below -2^62 that is set by hand is taken for
-//! one that wrapped.
+//! SummitDB's `INCRBY` wraps around silently. So the first mint of a sequence is a script that adds only
+//! if the sum fits. It returns the mark, and while that is at most 2^62 the following mints are plain
+//! `INCRBY`, which is five times as fast. If another client raises the sequence beyond 2^62 meanwhile, an
+//! `INCRBY` may wrap, to a value below -2^62: the error is `exhausted`, and every client that finds such a
+//! mark sets it to the greatest 64-bit integer, so that the sequence is exhausted, as it would be without
+//! the wrap. For the same reason, a mark below -2^62 that is set by hand is treated as wrapped.
 
 mod group;
 mod refusal;
@@ -42,27 +41,27 @@ const ADVANCE: &str = include_str!("advance.js");
 const RAISE: &str = include_str!("raise.js");
 const MEND: &str = include_str!("mend.js");
 
-/// Unlike `GET`, a script that may write is answered by the leader alone, after most nodes have
-/// agreed, whatever consistency the servers were started with.
+/// Unlike `GET`, a script that may write is answered only by the leader, after a majority of nodes
+/// has agreed, whatever consistency level the servers were started with.
 const MARK: &str = "return sdb.call('get', KEYS[0]);";
 
-/// Above this mark, `INCRBY` is not trusted.
+/// Above this mark, `INCRBY` is not used.
 const HIGH: i64 = 1 << 62;
 
-/// Strides above this are not given to `INCRBY`: sums that wrapped then stay below `-HIGH`
-/// however many clients race.
+/// Strides above this are not passed to `INCRBY`: with smaller ones, sums that wrapped stay below
+/// `-HIGH` however many clients race.
 const GIANT: i64 = 1 << 53;
 
 thread_local! {
     static GROUPS: Shared<Group> = const { Shared::new() };
 }
 
-/// One key of one group.
+/// One key in one group.
 struct SummitDb {
-    /// Borrowed during a call, which blocks the instance: there is no other call then.
+    /// Borrowed during a call, which blocks the instance, so that no other call can borrow it.
     group: Rc<RefCell<Group>>,
     key: Key,
-    /// The mark after the last mint, when that is known for certain.
+    /// The mark after the last mint, if it is known for certain.
     mark: Option<i64>,
 }
 
@@ -139,8 +138,8 @@ impl Engine for SummitDb {
     }
 }
 
-/// Sets a mark that wrapped around to the greatest integer there is; says whether it had. Doing
-/// it twice, or by several clients at once, does no harm.
+/// Sets a mark that wrapped around to the greatest 64-bit integer; returns whether it had wrapped.
+/// Repeated and concurrent repairs are harmless.
 fn mend(session: &mut Session<'_>, key: &Key, mark: i64) -> Result<bool, Fault> {
     let wrapped = mark <= -HIGH;
     if wrapped {
@@ -149,7 +148,7 @@ fn mend(session: &mut Session<'_>, key: &Key, mark: i64) -> Result<bool, Fault> 
     Ok(wrapped)
 }
 
-/// A script on one key; its arguments are still to come.
+/// A script on one key; the caller appends its arguments.
 fn script(source: &str, key: &Key) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(source).arg(1).arg(key.as_str());
@@ -158,7 +157,7 @@ fn script(source: &str, key: &Key) -> Cmd {
 
 fn no_mark(found: Unreadable) -> Fault {
     Fault::Final(Error::Other(format!(
-        "SummitDB holds {} under this key, which is no integer of 64 bits; delete it, or set it to \
+        "SummitDB holds {} under this key, which is not a 64-bit integer; delete it, or set it to \
          the greatest integer handed out so far",
         found.0
     )))

@@ -1,4 +1,4 @@
-// Sets KEYS[0] to ARGV[0] if it wrapped around: if it is at or below -ARGV[1].
+// Sets KEYS[0] to ARGV[0] if its value wrapped around, that is, if it is at or below -ARGV[1].
 var have = sdb.call('get', KEYS[0]);
 if (have !== undefined && /^-[1-9][0-9]{0,18}$/.test(have)) {
   var digits = have.substring(1);

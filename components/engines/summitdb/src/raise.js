@@ -1,6 +1,6 @@
-// Raises KEYS[0] to ARGV[0], an integer of 0 or more, unless it is greater. Answers null when it
-// did, else what the key holds: something greater, no integer, or one that wrapped around, at or
-// below -ARGV[1]. Compares digits: numbers here are doubles.
+// Raises KEYS[0] to ARGV[0], an integer of 0 or more, unless it is greater. Returns null if it did,
+// otherwise the value of the key, which is greater, not an integer, or wrapped around (at or below
+// -ARGV[1]). Compares digits, because numbers here are doubles.
 var have = sdb.call('get', KEYS[0]);
 function greater(a, b) {
   return a.length > b.length || (a.length == b.length && a > b);

@@ -1,23 +1,23 @@
-//! What SummitDB's errors mean to a caller.
+//! Classifies error replies of SummitDB.
 
 use engine_dsn::Address;
 use engine_guest::Error;
 use engine_redis_wire::{Lost, ServerError, printable};
 
-/// Why a command brought no answer.
+/// Why a command failed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// Asking again is useless.
+    /// A retry is useless.
     Final(Error),
-    /// This node does not lead and names the one that does.
+    /// This node is not the leader and names the leader.
     Try(Address),
-    /// The node cannot serve now; perhaps nobody leads.
+    /// The node cannot serve at present; there may be no leader.
     Leaderless(String),
-    /// The node cannot be reached or its answer did not come.
+    /// The connection failed or was closed before the reply.
     Lost(String),
-    /// Nothing came in time.
+    /// The node did not answer in time.
     Silent(String),
-    /// The host does not let us reach the node.
+    /// The host does not permit a connection to the node.
     Forbidden(String),
 }
 
@@ -32,7 +32,7 @@ impl From<Lost> for Fault {
     }
 }
 
-/// How the errors begin with which a node says that it cannot serve now.
+/// The beginnings of errors by which a node reports that it cannot serve at present.
 const PASSING: [&str; 7] = [
     "ERR leader not known",
     "ERR raft not ready",
@@ -43,7 +43,7 @@ const PASSING: [&str; 7] = [
     "not leader",
 ];
 
-/// What an error reply means.
+/// The fault for an error reply.
 pub(crate) fn fault(error: &ServerError) -> Fault {
     let text = match error.details() {
         Some(detail) => format!("{} {detail}", error.code()),
@@ -53,20 +53,20 @@ pub(crate) fn fault(error: &ServerError) -> Fault {
     if error.code() == "TRY" {
         return match Address::parse(error.details().unwrap_or_default().trim()) {
             Ok(address) if address.port.is_some() => Fault::Try(address),
-            _ => Fault::Leaderless(format!("SummitDB says: {words}")),
+            _ => Fault::Leaderless(format!("SummitDB returned an error: {words}")),
         };
     }
     if PASSING.iter().any(|passing| text.starts_with(passing)) {
-        return Fault::Leaderless(format!("SummitDB says: {words}"));
+        return Fault::Leaderless(format!("SummitDB returned an error: {words}"));
     }
     if text.contains("not an integer") {
         return Fault::Final(Error::Other(format!(
-            "the key does not hold an integer of 64 bits ({words}); delete it, or set it to the \
+            "the key does not hold a 64-bit integer ({words}); delete it, or set it to the \
              greatest integer handed out so far"
         )));
     }
     Fault::Final(Error::Other(format!(
-        "the server says: {words}; is it SummitDB?"
+        "the server returned an error: {words}; is it SummitDB?"
     )))
 }
 

@@ -1,18 +1,17 @@
-//! What the DSN says.
+//! The settings in the DSN.
 
 use engine_dsn::Address;
 use engine_guest::{Dsn, Error, deadline};
 use std::time::Duration;
 
-/// How long one operation may take when the DSN does not say: enough for every try while a
-/// group chooses its leader.
+/// The default timeout of one operation: enough for all retries while a group elects its leader.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
-/// A checked DSN.
+/// The settings of a valid DSN.
 pub(crate) struct Settings {
     /// One or more nodes, tried in this order.
     pub(crate) nodes: Vec<Address>,
-    /// How long one operation may take, tries included.
+    /// The time limit of one operation, including retries.
     pub(crate) patience: Duration,
 }
 
@@ -22,17 +21,18 @@ impl Settings {
             .map_err(|e| invalid(&e.to_string()))?;
         if dsn.addresses().is_empty() {
             return Err(invalid(
-                "the DSN names no host; write `redis://localhost:7481`",
+                "the DSN has no host; write `redis://localhost:7481`",
             ));
         }
         if dsn.user().is_some() || dsn.password().is_some() {
             return Err(invalid(
-                "the DSN has a user or password; SummitDB knows none, write `redis://host:7481`",
+                "the DSN has a user or password, which SummitDB does not support; write \
+                 `redis://host:7481`",
             ));
         }
         if !dsn.path().is_empty() {
             return Err(invalid(
-                "the DSN has a path; SummitDB has one database only, write `redis://host:7481`",
+                "the DSN has a path, but SummitDB has only one database; write `redis://host:7481`",
             ));
         }
         let timeout = deadline::timeout(dsn)?;

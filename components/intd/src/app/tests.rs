@@ -1,4 +1,4 @@
-//! Requests and their answers, all of which must be as `/openapi.json` says.
+//! Requests and their answers, each of which must match `/openapi.json`.
 
 mod access;
 mod document;
@@ -19,7 +19,7 @@ use std::rc::Rc;
 struct Cells {
     last: Cell<i64>,
     fail: RefCell<Option<Error>>,
-    /// How often anything was minted or raised.
+    /// The number of mints and raises.
     changes: Cell<usize>,
 }
 
@@ -63,7 +63,7 @@ impl Sequence for Cells {
     }
 }
 
-/// All of an answer, for comparing.
+/// The whole body of an answer, for comparison.
 fn read(mut content: Content) -> Bytes {
     let pieces = std::iter::from_fn(|| content.next_piece());
     pieces.collect::<Vec<_>>().concat().into()
@@ -74,12 +74,12 @@ struct Api {
     document: Value,
 }
 
-/// What came back, already compared with the document.
+/// An answer that was already compared with the document.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: String,
-    /// What the log is to say of it.
+    /// The details for the log.
     cause: Option<Cause>,
 }
 
@@ -92,7 +92,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The code of the problem.
+    /// The error code.
     fn code(&self) -> String {
         self.json()["code"].as_str().unwrap().to_owned()
     }

@@ -48,46 +48,47 @@ impl Sequence for Engine {
         let types::Lattice { increment, offset } = self.0.upstream().0.sequence().await?.lattice();
         Lattice::new(increment, offset).map_err(|_| {
             Error::Broken(format!(
-                "the engine named the impossible lattice {increment}, {offset}"
+                "the engine returned an invalid lattice: increment {increment}, offset {offset}"
             ))
         })
     }
 }
 
-/// The engine's own sequence, opened by the first request that needs it.
+/// The engine's sequence resource, opened by the first request that needs it.
 struct Remote(Rc<Inner>);
 
 struct Inner {
     config: types::Config,
-    /// Locked while it is being opened. A failure is not kept: the next request tries again.
+    /// Locked while it is being opened. A failure is not cached: the next request tries again.
     opened: Mutex<Option<Rc<engine::Sequence>>>,
-    /// How long the latest call took that was timed.
+    /// The duration of the latest call that was timed.
     took: Cell<Duration>,
-    /// About the least that a call takes. Rises slowly, since backends become slower, too.
+    /// Roughly the shortest duration of a call. Rises slowly, since backends can become slower.
     least: Cell<Option<Duration>>,
-    /// How many calls may go by before one is timed again.
+    /// How many calls remain before one is timed again.
     untimed: Cell<u32>,
 }
 
-/// About what it costs to let other requests in and to wake them again.
+/// Roughly the cost of yielding to other requests and waking them again.
 const CHEAP: Duration = Duration::from_micros(20);
 
-/// One in so many cheap calls is timed.
+/// After a cheap call was timed, this many calls are not.
 const SAMPLE: u32 = 16;
 
-/// Calls that take less are not paused before: hosts round timers up to a millisecond.
+/// Calls shorter than this get no pause before them: hosts round timers up to a millisecond.
 const SLOW: Duration = Duration::from_millis(2);
 
 /// The longest pause before a call.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// How many turns the host gets after a call, before what it brought is answered. Only cheap mints go without.
+/// How often to yield to the host after a call, before its result is returned. Cheap mints do not yield.
 ///
-/// Spin runs a call to its own store in tokio's `block_in_place`, after which the instance's task is outside of
-/// the scheduler until its next turn. Answered there, the connection's task is woken on another thread and
-/// races this one for the body: when it comes first, the head is sent alone, and without `TCP_NODELAY` the
-/// body waits for the client to acknowledge it. After a turn the connection's task runs behind this one.
-/// The host may use one turn up to let in another request, so there are two.
+/// Spin runs a call to its own store in tokio's `block_in_place`, which takes the instance's task off
+/// the scheduler until it is polled next. A response sent in that state wakes the connection's task on
+/// another thread, where it races with this one for the body: if it wins, it sends the head alone, and
+/// without `TCP_NODELAY` the body waits until the client has acknowledged the head. After a yield, the
+/// connection's task runs behind this one. The host may use one yield to admit another request, so
+/// there are two.
 const TURNS: u32 = 2;
 
 impl Inner {
@@ -99,7 +100,7 @@ impl Inner {
         let sequence = engine::Sequence::open(self.config.clone())
             .await
             .map_err(|error| match called(error) {
-                // The configuration is ours, not the request's.
+                // The server configured this, not the client.
                 Error::Invalid(reason) => Error::Misconfigured(reason),
                 other => other,
             })?;
@@ -108,7 +109,7 @@ impl Inner {
 
     async fn next(&self, count: u32) -> Result<Span, Error> {
         let sequence = self.sequence().await?;
-        // To look at the clock twice costs as much as a tenth of a cheap call.
+        // Reading the clock twice takes a tenth of the time of a cheap call.
         let untimed = self.untimed.get();
         let result = if untimed > 0 {
             self.untimed.set(untimed - 1);
@@ -125,7 +126,7 @@ impl Inner {
         }
         let given = result.map_err(called)?;
         Span::checked(given.first, given.step, given.count)
-            .ok_or_else(|| Error::Broken(format!("the engine gave the impossible span {given:?}")))
+            .ok_or_else(|| Error::Broken(format!("the engine returned an invalid span: {given:?}")))
     }
 
     async fn last(&self) -> Result<Option<i64>, Error> {
@@ -144,15 +145,15 @@ impl Inner {
         self.took.get() > CHEAP
     }
 
-    /// Takes note of how long a call took.
+    /// Records the duration of a call.
     fn note(&self, took: Duration) {
         self.took.set(took);
         let least = self.least.get().map(|least| took.min(least + least / 16));
         self.least.set(least.or(Some(took)));
     }
 
-    /// How long to wait for further requests before a call that probably has to wait for the calls of
-    /// others. A client that is alone never waits: its calls all take about the same time.
+    /// How long to wait for further requests before a call that probably has to wait for calls of
+    /// other instances. A lone client never waits: its calls all take about the same time.
     fn pause(&self) -> Option<Duration> {
         let took = self.took.get();
         let usual = self.least.get().is_none_or(|least| took < least * 2);
@@ -160,7 +161,7 @@ impl Inner {
     }
 }
 
-/// Gives the host its turns.
+/// Yields to the host.
 async fn give_way() {
     for _ in 0..TURNS {
         yield_once().await;
@@ -209,7 +210,7 @@ impl Upstream for Remote {
     }
 }
 
-/// What the engine's errors are called here.
+/// Converts an error of the engine to the core's type.
 fn called(error: types::Error) -> Error {
     match error {
         types::Error::Invalid(reason) => Error::Invalid(reason),

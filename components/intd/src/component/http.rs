@@ -1,4 +1,4 @@
-//! Between `wasi:http` and the types of the crate `http`.
+//! Conversions between `wasi:http` and the types of the crate `http`.
 
 use super::engine::Engine;
 use crate::{App, Cause, Content, LogLimiter, RequestId};
@@ -17,7 +17,7 @@ use wit_bindgen::spawn_local;
 /// How much of a body is read at a time, in bytes.
 const CHUNK: usize = 4096;
 
-/// Whether it is `GET /` and nothing else.
+/// Whether this is `GET /` without a query.
 pub(super) fn is_plain(request: &Request) -> bool {
     matches!(request.get_method(), types::Method::Get)
         && request
@@ -25,7 +25,7 @@ pub(super) fn is_plain(request: &Request) -> bool {
             .is_some_and(|path| path == "/")
 }
 
-/// The headers of a request that name it. To look at all of them takes longer.
+/// The request-id headers of a request. Reading all headers takes longer.
 pub(super) fn request_id(request: &Request) -> HeaderMap {
     let values = request.get_headers().get(RequestId::HEADER.as_str());
     values
@@ -35,8 +35,8 @@ pub(super) fn request_id(request: &Request) -> HeaderMap {
         .collect()
 }
 
-/// What the app needs to see of a request, and no more: each look is a call to the host. `id` is what
-/// [`request_id`] gave.
+/// The parts of a request that the app needs, and no others: each access is a call to the host. `id`
+/// is the result of [`request_id`].
 pub(super) async fn receive(
     app: &App<Engine>,
     request: Request,
@@ -46,7 +46,7 @@ pub(super) async fn receive(
     parts.method = method(request.get_method())?;
     if let Some(path) = request.get_path_with_query() {
         parts.uri = Uri::try_from(path)
-            .map_err(|error| Error::Invalid(format!("the path is not understood: {error}")))?;
+            .map_err(|error| Error::Invalid(format!("the path is invalid: {error}")))?;
     }
     parts.headers = if app.ignores_headers(&parts.method) {
         id.clone()
@@ -72,7 +72,7 @@ fn method(method: types::Method) -> Result<Method, Error> {
         types::Method::Trace => Method::TRACE,
         types::Method::Patch => Method::PATCH,
         types::Method::Other(name) => Method::from_bytes(name.as_bytes())
-            .map_err(|error| Error::Invalid(format!("the method is not understood: {error}")))?,
+            .map_err(|error| Error::Invalid(format!("the method is invalid: {error}")))?,
     })
 }
 
@@ -87,12 +87,12 @@ fn headers(fields: Fields) -> Result<HeaderMap, Error> {
             ))
         })
         .collect::<Result<_, http::Error>>()
-        .map_err(|error| Error::Invalid(format!("a header is not understood: {error}")))
+        .map_err(|error| Error::Invalid(format!("a header is invalid: {error}")))
 }
 
-/// The beginning of the body, up to that many bytes and perhaps a few more.
+/// The beginning of the body: up to `most` bytes, and perhaps a few more.
 async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
-    // Nobody is told how the reading went.
+    // Whether the body was read successfully is not reported to the host.
     let (_done, told) = wit_future::new(|| Ok(()));
     let (mut stream, trailers) = Request::consume_body(request, told);
     let mut body = Vec::new();
@@ -100,7 +100,7 @@ async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
         let (result, chunk) = stream.read(Vec::with_capacity(CHUNK)).await;
         body.extend_from_slice(&chunk);
         if !matches!(result, StreamResult::Complete(_)) {
-            // What was cut off may look like a whole one.
+            // A truncated body may look complete.
             trailers
                 .await
                 .map_err(|error| Error::Invalid(format!("the body did not arrive: {error}")))?;
@@ -111,12 +111,12 @@ async fn read(request: Request, most: usize) -> Result<Bytes, Error> {
 }
 
 thread_local! {
-    /// How many lines an instance writes at once about requests that failed: every client that comes
-    /// causes one while a backend is away.
+    /// Limits the log lines of an instance about failed requests: every request fails while the backend
+    /// is unavailable.
     static FAILURES: LogLimiter = const { LogLimiter::with_burst(16) };
 }
 
-/// Writes to standard error, which is the host's log, what the client is not told.
+/// Logs the details that the client does not get, to standard error, which is the host's log.
 fn report(cause: &Cause) {
     let Some(suppressed) = FAILURES.with(LogLimiter::allow) else {
         return;
@@ -124,9 +124,9 @@ fn report(cause: &Cause) {
     let Cause { id, code, text } = cause;
     let others = match suppressed {
         0 => String::new(),
-        others => format!("; {others} others before it are not logged"),
+        others => format!("; {others} earlier failures were not logged"),
     };
-    // Where nobody reads the log there is nobody to tell that either.
+    // A log that cannot be written is ignored: there is no other place to report that.
     let _ = writeln!(
         std::io::stderr(),
         "request {} failed: {code}: {text:?}{others}",
@@ -134,7 +134,7 @@ fn report(cause: &Cause) {
     );
 }
 
-/// The answer as the host wants it. The writing of its body has begun, and goes on after this returns.
+/// Converts the response for the host and begins to write its body, which continues after this returns.
 pub(super) fn send(response: http::Response<Content>) -> Result<Response, ErrorCode> {
     let (parts, body) = response.into_parts();
     if let Some(cause) = parts.extensions.get::<Cause>() {
@@ -142,7 +142,7 @@ pub(super) fn send(response: http::Response<Content>) -> Result<Response, ErrorC
     }
     let mut fields = Vec::with_capacity(parts.headers.len() + 1);
     for (name, value) in &parts.headers {
-        // Only answers to HEAD have one, and hosts hold it against the body, which is empty.
+        // Only answers to HEAD have this header, and hosts would compare it with the empty body.
         if name != header::CONTENT_LENGTH {
             fields.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
         }
@@ -155,14 +155,14 @@ pub(super) fn send(response: http::Response<Content>) -> Result<Response, ErrorC
 }
 
 thread_local! {
-    /// The headers of texts, by their length in bytes. A copy costs less than parsing them again.
+    /// The headers of text answers, by text length in bytes. A copy is cheaper than building them again.
     static TEXTS: RefCell<[Option<Fields>; LONGEST + 1]> = const { RefCell::new([const { None }; LONGEST + 1]) };
 }
 
-/// The digits of the greatest integer.
+/// The number of digits of the greatest integer.
 const LONGEST: usize = 19;
 
-/// The answer with the text of an integer.
+/// The answer with the text of one integer.
 pub(super) fn send_text(text: Bytes) -> Result<Response, ErrorCode> {
     let fields = TEXTS.with_borrow_mut(|texts| match texts.get_mut(text.len()) {
         Some(Some(fields)) => Ok(fields.clone()),
@@ -200,28 +200,29 @@ fn respond(status: StatusCode, fields: Fields, mut body: Content) -> Result<Resp
             (Some(writer), Some(contents))
         }
     };
-    // What the client does not read any longer is lost, and nobody minds.
+    // If the client stops reading, the rest is discarded.
     let mut sending = Box::pin(async move {
         if let Some(mut writer) = writer {
             let mut piece = Vec::new();
             while body.fill(&mut piece) {
                 piece = writer.write_all(piece).await;
                 if !piece.is_empty() {
-                    // Nobody reads it any longer.
+                    // The client stopped reading.
                     break;
                 }
             }
         }
-        // Last: a host that finds both begun takes one after the other, and the head should not wait for these.
+        // After the body: a host that finds both begun reads them one by one, and the head must not wait
+        // for the trailers.
         let _unread = trailers.write(Ok(None)).await;
     });
     let (response, _sent) = Response::new(fields, contents, no_trailers);
     if status != StatusCode::OK {
-        response
-            .set_status_code(status.as_u16())
-            .map_err(|()| ErrorCode::InternalError(Some("the status is not understood".into())))?;
+        response.set_status_code(status.as_u16()).map_err(|()| {
+            ErrorCode::InternalError(Some("the host rejected the status code".into()))
+        })?;
     }
-    // Begun before the head is passed on: hosts send a head alone when its body has not begun.
+    // Starts to write the body before the response is returned: otherwise hosts send the head alone.
     if sending.as_mut().now_or_never().is_none() {
         spawn_local(sending);
     }

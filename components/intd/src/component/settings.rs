@@ -1,4 +1,4 @@
-//! The settings of an instance: from `wasi:config`, else from the environment.
+//! The settings of an instance: from `wasi:config`, or else from the environment.
 
 use super::bindings::wasi::config0_2_0_draft_2024_09_27::store;
 use crate::Settings;
@@ -6,8 +6,8 @@ use artisanal_core::Error;
 
 /// Reads all settings.
 ///
-/// A value that `wasi:config` has, and that is not empty, wins over `ARTISANAL_<NAME>` in the
-/// environment, which wins over `<name>` there.
+/// A non-empty value in `wasi:config` has precedence over `ARTISANAL_<NAME>` in the environment, which
+/// has precedence over `<name>` there.
 pub(super) fn read() -> Result<Settings, Error> {
     let mut failed = None;
     let settings = Settings::from_lookup(|name| match store::get(name) {

@@ -1,25 +1,25 @@
-//! Many waiting requests served by one call.
+//! Serves many waiting requests with one upstream call.
 //!
-//! While one call is in flight, requests gather; when it returns, one call for the sum of their
-//! counts serves them all, in the order they came. No integer is minted before it was asked for,
-//! so a request always gets greater integers than every request that was answered before it began.
+//! Requests queue while a call is in flight. When it returns, one call for the sum of their counts
+//! serves all of them, in arrival order. No integer is minted before it was requested, so a request
+//! always gets greater integers than every request that was answered before it began.
 //!
-//! A backend that waits for its disk or for other nodes can take the next call meanwhile. So a
-//! upstream may have several *slots*, with a call in flight on each. A further call begins when as
-//! many requests wait as the calls in flight have on average: requests then wait for little more than
-//! one round trip, and calls stay about as large as they can be. The backend orders the calls; what
-//! they bring is checked against each other.
+//! A backend that waits for its disk or for other nodes can accept further calls meanwhile. An
+//! upstream may therefore have several *slots*, each with one call in flight. A further call begins
+//! when as many requests wait as the calls in flight serve on average: requests then wait for little
+//! more than one round trip, and batches stay about as large as they can be. The backend orders the
+//! calls; their results are checked against each other.
 //!
-//! A request that finds nobody else around makes its call itself. Where calls are dear, it first
-//! lets everything else that is ready run once: on a busy server others come in that moment. As
-//! soon as there is a queue, a [`Driver`] works it off in a task of its own, so that no request
-//! depends on the fate of another one; it ends when the queue is empty.
+//! A request that finds the coalescer idle makes its own call. If calls are expensive, it first
+//! yields once to all tasks that are ready: on a busy server, other requests arrive then. As soon as
+//! there is a queue, a [`Driver`] serves it in a separate task, so that no request depends on the
+//! fate of another; the driver ends when the queue is empty.
 //!
-//! Requests for the last integer, and those to raise the sequence, gather in the same way, each kind
-//! by itself and with one call in flight: mints never wait in one line with them.
+//! Requests for the last integer and requests to raise the sequence are coalesced in the same way,
+//! each kind separately and with one call in flight, so mints never queue behind them.
 //!
-//! A call that has begun goes on to its end when those who wait for it went away, and occupies its
-//! place until then. So there are never more calls than places, however many requests come and go.
+//! A call that has begun runs to its end even if all its requests are cancelled, and occupies its
+//! slot until then. So there are never more calls than slots, however many requests come and go.
 
 mod calls;
 mod driver;
@@ -45,65 +45,67 @@ use std::time::Duration;
 
 /// The backend of a coalescer.
 pub trait Upstream: Sized + 'static {
-    /// A call under way. It goes on also when the request that it was made for went away.
+    /// A call in flight. It continues even if the request that it was made for is cancelled.
     type Call<T: Send + 'static>: Future<Output = Result<T, Error>> + Unpin + 'static;
 
-    /// Mints `count` integers, 1 to [`MAX_COUNT`](crate::MAX_COUNT). `slot` is one of [`Upstream::slots`], from 0.
+    /// Mints `count` integers, 1 to [`MAX_COUNT`](crate::MAX_COUNT), on a slot: 0 to
+    /// [`Upstream::slots`] − 1.
     ///
-    /// There is never more than one such call in flight on a slot, unless a driver was stopped
-    /// half-way: what its call would have brought is lost, and the upstream stays usable.
+    /// At most one such call is in flight on a slot, except after a driver was stopped before it
+    /// finished: the result of its call is lost, and the upstream stays usable.
     fn next(&self, slot: usize, count: u32) -> Self::Call<Span>;
 
-    /// The greatest integer taken before this call ends, and no less than what was taken before it
-    /// began; None before the first one. There is never more than one such call in flight.
+    /// The greatest integer taken before this call ends, and at least the greatest that was taken
+    /// before it began; None before the first one. At most one such call is in flight.
     fn last(&self) -> Self::Call<Option<i64>>;
 
-    /// Raises the sequence to `value`, 0 or more, or fails with [`Error::TooSmall`] when it is past that.
-    /// There is never more than one such call in flight.
+    /// Raises the sequence to `value`, 0 or more, or fails with [`Error::TooSmall`] if the sequence is
+    /// past it. At most one such call is in flight.
     fn set_last(&self, value: i64) -> Self::Call<()>;
 
-    /// How many calls may be in flight at a time. A call must get greater integers than each that
-    /// was answered before it began, on whichever slot. Asked once.
+    /// How many calls may be in flight at a time. A call must get greater integers than every call
+    /// that was answered before it began, on any slot. Read once.
     fn slots(&self) -> usize {
         1
     }
 
-    /// Whether a call costs more than it costs to give everything else that is ready a turn. Then
-    /// a lone request sees whether others come before it calls.
+    /// Whether a call costs more than yielding to all tasks that are ready. If so, a lone request
+    /// yields before its call, so that others can join it.
     fn is_dear(&self) -> bool {
         true
     }
 
-    /// How long a driver may let further requests gather before a call, as long as there are more with
-    /// each turn. Some hosts let in one request a turn, so where calls take long this decides how many
-    /// share one. Default: no longer than requests come in numbers.
+    /// The longest time for which a driver may let further requests gather before a call, as long as
+    /// each yield brings more. Some hosts admit one request per yield, so where calls take long this
+    /// decides how many requests share a call. Default: zero, so a driver waits only while the queue
+    /// grows fast.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// A moment in which the host lets in further requests, so that the call which comes next serves them
-    /// too; None, the default, when the call is to begin at once. Some hosts give an instance no
-    /// request while a call of its blocks, and start another instance for it: then the calls of many
-    /// instances wait for each other, with a single request in each.
+    /// A pause before each call in which the host admits further requests, so that the call serves
+    /// them too; None, the default, to begin the call at once. Some hosts admit no request to an
+    /// instance while one of its calls blocks, and start another instance for it: without a pause, the
+    /// calls of many instances wait for each other, with a single request in each.
     fn pause(&self) -> Option<Self::Call<()>> {
         None
     }
 
-    /// Starts a task that runs [`Driver::run`] to its end.
+    /// Starts a task that runs [`Driver::run`] to completion.
     ///
-    /// May be called while a future is being dropped, so it must not panic: where that needs a
-    /// handle to a runtime, keep one in the upstream and get at it with [`Driver::upstream`].
+    /// May be called while a future is being dropped, so it must not panic: if that needs a runtime
+    /// handle, keep one in the upstream and get it with [`Driver::upstream`].
     fn spawn(driver: Driver<Self>);
 }
 
-/// Shares one [`Upstream`] among many requests. Clones share it too.
+/// Shares one [`Upstream`] among many requests. Clones share the same upstream.
 pub struct Coalescer<S: Upstream> {
     shared: Arc<Shared<S>>,
 }
 
 struct Shared<S> {
     upstream: S,
-    /// The most requests of each kind that wait while a call is in flight.
+    /// The maximum number of requests of each kind that wait while a call is in flight.
     limit: usize,
     queue: Mutex<Queue>,
     reads: Mutex<Gathering<(), Option<i64>>>,
@@ -119,9 +121,9 @@ impl<S: Upstream> Clone for Coalescer<S> {
 }
 
 impl<S: Upstream> Coalescer<S> {
-    /// A coalescer in which at most `queue_limit` requests of each kind wait while calls are in
-    /// flight, which are for no more than as many again, however many slots there are. Requests that
-    /// went away count until the call that serves them ends.
+    /// A coalescer in which at most `queue_limit` requests of each kind wait while calls are in flight;
+    /// all calls in flight together serve at most as many again, whatever the number of slots.
+    /// Cancelled requests count until the call that serves them ends.
     pub fn new(upstream: S, queue_limit: usize) -> Self {
         let queue = Mutex::new(Queue::new(upstream.slots()));
         Self {
@@ -135,18 +137,19 @@ impl<S: Upstream> Coalescer<S> {
         }
     }
 
-    /// Mints `count` integers, 1 to [`MAX_COUNT`](crate::MAX_COUNT), that nobody else gets.
+    /// Mints `count` integers, 1 to [`MAX_COUNT`](crate::MAX_COUNT), that no other request gets.
     ///
     /// Dropping the future wastes these integers and no others.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a bad count, and [`Error::Busy`] when the queue is full, both at
-    /// once; [`Error::Broken`] when the upstream gave something else than was asked of it, or
-    /// integers that are not greater than all it gave before; [`Error::Unavailable`] when the
-    /// driver was stopped half-way; otherwise what the upstream says.
+    /// [`Error::Invalid`] for an invalid count and [`Error::Busy`] when the queue is full, both without
+    /// waiting; [`Error::Broken`] when the upstream returned a different number of integers than it was
+    /// asked for, or integers that are not greater than all those it returned before;
+    /// [`Error::Unavailable`] when the driver was stopped before it finished; otherwise the upstream's
+    /// error.
     pub async fn next(&self, count: u32) -> Result<Span, Error> {
         let count = check_count(count)?;
-        // In a statement of its own, so that the lock is not held any longer.
+        // A separate statement, so that the lock is released at its end.
         let entry = self.shared.lock().enter(count, self.shared.limit);
         match entry {
             Entry::Leader(ticket, slot) => self.lead(ticket, slot, count).await,
@@ -163,12 +166,12 @@ impl<S: Upstream> Coalescer<S> {
         }
     }
 
-    /// The greatest integer taken so far: no less than any that somebody had before this was asked.
-    /// None before the first one.
+    /// The greatest integer taken so far: at least every integer that was handed out before this
+    /// request. None before the first one.
     ///
     /// # Errors
-    /// [`Error::Busy`] at once when too many ask, [`Error::Unavailable`] when the driver was stopped
-    /// half-way; otherwise what the upstream says.
+    /// [`Error::Busy`], without waiting, when too many requests wait; [`Error::Unavailable`] when the
+    /// driver was stopped before it finished; otherwise the upstream's error.
     pub async fn last(&self) -> Result<Option<i64>, Error> {
         self.gathered::<Reads>(()).await
     }
@@ -177,25 +180,24 @@ impl<S: Upstream> Coalescer<S> {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value below 0; [`Error::TooSmall`] when the sequence is past that
-    /// value, also when somebody raised it there at the same time; otherwise as [`Coalescer::last`].
+    /// value, even if a concurrent request raised it there; otherwise as [`Coalescer::last`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
         self.gathered::<Raises>(check_last(value)?).await
     }
 
-    /// Where the integers come from.
+    /// The upstream that mints the integers.
     pub fn upstream(&self) -> &S {
         &self.shared.upstream
     }
 
-    /// How many requests were made and not answered yet, those included that went away while a call
-    /// was under way for them.
+    /// How many requests are not answered yet, including cancelled ones whose call is still in flight.
     pub fn pending(&self) -> usize {
         let mints = self.shared.lock().pending();
         let reads = lock(&self.shared.reads).pending();
         mints + reads + lock(&self.shared.raises).pending()
     }
 
-    /// What a request does that found nobody.
+    /// Serves a request that found the coalescer idle.
     async fn lead(&self, ticket: u64, slot: usize, count: u32) -> Result<Span, Error> {
         let mut leader = Leader {
             shared: &self.shared,
@@ -203,7 +205,7 @@ impl<S: Upstream> Coalescer<S> {
             call: None,
         };
         match self.shared.upstream.pause() {
-            // It only passes time: however it ends, the call comes next.
+            // The pause only passes time: however it ends, the call comes next.
             Some(pause) => drop(pause.await),
             None if self.shared.upstream.is_dear() => yield_once().await,
             None => {}
@@ -214,14 +216,14 @@ impl<S: Upstream> Coalescer<S> {
             let given = poll_fn(|context| leader.poll(context)).await;
             return self.shared.check(slot, count, given);
         };
-        // A driver takes over.
+        // Others joined: a driver takes over.
         std::mem::forget(leader);
         let waiting = Waiting::new(&self.shared.queue, ticket);
         S::spawn(Driver::mints(Arc::clone(&self.shared), slot, None));
         waiting.wait(answer).await
     }
 
-    /// What a request does that shares its answer with others.
+    /// Serves a request that shares its answer with others.
     async fn gathered<K: Kind>(&self, asked: K::Asked) -> Result<K::Answer, Error>
     where
         Driver<S>: From<Rounds<S, K>>,
@@ -242,18 +244,18 @@ impl<S: Upstream> Coalescer<S> {
 }
 
 impl<S: Upstream> Shared<S> {
-    /// One call, which has begun on this slot, checked.
+    /// Makes a call on this slot, which is already marked as in flight, and checks its result.
     async fn mint(&self, slot: usize, count: u32) -> Result<Span, Error> {
         let given = self.upstream.next(slot, count).await;
         self.check(slot, count, given)
     }
 
-    /// Checks what a call on this slot gave.
+    /// Checks the result of a call on this slot.
     fn check(&self, slot: usize, count: u32, given: Result<Span, Error>) -> Result<Span, Error> {
         let span = given?;
         if span.count() != count {
             return Err(Error::Broken(format!(
-                "the engine was asked for {count} integers and gave {span:?}"
+                "the engine was asked for {count} integers and returned {span:?}"
             )));
         }
         self.lock().calls.check(slot, span)?;
@@ -267,23 +269,23 @@ impl<S> Shared<S> {
     }
 }
 
-/// What is locked is consistent between any two statements that could panic.
+/// Ignores poisoning: the locked data is consistent between any two statements that could panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Present while a request makes its call itself, or is about to. However that ends, by an
-/// answer, by a panic or because the future is dropped, those who came meanwhile are taken care of.
+/// Guards a request that makes its own call, or is about to. However that ends (an answer, a panic,
+/// a dropped future), the requests that arrived meanwhile are still served.
 struct Leader<'a, S: Upstream> {
     shared: &'a Arc<Shared<S>>,
     slot: usize,
-    /// The call in flight, which is abandoned if this is dropped before it ends.
+    /// The call in flight. If this is dropped before the call ends, a driver takes it over.
     call: Option<Abandoned<S>>,
 }
 
 impl<S: Upstream> Leader<'_, S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Span, Error>> {
-        // Taken out: a call that panics is over.
+        // Taken out, so that a call that panics is not polled again.
         let Some((mut call, count)) = self.call.take() else {
             return Poll::Pending;
         };
@@ -298,7 +300,7 @@ impl<S: Upstream> Leader<'_, S> {
 impl<S: Upstream> Drop for Leader<'_, S> {
     fn drop(&mut self) {
         let slot = match self.call {
-            // It goes on, and others would make their own calls beside it.
+            // The call continues and keeps its slot; otherwise others would call on that slot beside it.
             Some(_) => Some(self.slot),
             None => self.shared.lock().leave(self.slot),
         };
@@ -309,7 +311,7 @@ impl<S: Upstream> Drop for Leader<'_, S> {
     }
 }
 
-/// A request that waits, or that a driver took to serve it.
+/// A request that is queued, or that a driver is serving.
 struct Waiting<'a, L: Leave> {
     place: &'a Mutex<L>,
     ticket: u64,
@@ -336,13 +338,13 @@ impl<L: Leave> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if !self.answered {
             let gone = lock(self.place).abandon(self.ticket);
-            // Dropping it may run code of the executor: not under the lock.
+            // Dropping it may run code of the executor, so not under the lock.
             drop(gone);
         }
     }
 }
 
-/// Lets everything else that is ready run first. Works on any executor.
+/// Yields once, so that all tasks that are ready run first. Works on any executor.
 pub async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -1,13 +1,13 @@
-//! The arithmetic that every span rests on.
+//! The arithmetic behind spans.
 //!
-//! An engine that advanced the mark by `count × increment` and found the new mark `m` owns the
-//! half-open interval `(m − count × increment, m]`. That interval holds exactly `count` integers
-//! congruent to the offset, wherever it starts. Intervals of different calls are disjoint, so
-//! spans are, whatever lattices the callers use.
+//! An engine that advanced the mark by `count × increment` to the new mark `m` owns the half-open
+//! interval `(m − count × increment, m]`. That interval holds exactly `count` integers congruent to
+//! the offset, wherever it starts. Intervals of different calls are disjoint, so spans are too,
+//! whatever lattices the callers use.
 
 use crate::{Error, Span};
 
-/// Which integers a sequence mints: those congruent to `offset` modulo `increment`.
+/// The integers that a sequence mints: those congruent to `offset` modulo `increment`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lattice {
     increment: i64,
@@ -16,10 +16,10 @@ pub struct Lattice {
 }
 
 impl Lattice {
-    /// The increment of sequences whose configuration names none.
+    /// The default increment.
     pub const INCREMENT: i64 = 2;
 
-    /// A lattice of the given distance and residue class.
+    /// A lattice with this increment and offset. The offset is reduced modulo the increment.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `increment` is below 1 or `offset` below 0.
@@ -40,25 +40,25 @@ impl Lattice {
         })
     }
 
-    /// The distance between neighbours, 1 or more.
+    /// The difference between neighbouring integers, 1 or more.
     pub fn increment(self) -> i64 {
         self.increment
     }
 
-    /// The residue class, 0 or more and less than the increment.
+    /// The residue class: at least 0 and less than the increment.
     pub fn offset(self) -> i64 {
         self.offset
     }
 
-    /// By how much the mark must advance to mint `count` integers; None when no `s64` is so large.
+    /// By how much the mark must advance to mint `count` integers; None if that exceeds `s64`.
     pub fn stride(self, count: u32) -> Option<i64> {
         self.increment.checked_mul(i64::from(count))
     }
 
     /// The `count` lattice points of `(mark − stride(count), mark]`.
     ///
-    /// None when some of them are not positive, as happens after somebody stored a negative
-    /// mark by hand, or when the interval does not fit: such a span must not be handed out.
+    /// None if some of them are not positive, as happens after a negative mark was stored by hand, or
+    /// if the interval exceeds `s64`: such a span must not be handed out.
     pub fn span(self, mark: i64, count: u32) -> Option<Span> {
         let below = mark.checked_sub(self.stride(count)?)?;
         // The smallest integer above `below` in the residue class. The distance is 1 ..= increment.
@@ -72,7 +72,7 @@ impl Lattice {
         Span::checked(first, self.increment, count)
     }
 
-    /// Whether all integers of a span are on this lattice, with none left out between them.
+    /// Whether the span consists of consecutive integers of this lattice.
     pub fn holds(self, span: Span) -> bool {
         span.step() == self.increment && span.first() % self.increment == self.offset
     }
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(points(&even.span(8, 3).unwrap()), [4, 6, 8]);
         assert_eq!(points(&odd.span(2, 1).unwrap()), [1]);
         assert_eq!(points(&odd.span(6, 2).unwrap()), [3, 5]);
-        // after somebody set the mark to 7, off the even lattice
+        // After the mark was set to 7, which is off the even lattice.
         assert_eq!(points(&even.span(9, 1).unwrap()), [8]);
     }
 

@@ -1,7 +1,7 @@
-//! What engines, the HTTP endpoint and the host share, as plain Rust: no WIT, no HTTP, no I/O.
+//! Plain Rust shared by the engines, the HTTP endpoint and the host: no WIT, no HTTP, no I/O.
 //!
-//! An engine advances a *mark*; a [`Lattice`] tells which integers an advance has taken, and a [`Span`]
-//! holds them. A [`Coalescer`] lets many requests share one call of an engine.
+//! An engine advances a *mark*; a [`Lattice`] computes the integers that an advance has taken, and a
+//! [`Span`] holds them. A [`Coalescer`] lets many requests share one engine call.
 
 mod coalescer;
 mod error;

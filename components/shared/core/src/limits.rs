@@ -1,14 +1,14 @@
-//! What callers may ask for.
+//! Limits on the arguments of calls.
 
 use crate::Error;
 
-/// The most integers that one call may ask for.
+/// The maximum number of integers per call.
 pub const MAX_COUNT: u32 = 100_000;
 
-/// The longest name of a sequence, in bytes of UTF-8.
+/// The maximum length of a sequence name, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 128;
 
-/// Checks the number of integers asked for.
+/// Checks the number of integers requested.
 ///
 /// # Errors
 /// [`Error::Invalid`] unless it is 1 to [`MAX_COUNT`].
@@ -23,7 +23,7 @@ pub fn check_count(count: u32) -> Result<u32, Error> {
 }
 
 /// Checks the value that a sequence is to be raised to.
-///
+/// Checks the value that a sequence is to be raised to.
 /// # Errors
 /// [`Error::Invalid`] for a value below 0.
 pub fn check_last(value: i64) -> Result<i64, Error> {

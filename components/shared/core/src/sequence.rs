@@ -1,12 +1,12 @@
-//! What the routes need of a sequence.
+//! The interface between the HTTP routes and a sequence.
 
 use crate::{Error, Lattice, Span};
 use std::rc::Rc;
 
-/// A sequence that many requests share. Whatever implements this coalesces by itself, mostly
+/// A sequence that many requests share. Implementations coalesce requests themselves, usually
 /// with a [`crate::Coalescer`].
 ///
-/// The futures may be dropped half-way; the sequence must stay usable after that.
+/// The futures may be dropped before they complete; the sequence must stay usable after that.
 pub trait Sequence {
     /// Mints `count` integers, 1 to [`crate::MAX_COUNT`].
     fn next(&self, count: u32) -> impl Future<Output = Result<Span, Error>>;
@@ -16,10 +16,10 @@ pub trait Sequence {
 
     /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
     ///
-    /// Fails with [`Error::TooSmall`] when it is past that value already.
+    /// Fails with [`Error::TooSmall`] if the sequence is already past that value.
     fn set_last(&self, value: i64) -> impl Future<Output = Result<(), Error>>;
 
-    /// Which integers it mints.
+    /// The lattice of the integers that it mints.
     fn lattice(&self) -> impl Future<Output = Result<Lattice, Error>>;
 }
 

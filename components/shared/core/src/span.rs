@@ -1,8 +1,8 @@
-//! What one call mints.
+//! The integers that one call mints.
 
-/// `first`, `first + step`, … `count` integers in all.
+/// `first`, `first + step`, …: `count` integers in all.
 ///
-/// All of them are positive and fit in an `i64`, whoever made the span.
+/// All of them are positive and fit in an `i64`; every constructor ensures that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     first: i64,
@@ -22,7 +22,7 @@ impl Span {
         })
     }
 
-    /// The smallest integer, 1 or more.
+    /// The difference between neighbouring integers, 1 or more.
     pub fn first(&self) -> i64 {
         self.first
     }
@@ -42,15 +42,15 @@ impl Span {
         self.at(self.count.saturating_sub(1))
     }
 
-    /// All the integers, from the smallest to the greatest.
+    /// All integers in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = i64> + use<> {
         let span = *self;
         (0..span.count).map(move |index| span.at(index))
     }
 
-    /// How many decimal digits all the integers have together.
+    /// The total number of decimal digits of all integers.
     ///
-    /// It takes no longer for many integers than for one.
+    /// The cost does not depend on `count`.
     pub fn digits(&self) -> u64 {
         let count = u64::from(self.count);
         let step = u64::try_from(self.step).unwrap_or(1).max(1);
@@ -69,9 +69,9 @@ impl Span {
         digits
     }
 
-    /// The `count` smallest integers, and the others, if there are any.
+    /// Splits off the `count` smallest integers; the second part is None if nothing is left.
     ///
-    /// The front always has at least one integer: a `count` of 0 counts as 1.
+    /// The first part always has at least one integer: a `count` of 0 counts as 1.
     pub fn split(self, count: u32) -> (Self, Option<Self>) {
         let count = count.max(1);
         let rest = self

@@ -1,25 +1,25 @@
-//! One node of a backend.
+//! The address of one node of a backend.
 
 use crate::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A host, by name or IP address, and perhaps a port.
+/// A host, by name or IP address, and optionally a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// A name in lower case, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
-    /// None when the DSN leaves it to the engine's default.
+    /// None for the engine's default port.
     pub port: Option<u16>,
 }
 
 impl Address {
-    /// The host as an IP address, when it is not a name.
+    /// The host as an IP address; None if it is a name.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
-    /// The port, or the given one where the DSN names none.
+    /// The port, or `default` if there is none.
     pub fn port_or(&self, default: u16) -> u16 {
         self.port.unwrap_or(default)
     }
@@ -27,7 +27,7 @@ impl Address {
     /// Parses `host`, `host:port`, `[v6]` or `[v6]:port`.
     ///
     /// # Errors
-    /// When the host is empty, too long or holds characters no host has, or the port is not
+    /// If the host is empty, too long or contains invalid characters, or if the port is not
     /// 1 to 65535.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let (host, port) = match text.strip_prefix('[') {

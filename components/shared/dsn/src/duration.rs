@@ -1,15 +1,15 @@
-//! Lengths of time, as DSNs and command lines write them.
+//! The notation of durations in DSNs and command lines.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The shortest time that can be written.
+/// The shortest duration that can be written.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The units, in milliseconds. `ms` comes before the units that it ends with or begins with.
+/// The units, in milliseconds, in ascending order.
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
-/// A text that is not a time, or not one that is allowed where it was written.
+/// The error for a text that is not a duration, or not within the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "write a time as a whole number and a unit, `500ms`, `30s`, `2m` or `1h`, from {min} to {max}",
@@ -17,16 +17,17 @@ const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
     max = Written(*.longest)
 )]
 pub struct NotATime {
-    /// The longest time that is allowed there.
+    /// The maximum duration.
     pub longest: Duration,
 }
 
-/// Reads `500ms`, `30s`, `2m` or `1h`: a whole number and a unit, from 1 ms to `longest`.
+/// Parses `500ms`, `30s`, `2m` or `1h`: a whole number and a unit, from 1 ms to `longest`.
 ///
-/// A number without a unit is refused: elsewhere it means seconds here and milliseconds there.
+/// A number without a unit is refused, since programs differ in whether it means seconds or
+/// milliseconds.
 ///
 /// # Errors
-/// [`NotATime`] when the text has another form, or the time is out of these bounds.
+/// [`NotATime`] if the text has another form, or the duration is outside these limits.
 pub fn parse(text: &str, longest: Duration) -> Result<Duration, NotATime> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -40,7 +41,7 @@ pub fn parse(text: &str, longest: Duration) -> Result<Duration, NotATime> {
         .ok_or(NotATime { longest })
 }
 
-/// A time in the largest unit that leaves a whole number.
+/// Displays a duration in the largest unit that gives a whole number.
 struct Written(Duration);
 
 impl fmt::Display for Written {

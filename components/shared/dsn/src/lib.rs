@@ -1,11 +1,11 @@
-//! Data source names: which backend, at which addresses, with which rights.
+//! Data source names: the backend, its addresses and the login.
 //!
-//! Engines read their DSN with this crate, and so does the host that must decide which addresses
-//! an engine may open: both see the same addresses. No I/O, no resolution of names.
+//! Engines parse their DSN with this crate, and so does the host, which decides which addresses an
+//! engine may connect to: both get the same addresses. No I/O, no name resolution.
 //!
-//! Two forms are understood. A URL, whose authority may list several nodes:
-//! `scheme://[user[:password]@]host[:port][,host[:port]…][/path][?name=value&…]`, with IPv6
-//! addresses in brackets; and the form of Go's MySQL driver:
+//! Two forms are supported. A URL, whose authority may list several nodes:
+//! `scheme://[user[:password]@]host[:port][,host[:port]…][/path][?name=value&…]`, with IPv6 addresses
+//! in brackets; and the form of Go's MySQL driver:
 //! `[user[:password]@][tcp[(host[:port])]]/database[?name=value&…]`, whose scheme is `mysql`.
 
 mod address;
@@ -20,7 +20,7 @@ pub use secret::Secret;
 
 use std::fmt;
 
-/// A parsed DSN. Its `Debug` shows the scheme and the addresses, and neither user nor password.
+/// A parsed DSN. Its `Debug` shows the scheme and the addresses, but neither user nor password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
     scheme: String,
@@ -32,32 +32,32 @@ pub struct Dsn {
 }
 
 impl Dsn {
-    /// Which kind of backend, in lower case.
+    /// The scheme, which identifies the kind of backend, in lower case.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// Who to log in as, percent-decoded.
+    /// The user to log in as, percent-decoded.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The password, percent-decoded. May be present and empty.
+    /// The password, percent-decoded. May be present but empty.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
 
-    /// The nodes, in the order they were written; none for DSNs like `memory://`.
+    /// The nodes, in the order of the DSN; none for DSNs such as `memory://`.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// What follows the authority, percent-decoded and without the leading slash.
+    /// The part after the authority, percent-decoded and without the leading slash.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The value of a parameter, percent-decoded. The last one counts when there are several.
+    /// The value of a parameter, percent-decoded. If it appears several times, the last one counts.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params
             .iter()
@@ -66,10 +66,10 @@ impl Dsn {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Checks that there are no parameters but these: a misspelt one must not be ignored.
+    /// Checks that there are no parameters but these, so that a misspelt one is not ignored.
     ///
     /// # Errors
-    /// [`Error::UnknownParam`] with the first other name.
+    /// [`Error::UnknownParam`] with the first unknown name.
     pub fn only_params(&self, known: &[&str]) -> Result<(), Error> {
         match self
             .params
@@ -85,8 +85,8 @@ impl Dsn {
     }
 }
 
-/// Not everything that is secret is in the password: people write it as the user, or as a
-/// parameter.
+/// Hides everything but the scheme and the addresses: people also put secrets in the user name or in
+/// a parameter.
 impl fmt::Debug for Dsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dsn")

@@ -1,13 +1,13 @@
-//! From text to [`Dsn`].
+//! The parser of DSNs.
 
 use crate::{Address, Dsn, Error, Secret};
 use percent_encoding::percent_decode_str;
 use std::str::FromStr;
 
 impl Dsn {
-    /// The longest DSN, in bytes.
+    /// The maximum length of a DSN, in bytes.
     pub const MAX_BYTES: usize = 4096;
-    /// The most hosts that one DSN may list.
+    /// The maximum number of hosts in a DSN.
     pub const MAX_ADDRESSES: usize = 64;
 }
 
@@ -31,7 +31,7 @@ impl FromStr for Dsn {
     }
 }
 
-/// Whether the text could be a URL's scheme (RFC 3986, 3.1). A user name with a colon is not.
+/// Whether the text may be the scheme of a URL (RFC 3986, 3.1). A user name with a colon may not.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text
@@ -40,13 +40,13 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn url(scheme: &str, rest: &str) -> Result<Dsn, Error> {
-    // A fragment means nothing here; more likely it is an unescaped `#` of a password.
+    // Fragments have no meaning here; a `#` is probably part of a password that was not escaped.
     if rest.contains('#') {
         return Err(Error::Encoding("password"));
     }
     let (rest, query) = split_query(rest);
-    // A `/` in a password must be escaped, so the first one ends the authority; but the last `@`
-    // before it ends the user, so that a forgotten escape cannot turn a password into a host.
+    // A `/` in a password must be escaped, so the first one ends the authority. The last `@` before it
+    // ends the user information, so that a missing escape cannot turn a password into a host.
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if path.contains('@') || query.contains('@') {
         return Err(Error::Encoding("password"));
@@ -69,12 +69,12 @@ fn url(scheme: &str, rest: &str) -> Result<Dsn, Error> {
     })
 }
 
-/// `[user[:password]@][tcp[(host[:port])]]/database[?…]`. Nothing is percent-encoded but the
-/// parameters: Go's driver takes a password as it is, up to the last `@` before the last `/`.
+/// Parses `[user[:password]@][tcp[(host[:port])]]/database[?…]`. Only the parameters are
+/// percent-encoded: Go's driver reads the password verbatim, up to the last `@` before the last `/`.
 fn go(text: &str) -> Result<Dsn, Error> {
     let (before, after) = text.rsplit_once('/').ok_or(Error::Form)?;
     let (path, query) = split_query(after);
-    // Parameters have no `@`: this is a password, and what should follow it was forgotten.
+    // Parameters contain no `@`: this is a password, and the part after it is missing.
     if path.contains('@') || query.contains('@') {
         return Err(Error::Form);
     }
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(hosts(&dsn("user@tcp([::1]:3306)/db")), ["[::1]:3306"]);
         assert_eq!(hosts(&dsn("/db")), [""; 0]);
         assert_eq!(error("user@unix(/tmp/mysql.sock)/db"), Error::Network);
-        // a password that looks like a URL's scheme separator
+        // A password that contains `://`, like a URL.
         assert_eq!(
             dsn("user:a://b@tcp(h)/db").password().map(Secret::reveal),
             Some("a://b")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password. Its `Debug` shows nothing of it, and it has no `Display`.
+/// A password. Its `Debug` hides it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -11,7 +11,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The text itself, for the one place that sends it to the backend.
+    /// The text itself, only for sending it to the backend.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The configuration that an engine is opened with: checked before any I/O.
+//! Checks the configuration that an engine is opened with, before any I/O.
 
 use crate::bindings::artisanal::integers::types::{Config, Error};
 use crate::{Engine, Key};
@@ -6,7 +6,7 @@ use artisanal_core::Lattice;
 use artisanal_core::limits::check_key;
 use engine_dsn::Dsn;
 
-/// Checks everything an engine is opened with, and fills in its defaults.
+/// Checks the configuration of an engine and fills in its defaults.
 pub(crate) fn check<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), Error> {
     check_key(&config.key)?;
     let lattice = Lattice::new(
@@ -28,7 +28,7 @@ pub(crate) fn check<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), Er
         .map_err(|e: engine_dsn::Error| Error::Invalid(e.to_string()))?;
     if !E::SCHEMES.contains(&dsn.scheme()) {
         return Err(Error::Invalid(format!(
-            "the DSN begins with `{}:`, which this engine does not speak; it takes {}",
+            "the DSN begins with `{}:`, which this engine does not support; it accepts {}",
             dsn.scheme(),
             schemes::<E>()
         )));

@@ -1,4 +1,4 @@
-//! Between the types of the core and those of the WIT, which say the same.
+//! Conversions from the types of the core crate to the equivalent WIT types.
 
 use crate::bindings::artisanal::integers::types as wit;
 use artisanal_core::{Error, Lattice, Span};
@@ -11,7 +11,7 @@ impl From<Error> for wit::Error {
             Error::Exhausted(reason) => Self::Exhausted(reason),
             Error::Denied(reason) => Self::Denied(reason),
             Error::Unavailable(reason) => Self::Unavailable(reason),
-            // The others come from what stands above an engine.
+            // The other cases come from the layers above an engine.
             error => Self::Other(error.to_string()),
         }
     }

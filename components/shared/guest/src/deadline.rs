@@ -1,35 +1,35 @@
-//! How long an engine may wait: the DSN parameter `timeout`.
+//! Deadlines of engine operations: the DSN parameter `timeout`.
 
 use crate::bindings::artisanal::integers::types::Error;
 use engine_dsn::{Dsn, duration};
 use std::time::{Duration, Instant};
 
-/// How long one operation may take when the DSN does not say.
+/// The default timeout of one operation.
 pub const DEFAULT: Duration = Duration::from_secs(2);
 
-/// The longest that a DSN may ask for.
+/// The maximum timeout that a DSN may set.
 pub const MAX: Duration = Duration::from_secs(60);
 
-/// The point in time by which one operation must be done, retries included.
+/// The point in time by which one operation must be done, including retries.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// A deadline that far from now.
+    /// A deadline this long after the current time.
     pub fn after(timeout: Duration) -> Self {
         Self(Instant::now() + timeout)
     }
 
-    /// What is left; None when the deadline has passed.
+    /// The remaining time; None once the deadline has passed.
     pub fn left(self) -> Option<Duration> {
         Some(self.0.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 
-/// The timeout that a DSN asks for with `?timeout=500ms`, or [`DEFAULT`].
+/// The timeout that a DSN sets, such as `?timeout=500ms`, or [`DEFAULT`].
 ///
 /// # Errors
-/// `invalid` unless it is a time of [`engine_dsn::duration`] of at most [`MAX`].
+/// `invalid` unless it is a duration as in [`engine_dsn::duration`], at most [`MAX`].
 pub fn timeout(dsn: &Dsn) -> Result<Duration, Error> {
     match dsn.param("timeout") {
         None => Ok(DEFAULT),

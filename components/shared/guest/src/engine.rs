@@ -1,9 +1,9 @@
-//! What an engine author writes.
+//! The trait that an engine author implements.
 
 use crate::bindings::artisanal::integers::types::Error;
 use engine_dsn::Dsn;
 
-/// A checked name of a sequence: 1 to 128 bytes of UTF-8 without control characters.
+/// A valid sequence name: 1 to 128 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) String);
 
@@ -16,52 +16,52 @@ impl Key {
 
 /// One sequence in one kind of backend.
 ///
-/// The backend stores a *mark* per sequence: everything at or below it is taken. An engine only
-/// moves and reads that mark; which integers lie below it is not its business. Calls never
-/// overlap on one value of this type. A method whose future is dropped half-way must leave the
-/// value usable.
+/// The backend stores a *mark* per sequence: all integers at or below it are taken. An engine only
+/// advances and reads that mark; it does not know which integers below it were minted. Calls never
+/// overlap on one value of this type. If the future of a method is dropped before it completes, the
+/// value must stay usable.
 #[expect(
     async_fn_in_trait,
     reason = "components have one thread: futures need not be Send"
 )]
 pub trait Engine: Sized + 'static {
-    /// The offset of sequences whose configuration names none.
+    /// The default offset.
     const OFFSET: i64;
-    /// The DSN used when the configuration's is empty; None when an address is required.
+    /// The DSN used when the configuration has none; None if an address is required.
     const DSN: Option<&'static str>;
-    /// The schemes of the DSNs that this engine takes.
+    /// The DSN schemes that this engine accepts.
     const SCHEMES: &'static [&'static str];
 
-    /// Checks what the DSN says beyond its form and prepares to reach the backend.
+    /// Checks the engine-specific parts of the DSN and prepares access to the backend.
     ///
     /// # Errors
-    /// `invalid` for a DSN this engine cannot use, before any I/O; else as in the WIT.
+    /// `invalid` for a DSN that this engine cannot use, before any I/O; otherwise as in the WIT.
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error>;
 
-    /// Atomically adds `by` (1 or more) to the mark, an absent mark counting as 0, and returns
-    /// the new mark.
+    /// Atomically adds `by` (1 or more) to the mark and returns the new mark. A missing mark counts
+    /// as 0.
     ///
     /// # Errors
-    /// [`exhausted`] when the sum does not fit, leaving the mark as it was; else as in the WIT.
-    /// A lost reply may be retried with another `advance`: a gap is allowed, a repeat is not.
+    /// [`exhausted`] if the sum exceeds `i64`, with the mark unchanged; otherwise as in the WIT.
+    /// A lost reply may be retried with another `advance`: a gap is allowed, a duplicate is not.
     async fn advance(&mut self, by: i64) -> Result<i64, Error>;
 
-    /// The mark; None when nothing was ever stored.
+    /// The mark; None if none was ever stored.
     ///
     /// # Errors
     /// As in the WIT.
     async fn mark(&mut self) -> Result<Option<i64>, Error>;
 
-    /// Atomically sets the mark to `to` (0 or more) unless it is greater already.
+    /// Atomically sets the mark to `to` (0 or more) unless it is already greater.
     ///
     /// # Errors
-    /// `too-small` with the mark found when that is greater than `to`; else as in the WIT.
+    /// `too-small` with the current mark if that is greater than `to`; otherwise as in the WIT.
     async fn raise(&mut self, to: i64) -> Result<(), Error>;
 }
 
-/// The error for a mark that has no room left above it.
+/// The error for a mark that cannot advance any further.
 pub fn exhausted() -> Error {
     Error::Exhausted(
-        "the sequence is too close to 9223372036854775807, the greatest integer there is".into(),
+        "the sequence is too close to 9223372036854775807, the greatest 64-bit integer".into(),
     )
 }

@@ -1,8 +1,8 @@
-//! What every engine component shares, so that an engine is its protocol and nothing else.
+//! The parts that all engine components share, so that an engine implements only its protocol.
 //!
 //! An engine author implements [`Engine`]: `open`, `advance`, `mark` and `raise`. This crate adds
-//! the bindings, the checks of the configuration, the arithmetic of spans, the rule that one
-//! sequence answers one call at a time, and the component's exports:
+//! the bindings, the checks of the configuration, the arithmetic of spans, the lock that lets a
+//! sequence serve one call at a time, and the component's exports:
 //!
 //! ```
 //! use engine_guest::{Dsn, Engine, Error, Key};

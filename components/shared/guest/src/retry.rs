@@ -1,4 +1,4 @@
-//! Trying again until a deadline: what every engine does, whichever node it asks next.
+//! Retries with backoff until a deadline, independent of how an engine picks the next node.
 
 use crate::Error;
 use crate::deadline::Deadline;
@@ -6,9 +6,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// One operation that is tried until it works, fails for good, or its time is over.
+/// One operation that is retried until it succeeds, fails for good, or reaches its deadline.
 ///
-/// The engine decides which node it asks, and whether a failed attempt is worth a pause.
+/// The engine picks the node for each attempt and decides whether a failed attempt needs a pause.
 pub struct Retry {
     what: &'static str,
     timeout: Duration,
@@ -19,7 +19,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// An operation that begins now. `what` is who does it, as the subject of a sentence: "Redis".
+    /// An operation that begins now. `what` names the backend in error messages, such as "Redis".
     pub fn within(timeout: Duration, what: &'static str) -> Self {
         Self {
             what,
@@ -31,7 +31,7 @@ impl Retry {
         }
     }
 
-    /// The same with other pauses: the first one, which doubles with each, up to the longest one.
+    /// Sets the backoff: the first pause, which doubles with each attempt, and its maximum.
     pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
         (self.pause, self.longest) = (first, longest);
         self
@@ -42,23 +42,23 @@ impl Retry {
         self.deadline
     }
 
-    /// How much time is left; zero when it is over.
+    /// The remaining time; zero once the deadline has passed.
     pub fn left(&self) -> Duration {
         self.deadline.left().unwrap_or_default()
     }
 
-    /// Whether an attempt that begins now still has a good part of the time. One at the last moment
-    /// fails for want of time, which says nothing about the backend.
+    /// Whether an attempt that begins now still has at least a quarter of the timeout. An attempt just
+    /// before the deadline fails for lack of time, which says nothing about the backend.
     pub fn in_time(&self) -> bool {
         self.left() >= self.timeout / 4
     }
 
-    /// Notes why an attempt failed.
+    /// Records why an attempt failed.
     pub fn failed(&mut self, why: impl Into<String>) {
         self.why = Some(why.into());
     }
 
-    /// Notes why an attempt failed, unless an earlier one said something already.
+    /// Records why an attempt failed, unless an earlier reason is recorded.
     pub fn failed_first(&mut self, why: impl Into<String>) {
         self.why.get_or_insert_with(|| why.into());
     }
@@ -68,33 +68,32 @@ impl Retry {
         self.why.is_some()
     }
 
-    /// The next pauses are the longest ones.
+    /// Sets all further pauses to the maximum.
     pub fn slow_down(&mut self) {
         self.pause = self.longest;
     }
 
-    /// How long to pause before the next attempt: at random between half of the pause that is due and
-    /// all of it, so that those who failed together do not come back together, and no longer than what
-    /// is left.
+    /// The pause before the next attempt: a random time from half of the current backoff to all of it,
+    /// so that clients that failed together do not retry together, and at most the remaining time.
     pub fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(self.longest);
         (pause / 2 + (pause / 2).mul_f64(chance())).min(self.left())
     }
 
-    /// Pauses before the next attempt. Blocks the instance.
+    /// Sleeps before the next attempt. Blocks the instance.
     ///
     /// # Errors
-    /// `unavailable` when the time is over.
+    /// `unavailable` once the deadline has passed.
     pub fn pause(&mut self) -> Result<(), Error> {
         std::thread::sleep(self.next_pause());
         self.check()
     }
 
-    /// Allows the next attempt at once.
+    /// Permits the next attempt without a pause.
     ///
     /// # Errors
-    /// `unavailable` when the time is over.
+    /// `unavailable` once the deadline has passed.
     pub fn check(&self) -> Result<(), Error> {
         match self.deadline.left() {
             Some(_) => Ok(()),
@@ -102,7 +101,7 @@ impl Retry {
         }
     }
 
-    /// The error for an operation whose time is over.
+    /// The error for an operation that reached its deadline.
     pub fn late(&self) -> Error {
         let Self {
             what, timeout, why, ..

@@ -1,4 +1,4 @@
-//! The component's resource: an engine behind checks, arithmetic and a queue of one.
+//! The component's resource: an engine with argument checks, span arithmetic and a lock.
 
 use crate::bindings::artisanal::integers::types as wit;
 use crate::bindings::exports::artisanal::integers::engine::{self as exports, GuestSequence};
@@ -10,7 +10,7 @@ use futures::lock::Mutex;
 /// A sequence as the component exports it.
 pub struct Sequence<E> {
     lattice: Lattice,
-    /// Calls take turns, in the order they came: an engine has one connection.
+    /// Serves one call at a time, in arrival order: an engine has one connection.
     engine: Mutex<E>,
 }
 
@@ -33,8 +33,8 @@ impl<E: Engine> Sequence<E> {
         if let Some(span) = self.lattice.span(mark, count) {
             return Ok(span);
         }
-        // Somebody stored a mark at or below zero by hand. Lift it over zero and mint from there;
-        // a concurrent caller may have lifted it further, which is as good.
+        // A mark at or below zero was stored by hand. Raise it to zero and mint from there; if a
+        // concurrent caller has raised it further, that serves as well.
         match engine.raise(0).await {
             Ok(()) | Err(Error::TooSmall(_)) => {}
             Err(error) => return Err(error),
@@ -42,8 +42,8 @@ impl<E: Engine> Sequence<E> {
         let mark = engine.advance(stride).await?;
         self.lattice.span(mark, count).ok_or_else(|| {
             Error::Other(format!(
-                "the backend moved the mark by {stride} to {mark}, which leaves no positive integers; \
-                 is something else lowering this sequence?"
+                "the backend advanced the mark by {stride} to {mark}, which leaves no positive \
+                 integers; does another client lower this sequence?"
             ))
         })
     }
@@ -63,7 +63,7 @@ impl<E: Engine> GuestSequence for Sequence<E> {
     }
 
     async fn last(&self) -> Result<Option<i64>, Error> {
-        // A mark at or below zero was set by hand: nothing was ever handed out from it.
+        // A mark at or below zero was set by hand: no integer was ever handed out from it.
         Ok(self
             .engine
             .lock()
@@ -76,15 +76,14 @@ impl<E: Engine> GuestSequence for Sequence<E> {
     async fn set_last(&self, value: i64) -> Result<(), Error> {
         check_last(value)?;
         let mut engine = self.engine.lock().await;
-        // An engine whose reply was lost raises once more, and then may find its own raise, and what
-        // others minted on top of it. So what is refused is decided by a mark that was read before
-        // anything was sent. A mark that passes `value` later is greater than all that was asked for:
-        // every integer from now on is above `value`, whoever saw to that.
+        // An engine whose reply was lost repeats the raise and may then find its own raise, and integers
+        // that others minted above it. So whether to refuse is decided by a mark that was read before
+        // the raise was sent. A mark that passes `value` after that satisfies the request: every later
+        // integer is above `value`, whichever client raised it.
         let known = match engine.mark().await {
             Ok(Some(mark)) if mark > value => return Err(Error::TooSmall(mark)),
             Ok(_) => true,
-            // Something is wrong with what the backend keeps. A raise may be what mends it, and the
-            // engine decides that.
+            // The stored data is invalid. A raise may repair it; the engine decides that.
             Err(Error::Other(_)) => false,
             Err(error) => return Err(error),
         };
@@ -101,7 +100,7 @@ mod tests {
     use crate::{Dsn, Key};
     use futures::FutureExt;
 
-    /// An engine whose first raise loses its reply; meanwhile others mint.
+    /// An engine that loses the reply of its first raise while others mint.
     struct Forgetful {
         mark: Option<i64>,
         minted_meanwhile: i64,

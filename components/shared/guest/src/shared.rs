@@ -1,22 +1,22 @@
-//! What the sequences of one instance have in common.
+//! Values that the sequences of one instance share.
 
 use engine_dsn::Dsn;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-/// Values by DSN, such as connections, each shared by the sequences that have that DSN. One lives
-/// as long as any of them.
+/// Values by DSN, such as connections. Sequences with the same DSN share one value, which lives
+/// as long as any of them holds it.
 ///
 /// Keep it in a `thread_local!`: a component has one thread.
 pub struct Shared<T>(RefCell<Vec<(Dsn, Weak<RefCell<T>>)>>);
 
 impl<T> Shared<T> {
-    /// Nothing yet.
+    /// An empty collection.
     pub const fn new() -> Self {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// The value for this DSN, made now unless another sequence has it.
+    /// The value for this DSN; calls `make` unless another sequence holds one.
     ///
     /// # Errors
     /// Those of `make`.

@@ -1,8 +1,8 @@
-//! One connection that speaks the Redis protocol, for the engines whose backends do.
+//! A connection with the Redis protocol, for the engines whose backends use it.
 //!
-//! Commands are packed and replies parsed by the `redis` crate. The socket is this crate's own:
-//! a whole exchange has one deadline, however slowly its bytes trickle in, and a reply has a
-//! greatest length, whatever the server announces. What the replies mean is up to the engine.
+//! The `redis` crate encodes commands and parses replies. This crate implements the socket I/O: an
+//! exchange as a whole has one deadline, however slowly its bytes arrive, and a reply has a maximum
+//! length, whatever length the server announces. The engines interpret the replies.
 
 mod reply;
 #[cfg(feature = "stand-in")]

@@ -2,14 +2,14 @@
 
 use redis::Value;
 
-/// The most of a server's own words that is passed on, in characters.
+/// The maximum length of a server's message that is passed on, in characters.
 const MAX_WORDS: usize = 200;
 
-/// A reply that is not what was asked for: its description.
+/// A description of an unexpected reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(pub String);
 
-/// The integer of a reply to a command that answers with one.
+/// The integer in a reply to a command that returns one.
 ///
 /// # Errors
 /// For any other reply.
@@ -22,10 +22,10 @@ pub fn integer(reply: &Value) -> Result<i64, Unreadable> {
     }
 }
 
-/// The mark in a reply to a command that answers with the value of a key; None when there is none.
+/// The mark in a reply to a command that returns the value of a key; None if there is none.
 ///
 /// # Errors
-/// When the value is not a number as `INCRBY` stores it.
+/// If the value is not a number in the format of `INCRBY`.
 pub fn mark(reply: &Value) -> Result<Option<i64>, Unreadable> {
     match reply {
         Value::Nil => Ok(None),
@@ -33,15 +33,15 @@ pub fn mark(reply: &Value) -> Result<Option<i64>, Unreadable> {
     }
 }
 
-/// Decimal text as `INCRBY` stores it: `0`, or an optional `-` and digits that do not begin with
-/// 0, within s64. None for any other text.
+/// Parses decimal text in the format of `INCRBY`: `0`, or an optional `-` and digits that do not begin
+/// with 0, within s64. None for any other text.
 pub fn number(digits: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(digits).ok()?;
     let number: i64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }
 
-/// The text of a reply that is text.
+/// The text of a reply, if it is text.
 pub fn text(reply: &Value) -> Option<&str> {
     match reply {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -51,7 +51,7 @@ pub fn text(reply: &Value) -> Option<&str> {
     }
 }
 
-/// A server's own words, cut to a bearable length and without control characters.
+/// A server's message, truncated and without control characters.
 pub fn printable(words: &str) -> String {
     let mut chars = words.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut printable: String = chars.by_ref().take(MAX_WORDS).collect();

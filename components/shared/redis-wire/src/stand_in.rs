@@ -1,5 +1,5 @@
-//! A protocol stand-in: answers commands by a script, to show faults that real servers show
-//! rarely. It is no database.
+//! A mock server: answers commands from a script, to reproduce faults that are rare with real
+//! servers. It is not a database.
 
 use crate::{Value, text};
 use redis::Parser;
@@ -9,32 +9,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What the script says to one command.
+/// The answer of the script to one command.
 pub enum Answer {
-    /// These bytes.
+    /// Sends these bytes.
     Reply(Vec<u8>),
-    /// Nothing, and the connection is closed.
+    /// Sends nothing and closes the connection.
     Close,
 }
 
 impl Answer {
-    /// One line, `\r\n` added: `:1`, `+OK`, `-ERR no`, `$-1`.
+    /// A reply of one line, to which `\r\n` is added: `:1`, `+OK`, `-ERR no`, `$-1`.
     pub fn line(line: &str) -> Self {
         Self::Reply(format!("{line}\r\n").into_bytes())
     }
 }
 
-/// A scripted server on a free port of this machine, for the rest of the test.
+/// A scripted server on a free local port, which runs until the end of the test.
 pub struct StandIn {
     port: u16,
     commands: Arc<AtomicUsize>,
 }
 
 impl StandIn {
-    /// Starts it. The script is asked for each command, given its words.
+    /// Starts the server. The script is called for each command, with its words.
     ///
     /// # Panics
-    /// When there is no free port.
+    /// If there is no free port.
     pub fn start(script: impl Fn(&[&str]) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
@@ -49,12 +49,12 @@ impl StandIn {
         Self { port, commands }
     }
 
-    /// Where it listens, as `127.0.0.1:port`.
+    /// The address, as `127.0.0.1:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// How many commands it was sent so far.
+    /// The number of commands received so far.
     pub fn commands(&self) -> usize {
         self.commands.load(Ordering::SeqCst)
     }

@@ -9,19 +9,19 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// The longest reply that is read. Integers and errors are far shorter.
+/// The maximum length of a reply. Integers and errors are far shorter.
 pub const MAX_REPLY_BYTES: usize = 64 * 1024;
 
 /// Why a connection could not be made or can no longer be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The host that runs the component does not let it connect there.
+    /// The host of the component does not permit this connection.
     Forbidden(String),
-    /// The network or the server failed; another try may succeed.
+    /// The network or the server failed; a retry may succeed.
     Broken(String),
-    /// Nothing came in time. Another try at the same server is likely to wait as long.
+    /// The server did not answer in time. A retry on the same server would probably take as long.
     Silent(String),
-    /// What answers is no such server.
+    /// The server does not use this protocol.
     Strange(String),
 }
 
@@ -36,23 +36,23 @@ impl fmt::Display for Lost {
     }
 }
 
-/// A connection to one server. After an error it must be dropped: the reply to an earlier
-/// command could otherwise be taken for that to a later one.
+/// A connection to one server. It must be dropped after an error: otherwise the reply to an earlier
+/// command could be read as the reply to a later one.
 pub struct Wire {
     stream: TcpStream,
     parser: Parser,
-    /// Where it leads, as messages name it.
+    /// The server's address in messages.
     to: String,
 }
 
 impl Wire {
-    /// Connects to the first of the host's addresses that answers. Each of them gets an equal
-    /// share of the time that is left.
+    /// Connects to the first of the host's addresses that answers. Each address gets an equal share of
+    /// the remaining time.
     ///
-    /// The resolution of a name is the host's and has the host's own time limit.
+    /// Name resolution is done by the host and has the host's own time limit.
     ///
     /// # Errors
-    /// When no address answers in time, or none may be reached.
+    /// If no address answers in time, or the host permits none.
     pub fn dial(address: &Address, port: u16, deadline: Deadline) -> Result<Self, Lost> {
         let port = address.port_or(port);
         let to = Address {
@@ -96,15 +96,15 @@ impl Wire {
         Err(last)
     }
 
-    /// Where the connection leads, as `host:port`.
+    /// The server's address, as `host:port`.
     pub fn to(&self) -> &str {
         &self.to
     }
 
-    /// Sends commands in one go and reads as many replies. A reply may be an error of the server.
+    /// Sends commands together and reads one reply for each. A reply may be an error of the server.
     ///
     /// # Errors
-    /// When the replies do not come in time, are too long or are not of the protocol.
+    /// If the replies do not arrive in time, are too long or do not follow the protocol.
     pub fn exchange<const N: usize>(
         &mut self,
         commands: [&Cmd; N],
@@ -151,7 +151,7 @@ impl Wire {
                     if error.is_io_error() {
                         io::ErrorKind::UnexpectedEof.into()
                     } else {
-                        strange("which is not of the Redis protocol")
+                        strange("that does not follow the Redis protocol")
                     }
                 })
             })?;
@@ -160,15 +160,15 @@ impl Wire {
     }
 }
 
-/// Something no server of this protocol sends.
+/// The error for a reply that no server of this protocol sends.
 fn strange(how: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("sends a reply {how}; is it the right server?"),
+        format!("sent a reply {how}; is it the right server?"),
     )
 }
 
-/// Sockets take no timeout of zero.
+/// The shortest socket timeout: sockets do not accept zero.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 fn left(deadline: Deadline) -> io::Result<Duration> {
@@ -178,19 +178,19 @@ fn left(deadline: Deadline) -> io::Result<Duration> {
         .ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
-/// Reads until the deadline and no more than there is room for.
+/// Reads until the deadline, up to a maximum number of bytes.
 struct Bounded<'a> {
     stream: &'a mut TcpStream,
     deadline: Deadline,
     room: usize,
-    /// Why reading failed: the parser passes on no more than the kind.
+    /// Why reading failed: the parser passes on only the kind of an error.
     failed: Option<io::Error>,
 }
 
 impl Bounded<'_> {
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.room == 0 {
-            return Err(strange("which is too long for an integer"));
+            return Err(strange("that is too long for an integer"));
         }
         let end = buffer.len().min(self.room);
         self.stream.set_read_timeout(Some(left(self.deadline)?))?;
@@ -216,16 +216,16 @@ fn is_timeout(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// An I/O error in words that are the same on every host.
+/// Describes an I/O error in the same words on every host.
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         kind if is_timeout(kind) => "no answer in time".into(),
         io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        // On WASI, how a connection that was refused late shows itself.
-        io::ErrorKind::NotConnected => "the connection did not come about".into(),
+        // On WASI, the error of a connection that was refused late.
+        io::ErrorKind::NotConnected => "the connection was not established".into(),
         io::ErrorKind::PermissionDenied => {
-            "the host does not allow this component to connect there".into()
+            "the host does not permit this component to connect there".into()
         }
         _ => error.to_string(),
     }
@@ -238,8 +238,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// A server that accepts one connection, reads a little, answers with `replies` and, when
-    /// told so, keeps the connection open until the client is gone.
+    /// A server that accepts one connection, reads a little, sends `replies` and, if `stay` is set,
+    /// keeps the connection open until the client closes it.
     fn server(replies: Vec<u8>, stay: bool) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();

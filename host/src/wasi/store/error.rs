@@ -1,4 +1,4 @@
-//! Why the embedded store did not do what it was asked.
+//! The errors of the embedded store.
 
 use redb::DatabaseError;
 use std::path::PathBuf;
@@ -10,47 +10,47 @@ use std::sync::Arc;
 pub enum StoreError {
     /// Another process holds the file.
     #[error(
-        "the data directory {0} is in use by another process; stop that one, mint through it \
-         (int-host serve), or choose another with --data DIR"
+        "the data directory {0} is in use by another process; stop that process, mint through it \
+         (int-host serve), or choose another directory with --data DIR"
     )]
     InUse(PathBuf),
     /// The directory could not be created.
-    #[error("cannot create the data directory {0}: {1}; choose another with --data DIR")]
+    #[error("cannot create the data directory {0}: {1}; choose another directory with --data DIR")]
     Directory(PathBuf, #[source] Arc<std::io::Error>),
-    /// The file is not a database, or is damaged, or the disk fails.
+    /// The file is not a database or is damaged, or the disk failed.
     #[error("cannot open the store {0}: {1}")]
     Open(PathBuf, #[source] Arc<redb::Error>),
-    /// The file holds less than what was already answered: somebody replaced it, or the disk lost
-    /// writes that it had confirmed.
+    /// The file lacks changes that were already acknowledged: it was replaced, or the disk lost writes that
+    /// it had confirmed.
     #[error(
-        "the store {file} has lost changes that were already answered ({found} commits are there, \
-         {answered} were answered); minting from it would repeat integers. Stop this process, find out \
+        "the store {file} has lost changes that were already acknowledged (it contains {found} commits, \
+         {answered} were acknowledged); minting from it would repeat integers. Stop this process, find out \
          what happened to the file, and raise the sequences (--set-last-int) before minting again"
     )]
     Behind {
         /// The database file.
         file: PathBuf,
-        /// How many commits the file holds.
+        /// How many commits the file contains.
         found: u64,
-        /// How many commits were answered.
+        /// How many commits were acknowledged.
         answered: u64,
     },
-    /// A transaction failed. What it was to change is not answered, but may be stored.
+    /// A transaction failed. Its changes were not acknowledged, but may have been stored.
     #[error("the embedded store failed: {0}")]
     Transaction(#[source] Arc<redb::Error>),
-    /// The value of a counter is not what `increment` writes.
+    /// The value under a counter's key is not in the form that `increment` writes.
     #[error("the value stored under {0:?} is not an integer of eight bytes")]
     NotAnInteger(String),
-    /// The sum does not fit; the value is as it was.
+    /// The sum does not fit into 64 bits; the value is unchanged.
     #[error("overflow: the value stored under {0:?} is too close to the greatest 64-bit integer")]
     Overflow(String),
-    /// The program is about to end.
+    /// The store is closed, because the program is about to end.
     #[error("the embedded store is closed")]
     Closed,
 }
 
 impl StoreError {
-    /// Whether the database accepts no further transactions until its file is opened anew.
+    /// Whether the database accepts no further transactions until its file is reopened.
     pub(super) fn ends_database(&self) -> bool {
         let Self::Transaction(error) = self else {
             return false;

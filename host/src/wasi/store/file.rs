@@ -1,9 +1,10 @@
-//! The database file: opening it, and opening it anew after an I/O error.
+//! The database file: opening it, and recovering it after an I/O error.
 //!
-//! After a failed write or fsync nobody knows which pages reached the disk: the kernel may show pages
-//! that were never written, and does not write them again. So the file is not just opened anew. What it
-//! holds is copied to a new file, which is synced and takes the old one's name; only then does the
-//! store go on. A count of commits, kept in the file, shows whether everything that was answered is there.
+//! After a failed write or fsync it is unknown which pages reached the disk: the kernel may return pages
+//! from its cache that were never written, and does not write them again. So reopening the file is not
+//! enough. Its content is copied to a new file, which is synced and then renamed over the old one; only
+//! then is the store usable again. A count of commits, kept in the file, shows whether all acknowledged
+//! changes are there.
 
 use super::error::StoreError;
 use super::{FILE, table};
@@ -19,29 +20,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-/// The first character of names that no bucket can have.
+/// The first character of reserved names, which no bucket can have.
 pub(crate) const RESERVED: char = '\0';
 
-/// How many commits the file has seen.
+/// The table with the count of commits to the file.
 const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("\0commits");
 
-/// The name of the new file while it is written.
+/// The name of the new file while it is being written.
 const NEW_FILE: &str = "integers.redb.new";
 
-/// How long after a failed attempt the file is not opened again: a full disk is not written to in a loop.
+/// The pause after a failed attempt to reopen the file, so that a full disk is not written to in a loop.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// The database file of a store.
 pub(super) struct StoreFile {
     directory: PathBuf,
     state: RwLock<State>,
-    /// How many commits were answered.
+    /// How many commits were acknowledged.
     answered: AtomicU64,
 }
 
 struct State {
     database: Result<Database, Failure>,
-    /// How often the file was opened: tells a failure of this database from one of an earlier one.
+    /// How often the file was reopened. Distinguishes a failure of the current database from one of an
+    /// earlier database.
     opened: u64,
 }
 
@@ -66,7 +68,7 @@ impl StoreFile {
         })
     }
 
-    /// Runs `work` on the database, which is opened anew first if it failed before.
+    /// Runs `work` on the database, which is first reopened if it has failed.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, StoreError>,
@@ -86,9 +88,9 @@ impl StoreFile {
         result
     }
 
-    /// Runs `work` in one transaction and returns once that is on disk.
+    /// Runs `work` in one transaction and returns once it is on disk.
     ///
-    /// Only one thread may call this: the count of commits relies on it.
+    /// Only one thread may call this, since otherwise the count of acknowledged commits could go back.
     pub(super) fn commit(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
@@ -109,7 +111,7 @@ impl StoreFile {
         Ok(())
     }
 
-    /// The state with an open database in it.
+    /// The state, with an open database in it unless that fails again at the same time.
     fn usable(&self) -> Result<RwLockReadGuard<'_, State>, StoreError> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.database.is_ok() {
@@ -126,7 +128,7 @@ impl StoreFile {
             tracing::error!(error = %why, "the embedded store failed; its file will be opened anew");
             state.database = Err(Failure {
                 why: why.clone(),
-                // The first attempt to open it anew comes without delay.
+                // The first attempt to reopen it needs no pause.
                 since: Instant::now() - RETRY_AFTER,
             });
         }
@@ -158,7 +160,7 @@ impl StoreFile {
     }
 }
 
-/// Opens the file, creating it when it is missing.
+/// Opens the file, and creates it if it is missing.
 fn open(directory: &Path) -> Result<Database, StoreError> {
     let path = directory.join(FILE);
     let failed = |error: io::Error| StoreError::open(path.clone(), error);
@@ -173,22 +175,21 @@ fn open(directory: &Path) -> Result<Database, StoreError> {
     let database = Database::builder()
         .create_file(file)
         .map_err(|e| StoreError::database(directory.to_owned(), path.clone(), e))?;
-    // Another process may have renewed the file between the opening and the locking of it. Then the
-    // lock is one on a file that nobody will open again.
+    // Another process may have replaced the file between opening and locking. Then this lock is on
+    // the old file, which has no name any more.
     if Handle::from_path(&path).map_err(failed)? != opened {
         return Err(StoreError::InUse(directory.to_owned()));
     }
     Ok(database)
 }
 
-/// Opens the file and replaces it by a copy of what it holds.
+/// Opens the file and replaces it with a copy of its content.
 ///
-/// Both files are locked until the copy has taken the old one's name, so no other process can mint from
-/// either meanwhile.
+/// Both files are locked until the rename is done, so no other process can mint from either meanwhile.
 fn renew(directory: &Path, answered: u64) -> Result<Database, StoreError> {
     let path = directory.join(FILE);
     if !path.exists() {
-        // A new, empty file would begin every sequence again.
+        // A new, empty file would restart every sequence.
         return Err(StoreError::open(
             path,
             io::Error::from(io::ErrorKind::NotFound),
@@ -237,7 +238,7 @@ fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError>
     Ok(())
 }
 
-/// How many commits the file holds; none for one from before they were counted.
+/// How many commits the file contains; 0 for a file of a version that did not count them.
 fn commits(read: &ReadTransaction) -> Result<u64, StoreError> {
     match read.open_table(COMMITS) {
         Ok(table) => Ok(table.get(())?.map_or(0, |count| count.value())),
@@ -252,12 +253,12 @@ impl StoreFile {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Keeps everybody from the database until it is dropped.
+    /// Locks the database until the result is dropped.
     pub(super) fn hold(&self) -> impl Drop + '_ {
         self.state.write().unwrap()
     }
 
-    /// Ends the database as an I/O error does.
+    /// Fails the database as an I/O error does.
     pub(super) fn break_off(&self) {
         let opened = self.state.read().unwrap().opened;
         self.fail(opened, &StoreError::from(redb::Error::PreviousIo));

@@ -74,7 +74,7 @@ async fn changes_that_wait_share_a_commit_and_fail_alone() {
     let (_directory, store) = store();
     store.increment("b", "full", i64::MAX).await.unwrap();
     let before = store.file.answered();
-    // The writer cannot begin before all of them wait.
+    // The writer cannot start before all of them are waiting.
     let held = store.file.hold();
     let waiting = (0..100).map(|i| {
         let key = if i == 50 { "full" } else { "k" };
@@ -91,7 +91,7 @@ async fn changes_that_wait_share_a_commit_and_fail_alone() {
         }
     }
     assert_eq!(sums, (1..100).map(|i| 2 * i).collect::<Vec<_>>());
-    // The writer may have taken the first one before the others came.
+    // The writer may have taken the first one before the others arrived.
     let commits = store.file.answered() - before;
     assert!(commits <= 2, "{commits} commits");
 }

@@ -1,4 +1,4 @@
-//! The thread that writes: all changes that wait share one commit.
+//! The writer thread: all waiting changes share one commit (group commit).
 
 use super::error::StoreError;
 use super::file::StoreFile;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many changes share a commit at most, and how many wait for the thread before callers wait for room.
+/// The maximum number of changes per commit, and the capacity of the channel to the thread; callers wait
+/// when it is full.
 const BATCH: usize = 1024;
 
-/// The thread that writes, and the way to it.
+/// The writer thread and the channel to it.
 pub(super) struct Writer {
     changes: Option<mpsc::Sender<Box<dyn Pending>>>,
     thread: Option<JoinHandle<()>>,
@@ -62,7 +63,7 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Waits for the last commit: whoever opens the file next finds it closed.
+    /// Waits for the last commit, so that the file is closed before it can be opened again.
     fn drop(&mut self) {
         drop(self.changes.take());
         if let Some(thread) = self.thread.take() {
@@ -72,7 +73,8 @@ impl Drop for Writer {
     }
 }
 
-/// Makes the changes in one transaction and answers them when it is on disk, or all with its error.
+/// Makes the changes in one transaction. Answers each with its outcome once the transaction is on disk, or
+/// all with the transaction's error.
 fn commit(file: &StoreFile, mut batch: Vec<Box<dyn Pending>>) {
     let committed =
         file.commit(|write| batch.iter_mut().try_for_each(|pending| pending.make(write)));
@@ -81,21 +83,22 @@ fn commit(file: &StoreFile, mut batch: Vec<Box<dyn Pending>>) {
     }
 }
 
-/// A change that somebody waits for.
+/// A change with a waiting caller.
 trait Pending: Send {
     /// Makes the change in a transaction.
     ///
     /// # Errors
-    /// When the transaction has failed for all. An error of this change alone is its outcome.
+    /// When the transaction has failed for all changes. An error of only this change is kept as its
+    /// outcome.
     fn make(&mut self, write: &WriteTransaction) -> Result<(), StoreError>;
 
-    /// Tells the outcome, or why the transaction failed.
+    /// Sends the outcome, or the transaction's error.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Change<T, F> {
     bucket: String,
-    /// Until it was made.
+    /// The change; None once it was made.
     change: Option<F>,
     outcome: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -119,7 +122,7 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
-        // Whoever asked may have gone away; what was stored stays.
+        // The caller may be gone; the stored change remains.
         drop(self.reply.send(committed.and(self.outcome)));
     }
 }

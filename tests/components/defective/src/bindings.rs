@@ -1,5 +1,4 @@
-//! What `wit-bindgen` makes of `wasi:keyvalue`; the engine export comes from the guest crate.
-//! Nothing here is written by hand.
+//! Generated bindings of `wasi:keyvalue`. The engine's export comes from the guest crate.
 #![allow(
     clippy::all,
     clippy::allow_attributes_without_reason,

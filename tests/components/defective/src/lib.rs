@@ -1,7 +1,8 @@
-//! An engine that breaks one promise of the contract at a time, to test the suite that checks it.
+//! An engine that breaks one promise of the contract at a time, to test the contract suite.
 //!
-//! It keeps marks in the host's key-value store, and the path of the DSN says which mistake it makes, all
-//! of the kind that was found in the wild: `defective:///forgets`. Without a path it makes none.
+//! It stores marks in the host's key-value store. The path of the DSN selects the mistake, as in
+//! `defective:///forgets`; without a path the engine is correct. All mistakes are of kinds that were found in
+//! real programs.
 
 mod bindings;
 mod mistake;
@@ -11,7 +12,7 @@ use bindings::wasi::keyvalue::store::{self, Bucket};
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use mistake::Mistake;
 
-/// One key of the store.
+/// A sequence: one key of the store.
 struct Defective {
     bucket: Bucket,
     key: String,
@@ -34,7 +35,7 @@ impl Defective {
         atomics::increment(&self.bucket, &self.key, by).map_err(failed)
     }
 
-    /// What a correct engine does.
+    /// The correct implementation of `raise`.
     fn raise_atomically(&self, to: i64) -> Result<(), Error> {
         loop {
             let cas = Cas::new(&self.bucket, &self.key).map_err(failed)?;

@@ -1,16 +1,16 @@
-//! What can be done wrong.
+//! The mistakes that the engine can make.
 
-/// One mistake, or none.
+/// A mistake, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
     None,
-    /// Two round trips where one atomic step is needed.
+    /// Reads and writes the mark in two round trips instead of one atomic step.
     NotAtomic,
-    /// Keeps half of what was taken.
+    /// Advances the stored mark by only half of what it returns.
     Forgets,
     StartsLate,
     Wraps,
-    /// What does not fit still moves the mark.
+    /// Moves the mark to the top when an advance does not fit.
     SpoilsTheTop,
     FoldsCase,
     TrimsKeys,
@@ -19,7 +19,7 @@ pub(crate) enum Mistake {
     BeginsAtOne,
     MintsWhenAsked,
     Rewinds,
-    /// `set-last` as read, compare, write: rewinds under a concurrent mint.
+    /// Implements `set-last` as read, compare, write, which rewinds under a concurrent mint.
     ReadsThenWrites,
     RaisesOnlyWhatExists,
     CountsInDoubles,
@@ -28,7 +28,7 @@ pub(crate) enum Mistake {
 }
 
 impl Mistake {
-    /// The mistake of that name.
+    /// Returns the mistake with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "" => Self::None,
@@ -54,7 +54,7 @@ impl Mistake {
     }
 }
 
-/// The integer as JSON parsers and script languages without integers keep it.
+/// Rounds an integer to a double, like JSON parsers and script languages that have no integers.
 pub(crate) fn as_double(integer: i64) -> i64 {
     integer as f64 as i64
 }

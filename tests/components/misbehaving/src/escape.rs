@@ -1,10 +1,10 @@
-//! Attempts to reach what no engine was given.
+//! Attempts to access resources for which the engine has no permission.
 
 use engine_guest::Error;
 use std::fmt::Display;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
-/// What an attempt came to.
+/// Converts the result of an attempt to an error.
 fn outcome<T>(what: &str, result: Result<T, impl Display>) -> Error {
     match result {
         Ok(_) => Error::Other(format!("ESCAPED: {what}")),

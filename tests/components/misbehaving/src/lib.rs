@@ -1,38 +1,38 @@
-//! An engine that does what engines must not do, to test the host that runs it.
+//! An engine that misbehaves, to test the host that runs it.
 //!
-//! It is written against the bare bindings, since [`engine_guest::Engine`] would not let it. The
-//! path of the DSN says what goes wrong, in `next` unless `&in=open` says otherwise; its
-//! authority may name addresses, for the host to allow:
+//! It uses the bindings directly, since [`engine_guest::Engine`] would prevent the misbehaviour. The path of
+//! the DSN selects what goes wrong in `next`, or in `open` with the parameter `in=open`. The authority of the
+//! DSN may list addresses that the host then allows.
 //!
-//! | DSN | what it does |
+//! | DSN | behaviour |
 //! | --- | --- |
-//! | `misbehaving:///behaves` | counts 2, 4, 6, … as it should |
-//! | `misbehaving:///hog` | allocates memory without end, and touches it |
-//! | `misbehaving:///spins` | never returns, computing |
-//! | `misbehaving:///waits` | never returns, waiting for nothing |
+//! | `misbehaving:///behaves` | counts 2, 4, 6, … correctly |
+//! | `misbehaving:///hog` | allocates memory without end and writes to it |
+//! | `misbehaving:///spins` | computes forever |
+//! | `misbehaving:///waits` | waits forever |
 //! | `misbehaving:///traps` | panics |
 //! | `misbehaving:///dials?to=127.0.0.1:6379` | opens a TCP connection to that address |
 //! | `misbehaving:///listens` | listens on a TCP port |
 //! | `misbehaving:///talks?to=127.0.0.1:53` | sends a UDP datagram to that address |
-//! | `misbehaving:///resolves?to=localhost` | asks for the addresses of a name |
-//! | `misbehaving:///resolves-p3?to=localhost` | the same by `wasi:sockets@0.3` |
-//! | `misbehaving:///grumbles?to=127.0.0.1:6379` | dials that address in every other call, and says `unavailable` in each |
-//! | `misbehaving:///reads?to=/etc/passwd` | reads a file, and lists the root |
+//! | `misbehaving:///resolves?to=localhost` | resolves a name |
+//! | `misbehaving:///resolves-p3?to=localhost` | resolves a name through `wasi:sockets@0.3` |
+//! | `misbehaving:///grumbles?to=127.0.0.1:6379` | dials that address in every other call; every call fails with `unavailable` |
+//! | `misbehaving:///reads?to=/etc/passwd` | reads a file and lists the root folder |
 //! | `misbehaving:///environment` | reads environment variables and arguments |
-//! | `misbehaving:///too-few`, `…/too-many` | a span with fewer, or more, integers than asked for |
-//! | `misbehaving:///repeats` | the same span every time |
-//! | `misbehaving:///overlaps` | each span begins within the last one |
-//! | `misbehaving:///backwards` | each span is below the last one |
-//! | `misbehaving:///negative` | a span below zero |
-//! | `misbehaving:///overflows` | a span that ends above the greatest `s64` |
-//! | `misbehaving:///off-lattice` | a span in another residue class |
-//! | `misbehaving:///stepless` | a span whose integers are all the same |
-//! | `misbehaving:///lattice` | a lattice with an increment of 0 |
-//! | `misbehaving:///one-fails` | the key `bad` cannot be served, which takes half a second to see |
-//! | `misbehaving:///one-waits` | the key `bad` never returns, waiting for nothing |
+//! | `misbehaving:///too-few`, `…/too-many` | returns a span with fewer, or more, integers than requested |
+//! | `misbehaving:///repeats` | returns the same span every time |
+//! | `misbehaving:///overlaps` | returns spans that each begin within the previous one |
+//! | `misbehaving:///backwards` | returns spans that are each below the previous one |
+//! | `misbehaving:///negative` | returns a span below zero |
+//! | `misbehaving:///overflows` | returns a span that ends above the greatest `s64` |
+//! | `misbehaving:///off-lattice` | returns a span in another residue class |
+//! | `misbehaving:///stepless` | returns a span whose integers are all equal |
+//! | `misbehaving:///lattice` | reports a lattice with an increment of 0 |
+//! | `misbehaving:///one-fails` | calls on the key `bad` block for half a second and fail |
+//! | `misbehaving:///one-waits` | calls on the key `bad` wait forever |
 //!
-//! What tries to get out answers the error `denied` with the reason it was given, or, when it
-//! did get out, an `other` that begins with `ESCAPED`.
+//! An attempt to escape returns `denied` with the reason if it failed, or `other` with a message that starts
+//! with `ESCAPED` if it succeeded.
 
 mod escape;
 
@@ -52,7 +52,7 @@ impl Guest for Component {
     type Sequence = Sequence;
 }
 
-/// A sequence of this instance, with what it does wrong.
+/// A sequence in this instance's memory, and how it misbehaves.
 struct Sequence {
     habit: String,
     to: String,
@@ -110,7 +110,7 @@ impl GuestSequence for Sequence {
             "resolves" => return Err(escape::resolve(&self.to)),
             "resolves-p3" => return Err(escape::resolve_p3(&self.to).await),
             "grumbles" => {
-                // The marks of calls are 2, 4, 6, …
+                // With one integer per call the marks are 2, 4, 6, …
                 if below % (2 * STEP) == 0 {
                     let _ = escape::dial(&self.to);
                 }
@@ -165,7 +165,7 @@ impl GuestSequence for Sequence {
     }
 }
 
-/// Takes memory until there is none: the allocator then ends the instance.
+/// Allocates until memory runs out, at which point the allocator traps.
 fn hog() -> ! {
     let mut taken = Vec::new();
     loop {
@@ -173,7 +173,7 @@ fn hog() -> ! {
     }
 }
 
-/// Computes for ever.
+/// Computes forever.
 fn spin() -> ! {
     let mut turns = 0u64;
     loop {

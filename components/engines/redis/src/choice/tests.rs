@@ -5,7 +5,7 @@ fn id(text: &str) -> Option<Id> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A primary with its history and the one before.
+/// A primary with its current and previous history.
 fn primary(host: &str, replid: &str, replid2: &str) -> Seen {
     Seen {
         host: host.to_owned(),
@@ -30,7 +30,7 @@ fn fresh(seen: &[Seen]) -> Choice {
     choose(seen, &Memory::default())
 }
 
-/// The memory of an instance that used this one.
+/// The memory of an instance that used this server.
 fn having_used(seen: &Seen) -> Memory {
     let mut memory = Memory::default();
     memory.learn(std::slice::from_ref(seen));
@@ -63,7 +63,7 @@ fn the_only_primary_is_used() {
     assert_eq!(fresh(&[primary("A", "r0", "")]), Choice::Use(0));
     let both = [replica("B", "A", true, "r0", ""), primary("A", "r0", "")];
     assert_eq!(fresh(&both), Choice::Use(1));
-    // Not connected to it yet, or no more.
+    // Not connected to it yet, or no longer.
     let both = [primary("A", "r1", ""), replica("B", "A", false, "r0", "")];
     assert_eq!(fresh(&both), Choice::Use(0));
     waits(fresh(&[]), &[]);
@@ -85,22 +85,23 @@ fn of_two_primaries_the_promoted_one_is_used() {
 
 #[test]
 fn primaries_that_are_not_related_are_refused() {
-    // Restarted: what it was called before is gone.
+    // Restarted: its previous id is lost.
     let restarted = primary("A", "r9", "");
     let promoted = primary("B", "r1", "r0");
     refuses(
         fresh(&[restarted, promoted.clone()]),
         &["A", "B", "REPLICAOF"],
     );
-    // Restarted with a snapshot, as Redis 7 does it: both carry on from the same.
+    // Restarted from a snapshot, as Redis 7 does it: both continue the same history.
     let restarted = primary("A", "r9", "r0");
     refuses(fresh(&[restarted, promoted.clone()]), &["A", "B"]);
-    // Two promotions of which the middle one is away.
+    // Two promotions; the server between them does not answer.
     refuses(
         fresh(&[primary("A", "r0", ""), primary("C", "r2", "r1")]),
         &["A", "C"],
     );
-    // Two that were promoted from the same one: that one is out, and it stays open which is right.
+    // Two servers promoted from the same one: that one is superseded, but which of the two is right
+    // remains unknown.
     refuses(
         fresh(&[primary("A", "r0", ""), promoted, primary("C", "r2", "r0")]),
         &["B", "C"],
@@ -114,17 +115,17 @@ fn primaries_that_are_not_related_are_refused() {
 
 #[test]
 fn replicas_are_witnesses() {
-    // It follows a primary that does not answer, and which carried on from A.
+    // It replicates a primary that does not answer and that was promoted from A.
     let witness = replica("C", "10.0.0.2:6379", true, "r1", "r0");
     let both = [primary("A", "r0", ""), witness.clone()];
     waits(fresh(&both), &["10.0.0.2:6379", "C"]);
     // The same with its link down.
     let unlinked = replica("C", "B", false, "r1", "r0");
     waits(fresh(&[primary("A", "r0", ""), unlinked]), &["A", "C"]);
-    // It follows a living primary of which nothing is known here.
+    // It replicates a live primary about which nothing is known here.
     let both = [primary("A", "r9", ""), witness];
     refuses(fresh(&both), &["A", "10.0.0.2:6379", "C"]);
-    // It has not heard of the promotion yet.
+    // It has not learned of the promotion yet.
     let behind = replica("C", "A", true, "r0", "");
     let all = [behind, primary("B", "r1", "r0")];
     assert_eq!(fresh(&all), Choice::Use(1));
@@ -141,7 +142,7 @@ fn one_server_with_two_names_is_one() {
         seen.report.replid = None;
     }
     assert_eq!(fresh(&without), Choice::Use(0));
-    // The same history in two processes.
+    // Two processes claim the same history.
     refuses(
         fresh(&[primary("A", "r0", ""), primary("B", "r0", "")]),
         &["A", "B"],
@@ -154,7 +155,7 @@ fn what_was_superseded_once_is_never_used_again() {
     let mut memory = Memory::default();
     memory.learn(&[old.clone(), promoted]);
     waits(choose(std::slice::from_ref(&old), &memory), &["A"]);
-    // Many more do not make it forget at once, nor grow without end.
+    // Many more histories do not make it forget this one at once, and memory stays bounded.
     for n in 2..500 {
         memory.learn(&[primary("B", &format!("r{n}"), &format!("r{}", n - 1))]);
     }
@@ -165,7 +166,7 @@ fn what_was_superseded_once_is_never_used_again() {
 fn an_instance_does_not_leave_what_it_used_for_a_stranger() {
     let used = primary("B", "r1", "r0");
     let memory = having_used(&used);
-    // The old primary was restarted, and the used one is away.
+    // The old primary was restarted, and the used one does not answer.
     let returned = primary("A", "r9", "");
     waits(
         choose(std::slice::from_ref(&returned), &memory),
@@ -176,7 +177,7 @@ fn an_instance_does_not_leave_what_it_used_for_a_stranger() {
         choose(std::slice::from_ref(&returned_7), &memory),
         &["A", "B"],
     );
-    // Both are there.
+    // Both answer.
     assert_eq!(choose(&[returned.clone(), used], &memory), Choice::Use(1));
     // Promoted from the used one.
     let heir = primary("A", "r2", "r1");
@@ -199,13 +200,13 @@ fn an_instance_that_used_the_old_one_goes_to_the_promoted_one() {
         choose(std::slice::from_ref(&promoted), &memory),
         Choice::Use(0)
     );
-    // The old one is back, with a new id.
+    // The old primary is back, with a new id.
     let returned = primary("A", "r9", "");
     assert_eq!(
         choose(&[returned, promoted.clone()], &memory),
         Choice::Use(1)
     );
-    // With a snapshot it is as good an heir.
+    // Restarted from a snapshot, it continues the same history as the promoted one.
     let returned = primary("A", "r9", "r0");
     refuses(choose(&[returned, promoted], &memory), &["A", "B"]);
 }
@@ -229,14 +230,14 @@ fn clusters_decide_for_themselves() {
     );
 }
 
-/// Servers as they may be after any number of promotions and restarts.
+/// Servers after any number of promotions and restarts.
 fn any_server() -> impl Strategy<Value = (bool, bool, u8, u8, u8)> {
     (any::<bool>(), any::<bool>(), 0u8..5, 0u8..5, 0u8..4)
 }
 
 proptest! {
-    /// Whatever servers say and whatever is remembered: one that is used calls itself primary, was
-    /// not seen to be superseded, and is the only one that could be.
+    /// Whatever servers report and whatever is remembered: a chosen server reports that it is the
+    /// primary, is not known to be superseded, and is the only candidate.
     #[test]
     fn no_choice_is_wrong(
         servers in proptest::collection::vec(any_server(), 0..6),
@@ -281,7 +282,7 @@ proptest! {
                     );
                 }
             }
-            // A fresh instance sees no second primary that is not superseded.
+            // A new instance sees no second primary that is not superseded.
             if memory.used.is_none() {
                 for (n, other) in all.iter().enumerate() {
                     let ended = other.report.replid.as_ref().is_some_and(|id| {
@@ -293,7 +294,7 @@ proptest! {
                 }
             }
         }
-        // The order in which they are listed means nothing.
+        // The order of the list does not matter.
         let name = |all: &[Seen], choice: &Choice| match choice {
             Choice::Use(at) => all[*at].host.clone(),
             Choice::Wait(_) => "wait".to_owned(),

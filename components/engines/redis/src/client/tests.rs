@@ -44,7 +44,7 @@ const PRIMARY: &str = "role:master\r\nmaster_replid:r0\r\n";
 const REPLICA: &str = "role:slave\r\nmaster_link_status:up\r\nmaster_replid:r0\r\n";
 const NODE: &str = "role:master\r\ncluster_enabled:1\r\n";
 
-/// Answers `INFO` with that text, and all else with a line.
+/// Answers `INFO` with this text, and all other commands with a line.
 fn server(info: &'static str, line: &str) -> StandIn {
     let line = line.to_owned();
     StandIn::start(move |words| match words {
@@ -68,12 +68,12 @@ fn the_primary_is_found_and_kept() {
     ));
     assert_eq!(ping(&mut client), Ok(7));
     assert_eq!(ping(&mut client), Ok(7));
-    // Three sections each; the other one is asked again at the end.
+    // Three sections each; the other server is queried again at the end.
     assert_eq!((replica.commands(), primary.commands()), (6, 5));
 }
 
-/// The first one was a replica when it was asked. By the time that the second one was, the first
-/// had been promoted, and the second had come back as the primary that it once was.
+/// The first server was a replica when it was queried. Before the second one was queried, the first
+/// was promoted, and the second, the old primary, came back as a primary.
 #[test]
 fn a_promotion_while_the_others_are_asked_is_noticed() {
     let asked = AtomicUsize::new(0);
@@ -90,7 +90,7 @@ fn a_promotion_while_the_others_are_asked_is_noticed() {
     assert_eq!(ping(&mut client), Ok(7));
 }
 
-/// When it was connected to, the old primary had been replaced, and had come back as what it was.
+/// When it was connected to, the old primary had been replaced and had come back as a primary.
 #[test]
 fn a_failover_while_the_primary_is_connected_to_is_noticed() {
     let server = |mark: &'static str| {
@@ -113,7 +113,7 @@ fn a_failover_while_the_primary_is_connected_to_is_noticed() {
         items
     };
     let sentinel = StandIn::start(move |words| {
-        // Two commands each time.
+        // Two commands per query.
         let epoch = asked.fetch_add(1, Ordering::SeqCst) / 2;
         let port = &ports[epoch.min(1)];
         let reply = if words[1] == "MASTER" {
@@ -136,7 +136,7 @@ fn a_failover_while_the_primary_is_connected_to_is_noticed() {
     assert_eq!(sentinel.commands(), before);
 }
 
-/// Sentinels mostly need no login, and then get none.
+/// Sentinels usually require no login; then none is sent.
 #[test]
 fn sentinels_that_want_a_login_get_that_of_the_dsn() {
     let server = StandIn::start(|words| match words {
@@ -219,7 +219,7 @@ fn servers_that_do_not_tell_their_role_are_not_guessed_at() {
     }
 }
 
-/// Too few replicas: the server is looked for anew, once.
+/// If too few replicas acknowledge, the primary is searched for again, once.
 #[test]
 fn what_is_not_acknowledged_is_tried_on_the_server_that_took_over() {
     let write = |client: &mut Client| {
@@ -248,7 +248,7 @@ fn what_is_not_acknowledged_is_tried_on_the_server_that_took_over() {
     });
     let flag = taken_over;
     let to = promoted.address();
-    // Starts to answer when the other one is found to have no replica.
+    // Begins to answer once the other server is found to have no replica.
     let late = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let late_at = late.local_addr().expect("bound");
     std::thread::spawn(move || {
@@ -268,7 +268,7 @@ fn what_is_not_acknowledged_is_tried_on_the_server_that_took_over() {
     let hosts = format!("{},{late_at}", lonely.address());
     let mut both = client(&format!("redis://{hosts}?wait=1&timeout=10s"));
     assert_eq!(write(&mut both), Ok(7));
-    // Nobody took over.
+    // No server took over.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let closed_at = closed.local_addr().expect("bound");
     drop(closed);

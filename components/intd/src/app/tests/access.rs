@@ -1,4 +1,4 @@
-//! Who may do what, and what is answered when something is wrong.
+//! Authorization, CORS, and the answers to errors.
 
 use super::{Api, read};
 use crate::refuse;
@@ -83,7 +83,7 @@ fn the_mint_token() {
         let right = api.send(method, target, &[("authorization", "Bearer m1nt")], "");
         assert_eq!(right.status, StatusCode::OK, "{method} {target}");
     }
-    // reading needs none
+    // Reading needs no token.
     for target in ["/last", "/ping", "/healthz", "/v1/sequences/integers"] {
         assert_eq!(api.call("GET", target).status, StatusCode::OK, "{target}");
     }
@@ -213,7 +213,7 @@ fn answers_that_nobody_reads_are_bounded() {
         assert_eq!(busy.header("retry-after"), Some("1"));
     }
     assert_eq!(api.changes(), minted, "refused before anything is minted");
-    // Small answers, and what needs no memory, are not held up.
+    // Small answers, and requests that need no memory, are not refused.
     assert_eq!(api.call("GET", "/?count=5").status, StatusCode::OK);
     assert_eq!(api.call("GET", "/").status, StatusCode::OK);
     let json = api.call("POST", "/v1/sequences/integers/next?count=100000");

@@ -1,4 +1,4 @@
-//! The document itself.
+//! Checks of the OpenAPI document.
 
 use super::super::OPENAPI;
 use super::{Api, pattern};
@@ -56,7 +56,7 @@ fn the_document_and_the_router_know_the_same() {
     assert_eq!(paths.len(), routes.len());
 }
 
-/// Every reference leads somewhere, and every example is what its schema says.
+/// Every reference resolves, and every example matches its schema.
 #[test]
 fn the_document_holds_together() {
     fn walk(api: &Api, value: &Value) {
@@ -85,7 +85,7 @@ fn the_document_holds_together() {
     }
     let api = Api::new();
     walk(&api, &api.document);
-    // the codes are those that the answers use
+    // The codes are those of the error answers.
     let codes = &api.document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
     assert_eq!(codes.as_array().map(Vec::len), Some(17));
 }

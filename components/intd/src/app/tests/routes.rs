@@ -1,4 +1,4 @@
-//! What each path answers, and that no other one mints.
+//! The answers of each path; no other path mints.
 
 use super::Api;
 use http::{Method, StatusCode};
@@ -156,7 +156,7 @@ fn minting_as_json() {
             .json(),
         json!({"key": "other", "first": "9007199254740994", "step": "2", "count": "2"})
     );
-    // keys are percent-decoded, and each is a sequence of its own
+    // Keys are percent-decoded, and each is a separate sequence.
     let answer = api.call("POST", "/v1/sequences/a%2Fb%20%C3%A9/next");
     assert_eq!(
         answer.json(),
@@ -265,7 +265,7 @@ fn bodies_that_are_not_accepted_change_nothing() {
     let answer = api.send("PUT", path, &[token, form], "{\"last\":1}");
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(api.changes(), 0);
-    // without a type it is taken for what it must be
+    // Without a content type, the body is read as JSON.
     assert_eq!(
         api.send("PUT", path, &[token], "{\"last\":1}").status,
         StatusCode::OK

@@ -1,40 +1,40 @@
-//! Calls in flight, and whether what they bring can be handed out.
+//! The calls in flight, and the check whether their spans can be handed out.
 
 use crate::{Error, Span};
 use std::collections::VecDeque;
 
-/// How many spans are remembered while a call is in flight that began before they came.
+/// How many spans are remembered for comparison with calls that began before these spans arrived.
 const MEMORY: usize = 1024;
 
-/// The slots of one coalescer: on each there is one call in flight at most.
+/// The slots of one coalescer. Each has at most one call in flight.
 #[derive(Debug)]
 pub(super) struct Calls {
     slots: Vec<Slot>,
-    /// The greatest integer that ever came.
+    /// The greatest integer received so far.
     greatest: i64,
-    /// How many spans came.
+    /// How many spans were received so far.
     landings: u64,
-    /// The latest of them, as far as a call in flight may have to be compared with them.
+    /// The latest spans, as far back as a call in flight may have to be compared with them.
     landed: VecDeque<Landed>,
-    /// Spans that came before this many others were forgotten although they still mattered.
+    /// Spans with a number below this were discarded although a call in flight still needed them.
     forgotten: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Slot {
     Free,
-    /// Somebody has it and sees whom to call for, besides so many requests of its own.
+    /// Taken by a driver or leader that gathers a batch and has this many requests of its own.
     Gathering {
         requests: usize,
     },
-    /// A call for so many requests.
+    /// A call in flight that serves this many requests.
     Flying {
         requests: usize,
         begun: Begun,
     },
 }
 
-/// What was known when a call began.
+/// The state at the beginning of a call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Begun {
     greatest: i64,
@@ -59,7 +59,7 @@ impl Calls {
         }
     }
 
-    /// Takes a slot, if one is free, with so many requests that are in no queue.
+    /// Takes a slot, if one is free, for this many requests that are not in the queue.
     pub(super) fn take_slot(&mut self, requests: usize) -> Option<usize> {
         let free = self
             .slots
@@ -69,17 +69,17 @@ impl Calls {
         Some(free)
     }
 
-    /// Gives it back.
+    /// Frees a slot.
     pub(super) fn leave_slot(&mut self, slot: usize) {
         self.set(slot, Slot::Free);
     }
 
-    /// Whether no slot is taken.
+    /// Whether all slots are free.
     pub(super) fn are_none(&self) -> bool {
         self.slots.iter().all(|slot| matches!(slot, Slot::Free))
     }
 
-    /// How many requests are in no queue any more, or never were.
+    /// How many requests were taken from the queue, or never entered it, and are not answered yet.
     pub(super) fn requests(&self) -> usize {
         let of = |slot: &Slot| match slot {
             Slot::Free => 0,
@@ -88,9 +88,9 @@ impl Calls {
         self.slots.iter().map(of).sum()
     }
 
-    /// How many requests make a further call worth its cost: as many as those in flight have on
-    /// average, so that calls follow each other evenly and each serves its share. None while
-    /// somebody gathers, who will take them all.
+    /// How many waiting requests justify a further call: as many as the calls in flight serve on
+    /// average, so that calls follow each other evenly and each serves its share. None while a driver
+    /// or leader is gathering a batch, which will include all of them.
     pub(super) fn share(&self) -> Option<usize> {
         if self
             .slots
@@ -103,7 +103,7 @@ impl Calls {
         Some(self.requests().div_ceil(taken.count().max(1)).max(1))
     }
 
-    /// Begins a call on a slot that the caller has.
+    /// Begins a call on a slot that the caller has taken.
     pub(super) fn begin(&mut self, slot: usize, requests: usize) {
         let begun = Begun {
             greatest: self.greatest,
@@ -112,13 +112,13 @@ impl Calls {
         self.set(slot, Slot::Flying { requests, begun });
     }
 
-    /// Ends it, however it ended. The slot is still the caller's.
+    /// Ends a call, successful or not. The caller keeps the slot.
     pub(super) fn end(&mut self, slot: usize) {
         self.set(slot, Slot::Gathering { requests: 0 });
     }
 
-    /// Checks what a call brought. Calls that overlap may be answered in any order, but none may
-    /// get what came before it began, nor what another one got.
+    /// Checks the span that a call returned. Overlapping calls may be answered in any order, but a span
+    /// must be greater than all that arrived before its call began, and must not overlap another span.
     pub(super) fn check(&mut self, slot: usize, span: Span) -> Result<(), Error> {
         let begun = match self.slots.get(slot) {
             Some(Slot::Flying { begun, .. }) => *begun,
@@ -128,14 +128,14 @@ impl Calls {
         if first <= begun.greatest {
             let greatest = begun.greatest;
             return Err(Error::Broken(format!(
-                "the engine gave {first} after it had given {greatest}; was the sequence lowered or \
-                 its backend restored from an old copy? Raise it to at least {greatest} to go on"
+                "the engine returned {first} after {greatest}; was the sequence lowered, or its \
+                 backend restored from an old copy? Raise it to at least {greatest} to continue"
             )));
         }
         if begun.landings < self.forgotten {
             return Err(Error::Unavailable(
-                "the answer came so late that it cannot be checked any more; integers were skipped, \
-                 none was handed out twice"
+                "the answer arrived too late to be checked; integers were skipped, but none was \
+                 handed out twice"
                     .into(),
             ));
         }
@@ -146,7 +146,7 @@ impl Calls {
             .find(|landed| first <= landed.last && landed.first <= last)
         {
             return Err(Error::Broken(format!(
-                "the engine gave {first} to {last} after it had given {} to {} to another call at the \
+                "the engine returned {first} to {last}, which overlaps {} to {} of another call at the \
                  same time; does it share its state among its instances?",
                 twice.first, twice.last
             )));
@@ -167,7 +167,7 @@ impl Calls {
         let number = self.landings;
         self.landings += 1;
         match oldest {
-            // Whoever begins from now on is compared with the greatest.
+            // Calls that begin from here on are compared with `greatest`.
             None => self.landed.clear(),
             Some(oldest) => {
                 while self.landed.front().is_some_and(|old| old.number < oldest) {
@@ -203,7 +203,7 @@ mod tests {
         Span::checked(first, 1, count).unwrap()
     }
 
-    /// Calls in flight on so many slots.
+    /// Calls in flight on this many slots.
     fn flying(slots: usize) -> Calls {
         let mut calls = Calls::new(slots);
         for slot in 0..slots {
@@ -236,7 +236,7 @@ mod tests {
         again(&mut calls, 0);
         assert!(matches!(calls.check(0, span(1, 5)), Err(Error::Broken(_))));
         assert!(matches!(calls.check(0, span(20, 5)), Err(Error::Broken(_))));
-        // The other one began earlier.
+        // The other call began earlier.
         assert_eq!(calls.check(1, span(1, 5)), Ok(()));
     }
 
@@ -289,8 +289,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever an engine gives: what is accepted never comes twice, and is greater than all
-        /// that was accepted before its call began.
+        /// Whatever the engine returns: an accepted integer never comes twice, and is greater than all
+        /// that were accepted before its call began.
         #[test]
         fn nothing_is_accepted_twice(acts in prop::collection::vec((0..3usize, 1..60i64, 1..6u32), 1..200)) {
             let mut calls = flying(3);

@@ -1,4 +1,4 @@
-//! Works off the queue.
+//! Drivers: tasks that serve the queue.
 
 use super::queue::Waiter;
 use super::rounds::{Raises, Reads, Rounds};
@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// After so many turns that brought nobody, nobody is waited for any longer.
+/// After this many yields in a row without a new request, the driver stops waiting for more.
 const VAIN: u32 = 2;
 
-/// Serves the requests of one coalescer that are of the same kind, batch after batch, until nobody
-/// waits or other drivers are enough.
+/// Serves the requests of one kind of one coalescer, batch after batch, until none waits or the
+/// other drivers are enough.
 ///
-/// When it is dropped before that, or panics because its upstream does, everybody who waits gets
-/// an error, and the next request starts afresh.
+/// If it is dropped before that, or panics because its upstream does, all waiting requests get an
+/// error, and the next request starts afresh.
 pub struct Driver<S: Upstream>(Work<S>);
 
 enum Work<S: Upstream> {
@@ -24,12 +24,12 @@ enum Work<S: Upstream> {
     Raise(Rounds<S, Raises>),
 }
 
-/// A call for so many integers that nobody waits for any more.
+/// A call that no request waits for any longer, and how many integers it mints.
 pub(super) type Abandoned<S> = (<S as Upstream>::Call<Span>, u32);
 
 impl<S: Upstream> Driver<S> {
-    /// Serves those who wait for integers, on a slot that was taken for it. An abandoned call goes on
-    /// all the same, so it keeps its slot until it ends.
+    /// Serves mint requests on a slot that was taken for this driver. An abandoned call continues,
+    /// so it keeps its slot until it ends.
     pub(super) fn mints(
         shared: Arc<Shared<S>>,
         slot: usize,
@@ -44,7 +44,7 @@ impl<S: Upstream> Driver<S> {
         Self(Work::Mint(work, abandoned))
     }
 
-    /// Where the integers come from.
+    /// The upstream that mints the integers.
     pub fn upstream(&self) -> &S {
         match &self.0 {
             Work::Mint(work, _) => &work.shared.upstream,
@@ -53,7 +53,7 @@ impl<S: Upstream> Driver<S> {
         }
     }
 
-    /// Serves everybody who waits, and those who come meanwhile.
+    /// Serves all waiting requests, and those that arrive meanwhile.
     pub async fn run(self) {
         match self.0 {
             Work::Mint(work, abandoned) => work.run(abandoned).await,
@@ -75,10 +75,10 @@ impl<S: Upstream> From<Rounds<S, Raises>> for Driver<S> {
     }
 }
 
-/// Serves those who wait for integers.
+/// Serves mint requests.
 struct Mints<S: Upstream> {
     shared: Arc<Shared<S>>,
-    /// The slot of its calls.
+    /// The slot that its calls use.
     slot: usize,
     batch: VecDeque<Waiter>,
     done: bool,
@@ -88,7 +88,7 @@ impl<S: Upstream> Mints<S> {
     async fn run(mut self, abandoned: Option<Abandoned<S>>) {
         if let Some((call, count)) = abandoned {
             let given = call.await;
-            // Its integers are lost. What comes later is still compared with them.
+            // Its integers are lost. Later spans are still compared with them.
             let _ = self.shared.check(self.slot, count, given);
             self.shared.lock().calls.end(self.slot);
         }
@@ -103,10 +103,10 @@ impl<S: Upstream> Mints<S> {
         }
     }
 
-    /// Lets those join who are ready to ask: whom the last batch woke, and who is new. Some hosts
-    /// let in a single request at a time, so there is another turn as long as each makes the
-    /// queue longer by a good part: that ends soon, however many come. Where calls take so long that it
-    /// pays, one more request is enough for another turn, within the upstream's patience.
+    /// Lets requests join that are ready: those of callers that the last batch woke, and new ones. Some
+    /// hosts admit a single request at a time, so the driver yields again as long as each yield
+    /// lengthens the queue by more than a quarter; that ends soon, however many arrive. If the upstream
+    /// has patience, a single further request is enough for another yield, until that time is over.
     async fn linger(&self) {
         if let Some(pause) = self.shared.upstream.pause() {
             drop(pause.await);
@@ -136,7 +136,7 @@ impl<S: Upstream> Mints<S> {
             self.shared.lock().calls.end(self.slot);
             return;
         }
-        // First: whoever is answered is not pending any longer.
+        // Before the answers are sent: an answered request is not pending any longer.
         self.shared.lock().calls.end(self.slot);
         match result {
             Ok(span) => self.hand_out(span),
@@ -147,7 +147,7 @@ impl<S: Upstream> Mints<S> {
     fn hand_out(&mut self, span: Span) {
         let mut left = Some(span);
         for waiter in self.batch.drain(..) {
-            // `mint` saw to it that there are as many integers as were asked for.
+            // `mint` checked that the span has as many integers as the batch needs.
             let answer = match left.map(|span| span.split(waiter.asked)) {
                 Some((front, rest)) => {
                     left = rest;
@@ -155,13 +155,13 @@ impl<S: Upstream> Mints<S> {
                 }
                 None => Err(stopped()),
             };
-            // Nobody there any longer: these integers are wasted.
+            // The receiver may be dropped: these integers are wasted.
             let _ = waiter.reply.send(answer);
         }
     }
 
-    /// What does not fit together may fit one after another. Once a count was refused, so is
-    /// every greater one: sequences do not go back.
+    /// Mints for each request separately, since counts that do not fit together may fit one by one.
+    /// Once a count was refused, so is every greater one: sequences do not go back.
     async fn one_by_one(&mut self) {
         let mut refused: Option<(u32, Error)> = None;
         while let Some(count) = self.batch.front().map(|waiter| waiter.asked) {
@@ -178,7 +178,7 @@ impl<S: Upstream> Mints<S> {
         }
     }
 
-    /// A further call for what is left of the batch.
+    /// A further call for the rest of the batch.
     async fn again(&self, count: u32) -> Result<Span, Error> {
         self.shared.lock().calls.begin(self.slot, self.batch.len());
         self.shared.mint(self.slot, count).await
@@ -206,7 +206,7 @@ impl<S: Upstream> Drop for Mints<S> {
 
 pub(super) fn stopped() -> Error {
     Error::Unavailable(
-        "the server stopped before it had an answer; integers may have been skipped, none was \
+        "the server stopped before it had an answer; integers may have been skipped, but none was \
          handed out twice"
             .into(),
     )

@@ -1,26 +1,26 @@
-//! Requests that any number of others can share one answer with.
+//! Requests that can share one answer, in any number.
 
 use super::line::{Answer, Leave, Line, Reply, Waiter};
 
-/// Requests of one kind that one call serves all at once, however many they are.
+/// Requests of one kind, all of which one call can serve.
 ///
-/// There is one call in flight at most. Requests that come meanwhile wait for the next one, which
-/// serves them all: a call that began before a request came must not answer it, since what happened
-/// in between would be missing from the answer.
+/// At most one call is in flight. Requests that arrive meanwhile wait for the next one, which
+/// serves all of them: a call that began before a request arrived must not answer it, because its
+/// answer would miss what happened in between.
 pub(super) struct Gathering<Q, A> {
     line: Line<Q, A>,
-    /// How many requests the call in flight serves, those that went away included. None when
-    /// there is no call, nor anybody about to make one.
+    /// How many requests the call in flight serves, including cancelled ones. None when there is
+    /// neither a call nor a driver that is about to make one.
     served: Option<usize>,
 }
 
-/// What a request does after it came.
+/// What a new request has to do.
 pub(super) enum Entry<A> {
-    /// Start somebody who makes the calls, and wait.
+    /// Start a driver, and wait.
     First(u64, Answer<A>),
     /// Wait.
     Queued(u64, Answer<A>),
-    /// Go away.
+    /// Fail: too many requests wait.
     Full,
 }
 
@@ -34,7 +34,7 @@ impl<Q, A> Default for Gathering<Q, A> {
 }
 
 impl<Q, A> Gathering<Q, A> {
-    /// Adds a request, unless `limit` of them wait, or twice as many are not answered yet.
+    /// Adds a request, unless `limit` requests wait or twice as many are not answered yet.
     pub(super) fn enter(&mut self, asked: Q, limit: usize) -> Entry<A> {
         let full = self.line.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
         if full && self.served.is_some() {
@@ -48,20 +48,19 @@ impl<Q, A> Gathering<Q, A> {
         Entry::First(ticket, answer)
     }
 
-    /// Takes all requests that wait, for a call that begins now. When there are none, whoever makes
-    /// the calls is not needed any more.
+    /// Takes all waiting requests, for a call that begins now. If there are none, the driver is done.
     pub(super) fn begin(&mut self) -> Vec<Waiter<Q, A>> {
         let batch = self.line.take();
         self.served = Some(batch.len()).filter(|requests| *requests > 0);
         batch
     }
 
-    /// Ends the call, however it ended.
+    /// Ends the call, successful or not.
     pub(super) fn end(&mut self) {
         self.served = Some(0);
     }
 
-    /// Takes all requests after whoever makes the calls was stopped.
+    /// Takes all requests after the driver was stopped.
     pub(super) fn give_up(&mut self) -> Vec<Waiter<Q, A>> {
         self.served = None;
         self.line.take()
@@ -133,7 +132,7 @@ mod tests {
         let waiting: Vec<_> = (0..3).map(|n| queued(&mut subject, n)).collect();
         assert!(matches!(subject.enter(3, 3), Entry::Full));
         assert_eq!(subject.pending(), 6);
-        // Those who wait and go away make room.
+        // Cancelling a waiting request makes space in the queue.
         assert!(subject.abandon(waiting[0].0).is_some());
         let _next = queued(&mut subject, 3);
         assert!(matches!(subject.enter(4, 3), Entry::Full));

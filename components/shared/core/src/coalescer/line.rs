@@ -1,34 +1,34 @@
-//! Requests that wait, in the order they came.
+//! A queue of waiting requests, in arrival order.
 
 use crate::Error;
 use futures::channel::oneshot;
 use std::collections::VecDeque;
 
-/// Where the answer to one request goes.
+/// The sender of the answer to one request.
 pub(super) type Reply<A> = oneshot::Sender<Result<A, Error>>;
 
-/// Where that request waits for it.
+/// The receiver of the answer to one request.
 pub(super) type Answer<A> = oneshot::Receiver<Result<A, Error>>;
 
-/// Places of requests that went away are swept out once there are this many of them, and as many
-/// as there are others.
+/// Entries of cancelled requests are removed once there are this many of them and they are at least
+/// half of all entries.
 const SWEEP: usize = 64;
 
-/// Where requests wait that may go away.
+/// A queue whose requests can be cancelled.
 pub(super) trait Leave {
-    /// What they are answered.
+    /// The answer to a request.
     type Answer;
 
-    /// Takes back the request of somebody who does not wait any longer; nothing happens when it
-    /// was taken already. What is returned is to be dropped.
+    /// Removes the request of a caller that no longer waits; does nothing if it was taken already.
+    /// The caller drops the returned value.
     fn abandon(&mut self, ticket: u64) -> Option<Reply<Self::Answer>>;
 }
 
-/// Requests that ask for a `Q` and are answered with an `A`.
+/// A queue of requests with an argument `Q` and an answer `A`.
 pub(super) struct Line<Q, A> {
-    /// By ascending ticket.
+    /// In ascending order of tickets.
     places: VecDeque<Place<Q, A>>,
-    /// How many of the places belong to requests that went away.
+    /// How many entries belong to cancelled requests.
     gone: usize,
     next_ticket: u64,
 }
@@ -36,11 +36,11 @@ pub(super) struct Line<Q, A> {
 struct Place<Q, A> {
     ticket: u64,
     asked: Q,
-    /// None once the request went away.
+    /// None once the request is cancelled.
     reply: Option<Reply<A>>,
 }
 
-/// A request that was taken out of the line to be served.
+/// A request that was taken from the queue to be served.
 pub(super) struct Waiter<Q, A> {
     pub(super) asked: Q,
     pub(super) reply: Reply<A>,
@@ -57,7 +57,7 @@ impl<Q, A> Default for Line<Q, A> {
 }
 
 impl<Q, A> Line<Q, A> {
-    /// A ticket for a request that may join the line later, in front of all that come after now.
+    /// Reserves a position in the queue for a request that may join later, ahead of all later ones.
     pub(super) fn ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -76,7 +76,7 @@ impl<Q, A> Line<Q, A> {
         (ticket, answer)
     }
 
-    /// Adds a request in front. Its ticket must be older than those of all others in the line.
+    /// Adds a request at the front. Its ticket must be older than all others in the queue.
     pub(super) fn push_front(&mut self, ticket: u64, asked: Q) -> Answer<A> {
         let (reply, answer) = oneshot::channel();
         self.places.push_front(Place {
@@ -87,7 +87,7 @@ impl<Q, A> Line<Q, A> {
         answer
     }
 
-    /// What the first request asks for.
+    /// The argument of the first request.
     pub(super) fn front(&mut self) -> Option<&Q> {
         while let Some(place) = self.places.front()
             && place.reply.is_none()

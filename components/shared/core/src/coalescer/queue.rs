@@ -1,36 +1,36 @@
-//! Who waits for integers, in the order they came.
+//! The queue of mint requests, in arrival order.
 
 use super::calls::Calls;
 use super::line::{self, Answer, Leave, Line, Reply};
 use crate::{MAX_COUNT, Span};
 use std::collections::VecDeque;
 
-/// A request for so many integers, on its way to be served.
+/// A mint request, with its count, that was taken from the queue to be served.
 pub(super) type Waiter = line::Waiter<u32, Span>;
 
 pub(super) struct Queue {
     line: Line<u32, Span>,
-    /// What is in flight. Where somebody waits, some slot is taken.
+    /// The calls in flight. While requests wait, at least one slot is taken.
     pub(super) calls: Calls,
-    /// Whether the latest batch had several requests. Then the next one probably will, and it
-    /// pays to let them gather first.
+    /// Whether the latest batch had several requests. If so, the next one probably will, and it
+    /// pays to let requests gather first.
     crowded: bool,
 }
 
-/// What a request does after it came.
+/// What a new request has to do.
 pub(super) enum Entry {
-    /// See whether others come, and else make the call itself, on this slot.
+    /// Wait for others to join, or else make the call itself, on this slot.
     Leader(u64, usize),
     /// Start a driver on this slot and wait.
     First(u64, usize, Answer<Span>),
     /// Wait.
     Queued(u64, Answer<Span>),
-    /// Go away.
+    /// Fail: the queue is full.
     Full,
 }
 
 impl Queue {
-    /// A queue in front of so many slots.
+    /// A queue for this many slots.
     pub(super) fn new(slots: usize) -> Self {
         Self {
             line: Line::default(),
@@ -46,7 +46,7 @@ impl Queue {
         {
             return Entry::Leader(self.line.ticket(), slot);
         }
-        // Not as many again for each further call: a backend that stalls would fill them all.
+        // The limit does not grow with the number of slots: a backend that stalls would fill them all.
         let full = self.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
         if full && !self.calls.are_none() {
             return Entry::Full;
@@ -58,7 +58,7 @@ impl Queue {
         }
     }
 
-    /// Takes a slot for those who wait, if one is free and they are enough.
+    /// Takes a slot for the waiting requests, if one is free and enough of them wait.
     pub(super) fn further_slot(&mut self) -> Option<usize> {
         let waiting = self.waiting();
         let share = self.calls.share()?;
@@ -68,7 +68,8 @@ impl Queue {
         }
     }
 
-    /// Puts the leader in front of those who came after it, if anybody did. Else its call begins.
+    /// Puts the leader's request in front of those that arrived after it, if there are any. Otherwise
+    /// marks its call as begun.
     pub(super) fn join(&mut self, ticket: u64, slot: usize, count: u32) -> Option<Answer<Span>> {
         if self.waiting() == 0 {
             self.calls.begin(slot, 1);
@@ -78,7 +79,7 @@ impl Queue {
         Some(self.line.push_front(ticket, count))
     }
 
-    /// Ends what the leader began. The slot, when others wait who need a driver on it.
+    /// Ends the leader's work. Returns a slot if waiting requests need a driver on it.
     pub(super) fn leave(&mut self, slot: usize) -> Option<usize> {
         self.calls.leave_slot(slot);
         match self.waiting() {
@@ -88,8 +89,8 @@ impl Queue {
     }
 
     /// Moves the longest-waiting requests to `batch`, as many as one call can serve, begins that
-    /// call, and returns the sum of their counts. Where nobody waits, or too few do while other
-    /// calls are in flight, that is 0, and the driver's work is over: its slot is free.
+    /// call, and returns the sum of their counts. Returns 0 when no request waits, or too few while
+    /// other calls are in flight: the driver is then done, and its slot is free.
     pub(super) fn gather(&mut self, slot: usize, batch: &mut VecDeque<Waiter>) -> u32 {
         self.calls.leave_slot(slot);
         if self
@@ -119,7 +120,7 @@ impl Queue {
         self.line.take()
     }
 
-    /// Whether the next request finds nobody, not even a driver.
+    /// Whether the next request finds the coalescer idle, without even a driver.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.calls.are_none()

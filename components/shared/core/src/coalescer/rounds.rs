@@ -1,4 +1,4 @@
-//! Calls for requests that share one answer, one call after the other.
+//! Calls whose answer several requests share, one call after the other.
 
 use super::gathering::Gathering;
 use super::line::{Reply, Waiter};
@@ -6,7 +6,7 @@ use super::{Shared, Upstream, driver, lock};
 use crate::Error;
 use std::sync::{Arc, Mutex};
 
-/// A kind of requests that share calls: what they ask for, and what they are answered.
+/// A kind of request that shares calls: its argument and its answer.
 pub(super) trait Kind: Sized + 'static {
     type Asked: Copy;
     type Answer: Copy + Send + 'static;
@@ -17,8 +17,8 @@ pub(super) trait Kind: Sized + 'static {
     /// The call that serves a batch of them.
     fn call<S: Upstream>(upstream: &S, batch: &[WaiterOf<Self>]) -> S::Call<Self::Answer>;
 
-    /// Takes out of the batch whom this call served, with the answer for each. Another call is made
-    /// for those who are left; there are fewer each time.
+    /// Removes from the batch the requests that this call served, with the answer for each. Another
+    /// call is made for the rest; each call leaves fewer.
     fn answers(
         batch: &mut Vec<WaiterOf<Self>>,
         given: Result<Self::Answer, Error>,
@@ -28,7 +28,7 @@ pub(super) trait Kind: Sized + 'static {
 type WaiterOf<K> = Waiter<<K as Kind>::Asked, <K as Kind>::Answer>;
 type Answered<A> = (Reply<A>, Result<A, Error>);
 
-/// Requests for the greatest integer taken so far, which is the same for all of them.
+/// Requests for the greatest integer taken so far. All get the same answer.
 pub(super) struct Reads;
 
 impl Kind for Reads {
@@ -52,8 +52,8 @@ impl Kind for Reads {
     }
 }
 
-/// Requests to raise the sequence, of which the greatest value is passed on: as if that one had come
-/// first, all others are told that the sequence is there already.
+/// Requests to raise the sequence. Only the greatest value is passed on; the others get the error
+/// that they would get if that one had come first: the sequence is past their value.
 pub(super) struct Raises;
 
 impl Kind for Raises {
@@ -70,7 +70,7 @@ impl Kind for Raises {
 
     fn answers(batch: &mut Vec<WaiterOf<Self>>, given: Result<(), Error>) -> Vec<Answered<()>> {
         let greatest = greatest(batch);
-        // What is wrong with this value may be right with a smaller one.
+        // An error about this value does not apply to smaller ones.
         let for_all = !matches!(given, Err(Error::Invalid(_) | Error::Exhausted(_)));
         let (served, left): (Vec<_>, _) = std::mem::take(batch)
             .into_iter()
@@ -88,7 +88,7 @@ fn greatest(batch: &[WaiterOf<Raises>]) -> i64 {
     batch.iter().map(|waiter| waiter.asked).max().unwrap_or(0)
 }
 
-/// Serves the requests of one kind, batch after batch, until nobody waits.
+/// Serves the requests of one kind, batch after batch, until none waits.
 pub(super) struct Rounds<S: Upstream, K: Kind> {
     shared: Arc<Shared<S>>,
     batch: Vec<WaiterOf<K>>,
@@ -119,11 +119,11 @@ impl<S: Upstream, K: Kind> Rounds<S, K> {
                 let call = K::call(&self.shared.upstream, &self.batch);
                 let answers = K::answers(&mut self.batch, call.await);
                 if self.batch.is_empty() {
-                    // First: whoever is answered is not pending any longer.
+                    // Before the answers are sent: an answered request is not pending any longer.
                     lock(K::gathering(&self.shared)).end();
                 }
                 for (reply, answer) in answers {
-                    // Nobody there any longer: no matter.
+                    // The receiver may be dropped.
                     let _ = reply.send(answer);
                 }
             }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::coalescer::line::Line;
 
-    /// What requests for these values are answered, and which are left for another call.
+    /// The answers to requests for these values, and the values that are left for another call.
     fn answered(
         values: &[i64],
         given: Result<(), Error>,

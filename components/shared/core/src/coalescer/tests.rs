@@ -1,4 +1,4 @@
-//! On a real multi-threaded runtime, against a upstream whose calls are let through by hand.
+//! Tests on a multi-threaded runtime, with an upstream whose calls a semaphore releases one by one.
 
 mod batches;
 mod faults;
@@ -23,15 +23,15 @@ struct Gated {
     top: i64,
     dear: bool,
     patience: Duration,
-    /// When set, calls are paused before until there is a permit.
+    /// If set, the pause before each call lasts until it gets a permit.
     pauses: Option<Semaphore>,
     slots: usize,
     calls: Mutex<Vec<u32>>,
-    /// Calls of `last`, and values of `set_last`.
+    /// The number of calls of `last`, and the values of `set_last`.
     reads: AtomicUsize,
     raises: Mutex<Vec<i64>>,
     drivers: AtomicUsize,
-    /// Answers that come before the regular ones.
+    /// Outcomes that take precedence over the regular ones.
     script: Mutex<VecDeque<Act>>,
 }
 
@@ -81,7 +81,7 @@ impl Gated {
 }
 
 impl Gated {
-    /// What a script makes of a call once the gate lets it through.
+    /// Waits for the gate, then applies the next outcome of the script, if there is one.
     async fn pass(&self) -> Result<Option<Span>, Error> {
         self.gate.acquire().await.unwrap().forget();
         let act = self.script.lock().unwrap().pop_front();
@@ -108,7 +108,7 @@ impl Gated {
         Ok(Span::checked(mark + 1, 1, count).unwrap())
     }
 
-    /// Looks at the mark as soon as it is called, like a backend whose reply is late.
+    /// Reads the mark as soon as it is called, like a backend whose reply is late.
     async fn read(&self) -> Result<Option<i64>, Error> {
         let mark = self.mark();
         self.reads.fetch_add(1, Ordering::SeqCst);
@@ -184,7 +184,7 @@ fn subject(permits: usize, limit: usize) -> (Arc<Gated>, Subject) {
     (Arc::clone(&upstream), Coalescer::new(upstream, limit))
 }
 
-/// The same with so many slots.
+/// The same with this many slots.
 fn with_slots(slots: usize, permits: usize, limit: usize) -> (Arc<Gated>, Subject) {
     let upstream = Arc::new(Gated {
         slots,
@@ -193,7 +193,7 @@ fn with_slots(slots: usize, permits: usize, limit: usize) -> (Arc<Gated>, Subjec
     (Arc::clone(&upstream), Coalescer::new(upstream, limit))
 }
 
-/// Asks in a task of its own and returns once the request is in the queue.
+/// Makes a request in a separate task and returns once it is in the queue.
 async fn ask(subject: &Subject, count: u32) -> Reply {
     let before = subject.pending();
     let clone = subject.clone();
@@ -202,7 +202,8 @@ async fn ask(subject: &Subject, count: u32) -> Reply {
     reply
 }
 
-/// Asks in a task of its own when nobody else does, and returns once the call is in flight.
+/// Makes a request in a separate task while no other is pending, and returns once its call is in
+/// flight.
 async fn lead(subject: &Subject, count: u32) -> Reply {
     idle(subject).await;
     let before = subject.upstream().calls().len();
@@ -211,7 +212,7 @@ async fn lead(subject: &Subject, count: u32) -> Reply {
     reply
 }
 
-/// Returns when the last driver is gone, too.
+/// Returns once all slots are free, so that the last driver has ended, too.
 async fn idle(subject: &Subject) {
     until(|| subject.shared.lock().is_idle()).await;
 }

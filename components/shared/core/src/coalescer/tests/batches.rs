@@ -1,4 +1,4 @@
-//! Who shares a call with whom.
+//! Which requests share a call.
 
 use super::{Gated, ask, integers, lead, subject, until, with_slots};
 use crate::coalescer::yield_once;
@@ -59,16 +59,16 @@ async fn those_who_are_ready_at_once_share_the_first_call() {
         next = span.last() + 1;
     }
     assert_eq!(upstream.calls(), [(1..=20).sum::<u32>()]);
-    // they were a crowd, and the next request still gets its own
+    // The last batch had several requests; the next request is alone in its batch.
     assert_eq!(subject.next(1).await.unwrap().first(), next);
     assert_eq!(upstream.calls(), [210, 1]);
-    // and after it the one after that has the coalescer for itself
+    // The request after that finds the coalescer idle and needs no driver.
     let drivers = upstream.drivers.load(Ordering::SeqCst);
     assert_eq!(subject.next(1).await.unwrap().first(), next + 1);
     assert_eq!(upstream.drivers.load(Ordering::SeqCst), drivers);
 }
 
-/// Some hosts let in one request a turn. Where calls take long, such requests share a call too.
+/// Some hosts admit one request per yield. Where calls take long, such requests share a call too.
 #[tokio::test(flavor = "current_thread")]
 async fn one_request_a_turn_is_waited_for_where_it_pays() {
     for (patience, together) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
@@ -77,7 +77,7 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
             ..Gated::new(30)
         });
         let subject = Coalescer::new(Arc::clone(&upstream), 100);
-        // In a task, so that it gets its turn as often as the others do.
+        // In a task, so that it is polled as often as the others.
         let host = tokio::spawn(async move {
             let ask = || {
                 let subject = subject.clone();
@@ -98,7 +98,7 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
     }
 }
 
-/// Where an instance gets no requests during a call, they come before it, or share none.
+/// If the host admits no requests during a call, they have to arrive in the pause before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_come_in_the_pause_before_a_call_share_it() {
     let upstream = Arc::new(Gated {
@@ -115,7 +115,7 @@ async fn requests_that_come_in_the_pause_before_a_call_share_it() {
         upstream.calls().is_empty(),
         "all of them wait for the pause to end"
     );
-    // One for whoever came first, and one for the driver that takes over.
+    // One permit for the leader, and one for the driver that takes over.
     upstream.pauses.as_ref().unwrap().add_permits(2);
     for (reply, expected) in replies
         .into_iter()
@@ -142,7 +142,7 @@ async fn whoever_leaves_in_the_pause_before_a_call_leaves_others_their_turn() {
     assert_eq!(upstream.calls(), [2]);
 }
 
-/// Where a call costs next to nothing, nobody waits for others.
+/// If calls are cheap, a lone request does not yield before its call.
 #[tokio::test]
 async fn a_cheap_call_is_made_at_once() {
     let upstream = Arc::new(Gated {
@@ -197,8 +197,8 @@ async fn a_full_queue_refuses_at_once() {
     assert_eq!(integers(&subject.next(1).await.unwrap()), [4]);
 }
 
-/// 64 tasks mint as fast as they can; whatever was returned before a call began is smaller than
-/// all that the call gets, and nothing comes twice.
+/// 64 tasks mint as fast as they can. Integers returned before a call began are smaller than all
+/// that the call gets, and none comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn order_and_uniqueness_under_concurrency() {
     for slots in [1, 2, 5] {

@@ -1,4 +1,4 @@
-//! Upstreams that fail, lie, panic or vanish.
+//! Upstreams that fail, return wrong spans, panic or disappear.
 
 use super::{Act, Gated, ask, integers, lead, subject, until};
 use crate::{Coalescer, Error, Span};
@@ -53,7 +53,7 @@ async fn near_the_top_whatever_still_fits_is_minted() {
             full
         ]
     );
-    // 30 was not even tried after 20 was refused
+    // 30 was not tried after 20 was refused.
     assert_eq!(upstream.calls(), [1, 65, 4, 20, 3, 2, 5, 1]);
 }
 
@@ -87,7 +87,7 @@ async fn a_panic_in_a_driver_is_an_error_for_those_who_wait_and_then_over() {
     upstream.act(Act::Panic);
     let first = lead(&subject, 1).await;
     let mut replies = vec![ask(&subject, 100_000).await];
-    // not in the batch that panics
+    // Not in the batch that panics.
     replies.push(ask(&subject, 100_000).await);
     upstream.gate.add_permits(2);
     assert!(first.await.unwrap().is_err());
@@ -129,7 +129,7 @@ fn waiting_requests_hear_of_the_end_of_the_runtime() {
         }
         until(|| subject.pending() == 4).await;
         upstream.gate.add_permits(1);
-        // its end starts the driver on this runtime
+        // When this call ends, the driver is started on this runtime.
         first.await.unwrap().unwrap();
         until(|| upstream.calls().len() == 2).await;
         replies

@@ -1,11 +1,11 @@
-//! Requests that go away.
+//! Cancelled requests.
 
 use super::{Act, ask, idle, integers, lead, subject, until, with_slots};
 use crate::{Error, Span};
 use futures::FutureExt;
 use tokio::task::yield_now;
 
-/// A leader that goes away before its call mints nothing and leaves those who came to a driver.
+/// A leader that is cancelled before its call mints nothing and leaves later requests to a driver.
 #[tokio::test]
 async fn a_leader_that_goes_away_before_its_call_leaves_the_others_served() {
     let (upstream, subject) = subject(10, 100);
@@ -19,7 +19,7 @@ async fn a_leader_that_goes_away_before_its_call_leaves_the_others_served() {
     assert_eq!(upstream.calls(), [1]);
 }
 
-/// The leader itself is in front of those who joined it, and may leave like them.
+/// The leader's request is ahead of those that joined it, and can be cancelled like them.
 #[tokio::test]
 async fn a_leader_that_was_joined_is_one_of_many() {
     let (upstream, subject) = subject(10, 100);
@@ -29,7 +29,7 @@ async fn a_leader_that_was_joined_is_one_of_many() {
     for other in &mut others {
         assert!(other.as_mut().now_or_never().is_none());
     }
-    // its turn comes, and it sees the others
+    // The leader is polled again, and it finds the other requests.
     assert!(leader.as_mut().now_or_never().is_none());
     assert_eq!((subject.pending(), upstream.calls()), (4, vec![]));
     drop(others.remove(1));
@@ -98,8 +98,8 @@ async fn a_lone_request_that_goes_away_leaves_the_others_served() {
     assert_eq!(subject.pending(), 0);
 }
 
-/// A call that nobody waits for any more keeps its place: requests that come and go make no more calls
-/// than there are slots.
+/// An abandoned call keeps its slot: requests that are cancelled at once make no more calls than
+/// there are slots.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_come_and_go_make_no_calls_beside_each_other() {
     for slots in [1, 3] {
@@ -121,7 +121,7 @@ async fn requests_that_come_and_go_make_no_calls_beside_each_other() {
     }
 }
 
-/// What an abandoned call brought is compared with what comes later.
+/// The span of an abandoned call is compared with later spans.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_call_is_not_forgotten() {
     let (upstream, subject) = subject(0, 10);
@@ -136,7 +136,7 @@ async fn an_abandoned_call_is_not_forgotten() {
     assert!(matches!(given, Err(Error::Broken(_))), "{given:?}");
 }
 
-/// Requests come and go at random; those that stay are served, and nothing comes twice.
+/// Requests are cancelled at random. The others are served, and no integer comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn requests_that_come_and_go() {
     for slots in [1, 3] {

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 type Read = JoinHandle<Result<Option<i64>, Error>>;
 type Raise = JoinHandle<Result<(), Error>>;
 
-/// Asks for the last integer, and returns once the request waits.
+/// Requests the last integer in a separate task, and returns once the request waits.
 async fn read(subject: &Subject) -> Read {
     let before = subject.pending();
     let clone = subject.clone();
@@ -31,7 +31,7 @@ async fn reads_that_wait_share_one_call_that_begins_after_they_came() {
     let (upstream, subject) = subject(0, 100);
     let early = read(&subject).await;
     until(|| upstream.reads() == 1).await;
-    // What is minted now is not in the answer to the call in flight.
+    // The call in flight does not see integers minted from here on.
     upstream.mark.store(7, std::sync::atomic::Ordering::SeqCst);
     let mut late = Vec::new();
     for _ in 0..50 {
@@ -47,7 +47,7 @@ async fn reads_that_wait_share_one_call_that_begins_after_they_came() {
     until(|| subject.pending() == 0).await;
 }
 
-/// An integer that somebody has is never missing from what was asked for after that.
+/// A read that begins after an integer was handed out never returns less than that integer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_than_what_was_handed_out() {
     for slots in [1, 3] {
@@ -77,7 +77,7 @@ async fn reads_that_come_and_go_make_one_call() {
         let mut request = Box::pin(subject.last());
         assert!(request.as_mut().now_or_never().is_none());
     }
-    // The first one may have been gone before its call, which is made for nobody then.
+    // The first request may be cancelled before its call; no call is made then.
     assert!(upstream.reads() <= 1);
     let last = read(&subject).await;
     upstream.gate.add_permits(2);
@@ -115,7 +115,7 @@ async fn reads_are_bounded_and_those_in_flight_count_when_they_went_away() {
     until(|| subject.pending() == 0).await;
 }
 
-/// Each kind has its own calls and its own room.
+/// Each kind has its own calls and its own queue limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mints_reads_and_raises_do_not_wait_for_each_other() {
     let (upstream, subject) = subject(0, 2);
@@ -138,7 +138,7 @@ async fn mints_reads_and_raises_do_not_wait_for_each_other() {
         assert!(reply.await.unwrap().is_ok());
     }
     for reply in [raise_in_flight, raise_waiting] {
-        // The mints may have been quicker.
+        // The mints may have advanced the mark first.
         let raised = reply.await.unwrap();
         assert!(
             matches!(raised, Ok(()) | Err(Error::TooSmall(_))),

@@ -5,14 +5,14 @@ use crate::{Error, Span};
 use std::collections::BTreeSet;
 use tokio::task::yield_now;
 
-/// Nothing more happens.
+/// Yields until nothing more happens.
 async fn settle() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// Asks for one integer so many times, one after the other.
+/// Makes this many requests for one integer each, one after the other.
 async fn ask_all(subject: &Subject, requests: usize) -> Vec<Reply> {
     let mut replies = Vec::new();
     for _ in 0..requests {
@@ -52,7 +52,7 @@ async fn a_further_call_begins_when_it_is_worth_it() {
     replies.extend(ask_all(&subject, 6).await);
     upstream.gate.add_permits(1);
     until(|| upstream.calls() == [1, 1, 6]).await;
-    // The other one with a single request lands, too: permits go to who came first.
+    // The other call with a single request ends too: the semaphore is fair, first come, first served.
     upstream.gate.add_permits(1);
     until(|| subject.pending() == 6).await;
     replies.extend(ask_all(&subject, 5).await);
@@ -63,7 +63,7 @@ async fn a_further_call_begins_when_it_is_worth_it() {
     replies.extend(ask_all(&subject, 2).await);
     settle().await;
     assert_eq!(upstream.calls().len(), 4);
-    // Whoever waits is served when the last call lands, however few they are.
+    // Waiting requests are served when the last call in flight ends, however few they are.
     upstream.gate.add_permits(3);
     for reply in replies {
         assert_eq!(reply.await.unwrap().unwrap().count(), 1);
@@ -71,13 +71,14 @@ async fn a_further_call_begins_when_it_is_worth_it() {
     assert_eq!(upstream.calls(), [1, 1, 6, 6, 2]);
 }
 
-/// A backend that stalls does not get as many more requests to lose for each slot.
+/// The limit on pending requests does not grow with the number of slots, so a backend that stalls
+/// does not hold up more requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_slots_leave_no_more_room() {
     let (upstream, subject) = with_slots(5, 0, 4);
     let mut replies = vec![lead(&subject, 1).await];
     while replies.len() < 8 {
-        // Those in the queue may be on their way to a call.
+        // Queued requests may be about to join a call.
         settle().await;
         replies.push(ask(&subject, 1).await);
     }

@@ -3,7 +3,7 @@
 //! `cargo bench --bench engines -- redis` starts only Redis.
 
 use bench::calls;
-use bench::native::{Native, Place, lattice};
+use bench::native::{Native, lattice};
 use bench::stage::{Store, name};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -25,12 +25,8 @@ struct Both {
 impl Both {
     fn start(engine: Builtin) -> Self {
         let store = Store::start(engine).unwrap_or_else(|error| panic!("{error:#}"));
-        let place = match store.place() {
-            // The embedded store can be opened only once at a time, so the client gets another folder.
-            Place::Data(data) => Place::Data(data.join("native")),
-            other => other,
-        };
-        let host = backend::host(store.data());
+        let place = store.place("native");
+        let host = backend::host(store.data("timed"));
         let (sequence, native) = runtime::run(async {
             let source = engine.into();
             let sequence = backend::open(&host, &source, &store.dsn(), "timed").await;

@@ -12,7 +12,7 @@ pub use row::{Goal, Pair, Row};
 use crate::integers::Ledger;
 use crate::load::{self, Expect, Load, Request};
 use crate::machine::Machine;
-use crate::stage::{ENGINES, Store, Target, Workshop, name};
+use crate::stage::{Store, Target, Workshop, name};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -75,10 +75,7 @@ pub enum Part {
 }
 
 fn engine(text: &str) -> Result<Builtin, String> {
-    ENGINES
-        .into_iter()
-        .find(|engine| name(*engine) == text)
-        .ok_or_else(|| format!("choose from {}", ENGINES.map(name).join(", ")))
+    Builtin::named(text).ok_or_else(|| format!("choose from {}", Builtin::ALL.map(name).join(", ")))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -253,7 +250,7 @@ impl Bench {
             skipped: Vec::new(),
             progress,
         };
-        for engine in ENGINES {
+        for engine in Builtin::ALL {
             if !options.engines.is_empty() && !options.engines.contains(&engine) {
                 continue;
             }

@@ -16,15 +16,6 @@ use testbed::cli::{self, Serving};
 use testbed::redis::{Options, Redis};
 use testbed::target;
 
-/// The engines that are measured, in the order of the table.
-pub const ENGINES: [Builtin; 5] = [
-    Builtin::Memory,
-    Builtin::Redis,
-    Builtin::Mysql,
-    Builtin::Rqlite,
-    Builtin::Summitdb,
-];
-
 /// A running backend. It stops on drop.
 pub struct Store {
     /// The engine for it.
@@ -87,23 +78,31 @@ impl Store {
         }
     }
 
-    /// The location for a native client.
-    pub fn place(&self) -> Place {
-        match (&self.server, self.engine) {
-            (_, Builtin::Memory) => Place::Memory,
-            (Server::Other(backend), Builtin::Keyvalue) => {
-                backend.data().map_or(Place::Memory, Place::Data)
-            }
+    /// The location of the sequence with this key, for a native client.
+    pub fn place(&self, key: &str) -> Place {
+        match (self.engine, self.data(key)) {
+            (Builtin::Memory, _) => Place::Memory,
+            (_, Some(data)) => Place::Data(data),
             _ => Place::Dsn(self.dsn()),
         }
     }
 
-    /// The folder of the embedded store, if the engine uses it.
-    pub fn data(&self) -> Option<PathBuf> {
+    /// The folder of the embedded store, if the engine uses it. Only one process at a time can open a
+    /// store, so each key has its own store here.
+    pub fn data(&self, key: &str) -> Option<PathBuf> {
         match &self.server {
             Server::Redis(_) => None,
-            Server::Other(backend) => backend.data(),
+            Server::Other(backend) => Some(backend.data()?.join(key)),
         }
+    }
+
+    /// The options of `int-host` that select the sequence with this key.
+    fn options(&self, key: &str) -> Vec<String> {
+        let mut options = vec!["--dsn".to_owned(), self.dsn(), "--key".into(), key.into()];
+        if let Some(data) = self.data(key) {
+            options.extend(["--data".to_owned(), data.display().to_string()]);
+        }
+        options
     }
 }
 
@@ -178,11 +177,10 @@ impl Workshop {
     /// When it does not start.
     pub fn native(&self, store: &Store) -> anyhow::Result<Target> {
         let engine = name(store.engine);
-        let dsn = store.dsn();
-        let command = program(
-            "native",
-            &["--engine", engine, "--dsn", &dsn, "--key", "native"],
-        )?;
+        let place = store.options("native");
+        let mut arguments = vec!["--engine", engine];
+        arguments.extend(place.iter().map(String::as_str));
+        let command = program("native", &arguments)?;
         let sequence = sequence(store.engine, format!("{engine}/native"))?;
         start(format!("native {engine}"), Some(sequence), command)
     }
@@ -193,8 +191,9 @@ impl Workshop {
     /// When it does not start.
     pub fn serve(&self, store: &Store, key: &str, options: &[&str]) -> anyhow::Result<Target> {
         let engine = name(store.engine);
-        let dsn = store.dsn();
-        let mut arguments = vec!["--engine", engine, "--dsn", &dsn, "--key", key];
+        let place = store.options(key);
+        let mut arguments = vec!["--engine", engine];
+        arguments.extend(place.iter().map(String::as_str));
         arguments.extend(options);
         let sequence = sequence(store.engine, format!("{engine}/{key}"))?;
         self.int_host(format!("serve {engine}"), Some(sequence), &arguments)
@@ -214,8 +213,9 @@ impl Workshop {
                 .run(&["compose", "--engine", engine, "--output", file]))
         })?;
         ensure!(done.code == Some(0), "composing {engine}: {}", done.stderr);
-        let dsn = store.dsn();
-        let arguments = ["--component", file, "--dsn", &dsn, "--key", key];
+        let place = store.options(key);
+        let mut arguments = vec!["--component", file];
+        arguments.extend(place.iter().map(String::as_str));
         let sequence = sequence(store.engine, format!("{engine}/{key}"))?;
         self.int_host(format!("composed {engine}"), Some(sequence), &arguments)
     }

@@ -10,6 +10,7 @@ use clap::Parser;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use int_host::runtime::{Options, start};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ struct Arguments {
     /// DSN of the backend
     #[arg(long)]
     dsn: String,
+    /// Folder of the embedded store, if the engine uses it
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// Key of the sequence
     #[arg(long, default_value = "integers")]
     key: String,
@@ -43,10 +47,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments {
         engine,
         dsn,
+        data,
         key,
         port,
     } = arguments;
-    let native = Arc::new(Native::connect(&engine, &Place::Dsn(dsn), &key).await?);
+    let place = data.map_or(Place::Dsn(dsn), Place::Data);
+    let native = Arc::new(Native::connect(&engine, &place, &key).await?);
     serve(listen(port).await?, move |_| {
         let native = Arc::clone(&native);
         async move {

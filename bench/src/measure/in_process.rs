@@ -75,7 +75,7 @@ impl Bench {
     }
 
     fn native_calls(&self, engine: Builtin, time: Duration) -> anyhow::Result<Done> {
-        let place = self.store(engine)?.place();
+        let place = self.store(engine)?.place("trip");
         runtime::start(&Options::default())?.block_on(async {
             let native = Native::connect(name(engine), &place, "trip").await?;
             // The first call may create a row.

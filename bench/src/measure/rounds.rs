@@ -162,7 +162,10 @@ impl Bench {
             .iter()
             .map(|store| {
                 self.tell(&format!("starting servers on {}", name(store.engine)));
-                let composed = matches!(store.engine, Builtin::Memory | Builtin::Redis);
+                let composed = matches!(
+                    store.engine,
+                    Builtin::Memory | Builtin::Keyvalue | Builtin::Redis
+                );
                 Ok(Engine {
                     engine: store.engine,
                     served: self.workshop.serve(store, "served", &[])?,

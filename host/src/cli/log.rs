@@ -28,7 +28,10 @@ pub(super) fn start(format: LogFormat, otherwise: &str) {
         .filter(|text| !text.is_empty());
     let logs = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // Internal errors would be printed to standard error, and a failed print panics: a server whose
+        // log is on a full disk must keep running.
+        .log_internal_errors(false);
     // Fails only if the program has already installed its own subscriber, which then stays in use.
     let _ = match (selected, format) {
         (None, LogFormat::Text) if otherwise == QUIET => {

@@ -168,39 +168,34 @@ impl Serve {
     /// `files` is the limit of open files, if known.
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
         let source = flags.source();
-        let settings = self.settings(flags);
         let options = self.options(flags);
         let limits = self.limits(files, options.instances);
         let host = Host::new(options)?;
-        let shutdown = Shutdown::new();
-        let shape = match &source {
-            Source::Builtin(_) => None,
-            Source::File(_) => Some(host.inspect(&source)?),
-        };
-        let mode = Mode::of(shape.as_ref(), self.protocol == Protocol::Tcp, &source)?;
+        let mode = self.mode(&host, &source)?;
         self.given.check(mode, &source)?;
+        let server = Server {
+            serve: self,
+            flags,
+            host,
+            source,
+            limits,
+            shutdown: Shutdown::new(),
+        };
         match mode {
-            Mode::Endpoint | Mode::Unconfigured => {
-                let endpoint = host.endpoint(&source, self.endpoint(settings))?;
-                let listeners = self.listen(&source, &shutdown).await?;
-                endpoint::proxy(listeners, endpoint, limits, shutdown).await;
-            }
-            Mode::Http | Mode::Tcp => {
-                let settings = Settings::from_lookup(|name| settings.get(name).cloned())
-                    .map_err(|error| Error::Invalid(error.to_string()))?;
-                let sequences = Sequences::open(&host, &source, flags, &settings).await?;
-                let listeners = self.listen(&source, &shutdown).await?;
-                if mode == Mode::Tcp {
-                    let sequence = sequences.named(&settings.key)?;
-                    serve::tcp(listeners, sequence, limits, shutdown).await;
-                } else {
-                    let app = App::try_new(settings, |key| sequences.named(key))?;
-                    serve::http(listeners, app, limits, shutdown).await;
-                }
-            }
+            Mode::Http => server.http().await?,
+            Mode::Tcp => server.tcp().await?,
+            Mode::Endpoint | Mode::Unconfigured => server.endpoint().await?,
         }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn mode(&self, host: &Host, source: &Source) -> Result<Mode, Error> {
+        let shape = match source {
+            Source::Builtin(_) => None,
+            Source::File(_) => Some(host.inspect(source)?),
+        };
+        Mode::of(shape.as_ref(), self.protocol == Protocol::Tcp, source)
     }
 
     /// Starts to listen, and to wait for signals.
@@ -296,6 +291,61 @@ impl Serve {
             patience: self.request_timeout,
             requests: self.max_requests,
         }
+    }
+}
+
+/// A server that is about to listen.
+struct Server<'a> {
+    serve: &'a Serve,
+    flags: &'a Flags,
+    host: Host,
+    source: Source,
+    limits: Limits,
+    shutdown: Shutdown,
+}
+
+impl Server<'_> {
+    /// Serves the sequences of an engine over HTTP.
+    async fn http(self) -> Result<(), Error> {
+        let settings = self.settings()?;
+        let sequences = self.sequences(&settings).await?;
+        let app = App::try_new(settings, |key| sequences.named(key))?;
+        let listeners = self.listen().await?;
+        serve::http(listeners, app, self.limits, self.shutdown).await;
+        Ok(())
+    }
+
+    /// Serves one sequence of an engine over TCP.
+    async fn tcp(self) -> Result<(), Error> {
+        let settings = self.settings()?;
+        let sequences = self.sequences(&settings).await?;
+        let sequence = sequences.named(&settings.key)?;
+        let listeners = self.listen().await?;
+        serve::tcp(listeners, sequence, self.limits, self.shutdown).await;
+        Ok(())
+    }
+
+    /// Serves a component that is an HTTP endpoint.
+    async fn endpoint(self) -> Result<(), Error> {
+        let options = self.serve.endpoint(self.serve.settings(self.flags));
+        let endpoint = self.host.endpoint(&self.source, options)?;
+        let listeners = self.listen().await?;
+        endpoint::proxy(listeners, endpoint, self.limits, self.shutdown).await;
+        Ok(())
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        let settings = self.serve.settings(self.flags);
+        Settings::from_lookup(|name| settings.get(name).cloned())
+            .map_err(|error| Error::Invalid(error.to_string()))
+    }
+
+    async fn sequences(&self, settings: &Settings) -> Result<Sequences, Error> {
+        Sequences::open(&self.host, &self.source, self.flags, settings).await
+    }
+
+    async fn listen(&self) -> Result<Listeners, Error> {
+        self.serve.listen(&self.source, &self.shutdown).await
     }
 }
 

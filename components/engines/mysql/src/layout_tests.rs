@@ -154,7 +154,7 @@ fn ticket_tables_that_cannot_promise_are_refused() {
         (
             tickets("InnoDB"),
             server("8.0.11-TiDB-v7.5.0"),
-            "TiDB speaks",
+            "TiDB uses",
         ),
         (tickets("Aria"), mariadb(), "storage engine is Aria"),
     ] {

@@ -19,7 +19,7 @@ fn open(engine: Builtin, cache: Option<PathBuf>) -> Sequence {
         ..Config::default()
     };
     let host = Host::new(options).expect("a host");
-    runtime::run(host.open(engine.into(), config)).expect("a sequence")
+    runtime::run(host.open(engine, config)).expect("a sequence")
 }
 
 fn check(engine: Builtin, sequence: &Sequence) {

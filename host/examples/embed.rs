@@ -11,9 +11,7 @@ async fn main() -> anyhow::Result<()> {
         options.data = Some(folder.into());
     }
     let host = Host::new(options)?;
-    let sequence = host
-        .open(Builtin::Keyvalue.into(), Config::default())
-        .await?;
+    let sequence = host.open(Builtin::Keyvalue, Config::default()).await?;
     for integer in sequence.next(3).await?.iter() {
         println!("{integer}");
     }

@@ -197,6 +197,7 @@ impl Host {
     }
 
     /// Reads a component that must be an HTTP endpoint and must not need an engine.
+    #[cfg(feature = "serve")]
     pub(crate) fn http_component(&self, source: &Source) -> Result<(Component, Shape), Error> {
         let (component, shape) = self.component(source)?;
         if !shape.exports_http() {

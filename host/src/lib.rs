@@ -8,7 +8,7 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Error> {
 //!     let host = Host::new(Options::default())?;
-//!     let sequence = host.open(Builtin::Memory.into(), Config::default()).await?;
+//!     let sequence = host.open(Builtin::Memory, Config::default()).await?;
 //!     let span = sequence.next(3).await?;
 //!     assert_eq!(span.iter().collect::<Vec<_>>(), [2, 4, 6]);
 //!     assert_eq!(sequence.last().await?, Some(6));
@@ -19,21 +19,29 @@
 //! It works on any tokio runtime. On one from [`runtime::start`] consecutive calls are faster, since its
 //! thread does not sleep between a call and a reply that comes soon.
 //!
+//! The features `serve` (servers), `compose` (composing the HTTP endpoint with an engine) and `cli` (the command line)
+//! are on by default; a program that only embeds engines can switch them off.
+//!
 //! [`Error`] distinguishes the three kinds of failure: the engine returned an error, the component is
 //! broken, or the host is misconfigured.
 
 mod bindings;
 mod builtin;
 mod cache;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 mod component;
+#[cfg(feature = "compose")]
 pub mod compose;
+#[cfg(feature = "serve")]
 pub mod endpoint;
 mod host;
 mod instance;
 mod meter;
 pub mod runtime;
 mod sequence;
+#[cfg(feature = "serve")]
 pub mod serve;
 mod state;
 mod wasi;

@@ -64,7 +64,7 @@ impl Host {
     /// # Errors
     /// The engine's error about the configuration, [`Error::Misconfigured`] when the component is not an
     /// engine or the host cannot provide what it imports, [`Error::Broken`] when it traps.
-    pub async fn open(&self, source: Source, config: Config) -> Result<Sequence, Error> {
+    pub async fn open(&self, source: impl Into<Source>, config: Config) -> Result<Sequence, Error> {
         let key = config.key.clone();
         let mut opened = self.open_keys(source, config, [key]).await?;
         opened
@@ -81,10 +81,11 @@ impl Host {
     /// As [`Host::open`], for the first key that cannot be opened.
     pub async fn open_keys(
         &self,
-        source: Source,
+        source: impl Into<Source>,
         config: Config,
         keys: impl IntoIterator<Item = String>,
     ) -> Result<Vec<Sequence>, Error> {
+        let source = source.into();
         let provider = Arc::new(Provider::new(self, &source, &config.dsn)?);
         let keys: Vec<_> = keys.into_iter().collect();
         let most = Sequence::INSTANCES.min(self.options().instances as usize);

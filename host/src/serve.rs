@@ -9,9 +9,9 @@
 //!
 //! # async fn run() -> Result<(), Error> {
 //! let host = Host::new(Options::default())?;
-//! let sequence = host.open(Builtin::Memory.into(), Config::default()).await?;
+//! let sequence = host.open(Builtin::Memory, Config::default()).await?;
 //! let listeners = Listeners::bind("localhost", 8080).await?;
-//! let app = intd::App::new(intd::Settings::default(), |_| sequence.clone());
+//! let app = serve::App::new(serve::Settings::default(), |_| sequence.clone());
 //! serve::http(listeners, app, Limits::default(), Shutdown::new()).await;
 //! # Ok(())
 //! # }
@@ -30,6 +30,7 @@ mod tcp;
 mod write_timeout;
 
 pub use self::http::http;
+pub use intd::{App, Settings};
 pub use listeners::Listeners;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;

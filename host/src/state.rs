@@ -20,6 +20,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// How many concurrent calls share one compute limit. More calls than this only run concurrently when
 /// each computes for a fraction of a millisecond.
+#[cfg(feature = "serve")]
 const CROWD: usize = 256;
 
 /// The resource limits of guest code.
@@ -114,6 +115,7 @@ impl State {
 
     /// Resets the tick count of an instance that handles many calls concurrently. They share one limit, plus
     /// one more for every [`CROWD`] calls.
+    #[cfg(feature = "serve")]
     pub(crate) fn new_call_among(&mut self, calls: usize, limits: GuestLimits) {
         let crowds = u32::try_from(calls / CROWD).unwrap_or(u32::MAX);
         self.ticks_spent = 0;

@@ -52,7 +52,7 @@ fn instances_that_do_not_share_their_state_never_repeat() {
     options.cache = None;
     let host = Host::new(options).expect("a host");
     let (integers, refused) = run(async {
-        let memory = Builtin::Memory.into();
+        let memory = Builtin::Memory;
         let sequence = host.open(memory, Config::default()).await.expect("memory");
         let mut tasks = JoinSet::new();
         for _ in 0..64 {

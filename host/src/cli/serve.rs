@@ -427,7 +427,7 @@ mod tests {
         let host = Host::new(options).expect("a host");
         let keys = ["a", "b"].map(str::to_owned);
         let opened = host
-            .open_keys(Builtin::Memory.into(), Config::default(), keys.clone())
+            .open_keys(Builtin::Memory, Config::default(), keys.clone())
             .await
             .expect("opened");
         let sequences = Sequences(keys.into_iter().zip(opened).collect());

@@ -20,9 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn memory() -> Sequence {
     let host = Host::new(Options::default()).unwrap();
-    host.open(Builtin::Memory.into(), Config::default())
-        .await
-        .unwrap()
+    host.open(Builtin::Memory, Config::default()).await.unwrap()
 }
 
 struct Server {

@@ -17,6 +17,7 @@ impl fmt::Debug for ConfigStore {
 }
 
 impl ConfigStore {
+    #[cfg(feature = "serve")]
     pub(crate) fn new(values: BTreeMap<String, String>) -> Self {
         Self(Arc::new(values))
     }

@@ -51,7 +51,7 @@ type Sent = Result<
 
 /// How many bytes of a component's body (mostly a response body) the host takes at a time. The host keeps
 /// them while a client reads slowly, so this is part of the memory that each connection needs.
-const CHUNK: usize = intd::PIECE_BYTES;
+const CHUNK: usize = 16 << 10;
 
 impl WasiHttpHooks for Hooks {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {

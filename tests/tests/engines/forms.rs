@@ -46,7 +46,7 @@ fn every_form_is_taken_and_every_parameter() {
             dsn,
             ..Config::default()
         };
-        host.open(engine.into(), config).await.map(drop)
+        host.open(engine, config).await.map(drop)
     };
     run(async {
         for engine in Builtin::ALL {

@@ -37,7 +37,7 @@ fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error
         ..Config::default()
     };
     run(async {
-        let sequence = Host::new(options)?.open(engine.into(), config).await?;
+        let sequence = Host::new(options)?.open(engine, config).await?;
         Ok(sequence.next(1).await?.first())
     })
 }

@@ -151,11 +151,7 @@ fn ticket_tables_that_cannot_promise_are_refused() {
             server("10.6.18-MariaDB"),
             "InnoDB before MariaDB 10.11",
         ),
-        (
-            tickets("InnoDB"),
-            server("8.0.11-TiDB-v7.5.0"),
-            "TiDB uses",
-        ),
+        (tickets("InnoDB"), server("8.0.11-TiDB-v7.5.0"), "TiDB uses"),
         (tickets("Aria"), mariadb(), "storage engine is Aria"),
     ] {
         let message = refusal("integers", &namesake(table), &server);

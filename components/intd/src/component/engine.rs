@@ -24,7 +24,6 @@ impl Engine {
             },
             opened: Mutex::new(None),
             took: Cell::new(Duration::ZERO),
-            least: Cell::new(None),
             untimed: Cell::new(0),
         }));
         Self(Coalescer::new(remote, queue_limit))
@@ -63,8 +62,6 @@ struct Inner {
     opened: Mutex<Option<Rc<engine::Sequence>>>,
     /// The duration of the latest call that was timed.
     took: Cell<Duration>,
-    /// Roughly the shortest duration of a call. Rises slowly, since backends can become slower.
-    least: Cell<Option<Duration>>,
     /// How many calls remain before one is timed again.
     untimed: Cell<u32>,
 }
@@ -74,12 +71,6 @@ const CHEAP: Duration = Duration::from_micros(20);
 
 /// After a cheap call was timed, this many calls are not.
 const SAMPLE: u32 = 16;
-
-/// Calls shorter than this get no pause before them: hosts round timers up to a millisecond.
-const SLOW: Duration = Duration::from_millis(2);
-
-/// The longest pause before a call.
-const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often to yield to the host after a call, before its result is returned. Cheap mints do not yield.
 ///
@@ -117,7 +108,7 @@ impl Inner {
         } else {
             let begin = Instant::now();
             let result = sequence.next(count).await;
-            self.note(begin.elapsed());
+            self.took.set(begin.elapsed());
             self.untimed.set(if self.is_dear() { 0 } else { SAMPLE });
             result
         };
@@ -143,21 +134,6 @@ impl Inner {
 
     fn is_dear(&self) -> bool {
         self.took.get() > CHEAP
-    }
-
-    /// Records the duration of a call.
-    fn note(&self, took: Duration) {
-        self.took.set(took);
-        let least = self.least.get().map(|least| took.min(least + least / 16));
-        self.least.set(least.or(Some(took)));
-    }
-
-    /// How long to wait for further requests before a call that probably has to wait for calls of
-    /// other instances. A lone client never waits: its calls all take about the same time.
-    fn pause(&self) -> Option<Duration> {
-        let took = self.took.get();
-        let usual = self.least.get().is_none_or(|least| took < least * 2);
-        (took > SLOW && !usual).then(|| (took / 4).min(LONGEST_PAUSE))
     }
 }
 
@@ -195,14 +171,6 @@ impl Upstream for Remote {
             true => self.0.took.get() / 2,
             false => Duration::ZERO,
         }
-    }
-
-    fn pause(&self) -> Option<Self::Call<()>> {
-        let pause = self.0.pause()?;
-        Some(Box::pin(async move {
-            spin_sdk::time::sleep(pause).await;
-            Ok(())
-        }))
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -83,14 +83,6 @@ pub trait Upstream: Sized + 'static {
         Duration::ZERO
     }
 
-    /// A pause before each call in which the host admits further requests, so that the call serves
-    /// them too; None, the default, to begin the call at once. Some hosts admit no request to an
-    /// instance while one of its calls blocks, and start another instance for it: without a pause, the
-    /// calls of many instances wait for each other, with a single request in each.
-    fn pause(&self) -> Option<Self::Call<()>> {
-        None
-    }
-
     /// Starts a task that runs [`Driver::run`] to completion.
     ///
     /// May be called while a future is being dropped, so it must not panic: if that needs a runtime
@@ -204,11 +196,8 @@ impl<S: Upstream> Coalescer<S> {
             slot,
             call: None,
         };
-        match self.shared.upstream.pause() {
-            // The pause only passes time: however it ends, the call comes next.
-            Some(pause) => drop(pause.await),
-            None if self.shared.upstream.is_dear() => yield_once().await,
-            None => {}
+        if self.shared.upstream.is_dear() {
+            yield_once().await;
         }
         let joined = self.shared.lock().join(ticket, slot, count);
         let Some(answer) = joined else {

@@ -108,9 +108,6 @@ impl<S: Upstream> Mints<S> {
     /// lengthens the queue by more than a quarter; that ends soon, however many arrive. If the upstream
     /// has patience, a single further request is enough for another yield, until that time is over.
     async fn linger(&self) {
-        if let Some(pause) = self.shared.upstream.pause() {
-            drop(pause.await);
-        }
         let patience = self.shared.upstream.patience();
         let end = (!patience.is_zero()).then(|| Instant::now() + patience);
         let mut before = self.shared.lock().waiting();

@@ -23,8 +23,6 @@ struct Gated {
     top: i64,
     dear: bool,
     patience: Duration,
-    /// If set, the pause before each call lasts until it gets a permit.
-    pauses: Option<Semaphore>,
     slots: usize,
     calls: Mutex<Vec<u32>>,
     /// The number of calls of `last`, and the values of `set_last`.
@@ -49,7 +47,6 @@ impl Gated {
             top: i64::MAX,
             dear: true,
             patience: Duration::ZERO,
-            pauses: None,
             slots: 1,
             calls: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -157,17 +154,6 @@ impl Upstream for Arc<Gated> {
 
     fn patience(&self) -> Duration {
         self.patience
-    }
-
-    fn pause(&self) -> Option<Self::Call<()>> {
-        self.pauses.as_ref()?;
-        let upstream = Arc::clone(self);
-        Some(Box::pin(async move {
-            if let Some(pauses) = &upstream.pauses {
-                pauses.acquire().await.unwrap().forget();
-            }
-            Ok(())
-        }))
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -7,7 +7,6 @@ use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_request_makes_its_own_call() {
@@ -96,50 +95,6 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
         }
         assert_eq!(upstream.calls() == [20], together, "{:?}", upstream.calls());
     }
-}
-
-/// If the host admits no requests during a call, they have to arrive in the pause before it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_come_in_the_pause_before_a_call_share_it() {
-    let upstream = Arc::new(Gated {
-        pauses: Some(Semaphore::new(0)),
-        ..Gated::new(10)
-    });
-    let subject = Coalescer::new(Arc::clone(&upstream), 100);
-    let replies = [
-        ask(&subject, 1).await,
-        ask(&subject, 2).await,
-        ask(&subject, 3).await,
-    ];
-    assert!(
-        upstream.calls().is_empty(),
-        "all of them wait for the pause to end"
-    );
-    // One permit for the leader, and one for the driver that takes over.
-    upstream.pauses.as_ref().unwrap().add_permits(2);
-    for (reply, expected) in replies
-        .into_iter()
-        .zip([vec![1], vec![2, 3], vec![4, 5, 6]])
-    {
-        assert_eq!(integers(&reply.await.unwrap().unwrap()), expected);
-    }
-    assert_eq!(upstream.calls(), [6]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_leaves_in_the_pause_before_a_call_leaves_others_their_turn() {
-    let upstream = Arc::new(Gated {
-        pauses: Some(Semaphore::new(0)),
-        ..Gated::new(10)
-    });
-    let subject = Coalescer::new(Arc::clone(&upstream), 100);
-    let leaves = ask(&subject, 1).await;
-    let stays = ask(&subject, 2).await;
-    leaves.abort();
-    until(|| subject.pending() == 1).await;
-    upstream.pauses.as_ref().unwrap().add_permits(2);
-    assert_eq!(integers(&stays.await.unwrap().unwrap()), [1, 2]);
-    assert_eq!(upstream.calls(), [2]);
 }
 
 /// If calls are cheap, a lone request does not yield before its call.

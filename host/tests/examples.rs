@@ -53,9 +53,9 @@ fn serve_answers_with_integers() {
     );
     let mut line = String::new();
     let output = running.0.stdout.take().expect("piped");
-    BufReader::new(output)
-        .read_line(&mut line)
-        .expect("the address");
+    // Kept until the end: the example prints one line for each address.
+    let mut output = BufReader::new(output);
+    output.read_line(&mut line).expect("the address");
     let address = line.trim().strip_prefix("listening on http://");
     let address = address.unwrap_or_else(|| panic!("no address: {line}"));
     for integer in ["2", "4"] {

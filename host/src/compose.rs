@@ -76,6 +76,9 @@ fn add(
 }
 
 /// Satisfies one import of `socket` with the export of the same name of another component.
+///
+/// `wac_graph::plug` would connect every export that fits an import: an engine could then also take the place of the
+/// endpoint's settings. An engine gets to provide this one interface.
 fn plug(
     graph: &mut CompositionGraph,
     socket: NodeId,

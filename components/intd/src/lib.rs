@@ -26,7 +26,7 @@ pub use content::{Content, PIECE_BYTES};
 pub use cors::Cors;
 pub use log_limiter::LogLimiter;
 pub use request_id::RequestId;
-pub use secret::{DsnText, Token};
+pub use secret::Token;
 pub use settings::{Settings, SettingsError};
 
 #[cfg(target_family = "wasm")]

@@ -1,39 +1,30 @@
-//! Settings that must not be printed.
+//! The token of a client.
 
+use artisanal_core::Secret;
 use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// The token that a client must present as `Authorization: Bearer …`. Its `Debug` hides it.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token(Secret);
 
 impl Token {
     /// None unless the text is 1 to 1024 printable ASCII characters without spaces: other text does not
     /// fit into the header.
     pub fn new(text: String) -> Option<Self> {
         ((1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()))
-            .then_some(Self(text))
+            .then(|| Self(Secret::new(text)))
     }
 
     /// Whether this is the token. The time this takes depends on the lengths alone.
     pub fn matches(&self, presented: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(presented).into()
+        self.0.reveal().as_bytes().ct_eq(presented).into()
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A DSN as configured, unparsed. Its `Debug` hides it, since it may hold a password.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct DsnText(pub String);
-
-impl fmt::Debug for DsnText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        self.0.fmt(f)
     }
 }
 
@@ -60,6 +51,5 @@ mod tests {
     #[test]
     fn nothing_is_printed() {
         assert_eq!(format!("{:?}", Token::new("s3cret".into())), "Some(***)");
-        assert_eq!(format!("{:?}", DsnText("redis://:s3cret@h".into())), "***");
     }
 }

@@ -1,14 +1,14 @@
 //! The settings of the endpoint.
 
-use crate::{Cors, DsnText, PIECE_BYTES, Token};
-use artisanal_core::limits;
+use crate::{Cors, PIECE_BYTES, Token};
+use artisanal_core::{Secret, limits};
 use std::collections::BTreeSet;
 
 /// The settings of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The DSN of the backend. Empty means the engine's default.
-    pub dsn: DsnText,
+    pub dsn: Secret,
     /// The sequence behind `/` and `/last`.
     pub key: String,
     /// The other sequences, served under `/v1/sequences/`. Does not contain `key` or duplicates.
@@ -33,7 +33,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            dsn: DsnText::default(),
+            dsn: Secret::default(),
             key: "integers".to_owned(),
             keys: Vec::new(),
             increment: None,
@@ -106,7 +106,7 @@ impl Settings {
             }
         }
         Ok(Self {
-            dsn: DsnText(get("dsn").unwrap_or_default()),
+            dsn: Secret::new(get("dsn").unwrap_or_default()),
             key,
             keys,
             increment: integer("increment", get("increment"), 1, i64::MAX)?,
@@ -197,7 +197,7 @@ mod tests {
     fn nothing_set_and_empty_values_are_the_defaults() {
         let empty: Vec<_> = Settings::NAMES.iter().map(|name| (*name, "")).collect();
         for settings in [from(&[]).unwrap(), from(&empty).unwrap()] {
-            assert_eq!(settings.dsn, DsnText(String::new()));
+            assert_eq!(settings.dsn, Secret::default());
             assert_eq!(settings.key, "integers");
             assert_eq!(settings.keys, [""; 0]);
             assert_eq!((settings.increment, settings.offset), (None, None));
@@ -223,7 +223,7 @@ mod tests {
             ("answer_memory", "20000"),
         ])
         .unwrap();
-        assert_eq!(settings.dsn.0, "redis://:s3cret@localhost");
+        assert_eq!(settings.dsn.reveal(), "redis://:s3cret@localhost");
         assert_eq!(settings.key, "a");
         assert_eq!(settings.keys, ["b", "c"]);
         assert_eq!(

@@ -4,7 +4,7 @@
 //! commit. Only one process at a time may have the file open.
 //!
 //! After an I/O error (a full disk, for example) `redb` refuses every later transaction. The store
-//! then reopens its file at the next use: see [`file`](self::file).
+//! then reopens its file at the next use: see its module `file`.
 
 mod error;
 mod file;

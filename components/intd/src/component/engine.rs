@@ -17,7 +17,7 @@ impl Engine {
     pub(super) fn new(settings: &Settings, key: &str, queue_limit: usize) -> Self {
         let remote = Remote(Rc::new(Inner {
             config: types::Config {
-                dsn: settings.dsn.0.clone(),
+                dsn: settings.dsn.reveal().to_owned(),
                 key: key.to_owned(),
                 increment: settings.increment,
                 offset: settings.offset,

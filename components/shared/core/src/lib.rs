@@ -7,6 +7,7 @@ mod coalescer;
 mod error;
 mod lattice;
 pub mod limits;
+mod secret;
 mod sequence;
 mod span;
 
@@ -14,5 +15,6 @@ pub use coalescer::{Coalescer, Driver, Upstream, yield_once};
 pub use error::Error;
 pub use lattice::Lattice;
 pub use limits::MAX_COUNT;
+pub use secret::Secret;
 pub use sequence::Sequence;
 pub use span::Span;

@@ -12,11 +12,10 @@ mod address;
 pub mod duration;
 mod error;
 mod parse;
-mod secret;
 
 pub use address::Address;
+pub use artisanal_core::Secret;
 pub use error::Error;
-pub use secret::Secret;
 
 use std::fmt;
 

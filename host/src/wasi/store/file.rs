@@ -49,7 +49,8 @@ struct State {
 
 struct Failure {
     why: StoreError,
-    since: Instant,
+    /// The time of the last attempt to reopen the file; None before the first one.
+    tried: Option<Instant>,
 }
 
 impl StoreFile {
@@ -57,6 +58,10 @@ impl StoreFile {
         std::fs::create_dir_all(directory)
             .map_err(|e| StoreError::Directory(directory.to_owned(), Arc::new(e)))?;
         let database = open(directory)?;
+        // A process that was killed while it renewed the file leaves this behind.
+        if let Err(error) = remove(&directory.join(NEW_FILE)) {
+            tracing::warn!(%error, "cannot remove the unfinished copy {NEW_FILE}");
+        }
         let answered = commits(&database.begin_read()?)?;
         Ok(Self {
             directory: directory.to_owned(),
@@ -128,8 +133,7 @@ impl StoreFile {
             tracing::error!(error = %why, "the embedded store failed; its file will be opened anew");
             state.database = Err(Failure {
                 why: why.clone(),
-                // The first attempt to reopen it needs no pause.
-                since: Instant::now() - RETRY_AFTER,
+                tried: None,
             });
         }
     }
@@ -139,7 +143,7 @@ impl StoreFile {
         let Err(failure) = &state.database else {
             return Ok(());
         };
-        if failure.since.elapsed() < RETRY_AFTER {
+        if failure.tried.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
             return Err(failure.why.clone());
         }
         match renew(&self.directory, self.answered.load(Ordering::Relaxed)) {
@@ -152,7 +156,7 @@ impl StoreFile {
             Err(why) => {
                 state.database = Err(Failure {
                     why: why.clone(),
-                    since: Instant::now(),
+                    tried: Some(Instant::now()),
                 });
                 Err(why)
             }
@@ -207,20 +211,27 @@ fn renew(directory: &Path, answered: u64) -> Result<Database, StoreError> {
     }
     let new_path = directory.join(NEW_FILE);
     let failed = |error: io::Error| StoreError::open(new_path.clone(), error);
-    match std::fs::remove_file(&new_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    remove(&new_path).map_err(failed)?;
     let new = Database::create(&new_path)
         .map_err(|e| StoreError::database(directory.to_owned(), new_path.clone(), e))?;
     let write = new.begin_write()?;
     copy(&read, &write)?;
     write.commit()?;
+    let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
+    std::fs::set_permissions(&new_path, permissions).map_err(failed)?;
     std::fs::rename(&new_path, &path).map_err(failed)?;
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(failed)?;
     Ok(new)
+}
+
+/// Removes a file that may be missing.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 use super::*;
 use futures::FutureExt;
 use futures::future::join_all;
+use std::os::unix::fs::PermissionsExt;
 
 fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
@@ -101,11 +102,17 @@ async fn after_a_failure_the_file_is_opened_anew_with_all_it_held() {
     let (directory, store) = store();
     store.increment("a", "k", 2).await.unwrap();
     store.increment("b", "k", 40).await.unwrap();
+    let file = directory.path().join(FILE);
+    let mut permissions = std::fs::metadata(&file).unwrap().permissions();
+    permissions.set_mode(0o600);
+    std::fs::set_permissions(&file, permissions).unwrap();
     let commits = store.file.answered();
     store.file.break_off();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 42);
     assert_eq!(store.increment("a", "k", 2).await.unwrap(), 4);
     assert_eq!(store.file.answered(), commits + 2);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else may read the copy either");
     let names: Vec<_> = std::fs::read_dir(directory.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -116,6 +123,18 @@ async fn after_a_failure_the_file_is_opened_anew_with_all_it_held() {
         matches!(second, StoreError::InUse(_)),
         "the lock is kept: {second}"
     );
+}
+
+#[tokio::test]
+async fn an_unfinished_copy_is_removed() {
+    let (directory, store) = store();
+    store.increment("b", "k", 2).await.unwrap();
+    drop(store);
+    let copy = directory.path().join("integers.redb.new");
+    std::fs::write(&copy, b"half of it").unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert!(!copy.exists());
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
 }
 
 #[tokio::test]

@@ -113,6 +113,10 @@ impl Wire {
         self.try_exchange(commands, deadline)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidData => Lost::Strange(format!("{} {error}", self.to)),
+                // On WASI, a connection can be refused after it seemed to be made.
+                io::ErrorKind::NotConnected => {
+                    Lost::Broken(format!("cannot connect to {}", self.to))
+                }
                 kind if is_timeout(kind) => {
                     Lost::Silent(format!("lost {}: {}", self.to, explain(&error)))
                 }
@@ -222,8 +226,6 @@ fn explain(error: &io::Error) -> String {
         kind if is_timeout(kind) => "no answer in time".into(),
         io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        // On WASI, the error of a connection that was refused late.
-        io::ErrorKind::NotConnected => "the connection was not established".into(),
         io::ErrorKind::PermissionDenied => {
             "the host does not permit this component to connect there".into()
         }

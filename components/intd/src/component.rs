@@ -11,8 +11,8 @@ mod settings;
 use crate::App;
 use artisanal_core::Error;
 use bindings::exports::wasi::http::handler::Guest;
+use bindings::wasi::http::types::{ErrorCode, Request, Response};
 use engine::Engine;
-use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 use std::cell::OnceCell;
 use std::rc::Rc;
 

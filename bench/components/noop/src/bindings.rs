@@ -19,9 +19,5 @@ wit_bindgen::generate!({
         }
     ",
     world: "artisanal:bench/noop",
-    with: {
-        "wasi:http/types@0.3.0": spin_sdk::wasip3::http::types,
-        "wasi:clocks/types@0.3.0": spin_sdk::wasip3::clocks::types,
-    },
     generate_all,
 });

@@ -7,8 +7,8 @@
 mod bindings;
 
 use bindings::exports::wasi::http::handler::Guest;
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response};
-use spin_sdk::wasip3::{wit_future, wit_stream};
+use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
+use bindings::{wit_future, wit_stream};
 use wit_bindgen::spawn_local;
 
 /// A body of the length of an integer in the millions.

@@ -1,8 +1,8 @@
 //! Encodes requests to rqlite and decodes its answers: SQL and JSON, no I/O.
 
 use crate::fault::Fault;
-use crate::quote::Quoter;
 use engine_guest::Error;
+use engine_http_client::Quoter;
 use serde::Deserialize;
 use serde_json::json;
 

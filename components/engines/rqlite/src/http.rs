@@ -1,29 +1,17 @@
-//! Requests over `wasi:http/client`, the engine's only I/O.
+//! Requests to rqlite's nodes, the engine's only I/O.
 
 use crate::codec::{self, Answer, Member, Request};
 use crate::fault::Fault;
 use crate::nodes::Node;
-use crate::quote::Quoter;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine_guest::{Dsn, Error};
-use futures::future::{Either, join, select};
-use std::pin::pin;
+use engine_http_client::{self as http, Failure, Quoter};
 use std::time::Duration;
-use wasip3::clocks::monotonic_clock;
-use wasip3::http::client;
-use wasip3::http::types::{
-    ErrorCode, Fields, Method, Request as Outgoing, RequestOptions, Response, Scheme,
-};
-use wasip3::wit_bindgen::StreamResult;
-use wasip3::{wit_future, wit_stream};
 
 /// The maximum size of a body, in bytes. The longest valid answer, a list of 64 nodes, is a quarter
 /// of it.
 const MOST: usize = 64 * 1024;
-
-/// How much is read at a time, in bytes; the answer with an integer is 80.
-const CHUNK: usize = 4 * 1024;
 
 /// Sends requests with the DSN's user and password.
 pub(crate) struct Client {
@@ -96,121 +84,25 @@ impl Client {
         body: Option<Vec<u8>>,
         limit: Duration,
     ) -> Result<Vec<u8>, Fault> {
-        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        let exchange = pin!(async {
-            let (status, body) = self.exchange(node, path, body, nanos).await?;
-            success(status, body, &self.quoter)
-        });
-        // The timeouts in the request's options cover parts of it, and a host may ignore them; this
-        // timer covers all of it. Whichever loses the race is cancelled.
-        let timer = pin!(monotonic_clock::wait_for(nanos));
-        match select(exchange, timer).await {
-            Either::Left((result, _)) => result,
-            Either::Right(((), _)) => Err(Fault::Passing(format!(
-                "no answer within {} ms",
-                limit.as_millis()
-            ))),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        node: &Node,
-        path: &str,
-        body: Option<Vec<u8>>,
-        nanos: u64,
-    ) -> Result<(u16, Vec<u8>), Fault> {
-        let fields = self.fields(body.as_ref().map(Vec::len))?;
-        let method = match body {
-            Some(_) => Method::Post,
-            None => Method::Get,
+        let request = http::Request {
+            secure: node.secure,
+            authority: &node.address.to_string(),
+            path,
+            authorization: self.authorization.as_deref(),
+            body: body.as_deref(),
+            put: false,
         };
-        let (contents, to_write) = match body {
-            Some(body) => {
-                let (writer, reader) = wit_stream::new();
-                (Some(reader), Some((writer, body)))
-            }
-            None => (None, None),
-        };
-        // There are no trailers: the writer is dropped.
-        let (_, trailers) = wit_future::new(|| Ok(None));
-        let (request, _sent) = Outgoing::new(fields, contents, trailers, Some(options(nanos)));
-        let scheme = match node.secure {
-            true => Scheme::Https,
-            false => Scheme::Http,
-        };
-        request
-            .set_method(&method)
-            .and_then(|()| request.set_scheme(Some(&scheme)))
-            .and_then(|()| request.set_authority(Some(&node.address.to_string())))
-            .and_then(|()| request.set_path_with_query(Some(path)))
-            .map_err(|()| {
-                Fault::Node(Error::Other(format!(
-                    "the host rejects the address `{}`",
-                    node.address
-                )))
-            })?;
-        let write = async {
-            if let Some((mut writer, body)) = to_write {
-                // If the node does not read all of it, its answer, or the lack of one, shows that.
-                writer.write_all(body).await;
-            }
-        };
-        let (response, ()) = join(client::send(request), write).await;
-        receive(response.map_err(|code| refused(node, &code, &self.quoter))?).await
-    }
-
-    fn fields(&self, length: Option<usize>) -> Result<Fields, Fault> {
-        let mut entries = Vec::with_capacity(3);
-        if let Some(authorization) = &self.authorization {
-            entries.push(("authorization".to_owned(), authorization.clone()));
-        }
-        if let Some(length) = length {
-            entries.push(("content-type".to_owned(), b"application/json".to_vec()));
-            entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
-        }
-        Fields::from_list(&entries).map_err(|_| {
-            Fault::Final(Error::Other(
-                "the host does not let the engine set the headers that rqlite needs".into(),
-            ))
-        })
-    }
-}
-
-/// Timeouts for the parts of a request. A host that does not support them returns an error, which is
-/// ignored.
-fn options(nanos: u64) -> RequestOptions {
-    let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(Some(nanos));
-    let _ = options.set_first_byte_timeout(Some(nanos));
-    let _ = options.set_between_bytes_timeout(Some(nanos));
-    options
-}
-
-/// Reads the whole answer. A truncated one is detected when its JSON is parsed.
-async fn receive(response: Response) -> Result<(u16, Vec<u8>), Fault> {
-    let status = response.get_status_code();
-    let (_, done) = wit_future::new(|| Ok(()));
-    let (mut stream, _trailers) = Response::consume_body(response, done);
-    let mut body = Vec::new();
-    let mut buffer = Vec::with_capacity(CHUNK);
-    loop {
-        let (result, mut chunk) = stream.read(buffer).await;
-        body.append(&mut chunk);
-        if body.len() > MOST {
-            return Err(Fault::Node(Error::Other(format!(
-                "the answer is longer than {MOST} bytes; does the DSN name an rqlite node's HTTP port?"
-            ))));
-        }
-        match result {
-            StreamResult::Complete(_) => buffer = chunk,
-            StreamResult::Dropped | StreamResult::Cancelled => return Ok((status, body)),
-        }
+        let answer = request.send(limit, MOST, &self.quoter).await;
+        success(
+            answer.map_err(|failure| fault(node, failure))?,
+            &self.quoter,
+        )
     }
 }
 
 /// The body of an answer with status 200, or the fault for any other status.
-fn success(status: u16, body: Vec<u8>, quoter: &Quoter) -> Result<Vec<u8>, Fault> {
+fn success(answer: http::Answer, quoter: &Quoter) -> Result<Vec<u8>, Fault> {
+    let http::Answer { status, body } = answer;
     let text = || quoter.quote(&String::from_utf8_lossy(&body));
     Err(match status {
         200 => return Ok(body),
@@ -230,42 +122,33 @@ fn success(status: u16, body: Vec<u8>, quoter: &Quoter) -> Result<Vec<u8>, Fault
     })
 }
 
-/// The fault for an error code of the host.
-fn refused(node: &Node, code: &ErrorCode, quoter: &Quoter) -> Fault {
-    match code {
-        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
-            Fault::Node(Error::Denied(format!(
-                "the host does not let the engine reach {0}; allow it, with int-host by \
-                 `--allow-host {0}`",
-                node.address
-            )))
+/// The fault for a request without a usable answer.
+fn fault(node: &Node, failure: Failure) -> Fault {
+    let address = &node.address;
+    Fault::Node(match failure {
+        Failure::Late(limit) => {
+            return Fault::Passing(format!("no answer within {} ms", limit.as_millis()));
         }
-        ErrorCode::TlsProtocolError
-        | ErrorCode::TlsCertificateError
-        | ErrorCode::TlsAlertReceived(_) => Fault::Node(Error::Other(format!(
-            "the TLS connection failed ({})",
-            describe(code, quoter)
-        ))),
-        ErrorCode::HttpProtocolError | ErrorCode::ConfigurationError => {
-            Fault::Node(Error::Other(format!(
-                "the host cannot send the request, or the node does not speak HTTP ({})",
-                describe(code, quoter)
-            )))
+        Failure::Passing(reason) => return Fault::Passing(reason),
+        Failure::Headers => {
+            return Fault::Final(Error::Other(
+                "the host does not let the engine set the headers that rqlite needs".into(),
+            ));
         }
-        _ => Fault::Passing(describe(code, quoter)),
-    }
-}
-
-fn describe(code: &ErrorCode, quoter: &Quoter) -> String {
-    match code {
-        ErrorCode::ConnectionRefused => "connection refused".into(),
-        ErrorCode::ConnectionTerminated => "connection lost".into(),
-        ErrorCode::ConnectionTimeout => "connection timeout".into(),
-        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => "read timeout".into(),
-        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "the host name cannot be resolved".into(),
-        ErrorCode::InternalError(Some(text)) => quoter.quote(text),
-        code => quoter.quote(&format!("{code:?}")),
-    }
+        Failure::Denied => Error::Denied(format!(
+            "the host does not let the engine reach {address}; allow it, with int-host by \
+             `--allow-host {address}`"
+        )),
+        Failure::Tls(reason) => Error::Other(format!("the TLS connection failed ({reason})")),
+        Failure::Protocol(reason) => Error::Other(format!(
+            "the host cannot send the request, or the node does not speak HTTP ({reason})"
+        )),
+        Failure::Address => Error::Other(format!("the host rejects the address `{address}`")),
+        Failure::TooLong(most) => Error::Other(format!(
+            "the answer is longer than {most} bytes; does the DSN name an rqlite node's HTTP port?"
+        )),
+        failure => Error::Other(format!("the request failed: {failure:?}")),
+    })
 }
 
 /// Milliseconds for rqlite's durations: never 0, which would mean no limit or no time at all.

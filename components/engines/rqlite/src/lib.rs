@@ -39,17 +39,16 @@ mod codec;
 mod fault;
 mod http;
 mod nodes;
-mod quote;
 
 use codec::{Answer, Request};
 use engine_guest::deadline;
 use engine_guest::retry::Retry;
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use engine_http_client::sleep;
 use fault::Fault;
 use http::Client;
 use nodes::{Node, Nodes};
 use std::time::{Duration, Instant};
-use wasip3::clocks::monotonic_clock;
 
 /// The pause after all nodes failed once; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -188,7 +187,7 @@ impl Rqlite {
             if retry.check().is_err() {
                 return Err(self.late(&retry));
             }
-            wait(retry.next_pause()).await;
+            sleep(retry.next_pause()).await;
         }
     }
 
@@ -254,11 +253,6 @@ impl Rqlite {
             (late, _) => late,
         }
     }
-}
-
-async fn wait(pause: Duration) {
-    let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-    monotonic_clock::wait_for(nanos).await;
 }
 
 /// Prefixes the message with the address of the node.

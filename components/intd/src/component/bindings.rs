@@ -12,9 +12,5 @@
 wit_bindgen::generate!({
     path: "../../wit",
     world: "service",
-    with: {
-        "wasi:http/types@0.3.0": spin_sdk::wasip3::http::types,
-        "wasi:clocks/types@0.3.0": spin_sdk::wasip3::clocks::types,
-    },
     generate_all,
 });

@@ -1,5 +1,7 @@
 //! Conversions between `wasi:http` and the types of the crate `http`.
 
+use super::bindings::wasi::http::types::{self, ErrorCode, Fields, Request, Response};
+use super::bindings::{wit_future, wit_stream};
 use super::engine::Engine;
 use crate::{App, Cause, Content, LogLimiter, RequestId};
 use artisanal_core::Error;
@@ -7,12 +9,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Response};
-use spin_sdk::wasip3::wit_bindgen::StreamResult;
-use spin_sdk::wasip3::{wit_future, wit_stream};
 use std::cell::RefCell;
 use std::io::Write;
-use wit_bindgen::spawn_local;
+use wit_bindgen::{StreamResult, spawn_local};
 
 /// How much of a body is read at a time, in bytes.
 const CHUNK: usize = 4096;

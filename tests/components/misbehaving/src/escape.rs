@@ -1,5 +1,6 @@
 //! Attempts to access resources for which the engine has no permission.
 
+use crate::bindings::wasi::sockets::ip_name_lookup;
 use engine_guest::Error;
 use std::fmt::Display;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
@@ -40,7 +41,7 @@ pub(crate) fn resolve(name: &str) -> Error {
 }
 
 pub(crate) async fn resolve_p3(name: &str) -> Error {
-    let found = wasip3::sockets::ip_name_lookup::resolve_addresses(name.to_owned()).await;
+    let found = ip_name_lookup::resolve_addresses(name.to_owned()).await;
     outcome(
         &format!("resolving {name}"),
         found.map_err(|code| format!("{code:?}")),

@@ -34,6 +34,7 @@
 //! An attempt to escape returns `denied` with the reason if it failed, or `other` with a message that starts
 //! with `ESCAPED` if it succeeded.
 
+mod bindings;
 mod escape;
 
 use engine_guest::bindings::artisanal::integers::types::Lattice;

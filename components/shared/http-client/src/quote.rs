@@ -5,20 +5,20 @@ const MOST: usize = 200;
 
 /// Quotes texts from servers without the secrets that were sent to them: a proxy may echo a request.
 #[derive(Default)]
-pub(crate) struct Quoter {
+pub struct Quoter {
     secrets: Vec<String>,
 }
 
 impl Quoter {
     /// A quoter that masks these secrets.
-    pub(crate) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
         Self {
             secrets: secrets.into_iter().filter(|s| !s.is_empty()).collect(),
         }
     }
 
     /// The beginning of a text, on one line.
-    pub(crate) fn quote(&self, text: &str) -> String {
+    pub fn quote(&self, text: &str) -> String {
         let clean = self
             .secrets
             .iter()

@@ -1,0 +1,23 @@
+//! Requests over `wasi:http` for engines: each has one deadline, and its answer a maximum length.
+
+mod bindings;
+mod failure;
+mod quote;
+mod request;
+
+pub use failure::Failure;
+pub use quote::Quoter;
+pub use request::{Answer, Request};
+
+use bindings::wasi::clocks::monotonic_clock;
+use std::time::Duration;
+
+/// Waits; other tasks of the instance go on.
+pub async fn sleep(pause: Duration) {
+    monotonic_clock::wait_for(nanos(pause)).await;
+}
+
+/// A duration as WASI has it; the longest that fits for one that does not.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

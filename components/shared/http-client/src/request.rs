@@ -1,0 +1,142 @@
+//! One request and its answer.
+
+use crate::bindings::wasi::http::client;
+use crate::bindings::wasi::http::types::{
+    Fields, Method, Request as Outgoing, RequestOptions, Response, Scheme,
+};
+use crate::bindings::{wit_future, wit_stream};
+use crate::{Failure, Quoter, nanos, sleep};
+use futures::future::{Either, join, select};
+use std::pin::pin;
+use std::time::Duration;
+use wit_bindgen::StreamResult;
+
+/// How much is read at a time, in bytes; most answers are shorter.
+const CHUNK: usize = 4 * 1024;
+
+/// A request: `POST` if it has a body, otherwise `GET`.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Whether to use `https`.
+    pub secure: bool,
+    /// Host and port.
+    pub authority: &'a str,
+    /// The path with the query.
+    pub path: &'a str,
+    /// The value of the header `authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// The body, which is JSON.
+    pub body: Option<&'a [u8]>,
+    /// Sends `PUT` instead of `POST`.
+    pub put: bool,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body. A truncated one is not detected here: JSON shows it.
+    pub body: Vec<u8>,
+}
+
+impl Request<'_> {
+    /// Sends the request and reads the answer, which may have up to `most` bytes, within `limit`.
+    ///
+    /// # Errors
+    /// As the cases of [`Failure`] say.
+    pub async fn send(
+        &self,
+        limit: Duration,
+        most: usize,
+        quoter: &Quoter,
+    ) -> Result<Answer, Failure> {
+        // The timeouts in the request's options cover parts of it, and a host may ignore them; this
+        // timer covers all of it. Whichever loses the race is cancelled.
+        let exchange = pin!(self.exchange(nanos(limit), most, quoter));
+        match select(exchange, pin!(sleep(limit))).await {
+            Either::Left((result, _)) => result,
+            Either::Right(((), _)) => Err(Failure::Late(limit)),
+        }
+    }
+
+    async fn exchange(&self, nanos: u64, most: usize, quoter: &Quoter) -> Result<Answer, Failure> {
+        let method = match self.body {
+            Some(_) if self.put => Method::Put,
+            Some(_) => Method::Post,
+            None => Method::Get,
+        };
+        let (contents, to_write) = match self.body {
+            Some(body) => {
+                let (writer, reader) = wit_stream::new();
+                (Some(reader), Some((writer, body.to_vec())))
+            }
+            None => (None, None),
+        };
+        // There are no trailers: the writer is dropped.
+        let (_, trailers) = wit_future::new(|| Ok(None));
+        let (request, _sent) =
+            Outgoing::new(self.fields()?, contents, trailers, Some(options(nanos)));
+        let scheme = if self.secure {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        request
+            .set_method(&method)
+            .and_then(|()| request.set_scheme(Some(&scheme)))
+            .and_then(|()| request.set_authority(Some(self.authority)))
+            .and_then(|()| request.set_path_with_query(Some(self.path)))
+            .map_err(|()| Failure::Address)?;
+        let write = async {
+            if let Some((mut writer, body)) = to_write {
+                // If the upstream does not read all of it, its answer, or the lack of one, shows that.
+                writer.write_all(body).await;
+            }
+        };
+        let (response, ()) = join(client::send(request), write).await;
+        receive(response.map_err(|code| Failure::of(&code, quoter))?, most).await
+    }
+
+    fn fields(&self) -> Result<Fields, Failure> {
+        let mut entries = Vec::with_capacity(3);
+        if let Some(authorization) = self.authorization {
+            entries.push(("authorization".to_owned(), authorization.to_vec()));
+        }
+        if let Some(body) = self.body {
+            entries.push(("content-type".to_owned(), b"application/json".to_vec()));
+            let length = body.len().to_string().into_bytes();
+            entries.push(("content-length".to_owned(), length));
+        }
+        Fields::from_list(&entries).map_err(|_| Failure::Headers)
+    }
+}
+
+/// Timeouts for the parts of a request. A host that does not support them returns an error, which is
+/// ignored.
+fn options(nanos: u64) -> RequestOptions {
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(Some(nanos));
+    let _ = options.set_first_byte_timeout(Some(nanos));
+    let _ = options.set_between_bytes_timeout(Some(nanos));
+    options
+}
+
+async fn receive(response: Response, most: usize) -> Result<Answer, Failure> {
+    let status = response.get_status_code();
+    let (_, done) = wit_future::new(|| Ok(()));
+    let (mut stream, _trailers) = Response::consume_body(response, done);
+    let mut body = Vec::new();
+    let mut buffer = Vec::with_capacity(CHUNK);
+    loop {
+        let (result, mut chunk) = stream.read(buffer).await;
+        body.append(&mut chunk);
+        if body.len() > most {
+            return Err(Failure::TooLong(most));
+        }
+        match result {
+            StreamResult::Complete(_) => buffer = chunk,
+            StreamResult::Dropped | StreamResult::Cancelled => return Ok(Answer { status, body }),
+        }
+    }
+}

@@ -138,7 +138,8 @@ impl<'a> Overload<'a> {
             .await;
         let memory = serving.memory();
         assert!(memory.most < self.memory(), "{memory:?}");
-        let stall = memory.most - warm.most;
+        // The kernel counts in batches, so that a later reading can be a little lower.
+        let stall = memory.most.saturating_sub(warm.most);
         assert!(stall < STALL_KIB, "the stall took {stall} KiB: {memory:?}");
         // From here on the server closes connections.
         load.expect_the_end();

@@ -16,12 +16,18 @@ pub enum Error {
     /// The text contains a control character, such as a line break.
     #[error("the DSN contains a control character")]
     Control,
-    /// The text is neither a URL nor in the form of Go's MySQL driver.
+    /// The text has none of the forms.
     #[error(
         "the DSN is neither a URL such as `redis://localhost:6379` nor of the form \
-         `user:password@tcp(host:port)/database`"
+         `user:password@tcp(host:port)/database` or `host=… user=… password=… dbname=…`"
     )]
     Form,
+    /// The text begins with a keyword of libpq, but does not consist of such keywords and their values.
+    #[error(
+        "the DSN has a part that is no known keyword with a value, as in `host=… user=… password=… \
+         dbname=…`; write values with spaces as `'…'`, and `'` and `\\` in values as `\\'` and `\\\\`"
+    )]
+    Keywords,
     /// The scheme is invalid. It consists of letters, digits, `+`, `-` and `.`, and begins with a letter.
     #[error("the DSN's scheme, the part before `://`, is invalid")]
     Scheme,
@@ -43,6 +49,18 @@ pub enum Error {
     /// The port is not 1 to 65535. It is not repeated: if the host was omitted, it is the password.
     #[error("the DSN's port is not a number from 1 to 65535")]
     Port,
+    /// The keyword form has several ports, but not one for each host.
+    #[error("the DSN must have one port for all hosts, or one for each host")]
+    PortCount,
+    /// The keyword form has a port but no host.
+    #[error("the DSN has a port but no host; write `host=… port=…`")]
+    PortWithoutHost,
+    /// The host is the path of a Unix socket. It is not repeated, for the same reason as other hosts.
+    #[error(
+        "the DSN's host is the path of a Unix socket, but only TCP is supported; write the server's \
+         name or address"
+    )]
+    Socket,
     /// There are more hosts than [`crate::Dsn::MAX_ADDRESSES`].
     #[error("the DSN lists {0} hosts; it may list {max} at most", max = crate::Dsn::MAX_ADDRESSES)]
     TooManyHosts(usize),

@@ -3,14 +3,16 @@
 //! Engines parse their DSN with this crate, and so does the host, which decides which addresses an
 //! engine may connect to: both get the same addresses. No I/O, no name resolution.
 //!
-//! Two forms are supported. A URL, whose authority may list several nodes:
+//! Three forms are supported. A URL, whose authority may list several nodes:
 //! `scheme://[user[:password]@]host[:port][,host[:port]…][/path][?name=value&…]`, with IPv6 addresses
-//! in brackets; and the form of Go's MySQL driver:
-//! `[user[:password]@][tcp[(host[:port])]]/database[?name=value&…]`, whose scheme is `mysql`.
+//! in brackets; the form of Go's MySQL driver:
+//! `[user[:password]@][tcp[(host[:port])]]/database[?name=value&…]`, whose scheme is `mysql`; and the
+//! keywords of libpq: `host=… port=… user=… password=… dbname=…`, whose scheme is `postgres`.
 
 mod address;
 pub mod duration;
 mod error;
+mod keywords;
 mod parse;
 
 pub use address::Address;

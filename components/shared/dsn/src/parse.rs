@@ -1,6 +1,6 @@
 //! The parser of DSNs.
 
-use crate::{Address, Dsn, Error, Secret};
+use crate::{Address, Dsn, Error, Secret, keywords};
 use percent_encoding::percent_decode_str;
 use std::str::FromStr;
 
@@ -26,6 +26,7 @@ impl FromStr for Dsn {
         }
         match text.split_once("://") {
             Some((scheme, rest)) if is_scheme(scheme) => url(scheme, rest),
+            _ if keywords::is_form(text) => keywords::parse(text),
             _ => go(text),
         }
     }

@@ -1,0 +1,205 @@
+//! Connects to all hosts of the DSN concurrently, to choose the primary.
+
+use crate::choice::{Choice, History, Seen, Sight, choose, remember};
+use crate::refusal::{Fault, strange};
+use crate::rows::TABLE;
+use crate::settings::{PORT, Settings};
+use crate::wire::Wire;
+use engine_dsn::Address;
+use engine_guest::Error;
+use futures::future::join_all;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// A connection to the primary.
+pub(crate) struct Primary {
+    pub(crate) wire: Wire,
+    /// The schema of the table; that in which it would be created if there is none.
+    pub(crate) schema: Option<String>,
+    /// The history to remember; None if the server does not show it.
+    pub(crate) history: Option<History>,
+}
+
+/// The result of asking one host.
+type Answer = Result<(Wire, Seen, Option<String>), Fault>;
+
+/// Connects to the primary. Hosts that do not answer within `limit` are ignored. `known` is the history
+/// that was used before.
+pub(crate) fn find(
+    runtime: &Runtime,
+    limit: Duration,
+    settings: &Settings,
+    known: Option<&History>,
+) -> Result<Primary, Fault> {
+    // Resolution blocks, so it comes before the connections.
+    let found: Vec<_> = settings.nodes.iter().map(resolve).collect();
+    let asking = found.iter().map(|found| async move {
+        let (to, ips) = found.clone()?;
+        timeout(limit, ask(&to, &ips, settings))
+            .await
+            .unwrap_or_else(|_| Err(silent(&to)))
+    });
+    let answers = runtime.block_on(async { join_all(asking).await });
+
+    let mut connections = Vec::new();
+    let mut sights = Vec::new();
+    let mut refused = None;
+    let mut late = false;
+    for answer in answers {
+        match answer {
+            Ok((wire, seen, schema)) => {
+                connections.push(Some((wire, seen.history.clone(), schema)));
+                sights.push(Sight::Seen(seen));
+            }
+            Err(fault) => {
+                connections.push(None);
+                sights.push(Sight::Silent(fault.to_string()));
+                late |= matches!(fault, Fault::Slow(_));
+                if matches!(fault, Fault::Final(_)) {
+                    refused.get_or_insert(fault);
+                }
+            }
+        }
+    }
+    match (choose(&sights, known), refused) {
+        (Choice::Use(number), _) => {
+            let chosen = connections.get_mut(number).and_then(Option::take);
+            let (wire, history, schema) =
+                chosen.ok_or_else(|| Fault::Elsewhere("no host can be used".into()))?;
+            Ok(Primary {
+                wire,
+                schema,
+                history: history.map(|own| remember(&own, &sights)),
+            })
+        }
+        (Choice::Refuse(why), _) => Err(Fault::Contested(why)),
+        // An error that needs an operator is more useful than the reason why the others cannot be used.
+        (Choice::Wait(_), Some(fault)) => Err(fault),
+        // With more time the result might have been different.
+        (Choice::Wait(why), None) if late => Err(Fault::Slow(why)),
+        (Choice::Wait(why), None) => Err(Fault::Elsewhere(why)),
+    }
+}
+
+/// Connects to a host and asks for its state.
+async fn ask(to: &Address, ips: &[IpAddr], settings: &Settings) -> Answer {
+    let mut wire = Wire::open(to, ips, settings).await?;
+    let state = format!(
+        "SELECT pg_is_in_recovery(),current_setting('transaction_read_only'),\
+         extract(epoch from pg_postmaster_start_time()),\
+         COALESCE((SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+         ON n.oid=c.relnamespace WHERE c.oid=to_regclass('{TABLE}')),current_schema())"
+    );
+    let rows = wire
+        .tell(&state, settings)
+        .await
+        .map_err(Fault::while_dialling)?;
+    let [row] = <[_; 1]>::try_from(rows).map_err(|_| strange(&wire.to))?;
+    let [standby, read_only, started, schema] =
+        <[_; 4]>::try_from(row).map_err(|_| strange(&wire.to))?;
+    let standby = match standby.as_deref() {
+        Some("t") => true,
+        Some("f") => false,
+        _ => return Err(strange(&wire.to)),
+    };
+    let rows = wire
+        .try_to_tell(history_of(standby), settings)
+        .await
+        .map_err(Fault::while_dialling)?;
+    let history = rows
+        .and_then(|rows| rows.into_iter().next())
+        .and_then(history);
+    let seen = Seen {
+        name: wire.to.clone(),
+        read_only: standby || read_only.as_deref() != Some("off"),
+        started: started.unwrap_or_default(),
+        history,
+    };
+    Ok((wire, seen, schema))
+}
+
+/// The statement for the system identifier and the latest timeline, both of which every user may see.
+///
+/// The current timeline of a primary is the beginning of the name of its current file of the write-ahead
+/// log: its control file has the new timeline only after the first checkpoint that follows a promotion.
+/// A standby's control file is as good as it gets.
+fn history_of(standby: bool) -> &'static str {
+    if standby {
+        "SELECT system_identifier,GREATEST(timeline_id,min_recovery_end_timeline) \
+         FROM pg_control_system(),pg_control_checkpoint(),pg_control_recovery()"
+    } else {
+        "SELECT system_identifier,('x'||substr(pg_walfile_name(pg_current_wal_lsn()),1,8))::bit(32)::int8 \
+         FROM pg_control_system()"
+    }
+}
+
+/// The history in the reply to [`history_of`].
+fn history(row: Vec<Option<String>>) -> Option<History> {
+    let [system, timeline] = <[_; 2]>::try_from(row).ok()?;
+    Some(History {
+        system: system?,
+        timeline: timeline?.parse().ok()?,
+    })
+}
+
+fn silent(to: &Address) -> Fault {
+    Fault::Slow(format!(
+        "{to} does not answer, or does not accept connections"
+    ))
+}
+
+/// The addresses of a node. Name resolution is done by the host and has its own time limit.
+fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
+    let to = Address {
+        host: node.host.clone(),
+        port: Some(node.port_or(PORT)),
+    };
+    let ips = match node.ip() {
+        Some(ip) => vec![ip],
+        None => (node.host.as_str(), node.port_or(PORT))
+            .to_socket_addrs()
+            .map_err(|error| {
+                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
+            })?
+            .map(|address| address.ip())
+            .collect(),
+    };
+    Ok((to, ips))
+}
+
+/// The error for a database without a usable schema.
+pub(crate) fn no_schema(to: &str) -> Fault {
+    Fault::Final(Error::Other(format!(
+        "{to} has no schema for the table {TABLE}: none of the user's search_path exists or may be used; \
+         set one with ALTER ROLE … SET search_path"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_no_resolution() {
+        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
+        assert_eq!(to.to_string(), "[::1]:5432");
+        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
+    }
+
+    #[test]
+    fn histories_are_read() {
+        let row = |system: Option<&str>, timeline: Option<&str>| {
+            history(vec![system.map(str::to_owned), timeline.map(str::to_owned)])
+        };
+        let expected = History {
+            system: "7300".into(),
+            timeline: 3,
+        };
+        assert_eq!(row(Some("7300"), Some("3")), Some(expected));
+        assert_eq!(row(Some("7300"), None), None);
+        assert_eq!(row(Some("7300"), Some("-1")), None);
+        assert_eq!(history(vec![Some("7300".into())]), None);
+    }
+}

@@ -1,11 +1,11 @@
 //! Bindings that `wasmtime` generates from the WIT: calls into engines, and the interfaces that the host
 //! offers besides the standard WASI ones.
 
-/// Calls into components that export `artisanal:integers/engine`.
+/// Calls into components that export `artisanal:integers/engine`, and perhaps `artisanal:integers/claims`.
 pub(crate) mod engine {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "artisanal:integers/engine-provider",
+        world: "artisanal:integers/claiming-engine-provider",
         exports: { default: async | store },
     });
 }

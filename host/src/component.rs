@@ -8,6 +8,9 @@ use wasmtime::component::types::ComponentItem;
 /// The interface that an engine exports.
 pub const ENGINE: &str = "artisanal:integers/engine@0.1.0";
 
+/// The interface that an engine may export besides.
+pub(crate) const CLAIMS: &str = "artisanal:integers/claims@0.1.0";
+
 /// The interfaces that an HTTP endpoint may export, newest first.
 pub(crate) const HTTP: [&str; 2] = ["wasi:http/handler@0.3", "wasi:http/incoming-handler@0.2"];
 
@@ -111,6 +114,11 @@ impl Shape {
     /// Whether it exports `artisanal:integers/engine`.
     pub fn exports_engine(&self) -> bool {
         self.exports.iter().any(|name| name == ENGINE)
+    }
+
+    /// Whether it exports `artisanal:integers/claims`, so that it can carry a node of a quorum.
+    pub fn exports_claims(&self) -> bool {
+        self.exports.iter().any(|name| name == CLAIMS)
     }
 
     /// Whether it imports `artisanal:integers/engine`, so that it has to be composed with one.

@@ -1,11 +1,9 @@
 //! Composes the HTTP endpoint and an engine into one component.
 
 use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD};
-use wac_graph::types::Package;
-use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
-
-/// The interface from which the endpoint reads its settings.
-const CONFIG: &str = "wasi:config/store@0.2.0-draft-2024-09-27";
+use std::collections::HashSet;
+use wac_graph::types::{Package, SubtypeChecker};
+use wac_graph::{CompositionGraph, EncodeOptions, PackageId, plug};
 
 /// The host that a composed endpoint is for. Hosts differ in the draft of `wasi:config` that provides the
 /// settings; this host supports both drafts.
@@ -22,28 +20,22 @@ pub enum Target {
 /// the remaining imports of both.
 ///
 /// # Errors
-/// [`Error::Misconfigured`] when `engine` is not a component, or does not export this version of the
-/// engine interface.
+/// [`Error::Misconfigured`] when `engine` is not a component, does not export this version of the
+/// engine interface, or would take the place of another import of the endpoint.
 pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
     let mut graph = CompositionGraph::new();
-    let (package, endpoint) = add(&mut graph, "artisanal:intd", INTD)?;
-    plug(
-        &mut graph,
-        endpoint,
-        ENGINE,
-        "artisanal:plugged-engine",
-        engine,
-    )?;
+    let endpoint = register(&mut graph, "artisanal:intd", INTD)?;
+    let engine = register(&mut graph, "artisanal:plugged-engine", engine)?;
+    check(&graph, engine, endpoint)?;
+    let mut plugs = vec![engine];
     if target == Target::Wasmtime {
-        plug(
+        plugs.push(register(
             &mut graph,
-            endpoint,
-            CONFIG,
             "artisanal:config-bridge",
             CONFIG_BRIDGE,
-        )?;
+        )?);
     }
-    export_all(&mut graph, package, endpoint)?;
+    plug(&mut graph, plugs, endpoint).map_err(|error| refuse("composed", &error))?;
     graph
         .encode(EncodeOptions::default())
         .map_err(|error| refuse("encoded", &error))
@@ -61,59 +53,45 @@ fn refuse(step: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     ))
 }
 
-/// Adds an instance of a component, whose unsatisfied imports become imports of the result.
-fn add(
-    graph: &mut CompositionGraph,
-    name: &str,
-    wasm: &[u8],
-) -> Result<(PackageId, NodeId), Error> {
+fn register(graph: &mut CompositionGraph, name: &str, wasm: &[u8]) -> Result<PackageId, Error> {
     let package = Package::from_bytes(name, None, wasm.to_vec(), graph.types_mut())
         .map_err(|error| refuse("read", error.as_ref()))?;
-    let package = graph
-        .register_package(package)
-        .map_err(|error| refuse("composed", &error))?;
-    Ok((package, graph.instantiate(package)))
-}
-
-/// Satisfies one import of `socket` with the export of the same name of another component.
-///
-/// `wac_graph::plug` would connect every export that fits an import: an engine could then also take the place of the
-/// endpoint's settings. An engine gets to provide this one interface.
-fn plug(
-    graph: &mut CompositionGraph,
-    socket: NodeId,
-    interface: &str,
-    name: &str,
-    wasm: &[u8],
-) -> Result<(), Error> {
-    let (_, instance) = add(graph, name, wasm)?;
-    let export = graph
-        .alias_instance_export(instance, interface)
-        .map_err(|error| refuse("composed", &error))?;
     graph
-        .set_instantiation_argument(socket, interface, export)
+        .register_package(package)
         .map_err(|error| refuse("composed", &error))
 }
 
-fn export_all(
-    graph: &mut CompositionGraph,
-    package: PackageId,
-    instance: NodeId,
-) -> Result<(), Error> {
-    let names: Vec<String> = graph.types()[graph[package].ty()]
-        .exports
+/// Checks that plugging the engine in connects the engine interface and nothing else.
+///
+/// [`plug`] connects every export that fits an import, so an engine could also take the place of the
+/// endpoint's settings; and it leaves an import open, without an error, if the types do not fit.
+fn check(graph: &CompositionGraph, engine: PackageId, endpoint: PackageId) -> Result<(), Error> {
+    let types = graph.types();
+    let exports = &types[graph[engine].ty()].exports;
+    let imports = &types[graph[endpoint].ty()].imports;
+    let unfit = |why: String| {
+        Error::Misconfigured(format!(
+            "the endpoint and the engine cannot be composed: {why}"
+        ))
+    };
+    let (Some(export), Some(import)) = (exports.get(ENGINE), imports.get(ENGINE)) else {
+        return Err(unfit(format!("the engine does not export {ENGINE}")));
+    };
+    let mut cache = HashSet::default();
+    SubtypeChecker::new(&mut cache)
+        .is_subtype(*export, types, *import, types)
+        .map_err(|error| refuse("composed", error.as_ref()))?;
+    let unversioned = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
+    let imported: Vec<_> = imports.keys().map(|name| unversioned(name)).collect();
+    match exports
         .keys()
-        .cloned()
-        .collect();
-    for name in names {
-        let export = graph
-            .alias_instance_export(instance, &name)
-            .map_err(|error| refuse("composed", &error))?;
-        graph
-            .export(export, &name)
-            .map_err(|error| refuse("composed", &error))?;
+        .find(|name| *name != ENGINE && imported.contains(&unversioned(name)))
+    {
+        Some(name) => Err(unfit(format!(
+            "the engine also exports {name}, which the endpoint takes from its host"
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -121,6 +99,9 @@ mod tests {
     use super::*;
     use crate::Builtin;
     use wasmtime::component::Component;
+
+    /// The interface from which the endpoint reads its settings.
+    const CONFIG: &str = "wasi:config/store@0.2.0-draft-2024-09-27";
 
     fn imports(wasm: &[u8]) -> Vec<String> {
         let engine = crate::Host::new(crate::Options::default())
@@ -162,6 +143,7 @@ mod tests {
             b"\0asm\x01\0\0\0",
             b"",
             b"hello",
+            INTD,
         ] {
             assert!(matches!(
                 compose(wasm, Target::Spin),

@@ -1,8 +1,7 @@
 //! Instances of an engine component, each shared by a number of open sequences.
 
 use crate::bindings::engine::artisanal::integers::types as wit;
-use crate::bindings::engine::exports::artisanal::integers::engine::Guest;
-use crate::bindings::engine::{EngineProvider, EngineProviderPre};
+use crate::bindings::engine::exports::artisanal::integers::{claims, engine};
 use crate::component::Source;
 use crate::meter::Meter;
 use crate::state::{OVERRUN, State};
@@ -16,29 +15,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tokio::time::timeout;
-use wasmtime::component::{Accessor, ResourceAny};
+use wasmtime::component::{Accessor, InstancePre, ResourceAny};
 
 /// An engine that is ready to be instantiated, with the rights of its instances.
 pub(crate) struct Provider {
     host: Host,
-    pre: EngineProviderPre<State>,
+    pre: InstancePre<State>,
+    engine: engine::GuestIndices,
+    /// None if the component does not export this interface.
+    claims: Option<claims::GuestIndices>,
     rights: Rights,
+}
+
+/// The interfaces that an instance exports.
+pub(crate) struct Exports {
+    pub(crate) engine: engine::Guest,
+    pub(crate) claims: Option<claims::Guest>,
 }
 
 impl Provider {
     pub(crate) fn new(host: &Host, source: &Source, dsn: &str) -> Result<Self, Error> {
         let (component, shape) = host.engine_component(source)?;
         let rights = host.rights(source, &shape, dsn, ConfigStore::default())?;
-        let pre = host
-            .linker()
-            .instantiate_pre(&component)
-            .and_then(EngineProviderPre::new)
-            .map_err(|e| {
-                Error::Misconfigured(format!("{source} cannot run on this host: {e:#}"))
-            })?;
+        let unfit = |e| Error::Misconfigured(format!("{source} cannot run on this host: {e:#}"));
+        let pre = host.linker().instantiate_pre(&component).map_err(unfit)?;
+        let engine = engine::GuestIndices::new(&pre).map_err(unfit)?;
+        let claims = shape
+            .exports_claims()
+            .then(|| claims::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(unfit)?;
         Ok(Self {
             host: host.clone(),
             pre,
+            engine,
+            claims,
             rights,
         })
     }
@@ -46,13 +57,23 @@ impl Provider {
     async fn instantiate(&self) -> Result<Live, Error> {
         let mut store = self.host.state(&self.rights);
         let meter = store.data().meter();
-        let provider = within(self.host.options().patience, &meter, async {
+        let instance = within(self.host.options().call_timeout, &meter, async {
             Ok(self.pre.instantiate_async(&mut store).await)
         })
         .await?;
+        let unfit = |e: wasmtime::Error| Error::Broken(format!("{e:#}"));
+        let exports = Exports {
+            engine: self.engine.load(&mut store, &instance).map_err(unfit)?,
+            claims: self
+                .claims
+                .as_ref()
+                .map(|claims| claims.load(&mut store, &instance))
+                .transpose()
+                .map_err(unfit)?,
+        };
         Ok(Live {
             store,
-            provider,
+            exports,
             sequences: HashMap::new(),
         })
     }
@@ -115,7 +136,7 @@ impl Opening {
 
 struct Live {
     store: wasmtime::Store<State>,
-    provider: EngineProvider,
+    exports: Exports,
     sequences: HashMap<Id, Open>,
 }
 
@@ -146,14 +167,14 @@ impl EngineInstance {
         &self,
         opening: &Opening,
         call: impl AsyncFnOnce(
-            &Guest,
+            &Exports,
             &Accessor<State>,
             ResourceAny,
         ) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
         self.with(opening, async |live, open| {
-            self.run(live, async |guest, accessor| {
-                call(guest, accessor, open.sequence).await
+            self.run(live, async |exports, accessor| {
+                call(exports, accessor, open.sequence).await
             })
             .await
         })
@@ -218,12 +239,21 @@ impl EngineInstance {
         }
         let config = wit::Config::from(&opening.config);
         let (sequence, lattice) = self
-            .run(live, async |guest, accessor| {
-                let sequence = match guest.sequence().call_open(accessor, config).await? {
+            .run(live, async |exports, accessor| {
+                let sequence = match exports
+                    .engine
+                    .sequence()
+                    .call_open(accessor, config)
+                    .await?
+                {
                     Ok(sequence) => sequence,
                     Err(error) => return Ok(Err(error)),
                 };
-                let lattice = guest.sequence().call_lattice(accessor, sequence).await?;
+                let lattice = exports
+                    .engine
+                    .sequence()
+                    .call_lattice(accessor, sequence)
+                    .await?;
                 Ok(Ok((sequence, lattice)))
             })
             .await?;
@@ -244,7 +274,7 @@ impl EngineInstance {
             if let Some(open) = live.sequences.remove(&id) {
                 live.store.data_mut().new_call();
                 let meter = live.store.data().meter();
-                within(self.provider.host.options().patience, &meter, async {
+                within(self.provider.host.options().call_timeout, &meter, async {
                     Ok(open.sequence.resource_drop_async(&mut live.store).await)
                 })
                 .await?;
@@ -256,17 +286,17 @@ impl EngineInstance {
     async fn run<T: Send + 'static>(
         &self,
         live: &mut Live,
-        call: impl AsyncFnOnce(&Guest, &Accessor<State>) -> wasmtime::Result<Result<T, wit::Error>>,
+        call: impl AsyncFnOnce(&Exports, &Accessor<State>) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
         crate::runtime::note();
         live.store.data_mut().new_call();
         let meter = live.store.data().meter();
-        let guest = live.provider.artisanal_integers_engine();
+        let exports = &live.exports;
         let answer = within(
-            self.provider.host.options().patience,
+            self.provider.host.options().call_timeout,
             &meter,
             live.store
-                .run_concurrent(async |accessor| call(guest, accessor).await),
+                .run_concurrent(async |accessor| call(exports, accessor).await),
         )
         .await?;
         let refusal = live.store.data_mut().take_refusal();
@@ -297,18 +327,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a call to return, to trap, or to exceed `patience`.
+/// Waits for a call to return, to trap, or to exceed `call_timeout`.
 async fn within<T>(
-    patience: Duration,
+    call_timeout: Duration,
     meter: &Meter,
     call: impl Future<Output = wasmtime::Result<wasmtime::Result<T>>>,
 ) -> Result<T, Error> {
-    match timeout(patience, meter.run(call)).await {
+    match timeout(call_timeout, meter.run(call)).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error)) | Err(error)) => Err(trapped(&error)),
         Err(_) => Err(Error::Broken(format!(
             "the component did not answer within {} s; it was stopped",
-            patience.as_secs()
+            call_timeout.as_secs()
         ))),
     }
 }

@@ -1,6 +1,7 @@
 //! Sequences in an engine, each shared by any number of tasks.
 
-use crate::component::Source;
+use crate::bindings::engine::artisanal::integers::types as wit;
+use crate::component::{CLAIMS, Source};
 use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::{Builtin, Error, Host};
 use artisanal_core::{Coalescer, Driver, Lattice, Span};
@@ -131,6 +132,57 @@ impl Host {
     }
 }
 
+/// The sequences of one engine and DSN, which are opened on demand and share a few instances.
+#[cfg(feature = "serve")]
+pub(crate) struct Sequences {
+    host: Host,
+    config: Config,
+    instances: Vec<Arc<EngineInstance>>,
+    opened: std::sync::atomic::AtomicUsize,
+}
+
+#[cfg(feature = "serve")]
+impl Sequences {
+    /// Sequences with this configuration, apart from the key, on at most `instances` instances.
+    pub(crate) fn new(
+        host: &Host,
+        source: &Source,
+        config: Config,
+        instances: usize,
+    ) -> Result<Self, Error> {
+        let provider = Arc::new(Provider::new(host, source, &config.dsn)?);
+        // A component that is not built in may keep its sequences in its own memory.
+        let shared_state = matches!(source, Source::Builtin(engine) if *engine != Builtin::Memory);
+        let instances = if shared_state { instances.max(1) } else { 1 };
+        Ok(Self {
+            host: host.clone(),
+            config,
+            instances: (0..instances)
+                .map(|_| Arc::new(EngineInstance::new(Arc::clone(&provider))))
+                .collect(),
+            opened: Default::default(),
+        })
+    }
+
+    pub(crate) async fn open(&self, key: &str) -> Result<Sequence, Error> {
+        let id = self
+            .opened
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let hash = blake3::hash(key.as_bytes());
+        let at = usize::from(hash.as_bytes()[0]) % self.instances.len();
+        let first = self.instances.get(at).cloned();
+        let instances = Instances {
+            first: first.ok_or_else(|| Error::Other("there are no instances".into()))?,
+            others: Vec::new(),
+        };
+        let config = Config {
+            key: key.to_owned(),
+            ..self.config.clone()
+        };
+        self.host.sequence(instances, id, config).await
+    }
+}
+
 impl Sequence {
     /// The maximum number of instances that the sequences of one [`Host::open_keys`] share, and so the
     /// maximum number of calls in flight in the backend. Each instance takes 1 to 2 MB.
@@ -162,6 +214,27 @@ impl Sequence {
     /// [`Error::TooSmall`] with the current value when `value` is smaller; otherwise as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
         self.coalescer.set_last(value).await
+    }
+
+    /// Takes the integers from `first` to `last` if none of them was taken. This is what a node of a quorum
+    /// does; programs that mint call [`Sequence::next`].
+    ///
+    /// Claims are made one at a time and are not coalesced: the caller bounds how many wait.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`] with the mark when that is not below `first`; [`Error::Other`] when the
+    /// component does not export claims; otherwise as [`Sequence::next`].
+    pub async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
+        self.coalescer.upstream().claim(first, last).await
+    }
+
+    /// A text that differs from all earlier ones if the backend may have forgotten marks since; None if it
+    /// keeps what it acknowledged.
+    ///
+    /// # Errors
+    /// As [`Sequence::claim`].
+    pub async fn generation(&self) -> Result<Option<String>, Error> {
+        self.coalescer.upstream().generation().await
     }
 
     /// The lattice of the integers that it mints.
@@ -238,6 +311,41 @@ impl Instances {
     }
 }
 
+impl EngineCalls {
+    async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
+        self.instances
+            .first
+            .call(
+                &self.opening,
+                async |exports, accessor, sequence| match &exports.claims {
+                    Some(claims) => claims.call_claim(accessor, sequence, first, last).await,
+                    None => Ok(Err(no_claims())),
+                },
+            )
+            .await
+    }
+
+    async fn generation(&self) -> Result<Option<String>, Error> {
+        self.instances
+            .first
+            .call(
+                &self.opening,
+                async |exports, accessor, sequence| match &exports.claims {
+                    Some(claims) => claims.call_generation(accessor, sequence).await,
+                    None => Ok(Err(no_claims())),
+                },
+            )
+            .await
+    }
+}
+
+/// The error of a component that is only an engine.
+fn no_claims() -> wit::Error {
+    wit::Error::Other(format!(
+        "this engine cannot carry a node of a quorum: it does not export {CLAIMS}"
+    ))
+}
+
 impl artisanal_core::Upstream for EngineCalls {
     type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
@@ -247,8 +355,12 @@ impl artisanal_core::Upstream for EngineCalls {
             let span = calls
                 .instances
                 .at(slot)
-                .call(&calls.opening, async |guest, accessor, sequence| {
-                    guest.sequence().call_next(accessor, sequence, count).await
+                .call(&calls.opening, async |exports, accessor, sequence| {
+                    exports
+                        .engine
+                        .sequence()
+                        .call_next(accessor, sequence, count)
+                        .await
                 })
                 .await?;
             Span::checked(span.first, span.step, span.count)
@@ -267,8 +379,12 @@ impl artisanal_core::Upstream for EngineCalls {
             calls
                 .instances
                 .first
-                .call(&calls.opening, async |guest, accessor, sequence| {
-                    guest.sequence().call_last(accessor, sequence).await
+                .call(&calls.opening, async |exports, accessor, sequence| {
+                    exports
+                        .engine
+                        .sequence()
+                        .call_last(accessor, sequence)
+                        .await
                 })
                 .await
         })
@@ -280,8 +396,9 @@ impl artisanal_core::Upstream for EngineCalls {
             calls
                 .instances
                 .first
-                .call(&calls.opening, async |guest, accessor, sequence| {
-                    guest
+                .call(&calls.opening, async |exports, accessor, sequence| {
+                    exports
+                        .engine
                         .sequence()
                         .call_set_last(accessor, sequence, value)
                         .await

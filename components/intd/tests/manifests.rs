@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const ENGINES: [&str; 5] = ["keyvalue", "redis", "mysql", "rqlite", "summitdb"];
+const ENGINES: [&str; 6] = [
+    "keyvalue", "redis", "mysql", "postgres", "rqlite", "summitdb",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

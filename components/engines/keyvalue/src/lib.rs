@@ -76,15 +76,15 @@ impl Engine for KeyValue {
         })
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let cell = &mut self.cell;
         retry(self.timeout, || {
             let mut wrapped = false;
             let swap = cell.swap(|stored| {
                 wrapped = has_wrapped(stored.mark);
                 match stored.mark {
-                    mark if mark > to => Err(Error::TooSmall(mark).into()),
-                    mark => Ok((mark < to && !wrapped).then_some(to)),
+                    mark if mark >= first => Err(Error::TooSmall(mark).into()),
+                    _ => Ok((!wrapped).then_some(last)),
                 }
             })?;
             match swap {

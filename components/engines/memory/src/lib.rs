@@ -7,9 +7,12 @@
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 thread_local! {
     static MARKS: RefCell<HashMap<Key, i64>> = RefCell::default();
+    /// Identifies this instance, with which all marks are forgotten.
+    static INSTANCE: u64 = RandomState::new().hash_one("instance");
 }
 
 /// One sequence of this instance.
@@ -45,14 +48,18 @@ impl Engine for Memory {
         Ok(MARKS.with_borrow(|marks| marks.get(&self.key).copied()))
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         MARKS.with_borrow_mut(|marks| match marks.get(&self.key) {
-            Some(mark) if *mark > to => Err(Error::TooSmall(*mark)),
+            Some(mark) if *mark >= first => Err(Error::TooSmall(*mark)),
             _ => {
-                marks.insert(self.key.clone(), to);
+                marks.insert(self.key.clone(), last);
                 Ok(())
             }
         })
+    }
+
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        Ok(Some(INSTANCE.with(|id| format!("{id:016x}"))))
     }
 }
 

@@ -55,7 +55,13 @@ impl Client {
             let kept = self.session.is_some();
             let (wait, elsewhere) = match self.try_once(retry.deadline(), operation) {
                 Ok(mark) => {
-                    self.known.mark = self.known.mark.max(mark);
+                    let seen = match (operation, mark) {
+                        (Operation::Claim { last, .. } | Operation::Raise(last), None) => {
+                            Some(last)
+                        }
+                        (_, mark) => mark,
+                    };
+                    self.known.mark = self.known.mark.max(seen);
                     return Ok(mark);
                 }
                 Err(Fault::Final(error)) => return Err(error),

@@ -46,8 +46,8 @@
 //! ```
 //!
 //! The statements are sent together, in one round trip. The `UPDATE` locks one row, whose new value is
-//! in the reply; it never inserts, so a deleted row is not created again. `set-last` is the same with
-//! `GREATEST`. A sum past the top of `s64` causes the server's error 1690 and changes nothing. No
+//! in the reply; it never inserts, so a deleted row is not created again. `set-last` sets
+//! the mark if it is below the value. A sum past the top of `s64` causes the server's error 1690 and changes nothing. No
 //! counter is involved, so `auto_increment_increment` does not matter. Only for a sequence that was
 //! never seen, the statement is an `INSERT … ON DUPLICATE KEY UPDATE`, so that of several concurrent
 //! first mints one creates the row and the others add to it.
@@ -216,11 +216,23 @@ impl Engine for Mysql {
         self.client.run(Operation::Mark)
     }
 
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+        match self.client.run(Operation::Claim { first, last })? {
+            None => Ok(()),
+            Some(mark) => Err(Error::TooSmall(mark)),
+        }
+    }
+
+    // Not as a claim: it may raise an older copy of the data to the greatest mark that was seen.
     async fn raise(&mut self, to: i64) -> Result<(), Error> {
         match self.client.run(Operation::Raise(to))? {
             Some(mark) if mark > to => Err(Error::TooSmall(mark)),
             _ => Ok(()),
         }
+    }
+
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        self.client.run(Operation::Settle).map(|_| None)
     }
 }
 

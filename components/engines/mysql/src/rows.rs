@@ -12,10 +12,10 @@ pub(crate) const MARK: usize = 0;
 /// The number of replies to [`Rows::mark`]. The last one tells whether the server is writable.
 pub(crate) const MARK_REPLIES: usize = 2;
 
-/// The index of the reply to [`Rows::advance`] and [`Rows::raise`] that has the new mark.
+/// The index of the reply to [`Rows::advance`] and [`Rows::claim`] that has the new mark.
 pub(crate) const CHANGED: usize = 1;
 
-/// The number of replies to [`Rows::advance`] and [`Rows::raise`]. The last one tells whether the
+/// The number of replies to [`Rows::advance`] and [`Rows::claim`]. The last one tells whether the
 /// server is writable.
 pub(crate) const CHANGE_REPLIES: usize = 3;
 
@@ -54,37 +54,42 @@ impl Rows {
     /// whose value is written to a statement-based binary log. In the statement itself, the condition
     /// would be false on replicas, which are read-only, so they would not apply the change.
     pub(crate) fn advance(&self, by: i64, floor: Option<i64>) -> String {
-        self.change(&format!("mark+{by}"), floor)
+        self.change(&format!("mark+{by}"), floor, "")
     }
 
-    /// Raises the mark of an existing row to `to`, unless it is greater. Otherwise as
-    /// [`Rows::advance`]; the insert id is the resulting mark.
-    pub(crate) fn raise(&self, to: i64, floor: Option<i64>) -> String {
-        self.change(&format!("GREATEST(mark,{to})"), floor)
+    /// Sets the mark of an existing row to `last` if it is below `first`. Otherwise as [`Rows::advance`].
+    pub(crate) fn claim(&self, first: i64, last: i64, floor: Option<i64>) -> String {
+        self.change(&last.to_string(), floor, &format!(" AND mark<{first}"))
+    }
+
+    /// As [`Rows::claim`], after creating the row with the mark 0 if it does not exist, which takes no
+    /// integers.
+    pub(crate) fn begin_claim(&self, first: i64, last: i64) -> String {
+        format!(
+            "INSERT INTO {} (name,mark) VALUES ({},0) ON DUPLICATE KEY UPDATE mark=mark;{}",
+            quote::name(TABLE),
+            self.key,
+            self.claim(first, last, None)
+        )
     }
 
     /// Insert ids are unsigned: the cast preserves marks below zero, set by hand.
-    fn change(&self, to: &str, floor: Option<i64>) -> String {
+    fn change(&self, to: &str, floor: Option<i64>, and: &str) -> String {
         let floor = floor.map_or_else(String::new, |floor| format!(" AND mark>={floor}"));
         format!(
             "SET @w={WRITABLE};UPDATE {} SET mark=CAST(LAST_INSERT_ID({to}) AS SIGNED) \
-             WHERE name={}{floor} AND @w;SELECT {WRITABLE}",
+             WHERE name={}{floor}{and} AND @w;SELECT {WRITABLE}",
             quote::name(TABLE),
             self.key
         )
     }
 
-    /// Creates the row with the mark `first`. If another client has just created it, adds `first` to its
-    /// mark (`add`) or raises its mark to `first`. The insert id of the reply is the resulting mark.
-    pub(crate) fn begin(&self, first: i64, add: bool) -> String {
-        let to = if add {
-            format!("mark+{first}")
-        } else {
-            format!("GREATEST(mark,{first})")
-        };
+    /// Creates the row with the mark `by`. If another client has just created it, adds `by` to its mark.
+    /// The insert id of the reply is the resulting mark.
+    pub(crate) fn begin(&self, by: i64) -> String {
         format!(
-            "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({first})) \
-             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID({to}) AS SIGNED);SELECT {WRITABLE}",
+            "INSERT INTO {} (name,mark) VALUES ({},LAST_INSERT_ID({by})) \
+             ON DUPLICATE KEY UPDATE mark=CAST(LAST_INSERT_ID(mark+{by}) AS SIGNED);SELECT {WRITABLE}",
             quote::name(TABLE),
             self.key
         )
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn keys_are_bytes() {
-        let text = Rows::new("a'; ").begin(2, true);
+        let text = Rows::new("a'; ").begin(2);
         assert!(
             text.starts_with(
                 "INSERT INTO `artisanal_integers` (name,mark) VALUES \
@@ -120,10 +125,10 @@ mod tests {
     #[test]
     fn a_row_that_is_known_is_never_inserted() {
         let rows = Rows::new("k");
-        for text in [rows.advance(4, Some(10)), rows.raise(7, Some(10))] {
+        for text in [rows.advance(4, Some(10)), rows.claim(7, 8, Some(10))] {
             assert!(!text.contains("INSERT INTO"), "{text}");
             assert!(
-                text.contains("WHERE name=X'6B' AND mark>=10 AND @w;"),
+                text.contains("WHERE name=X'6B' AND mark>=10 AND "),
                 "{text}"
             );
         }
@@ -147,9 +152,14 @@ mod tests {
         assert!(change[CHANGED].starts_with("UPDATE"));
         assert_eq!(change.last(), Some(&last));
 
-        let begin = statements(&rows.begin(2, false));
+        let begin = statements(&rows.begin(2));
         assert_eq!(begin.len(), BEGIN_REPLIES);
-        assert!(begin[0].contains("GREATEST(mark,2)"));
         assert_eq!(begin.last(), Some(&last));
+
+        let claim = statements(&rows.begin_claim(2, 5));
+        assert_eq!(claim.len(), 1 + CHANGE_REPLIES);
+        assert!(claim[1 + CHANGED].contains("LAST_INSERT_ID(5)"));
+        assert!(claim[1 + CHANGED].contains("AND mark<2 AND @w"));
+        assert_eq!(claim.last(), Some(&last));
     }
 }

@@ -19,8 +19,12 @@ pub(crate) enum Operation {
     Advance(i64),
     /// Returns the mark.
     Mark,
-    /// Raises the mark to this, unless it is greater, and returns the resulting mark.
+    /// Sets the mark to `last` if it is below `first`. Returns the mark if it is not, otherwise None.
+    Claim { first: i64, last: i64 },
+    /// Sets the mark to this if it is lower. Returns the mark if it is not, otherwise None.
     Raise(i64),
+    /// Checks that the server does not forget what it has acknowledged, and returns None.
+    Settle,
 }
 
 /// What a process knows of a sequence from earlier replies.
@@ -122,7 +126,8 @@ impl Session {
             Layout::Tickets(tickets) => self.on_tickets(&tickets, operation, settings, known).await,
             Layout::Rows(rows) => self.on_rows(&rows, operation, settings, known).await,
         };
-        if matches!(done, Ok(Some(_))) {
+        let raises = matches!(operation, Operation::Claim { .. } | Operation::Raise(_));
+        if (raises && done.is_ok()) || matches!(done, Ok(Some(_))) {
             self.plan.exists = true;
         }
         done
@@ -169,16 +174,30 @@ impl Session {
                 self.not_behind(mark, known)?;
                 Ok((mark > 0).then_some(mark))
             }
-            Operation::Raise(to) => {
-                let text = tickets.raise(to, seconds);
-                let replies = self.tell(&text, tickets::RAISE_REPLIES, settings).await?;
-                self.writable(&replies)?;
-                let found = replies.get(tickets::RAISED);
-                let mark = taken(self.number(found, 0)?, self.number(found, 1)?);
-                let mark = self.integer(mark)?.max(to);
-                self.not_behind(mark, known)?;
-                Ok(Some(mark))
+            Operation::Claim { first, .. } if known.mark >= Some(first) => {
+                Box::pin(self.on_tickets(tickets, Operation::Mark, settings, known)).await
             }
+            Operation::Raise(to) if known.mark > Some(to) => {
+                Box::pin(self.on_tickets(tickets, Operation::Mark, settings, known)).await
+            }
+            Operation::Claim { .. } | Operation::Raise(_) => {
+                let (first, last) = match operation {
+                    Operation::Claim { first, last } => (first, last),
+                    Operation::Raise(to) => (to, to),
+                    _ => return Ok(None),
+                };
+                let text = tickets.claim(first, last, seconds);
+                let replies = self.tell(&text, tickets::CLAIM_REPLIES, settings).await?;
+                self.writable(&replies)?;
+                let found = replies.get(tickets::FOUND);
+                let mark = taken(self.number(found, 0)?, self.number(found, 1)?);
+                let mark = self.integer(mark)?;
+                Ok((mark >= first).then_some(mark))
+            }
+            Operation::Settle => Err(Fault::Final(Error::Other(
+                "a node of a quorum cannot keep a sequence in a ticket table; use another key"
+                    .into(),
+            ))),
         }
     }
 
@@ -189,38 +208,63 @@ impl Session {
         settings: &Settings,
         known: Known,
     ) -> Result<Option<i64>, Fault> {
-        if !self.plan.exists {
-            let text = match operation {
-                Operation::Advance(by) => rows.begin(by, true),
-                Operation::Raise(to) => rows.begin(to, false),
-                Operation::Mark => return self.mark_of_row(rows, settings, known).await,
-            };
-            let replies = self.tell(&text, rows::BEGIN_REPLIES, settings).await?;
-            self.writable(&replies)?;
-            return Ok(replies.first().map(signed));
-        }
+        let exists = self.plan.exists;
         let text = match operation {
-            Operation::Advance(by) => rows.advance(by, known.mark),
-            // Raised to the known mark or more, an older copy is as valid as the newest one.
-            Operation::Raise(to) => rows.raise(to, known.mark.filter(|mark| to < *mark)),
+            Operation::Advance(by) if exists => rows.advance(by, known.mark),
+            Operation::Advance(by) => {
+                let text = rows.begin(by);
+                let replies = self.tell(&text, rows::BEGIN_REPLIES, settings).await?;
+                self.writable(&replies)?;
+                return Ok(replies.first().map(signed));
+            }
+            // Raised to the known mark or above, an older copy is as valid as the newest one.
+            Operation::Raise(to) if exists => {
+                rows.claim(to, to, known.mark.filter(|mark| to < *mark))
+            }
+            Operation::Raise(to) => rows.begin_claim(to, to),
+            Operation::Claim { first, last } if exists => {
+                rows.claim(first, last, known.mark.filter(|mark| first <= *mark))
+            }
+            Operation::Claim { first, last } => rows.begin_claim(first, last),
             Operation::Mark => return self.mark_of_row(rows, settings, known).await,
+            Operation::Settle => return self.keeps_commits(settings).await,
         };
-        let replies = self.tell(&text, rows::CHANGE_REPLIES, settings).await?;
+        let begun = usize::from(!exists);
+        let replies = self
+            .tell(&text, begun + rows::CHANGE_REPLIES, settings)
+            .await?;
         self.writable(&replies)?;
-        match replies.get(rows::CHANGED) {
+        let advanced = matches!(operation, Operation::Advance(_));
+        match replies.get(begun + rows::CHANGED) {
             Some(reply) if reply.found > 0 || reply.insert_id > 0 => {
-                return Ok(Some(signed(reply)));
+                return Ok(advanced.then(|| signed(reply)));
             }
             _ => {}
         }
         // Nothing was changed: the row is missing or too low, or was so a moment ago.
         let mark = self.mark_of_row(rows, settings, known).await?;
         match operation {
-            Operation::Raise(to) if mark >= Some(to) => Ok(mark),
+            Operation::Claim { first, .. } | Operation::Raise(first) if mark >= Some(first) => {
+                Ok(mark)
+            }
             _ => Err(Fault::Conflict(format!(
                 "{} did not change the sequence",
                 self.to()
             ))),
+        }
+    }
+
+    /// Checks that a commit survives a crash of the server.
+    async fn keeps_commits(&mut self, settings: &Settings) -> Result<Option<i64>, Fault> {
+        let text = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit";
+        let replies = self.tell(text, 1, settings).await?;
+        match self.number(replies.first(), 0)? {
+            1 => Ok(None),
+            _ => Err(Fault::Final(Error::Other(format!(
+                "{} can lose commits in a crash, which nothing would show; set \
+                 innodb_flush_log_at_trx_commit=1",
+                self.to()
+            )))),
         }
     }
 

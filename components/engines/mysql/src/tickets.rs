@@ -25,11 +25,11 @@ pub(crate) const ADVANCED: usize = 4;
 /// The number of replies to [`Tickets::advance`]. The last one tells whether the server is writable.
 pub(crate) const ADVANCE_REPLIES: usize = 9;
 
-/// The index of the reply to [`Tickets::raise`] that has the previous mark.
-pub(crate) const RAISED: usize = 7;
+/// The index of the reply to [`Tickets::claim`] that has the previous mark.
+pub(crate) const FOUND: usize = 7;
 
-/// The number of replies to [`Tickets::raise`]. The last one tells whether the server is writable.
-pub(crate) const RAISE_REPLIES: usize = 9;
+/// The number of replies to [`Tickets::claim`]. The last one tells whether the server is writable.
+pub(crate) const CLAIM_REPLIES: usize = 9;
 
 /// The index of the reply to [`Tickets::mark`] that has the counter; the next one has the id.
 pub(crate) const COUNTER: usize = 0;
@@ -80,18 +80,17 @@ impl Tickets {
         )
     }
 
-    /// Raises the counter and the row to `to`, unless the sequence is past it. Returns the previous
+    /// Raises the counter and the row to `last` if the sequence is below `first`. Returns the previous
     /// greatest id and the previous next value of the counter.
-    pub(crate) fn raise(&self, to: i64, seconds: u64) -> String {
+    pub(crate) fn claim(&self, first: i64, last: i64, seconds: u64) -> String {
         let table = &self.table;
         // An id of 0 would draw from the counter; besides, nothing needs to be raised to 0.
-        let sensible = i32::from(to > 0);
-        let next = i128::from(to) + 1;
+        let sensible = i32::from(last > 0);
         format!(
             "{lock};\
              SET @m=(SELECT COALESCE(MAX(id),0) FROM {table}),@c=COALESCE(({counter}),1);\
-             REPLACE INTO {table} (id,stub) SELECT {to},{STUB} FROM DUAL \
-             WHERE {sensible} AND @m<{to} AND @c<={next};\
+             REPLACE INTO {table} (id,stub) SELECT {last},{STUB} FROM DUAL \
+             WHERE {sensible} AND @m<{first} AND @c<={first};\
              {unlock};\
              SELECT CAST(@m AS UNSIGNED),CAST(@c AS UNSIGNED);\
              SELECT {WRITABLE}",
@@ -159,17 +158,17 @@ mod tests {
         assert_eq!(advance[1], "LOCK TABLES `integers` WRITE");
         assert_eq!(advance[5..7], ["COMMIT", "UNLOCK TABLES"]);
 
-        let raise = tickets.raise(41, 2);
-        let raise = statements(&raise);
-        assert_eq!(raise.len(), RAISE_REPLIES);
-        assert!(raise[RAISED].starts_with("SELECT CAST(@m"));
+        let claim = tickets.claim(41, 41, 2);
+        let claim = statements(&claim);
+        assert_eq!(claim.len(), CLAIM_REPLIES);
+        assert!(claim[FOUND].starts_with("SELECT CAST(@m"));
 
         let mark = tickets.mark();
         let mark = statements(&mark);
         assert_eq!(mark.len(), MARK_REPLIES);
         assert!(mark[COUNTER].starts_with("SELECT AUTO_INCREMENT"));
         assert_eq!(mark[COUNTER + 1], "SELECT MAX(id) FROM `integers`");
-        for last in [advance.last(), raise.last(), mark.last()] {
+        for last in [advance.last(), claim.last(), mark.last()] {
             assert_eq!(last.copied(), Some(&*format!("SELECT {WRITABLE}")));
         }
     }
@@ -187,11 +186,11 @@ mod tests {
 
     #[test]
     fn zero_is_never_written() {
-        let text = Tickets::new("integers").raise(0, 2);
+        let text = Tickets::new("integers").claim(0, 0, 2);
         assert!(text.contains("WHERE 0 AND"), "{text}");
-        let text = Tickets::new("integers").raise(i64::MAX, 2);
+        let text = Tickets::new("integers").claim(i64::MAX, i64::MAX, 2);
         assert!(
-            text.contains("@m<9223372036854775807 AND @c<=9223372036854775808"),
+            text.contains("@m<9223372036854775807 AND @c<=9223372036854775807"),
             "{text}"
         );
     }

@@ -1,5 +1,6 @@
 //! Keeps one connection to the primary and retries operations until the deadline.
 
+use crate::generation;
 use crate::locate::{self, Known};
 use crate::refusal::{self, Fault};
 use crate::settings::{PORT, Settings};
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     known: Known,
     /// Taken out while in use, and not put back after a failure.
     wire: Option<Wire>,
+    /// The server's generation, once it is known for the current connection.
+    generation: Option<Option<String>>,
     /// The node of the DSN that a cluster redirect named last; it is connected to without asking others.
     named: Option<usize>,
 }
@@ -43,6 +46,7 @@ impl Client {
             settings,
             known: Known::default(),
             wire: None,
+            generation: None,
             named: None,
         }
     }
@@ -92,6 +96,17 @@ impl Client {
         }
     }
 
+    /// The generation of the server, which is asked once per connection: a server that restarts closes
+    /// its connections.
+    pub(crate) fn generation(&mut self) -> Result<Option<String>, Error> {
+        if let (Some(_), Some(generation)) = (&self.wire, &self.generation) {
+            return Ok(generation.clone());
+        }
+        let generation = self.run(generation::generation)?;
+        self.generation = Some(generation.clone());
+        Ok(generation)
+    }
+
     fn try_once<T>(
         &mut self,
         deadline: Deadline,
@@ -100,7 +115,10 @@ impl Client {
     ) -> Result<T, Fault> {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
-            None => self.dial(deadline)?,
+            None => {
+                self.generation = None;
+                self.dial(deadline)?
+            }
         };
         // Another write on the same server would only skip more integers.
         if let Some(short) = short.take_if(|short| short.host == wire.to()) {
@@ -148,6 +166,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether another server may take over from this one.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.settings.has_choice()
+    }
+
     /// Sends commands and reads one reply for each, which may be an error.
     pub(crate) fn try_ask<const N: usize>(
         &mut self,
@@ -190,13 +213,13 @@ impl<'a> Session<'a> {
         // The server must give up before the client does, or its answer would never be read. It checks
         // its clock only ten times a second.
         let left = self.deadline.left().unwrap_or_default();
-        let patience = if self.settings.has_choice() {
+        let limit = if self.settings.has_choice() {
             // The rest of the time is needed to find and use another server.
             left / 2
         } else {
             left.saturating_sub(SERVER_TICK).max(left / 2)
         };
-        let millis = u64::try_from(patience.as_millis().max(1)).unwrap_or(u64::MAX);
+        let millis = u64::try_from(limit.as_millis().max(1)).unwrap_or(u64::MAX);
         let [reply, acknowledged] = self.ask([command, cmd("WAIT").arg(wanted).arg(millis)])?;
         let enough = match engine_redis_wire::integer(&acknowledged) {
             Ok(count) if count >= i64::from(wanted) => Ok(()),

@@ -50,6 +50,7 @@
 
 mod choice;
 mod client;
+mod generation;
 mod locate;
 mod refusal;
 mod report;
@@ -64,7 +65,7 @@ use settings::Settings;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-const RAISE: &str = include_str!("raise.lua");
+const CLAIM: &str = include_str!("claim.lua");
 
 thread_local! {
     static CLIENTS: Shared<Client> = const { Shared::new() };
@@ -103,10 +104,7 @@ impl Engine for Redis {
         }
         // The server lost writes, in a failover or a crash. The integers it returned are discarded.
         if let Some(seen) = self.seen {
-            match self.lift(seen) {
-                Ok(()) | Err(Error::TooSmall(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.lift(seen)?;
         }
         let mark = self.add(by)?;
         if self.is_news(mark, by) {
@@ -136,12 +134,19 @@ impl Engine for Redis {
         Ok(self.seen)
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
-        let least = self.seen.map_or(to, |seen| seen.max(to));
-        match self.lift(least) {
-            Ok(()) if least > to => Err(Error::TooSmall(least)),
-            answer => answer,
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+        match self.seen {
+            // The server may have lost writes: it must not accept from others what was taken.
+            Some(seen) if seen >= first => {
+                self.lift(seen)?;
+                Err(Error::TooSmall(self.seen.unwrap_or(seen)))
+            }
+            _ => self.try_claim(first, last),
         }
+    }
+
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        self.client.borrow_mut().generation()
     }
 }
 
@@ -170,22 +175,31 @@ impl Redis {
         true
     }
 
-    /// Raises the server's mark.
+    /// Raises the server's mark to `to`, unless it is there or greater.
     fn lift(&mut self, to: i64) -> Result<(), Error> {
+        match self.try_claim(to, to) {
+            Ok(()) | Err(Error::TooSmall(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the server's mark to `last` if it is below `first`.
+    fn try_claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut command = cmd("EVAL");
-        command.arg(RAISE).arg(1).arg(self.key.as_str()).arg(to);
+        command.arg(CLAIM).arg(1).arg(self.key.as_str());
+        command.arg(first).arg(last);
         let done = self.client.borrow_mut().run(|session| {
             let (reply, enough) = session.write(&command)?;
             match mark(&reply).map_err(no_mark)? {
                 None => enough,
-                Some(mark) if mark > to => Err(Fault::Final(Error::TooSmall(mark))),
+                Some(mark) if mark >= first => Err(Fault::Final(Error::TooSmall(mark))),
                 Some(mark) => Err(Fault::Final(Error::Other(format!(
-                    "Redis did not raise {mark} to {to}"
+                    "Redis did not raise {mark} to {last}"
                 )))),
             }
         });
         match &done {
-            Ok(()) => self.seen = self.seen.max(Some(to)),
+            Ok(()) => self.seen = self.seen.max(Some(last)),
             Err(Error::TooSmall(mark)) => self.seen = self.seen.max(Some(*mark)),
             Err(_) => {}
         }

@@ -186,7 +186,7 @@ fn report(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<Re
 }
 
 /// The text of a reply to `INFO`.
-fn text_of(reply: &Value) -> &str {
+pub(crate) fn text_of(reply: &Value) -> &str {
     match reply {
         Value::VerbatimString { text, .. } => text,
         reply => text(reply).unwrap_or_default(),

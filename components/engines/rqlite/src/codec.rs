@@ -19,8 +19,9 @@ const ADVANCE: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(
     WHERE mark <= 9223372036854775807 - excluded.mark \
     RETURNING CASE typeof(mark) WHEN 'integer' THEN mark END AS mark";
 
-const RAISE: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(? AS TEXT), ?) \
-    ON CONFLICT (name) DO UPDATE SET mark = max(mark, excluded.mark) \
+/// Returns no row if the mark is not below the last parameter.
+const CLAIM: &str = "INSERT INTO artisanal_integers (name, mark) VALUES (CAST(? AS TEXT), ?) \
+    ON CONFLICT (name) DO UPDATE SET mark = excluded.mark WHERE mark < ? \
     RETURNING CASE typeof(mark) WHEN 'integer' THEN mark END AS mark";
 
 const READ: &str = "SELECT CASE typeof(mark) WHEN 'integer' THEN mark END AS mark \
@@ -33,8 +34,8 @@ const NO_TABLE: &str = "no such table: artisanal_integers";
 pub(crate) enum Request {
     /// Adds this, 1 or more, to the mark.
     Advance(i64),
-    /// Raises the mark to this, 0 or more, unless it is greater.
-    Raise(i64),
+    /// Sets the mark to `last` if it is below `first` or missing.
+    Claim { first: i64, last: i64 },
     /// Reads the mark.
     Read,
 }
@@ -58,7 +59,7 @@ impl Request {
     /// cluster's members until the next write.
     pub(crate) fn path(self) -> &'static str {
         match self {
-            Self::Advance(_) | Self::Raise(_) => "/db/execute?",
+            Self::Advance(_) | Self::Claim { .. } => "/db/execute?",
             Self::Read => "/db/query?level=strong&",
         }
     }
@@ -69,7 +70,7 @@ impl Request {
         let name = blob(name);
         let statement = match self {
             Self::Advance(by) => json!([ADVANCE, name, by]),
-            Self::Raise(to) => json!([RAISE, name, to]),
+            Self::Claim { first, last } => json!([CLAIM, name, last, first]),
             Self::Read => json!([READ, name]),
         };
         match create {
@@ -239,11 +240,18 @@ mod tests {
             format!("[[{},\"x'61c3a927'\",9223372036854775807]]", json!(ADVANCE))
         );
         assert_eq!(
-            text(Request::Raise((1 << 53) + 1), "a", true),
+            text(
+                Request::Claim {
+                    first: (1 << 53) + 1,
+                    last: i64::MAX
+                },
+                "a",
+                true
+            ),
             format!(
-                "[[{}],[{},\"x'61'\",9007199254740993]]",
+                "[[{}],[{},\"x'61'\",9223372036854775807,9007199254740993]]",
                 json!(CREATE),
-                json!(RAISE)
+                json!(CLAIM)
             )
         );
         assert_eq!(

@@ -114,17 +114,28 @@ impl Engine for Rqlite {
         }
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
-        match self.call(Request::Raise(to)).await? {
-            Answer::Mark(mark) if mark > to => Err(Error::TooSmall(mark)),
-            Answer::Mark(mark) if mark == to => Ok(()),
-            Answer::Mark(_) | Answer::NoRow => Err(Error::Other(
-                "rqlite did not raise the mark; does a trigger on artisanal_integers interfere?"
-                    .into(),
-            )),
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+        match self.call(Request::Claim { first, last }).await? {
+            Answer::Mark(mark) if mark == last => return Ok(()),
+            Answer::NoRow => {}
+            Answer::Mark(_) => return Err(unclaimed()),
+            Answer::NoTable => return Err(no_table()),
+        }
+        // The mark is not below `first`, and marks never go down.
+        match self.call(Request::Read).await? {
+            Answer::Mark(mark) if mark >= first => Err(Error::TooSmall(mark)),
+            Answer::Mark(_) | Answer::NoRow => Err(unclaimed()),
             Answer::NoTable => Err(no_table()),
         }
     }
+}
+
+fn unclaimed() -> Error {
+    Error::Other(
+        "rqlite did not raise the mark; does a trigger on artisanal_integers, or another client, \
+         interfere?"
+            .into(),
+    )
 }
 
 fn no_table() -> Error {
@@ -201,14 +212,18 @@ impl Rqlite {
         limit: Duration,
     ) -> Result<Answer, Fault> {
         let name = self.name.as_str();
+        if node.learned && matches!(request, Request::Claim { .. }) {
+            // The answer to a claim does not show what the mark was before.
+            Box::pin(self.ask(node, Request::Read, create, limit)).await?;
+        }
         let answer = self.client.ask(node, request, name, create, limit).await?;
         let least = match request {
             Request::Advance(by) => self.seen.saturating_add(by),
-            Request::Raise(_) | Request::Read => self.seen,
+            Request::Claim { .. } | Request::Read => self.seen,
         };
         let known = match answer {
             Answer::Mark(mark) => mark >= least,
-            Answer::NoRow => matches!(request, Request::Advance(_)) || self.seen == i64::MIN,
+            Answer::NoRow => request != Request::Read || self.seen == i64::MIN,
             Answer::NoTable => self.seen == i64::MIN,
         };
         if node.learned && !known {

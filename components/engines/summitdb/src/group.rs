@@ -81,7 +81,7 @@ impl Group {
         &mut self,
         mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let overall = Deadline::after(self.settings.patience);
+        let overall = Deadline::after(self.settings.timeout);
         let kept = self.wire.is_some();
         let mut round = Round::default();
         if let Some(answer) = self.follow(self.at.clone(), &mut round, overall, &mut operation)? {
@@ -213,7 +213,7 @@ impl Group {
     fn unavailable(&self, round: &Round) -> Error {
         Error::Unavailable(format!(
             "no node of the SummitDB group served the request within {:?}: {}",
-            self.settings.patience, round.why
+            self.settings.timeout, round.why
         ))
     }
 

@@ -38,7 +38,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 const ADVANCE: &str = include_str!("advance.js");
-const RAISE: &str = include_str!("raise.js");
+const CLAIM: &str = include_str!("claim.js");
 const MEND: &str = include_str!("mend.js");
 
 /// Unlike `GET`, a script that may write is answered only by the leader, after a majority of nodes
@@ -118,20 +118,19 @@ impl Engine for SummitDb {
         })
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let Self { group, key, .. } = self;
-        let mut command = script(RAISE, key);
-        command.arg(to).arg(HIGH);
+        let mut command = script(CLAIM, key);
+        command.arg(first).arg(last).arg(HIGH);
         group.borrow_mut().run(|session| {
             let Some(mark) = mark(&session.ask(&command)?).map_err(no_mark)? else {
                 return Ok(());
             };
             let mended = mend(session, key, mark)?;
             match if mended { i64::MAX } else { mark } {
-                mark if mark > to => Err(Fault::Final(Error::TooSmall(mark))),
-                mark if mended && mark == to => Ok(()),
+                mark if mark >= first => Err(Fault::Final(Error::TooSmall(mark))),
                 mark => Err(Fault::Final(Error::Other(format!(
-                    "SummitDB did not raise {mark} to {to}"
+                    "SummitDB did not raise {mark} to {last}"
                 )))),
             }
         })

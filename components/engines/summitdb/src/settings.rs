@@ -5,14 +5,14 @@ use engine_guest::{Dsn, Error, deadline};
 use std::time::Duration;
 
 /// The default timeout of one operation: enough for all retries while a group elects its leader.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The settings of a valid DSN.
 pub(crate) struct Settings {
     /// One or more nodes, tried in this order.
     pub(crate) nodes: Vec<Address>,
     /// The time limit of one operation, including retries.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Settings {
@@ -38,9 +38,9 @@ impl Settings {
         let timeout = deadline::timeout(dsn)?;
         Ok(Self {
             nodes: dsn.addresses().to_vec(),
-            patience: match dsn.param("timeout") {
+            timeout: match dsn.param("timeout") {
                 Some(_) => timeout,
-                None => PATIENCE,
+                None => TIMEOUT,
             },
         })
     }
@@ -59,12 +59,12 @@ mod tests {
     }
 
     #[test]
-    fn nodes_and_patience() {
+    fn nodes_and_timeout() {
         let settings = read("redis://a:1,b,[::1]:3").expect("valid");
         assert_eq!(settings.nodes.len(), 3);
-        assert_eq!(settings.patience, PATIENCE);
+        assert_eq!(settings.timeout, TIMEOUT);
         let settings = read("summitdb://a?timeout=3s").expect("valid");
-        assert_eq!(settings.patience, Duration::from_secs(3));
+        assert_eq!(settings.timeout, Duration::from_secs(3));
     }
 
     #[test]

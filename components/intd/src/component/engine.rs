@@ -109,10 +109,10 @@ impl Inner {
             let begin = Instant::now();
             let result = sequence.next(count).await;
             self.took.set(begin.elapsed());
-            self.untimed.set(if self.is_dear() { 0 } else { SAMPLE });
+            self.untimed.set(if self.is_costly() { 0 } else { SAMPLE });
             result
         };
-        if self.is_dear() {
+        if self.is_costly() {
             give_way().await;
         }
         let given = result.map_err(called)?;
@@ -132,7 +132,7 @@ impl Inner {
         result.map_err(called)
     }
 
-    fn is_dear(&self) -> bool {
+    fn is_costly(&self) -> bool {
         self.took.get() > CHEAP
     }
 }
@@ -162,12 +162,12 @@ impl Upstream for Remote {
         Box::pin(async move { inner.set_last(value).await })
     }
 
-    fn is_dear(&self) -> bool {
-        self.0.is_dear()
+    fn is_costly(&self) -> bool {
+        self.0.is_costly()
     }
 
-    fn patience(&self) -> Duration {
-        match self.0.is_dear() {
+    fn batch_window(&self) -> Duration {
+        match self.0.is_costly() {
             true => self.0.took.get() / 2,
             false => Duration::ZERO,
         }

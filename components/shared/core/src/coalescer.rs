@@ -24,9 +24,9 @@
 mod calls;
 mod driver;
 mod gathering;
-mod line;
 mod queue;
 mod rounds;
+mod wait_queue;
 
 pub use driver::Driver;
 
@@ -34,7 +34,6 @@ use crate::limits::{check_count, check_last};
 use crate::{Error, Span};
 use driver::Abandoned;
 use gathering::Gathering;
-use line::{Answer, Leave};
 use queue::{Entry, Queue};
 use rounds::{Kind, Raises, Reads, Rounds};
 use std::future::poll_fn;
@@ -42,6 +41,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use wait_queue::{Answer, Leave};
 
 /// The backend of a coalescer.
 pub trait Upstream: Sized + 'static {
@@ -71,7 +71,7 @@ pub trait Upstream: Sized + 'static {
 
     /// Whether a call costs more than yielding to all tasks that are ready. If so, a lone request
     /// yields before its call, so that others can join it.
-    fn is_dear(&self) -> bool {
+    fn is_costly(&self) -> bool {
         true
     }
 
@@ -79,7 +79,7 @@ pub trait Upstream: Sized + 'static {
     /// each yield brings more. Some hosts admit one request per yield, so where calls take long this
     /// decides how many requests share a call. Default: zero, so a driver waits only while the queue
     /// grows fast.
-    fn patience(&self) -> Duration {
+    fn batch_window(&self) -> Duration {
         Duration::ZERO
     }
 
@@ -196,7 +196,7 @@ impl<S: Upstream> Coalescer<S> {
             slot,
             call: None,
         };
-        if self.shared.upstream.is_dear() {
+        if self.shared.upstream.is_costly() {
             yield_once().await;
         }
         let joined = self.shared.lock().join(ticket, slot, count);
@@ -326,9 +326,9 @@ impl<'a, L: Leave> Waiting<'a, L> {
 impl<L: Leave> Drop for Waiting<'_, L> {
     fn drop(&mut self) {
         if !self.answered {
-            let gone = lock(self.place).abandon(self.ticket);
+            let cancelled = lock(self.place).abandon(self.ticket);
             // Dropping it may run code of the executor, so not under the lock.
-            drop(gone);
+            drop(cancelled);
         }
     }
 }

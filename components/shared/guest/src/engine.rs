@@ -52,11 +52,32 @@ pub trait Engine: Sized + 'static {
     /// As in the WIT.
     async fn mark(&mut self) -> Result<Option<i64>, Error>;
 
-    /// Atomically sets the mark to `to` (0 or more) unless it is already greater.
+    /// Atomically sets the mark to `last` if it is below `first` or missing, with 0 <= `first` <= `last`.
+    ///
+    /// # Errors
+    /// `too-small` with the current mark, `first` or more, if that is not below `first`; otherwise as in
+    /// the WIT. A claim whose reply was lost may be repeated, and may then be refused for its own effect.
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error>;
+
+    /// Atomically sets the mark to `to` (0 or more) unless it is already there or greater.
     ///
     /// # Errors
     /// `too-small` with the current mark if that is greater than `to`; otherwise as in the WIT.
-    async fn raise(&mut self, to: i64) -> Result<(), Error>;
+    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+        match self.claim(to, to).await {
+            Err(Error::TooSmall(mark)) if mark == to => Ok(()),
+            claimed => claimed,
+        }
+    }
+
+    /// A text that changes when the backend may have forgotten marks; see `generation` in the WIT. None
+    /// for backends that keep what they acknowledged.
+    ///
+    /// # Errors
+    /// As in the WIT.
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
 }
 
 /// The error for a mark that cannot advance any further.

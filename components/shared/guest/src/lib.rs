@@ -1,6 +1,6 @@
 //! The parts that all engine components share, so that an engine implements only its protocol.
 //!
-//! An engine author implements [`Engine`]: `open`, `advance`, `mark` and `raise`. This crate adds
+//! An engine author implements [`Engine`]: `open`, `advance`, `mark` and `claim`. This crate adds
 //! the bindings, the checks of the configuration, the arithmetic of spans, the lock that lets a
 //! sequence serve one call at a time, and the component's exports:
 //!
@@ -26,10 +26,10 @@
 //!     async fn mark(&mut self) -> Result<Option<i64>, Error> {
 //!         Ok(self.0)
 //!     }
-//!     async fn raise(&mut self, to: i64) -> Result<(), Error> {
+//!     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
 //!         match self.0 {
-//!             Some(mark) if mark > to => Err(Error::TooSmall(mark)),
-//!             _ => Ok(self.0 = Some(to)),
+//!             Some(mark) if mark >= first => Err(Error::TooSmall(mark)),
+//!             _ => Ok(self.0 = Some(last)),
 //!         }
 //!     }
 //! }
@@ -54,8 +54,9 @@ pub use sequence::Sequence;
 pub use shared::Shared;
 
 pub use bindings::artisanal::integers::types::{Config, Error, Span};
+pub use bindings::exports::artisanal::integers::engine::SequenceBorrow;
 
-/// Exports an [`Engine`] as the component's `artisanal:integers/engine`.
+/// Exports an [`Engine`] as the component's `artisanal:integers/engine` and `artisanal:integers/claims`.
 #[macro_export]
 macro_rules! export {
     ($engine:ty) => {
@@ -63,6 +64,27 @@ macro_rules! export {
             struct Component;
             impl $crate::bindings::exports::artisanal::integers::engine::Guest for Component {
                 type Sequence = $crate::Sequence<$engine>;
+            }
+            impl $crate::bindings::exports::artisanal::integers::claims::Guest for Component {
+                async fn claim(
+                    sequence: $crate::SequenceBorrow<'_>,
+                    first: i64,
+                    last: i64,
+                ) -> Result<(), $crate::Error> {
+                    sequence
+                        .get::<$crate::Sequence<$engine>>()
+                        .claim(first, last)
+                        .await
+                }
+
+                async fn generation(
+                    sequence: $crate::SequenceBorrow<'_>,
+                ) -> Result<Option<String>, $crate::Error> {
+                    sequence
+                        .get::<$crate::Sequence<$engine>>()
+                        .generation()
+                        .await
+                }
             }
     $crate::bindings::export!(Component with_types_in $crate::bindings);
         };

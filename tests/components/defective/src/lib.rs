@@ -35,20 +35,20 @@ impl Defective {
         atomics::increment(&self.bucket, &self.key, by).map_err(failed)
     }
 
-    /// The correct implementation of `raise`.
-    fn raise_atomically(&self, to: i64) -> Result<(), Error> {
+    /// The correct implementation of `claim`, except that `refuses` may be wrong.
+    fn claim_if(&self, refuses: impl Fn(i64) -> bool, last: i64) -> Result<(), Error> {
         loop {
             let cas = Cas::new(&self.bucket, &self.key).map_err(failed)?;
             let mark = cas.current().map_err(failed)?;
             match mark.and_then(|bytes| decode(&bytes)) {
-                Some(mark) if mark > to => return Err(Error::TooSmall(mark)),
+                Some(mark) if refuses(mark) => return Err(Error::TooSmall(mark)),
                 Some(_) => {}
                 None => {
                     self.increment(0)?;
                     continue;
                 }
             }
-            if atomics::swap(cas, &to.to_le_bytes()).is_ok() {
+            if atomics::swap(cas, &last.to_le_bytes()).is_ok() {
                 return Ok(());
             }
         }
@@ -119,16 +119,19 @@ impl Engine for Defective {
         })
     }
 
-    async fn raise(&mut self, to: i64) -> Result<(), Error> {
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         match (self.mistake, self.get()?) {
-            (Mistake::Rewinds, _) => self.set(to),
-            (Mistake::ReadsThenWrites, Some(mark)) if mark > to => Err(Error::TooSmall(mark)),
-            (Mistake::ReadsThenWrites, _) => self.set(to),
+            (Mistake::Rewinds, _) => self.set(last),
+            (Mistake::ReadsThenWrites, Some(mark)) if mark >= first => Err(Error::TooSmall(mark)),
+            (Mistake::ReadsThenWrites, _) => self.set(last),
             (Mistake::RaisesOnlyWhatExists, None) => {
                 Err(Error::Other("there is no such sequence".into()))
             }
-            (Mistake::CountsInDoubles, _) => self.raise_atomically(mistake::as_double(to)),
-            _ => self.raise_atomically(to),
+            (Mistake::CountsInDoubles, _) => {
+                self.claim_if(|mark| mark >= first, mistake::as_double(last))
+            }
+            (Mistake::AcceptsAnyLarger, _) => self.claim_if(|mark| mark >= last, last),
+            _ => self.claim_if(|mark| mark >= first, last),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Mistake {
     /// Implements `set-last` as read, compare, write, which rewinds under a concurrent mint.
     ReadsThenWrites,
     RaisesOnlyWhatExists,
+    /// Accepts a claim that ends above the mark and begins at or below it.
+    AcceptsAnyLarger,
     CountsInDoubles,
     IgnoresParameters,
     TellsPasswords,
@@ -46,6 +48,7 @@ impl Mistake {
             "rewinds" => Self::Rewinds,
             "reads-then-writes" => Self::ReadsThenWrites,
             "raises-only-what-exists" => Self::RaisesOnlyWhatExists,
+            "accepts-any-larger" => Self::AcceptsAnyLarger,
             "counts-in-doubles" => Self::CountsInDoubles,
             "ignores-parameters" => Self::IgnoresParameters,
             "tells-passwords" => Self::TellsPasswords,

@@ -16,8 +16,12 @@ wit_bindgen::generate!({
 
         world misbehaving {
             import wasi:sockets/ip-name-lookup@0.3.0;
+            export artisanal:integers/engine@0.1.0;
         }
     ",
     world: "artisanal:misbehaving/misbehaving",
+    with: {
+        "artisanal:integers/types@0.1.0": engine_guest::bindings::artisanal::integers::types,
+    },
     generate_all,
 });

@@ -37,10 +37,8 @@
 mod bindings;
 mod escape;
 
+use bindings::exports::artisanal::integers::engine::{Guest, GuestSequence, Sequence as Exported};
 use engine_guest::bindings::artisanal::integers::types::Lattice;
-use engine_guest::bindings::exports::artisanal::integers::engine::{
-    Guest, GuestSequence, Sequence as Exported,
-};
 use engine_guest::{Config, Dsn, Error, Span};
 use std::cell::Cell;
 use std::time::Duration;
@@ -182,4 +180,4 @@ fn spin() -> ! {
     }
 }
 
-engine_guest::bindings::export!(Component with_types_in engine_guest::bindings);
+bindings::export!(Component with_types_in bindings);

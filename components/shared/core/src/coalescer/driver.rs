@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// After this many yields in a row without a new request, the driver stops waiting for more.
-const VAIN: u32 = 2;
+const MAX_EMPTY_YIELDS: u32 = 2;
 
 /// Serves the requests of one kind of one coalescer, batch after batch, until none waits or the
 /// other drivers are enough.
@@ -106,18 +106,18 @@ impl<S: Upstream> Mints<S> {
     /// Lets requests join that are ready: those of callers that the last batch woke, and new ones. Some
     /// hosts admit a single request at a time, so the driver yields again as long as each yield
     /// lengthens the queue by more than a quarter; that ends soon, however many arrive. If the upstream
-    /// has patience, a single further request is enough for another yield, until that time is over.
+    /// has a batch window, a single further request is enough for another yield, until that time is over.
     async fn linger(&self) {
-        let patience = self.shared.upstream.patience();
-        let end = (!patience.is_zero()).then(|| Instant::now() + patience);
+        let batch_window = self.shared.upstream.batch_window();
+        let end = (!batch_window.is_zero()).then(|| Instant::now() + batch_window);
         let mut before = self.shared.lock().waiting();
-        let mut vain = 0;
+        let mut empty = 0;
         loop {
             yield_once().await;
             let after = self.shared.lock().waiting();
             if after <= before + before / 4 {
-                vain = if after > before { 0 } else { vain + 1 };
-                if vain >= VAIN || end.is_none_or(|end| Instant::now() >= end) {
+                empty = if after > before { 0 } else { empty + 1 };
+                if empty >= MAX_EMPTY_YIELDS || end.is_none_or(|end| Instant::now() >= end) {
                     return;
                 }
             }

@@ -1,6 +1,6 @@
 //! Requests that can share one answer, in any number.
 
-use super::line::{Answer, Leave, Line, Reply, Waiter};
+use super::wait_queue::{Answer, Leave, Reply, WaitQueue, Waiter};
 
 /// Requests of one kind, all of which one call can serve.
 ///
@@ -8,7 +8,7 @@ use super::line::{Answer, Leave, Line, Reply, Waiter};
 /// serves all of them: a call that began before a request arrived must not answer it, because its
 /// answer would miss what happened in between.
 pub(super) struct Gathering<Q, A> {
-    line: Line<Q, A>,
+    queue: WaitQueue<Q, A>,
     /// How many requests the call in flight serves, including cancelled ones. None when there is
     /// neither a call nor a driver that is about to make one.
     served: Option<usize>,
@@ -27,7 +27,7 @@ pub(super) enum Entry<A> {
 impl<Q, A> Default for Gathering<Q, A> {
     fn default() -> Self {
         Self {
-            line: Line::default(),
+            queue: WaitQueue::default(),
             served: None,
         }
     }
@@ -36,11 +36,11 @@ impl<Q, A> Default for Gathering<Q, A> {
 impl<Q, A> Gathering<Q, A> {
     /// Adds a request, unless `limit` requests wait or twice as many are not answered yet.
     pub(super) fn enter(&mut self, asked: Q, limit: usize) -> Entry<A> {
-        let full = self.line.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
+        let full = self.queue.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
         if full && self.served.is_some() {
             return Entry::Full;
         }
-        let (ticket, answer) = self.line.push(asked);
+        let (ticket, answer) = self.queue.push(asked);
         if self.served.is_some() {
             return Entry::Queued(ticket, answer);
         }
@@ -50,7 +50,7 @@ impl<Q, A> Gathering<Q, A> {
 
     /// Takes all waiting requests, for a call that begins now. If there are none, the driver is done.
     pub(super) fn begin(&mut self) -> Vec<Waiter<Q, A>> {
-        let batch = self.line.take();
+        let batch = self.queue.take();
         self.served = Some(batch.len()).filter(|requests| *requests > 0);
         batch
     }
@@ -63,12 +63,12 @@ impl<Q, A> Gathering<Q, A> {
     /// Takes all requests after the driver was stopped.
     pub(super) fn give_up(&mut self) -> Vec<Waiter<Q, A>> {
         self.served = None;
-        self.line.take()
+        self.queue.take()
     }
 
     /// How many requests wait for a call or for its end.
     pub(super) fn pending(&self) -> usize {
-        self.line.waiting() + self.served.unwrap_or(0)
+        self.queue.waiting() + self.served.unwrap_or(0)
     }
 }
 
@@ -76,7 +76,7 @@ impl<Q, A> Leave for Gathering<Q, A> {
     type Answer = A;
 
     fn abandon(&mut self, ticket: u64) -> Option<Reply<A>> {
-        self.line.abandon(ticket)
+        self.queue.abandon(ticket)
     }
 }
 

@@ -1,15 +1,15 @@
 //! The queue of mint requests, in arrival order.
 
 use super::calls::Calls;
-use super::line::{self, Answer, Leave, Line, Reply};
+use super::wait_queue::{self, Answer, Leave, Reply, WaitQueue};
 use crate::{MAX_COUNT, Span};
 use std::collections::VecDeque;
 
 /// A mint request, with its count, that was taken from the queue to be served.
-pub(super) type Waiter = line::Waiter<u32, Span>;
+pub(super) type Waiter = wait_queue::Waiter<u32, Span>;
 
 pub(super) struct Queue {
-    line: Line<u32, Span>,
+    queue: WaitQueue<u32, Span>,
     /// The calls in flight. While requests wait, at least one slot is taken.
     pub(super) calls: Calls,
     /// Whether the latest batch had several requests. If so, the next one probably will, and it
@@ -33,7 +33,7 @@ impl Queue {
     /// A queue for this many slots.
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            line: Line::default(),
+            queue: WaitQueue::default(),
             calls: Calls::new(slots),
             crowded: false,
         }
@@ -44,14 +44,14 @@ impl Queue {
             && !self.crowded
             && let Some(slot) = self.calls.take_slot(1)
         {
-            return Entry::Leader(self.line.ticket(), slot);
+            return Entry::Leader(self.queue.ticket(), slot);
         }
         // The limit does not grow with the number of slots: a backend that stalls would fill them all.
         let full = self.waiting() >= limit || self.pending() >= limit.saturating_mul(2);
         if full && !self.calls.are_none() {
             return Entry::Full;
         }
-        let (ticket, answer) = self.line.push(count);
+        let (ticket, answer) = self.queue.push(count);
         match self.further_slot() {
             Some(slot) => Entry::First(ticket, slot, answer),
             None => Entry::Queued(ticket, answer),
@@ -76,7 +76,7 @@ impl Queue {
             return None;
         }
         self.calls.end(slot);
-        Some(self.line.push_front(ticket, count))
+        Some(self.queue.push_front(ticket, count))
     }
 
     /// Ends the leader's work. Returns a slot if waiting requests need a driver on it.
@@ -101,11 +101,11 @@ impl Queue {
             return 0;
         }
         let mut sum = 0;
-        while let Some(count) = self.line.front()
+        while let Some(count) = self.queue.front()
             && sum + count <= MAX_COUNT
         {
             sum += count;
-            batch.extend(self.line.pop());
+            batch.extend(self.queue.pop());
         }
         if !batch.is_empty() {
             self.calls.begin(slot, batch.len());
@@ -117,7 +117,7 @@ impl Queue {
     /// Empties the queue after a driver was stopped.
     pub(super) fn give_up(&mut self, slot: usize) -> Vec<Waiter> {
         self.calls.leave_slot(slot);
-        self.line.take()
+        self.queue.take()
     }
 
     /// Whether the next request finds the coalescer idle, without even a driver.
@@ -128,7 +128,7 @@ impl Queue {
 
     /// How many requests wait for a call.
     pub(super) fn waiting(&self) -> usize {
-        self.line.waiting()
+        self.queue.waiting()
     }
 
     /// How many requests wait for a call or for its end.
@@ -141,6 +141,6 @@ impl Leave for Queue {
     type Answer = Span;
 
     fn abandon(&mut self, ticket: u64) -> Option<Reply<Span>> {
-        self.line.abandon(ticket)
+        self.queue.abandon(ticket)
     }
 }

@@ -1,7 +1,7 @@
 //! Calls whose answer several requests share, one call after the other.
 
 use super::gathering::Gathering;
-use super::line::{Reply, Waiter};
+use super::wait_queue::{Reply, Waiter};
 use super::{Shared, Upstream, driver, lock};
 use crate::Error;
 use std::sync::{Arc, Mutex};
@@ -146,16 +146,16 @@ impl<S: Upstream, K: Kind> Drop for Rounds<S, K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coalescer::line::Line;
+    use crate::coalescer::wait_queue::WaitQueue;
 
     /// The answers to requests for these values, and the values that are left for another call.
     fn answered(
         values: &[i64],
         given: Result<(), Error>,
     ) -> (Vec<Option<Result<(), Error>>>, Vec<i64>) {
-        let mut line = Line::default();
-        let answers: Vec<_> = values.iter().map(|value| line.push(*value).1).collect();
-        let mut batch = line.take();
+        let mut queue = WaitQueue::default();
+        let answers: Vec<_> = values.iter().map(|value| queue.push(*value).1).collect();
+        let mut batch = queue.take();
         for (reply, answer) in Raises::answers(&mut batch, given) {
             reply.send(answer).expect("somebody waits");
         }

@@ -21,8 +21,8 @@ struct Gated {
     gate: Semaphore,
     mark: AtomicI64,
     top: i64,
-    dear: bool,
-    patience: Duration,
+    costly: bool,
+    batch_window: Duration,
     slots: usize,
     calls: Mutex<Vec<u32>>,
     /// The number of calls of `last`, and the values of `set_last`.
@@ -45,8 +45,8 @@ impl Gated {
             gate: Semaphore::new(permits),
             mark: AtomicI64::new(0),
             top: i64::MAX,
-            dear: true,
-            patience: Duration::ZERO,
+            costly: true,
+            batch_window: Duration::ZERO,
             slots: 1,
             calls: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -148,12 +148,12 @@ impl Upstream for Arc<Gated> {
         self.slots
     }
 
-    fn is_dear(&self) -> bool {
-        self.dear
+    fn is_costly(&self) -> bool {
+        self.costly
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn batch_window(&self) -> Duration {
+        self.batch_window
     }
 
     fn spawn(driver: Driver<Self>) {

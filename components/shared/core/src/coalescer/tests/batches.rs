@@ -70,9 +70,9 @@ async fn those_who_are_ready_at_once_share_the_first_call() {
 /// Some hosts admit one request per yield. Where calls take long, such requests share a call too.
 #[tokio::test(flavor = "current_thread")]
 async fn one_request_a_turn_is_waited_for_where_it_pays() {
-    for (patience, together) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
+    for (batch_window, together) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
         let upstream = Arc::new(Gated {
-            patience,
+            batch_window,
             ..Gated::new(30)
         });
         let subject = Coalescer::new(Arc::clone(&upstream), 100);
@@ -101,7 +101,7 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
 #[tokio::test]
 async fn a_cheap_call_is_made_at_once() {
     let upstream = Arc::new(Gated {
-        dear: false,
+        costly: false,
         ..Gated::new(10)
     });
     let subject = Coalescer::new(Arc::clone(&upstream), 10);

@@ -25,15 +25,15 @@ pub(super) trait Leave {
 }
 
 /// A queue of requests with an argument `Q` and an answer `A`.
-pub(super) struct Line<Q, A> {
+pub(super) struct WaitQueue<Q, A> {
     /// In ascending order of tickets.
-    places: VecDeque<Place<Q, A>>,
+    entries: VecDeque<QueueEntry<Q, A>>,
     /// How many entries belong to cancelled requests.
-    gone: usize,
+    cancelled: usize,
     next_ticket: u64,
 }
 
-struct Place<Q, A> {
+struct QueueEntry<Q, A> {
     ticket: u64,
     asked: Q,
     /// None once the request is cancelled.
@@ -46,17 +46,17 @@ pub(super) struct Waiter<Q, A> {
     pub(super) reply: Reply<A>,
 }
 
-impl<Q, A> Default for Line<Q, A> {
+impl<Q, A> Default for WaitQueue<Q, A> {
     fn default() -> Self {
         Self {
-            places: VecDeque::new(),
-            gone: 0,
+            entries: VecDeque::new(),
+            cancelled: 0,
             next_ticket: 0,
         }
     }
 }
 
-impl<Q, A> Line<Q, A> {
+impl<Q, A> WaitQueue<Q, A> {
     /// Reserves a position in the queue for a request that may join later, ahead of all later ones.
     pub(super) fn ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
@@ -68,7 +68,7 @@ impl<Q, A> Line<Q, A> {
     pub(super) fn push(&mut self, asked: Q) -> (u64, Answer<A>) {
         let (reply, answer) = oneshot::channel();
         let ticket = self.ticket();
-        self.places.push_back(Place {
+        self.entries.push_back(QueueEntry {
             ticket,
             asked,
             reply: Some(reply),
@@ -79,7 +79,7 @@ impl<Q, A> Line<Q, A> {
     /// Adds a request at the front. Its ticket must be older than all others in the queue.
     pub(super) fn push_front(&mut self, ticket: u64, asked: Q) -> Answer<A> {
         let (reply, answer) = oneshot::channel();
-        self.places.push_front(Place {
+        self.entries.push_front(QueueEntry {
             ticket,
             asked,
             reply: Some(reply),
@@ -89,26 +89,26 @@ impl<Q, A> Line<Q, A> {
 
     /// The argument of the first request.
     pub(super) fn front(&mut self) -> Option<&Q> {
-        while let Some(place) = self.places.front()
+        while let Some(place) = self.entries.front()
             && place.reply.is_none()
         {
-            self.places.pop_front();
-            self.gone -= 1;
+            self.entries.pop_front();
+            self.cancelled -= 1;
         }
-        self.places.front().map(|place| &place.asked)
+        self.entries.front().map(|place| &place.asked)
     }
 
     /// Takes the first request.
     pub(super) fn pop(&mut self) -> Option<Waiter<Q, A>> {
         loop {
-            let place = self.places.pop_front()?;
+            let place = self.entries.pop_front()?;
             if let Some(reply) = place.reply {
                 return Some(Waiter {
                     asked: place.asked,
                     reply,
                 });
             }
-            self.gone -= 1;
+            self.cancelled -= 1;
         }
     }
 
@@ -119,23 +119,23 @@ impl<Q, A> Line<Q, A> {
 
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
-        self.places.len() - self.gone
+        self.entries.len() - self.cancelled
     }
 }
 
-impl<Q, A> Leave for Line<Q, A> {
+impl<Q, A> Leave for WaitQueue<Q, A> {
     type Answer = A;
 
     fn abandon(&mut self, ticket: u64) -> Option<Reply<A>> {
         let index = self
-            .places
+            .entries
             .binary_search_by_key(&ticket, |place| place.ticket)
             .ok()?;
-        let reply = self.places.get_mut(index)?.reply.take()?;
-        self.gone += 1;
-        if self.gone >= SWEEP && self.gone * 2 >= self.places.len() {
-            self.places.retain(|place| place.reply.is_some());
-            self.gone = 0;
+        let reply = self.entries.get_mut(index)?.reply.take()?;
+        self.cancelled += 1;
+        if self.cancelled >= SWEEP && self.cancelled * 2 >= self.entries.len() {
+            self.entries.retain(|place| place.reply.is_some());
+            self.cancelled = 0;
         }
         Some(reply)
     }
@@ -145,47 +145,54 @@ impl<Q, A> Leave for Line<Q, A> {
 mod tests {
     use super::*;
 
-    fn take(line: &mut Line<u32, ()>) -> Vec<u32> {
-        line.take().into_iter().map(|waiter| waiter.asked).collect()
+    fn take(queue: &mut WaitQueue<u32, ()>) -> Vec<u32> {
+        queue
+            .take()
+            .into_iter()
+            .map(|waiter| waiter.asked)
+            .collect()
     }
 
     #[test]
     fn requests_leave_in_the_order_they_came() {
-        let mut line = Line::default();
-        let early = line.ticket();
-        let _answers: Vec<_> = (1..4).map(|asked| line.push(asked)).collect();
-        let _front = line.push_front(early, 0);
-        assert_eq!(line.front(), Some(&0));
-        assert_eq!(line.waiting(), 4);
-        assert_eq!(line.pop().map(|waiter| waiter.asked), Some(0));
-        assert_eq!(take(&mut line), [1, 2, 3]);
-        assert_eq!(line.front(), None);
-        assert_eq!(line.waiting(), 0);
+        let mut queue = WaitQueue::default();
+        let early = queue.ticket();
+        let _answers: Vec<_> = (1..4).map(|asked| queue.push(asked)).collect();
+        let _front = queue.push_front(early, 0);
+        assert_eq!(queue.front(), Some(&0));
+        assert_eq!(queue.waiting(), 4);
+        assert_eq!(queue.pop().map(|waiter| waiter.asked), Some(0));
+        assert_eq!(take(&mut queue), [1, 2, 3]);
+        assert_eq!(queue.front(), None);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]
     fn requests_that_went_away_are_not_there_any_more() {
-        let mut line: Line<u32, ()> = Line::default();
-        let tickets: Vec<_> = (0..4).map(|asked| line.push(asked).0).collect();
-        assert!(line.abandon(tickets[0]).is_some());
-        assert!(line.abandon(tickets[2]).is_some());
-        assert!(line.abandon(tickets[2]).is_none(), "it did so before");
-        assert_eq!(line.waiting(), 2);
-        assert_eq!(line.front(), Some(&1));
-        assert_eq!(take(&mut line), [1, 3]);
-        assert!(line.abandon(tickets[3]).is_none(), "it was taken");
-        assert_eq!((line.waiting(), line.gone, line.places.len()), (0, 0, 0));
+        let mut queue: WaitQueue<u32, ()> = WaitQueue::default();
+        let tickets: Vec<_> = (0..4).map(|asked| queue.push(asked).0).collect();
+        assert!(queue.abandon(tickets[0]).is_some());
+        assert!(queue.abandon(tickets[2]).is_some());
+        assert!(queue.abandon(tickets[2]).is_none(), "it did so before");
+        assert_eq!(queue.waiting(), 2);
+        assert_eq!(queue.front(), Some(&1));
+        assert_eq!(take(&mut queue), [1, 3]);
+        assert!(queue.abandon(tickets[3]).is_none(), "it was taken");
+        assert_eq!(
+            (queue.waiting(), queue.cancelled, queue.entries.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
     fn requests_that_went_away_take_no_memory() {
-        let mut line: Line<u32, ()> = Line::default();
-        let _stays = line.push(0);
+        let mut queue: WaitQueue<u32, ()> = WaitQueue::default();
+        let _stays = queue.push(0);
         for asked in 1..100_000 {
-            let (ticket, _) = line.push(asked);
-            line.abandon(ticket);
-            assert!(line.places.len() <= 2 * SWEEP);
+            let (ticket, _) = queue.push(asked);
+            queue.abandon(ticket);
+            assert!(queue.entries.len() <= 2 * SWEEP);
         }
-        assert_eq!(line.waiting(), 1);
+        assert_eq!(queue.waiting(), 1);
     }
 }

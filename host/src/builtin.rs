@@ -17,10 +17,14 @@ pub enum Builtin {
     Redis,
     /// MySQL and MariaDB.
     Mysql,
+    /// PostgreSQL.
+    Postgres,
     /// rqlite.
     Rqlite,
     /// SummitDB.
     Summitdb,
+    /// A quorum of nodes.
+    Quorum,
 }
 
 /// The properties of an engine that users need to choose one. The source of `--help`, of
@@ -35,7 +39,7 @@ pub struct About {
     pub dsn: &'static [&'static str],
     /// The default DSN; None for engines that need one.
     pub default_dsn: Option<&'static str>,
-    /// The parameters that the DSN may have after a `?`, each with an example value.
+    /// The parameters that the DSN may have after a `?`, or as further keywords, each with an example value.
     pub parameters: &'static [&'static str],
     /// The default offset: a new sequence gives 2, 4, 6, … with offset 0 and 1, 3, 5, … with offset 1.
     pub offset: i64,

@@ -16,6 +16,7 @@ mod lines;
 mod log;
 mod mint;
 mod mode;
+mod node;
 mod open_files;
 mod raise;
 mod serve;
@@ -75,6 +76,7 @@ pub struct Cli {
 enum Command {
     Last(last::Last),
     Serve(Box<serve::Serve>),
+    Node(Box<node::NodeCommand>),
     Engines(engines::Engines),
     Inspect(inspect::Inspect),
     Compose(compose::Compose),
@@ -133,6 +135,7 @@ impl Cli {
         match command {
             // It sets up its own log, which is more verbose than that of the other commands.
             Some(Command::Serve(serve)) => serve.run(&flags),
+            Some(Command::Node(node)) => node.run(&flags),
             command => {
                 log::start(flags.log_format, log::QUIET);
                 match command {
@@ -143,6 +146,7 @@ impl Cli {
                     Some(Command::Compose(compose)) => compose.run(&flags),
                     Some(Command::Completions(completions)) => completions.run(),
                     Some(Command::Serve(serve)) => serve.run(&flags),
+                    Some(Command::Node(node)) => node.run(&flags),
                 }
             }
         }

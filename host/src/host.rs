@@ -33,7 +33,7 @@ pub struct Options {
     pub compute: Duration,
     /// The timeout of one call in total, after which the instance is dropped. It should exceed the
     /// engines' own deadlines. Default 60 s.
-    pub patience: Duration,
+    pub call_timeout: Duration,
     /// How long a call may wait for earlier calls when several sequences share an instance. After that it
     /// fails with [`Error::Unavailable`] without having been made. Default 5 s.
     pub wait: Duration,
@@ -61,7 +61,7 @@ impl Default for Options {
             data: platform.as_ref().map(|dirs| dirs.data_dir().to_owned()),
             memory: 64 << 20,
             compute: Duration::from_secs(1),
-            patience: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(60),
             wait: Duration::from_secs(5),
             queue: 100_000,
             calls: None,

@@ -39,6 +39,8 @@ pub mod endpoint;
 mod host;
 mod instance;
 mod meter;
+#[cfg(feature = "serve")]
+pub mod node;
 pub mod runtime;
 mod sequence;
 #[cfg(feature = "serve")]

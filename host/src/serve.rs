@@ -21,7 +21,7 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod first_frame;
-mod http;
+pub(crate) mod http;
 mod idle_timeout;
 mod listeners;
 pub(crate) mod report;

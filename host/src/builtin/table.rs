@@ -103,6 +103,25 @@ pub(super) const TABLE: &[Entry] = &[
         calls: 4,
     },
     Entry {
+        engine: Builtin::Postgres,
+        about: About {
+            name: "postgres",
+            dsn: &[
+                "postgres://USER[:PASSWORD]@HOST[:5432][,HOST2…]/DATABASE",
+                "host=HOST [port=5432 ]user=USER [password=PASSWORD ]dbname=DATABASE",
+            ],
+            default_dsn: None,
+            parameters: &["timeout=2s", "sslmode=disable"],
+            offset: 1,
+            survives: "crashes, with fsync=on and synchronous_commit=on (the server's defaults)",
+        },
+        wasm: wasm!("postgres"),
+        port: Some(5432),
+        default_address: Some(("127.0.0.1", 5432)),
+        redirects: false,
+        calls: 4,
+    },
+    Entry {
         engine: Builtin::Rqlite,
         about: About {
             name: "rqlite",
@@ -133,5 +152,21 @@ pub(super) const TABLE: &[Entry] = &[
         default_address: None,
         redirects: true,
         calls: 4,
+    },
+    Entry {
+        engine: Builtin::Quorum,
+        about: About {
+            name: "quorum",
+            dsn: &["quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081]"],
+            default_dsn: None,
+            parameters: &["timeout=2s"],
+            offset: 0,
+            survives: "the loss of a minority of the nodes, with their data",
+        },
+        wasm: wasm!("quorum"),
+        port: Some(8081),
+        default_address: None,
+        redirects: false,
+        calls: 1,
     },
 ];

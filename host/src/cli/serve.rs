@@ -288,7 +288,7 @@ impl Serve {
             instance_requests: self.max_instance_requests,
             instance_concurrency: self.max_instance_concurrency,
             idle: self.idle_timeout,
-            patience: self.request_timeout,
+            request_timeout: self.request_timeout,
             requests: self.max_requests,
         }
     }
@@ -396,7 +396,7 @@ impl Sequences {
 }
 
 /// The first signal begins the shutdown, the second one terminates the process.
-async fn end_on_signals(shutdown: Shutdown) {
+pub(super) async fn end_on_signals(shutdown: Shutdown) {
     for last in [false, true] {
         if let Err(error) = signal().await {
             tracing::warn!(%error, "cannot wait for signals");

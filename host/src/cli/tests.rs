@@ -100,7 +100,7 @@ fn mistakes() {
         ("--count 0", ErrorKind::ValueValidation),
         ("--count -1", ErrorKind::UnknownArgument),
         ("--count many", ErrorKind::ValueValidation),
-        ("--engine postgres", ErrorKind::InvalidValue),
+        ("--engine oracle", ErrorKind::InvalidValue),
         ("--set-increment two", ErrorKind::ValueValidation),
         (
             "--set-last-int 9223372036854775808",

@@ -42,7 +42,7 @@ pub struct EndpointOptions {
     /// The idle timeout: how long an instance without requests is kept. Default: forever.
     pub idle: Option<Duration>,
     /// The timeout of one request. Default 30 s.
-    pub patience: Duration,
+    pub request_timeout: Duration,
     /// The maximum number of requests in flight; further ones fail with [`Error::Busy`]. A request whose
     /// client disconnected counts until the component has finished it. Default 4096.
     pub requests: usize,
@@ -61,7 +61,7 @@ impl Default for EndpointOptions {
             instance_requests: None,
             instance_concurrency: None,
             idle: None,
-            patience: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
             requests: 4096,
         }
     }
@@ -179,7 +179,7 @@ impl Endpoint {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is::<ExpirationError>() => Err(Error::Unavailable(format!(
                 "the component did not answer within {:?}",
-                shared.options.patience
+                shared.options.request_timeout
             ))),
             Ok(Err(error)) if error.is::<Unstarted>() => Err(Error::Broken(
                 "the component failed to start; see the server's log".into(),

@@ -76,8 +76,8 @@ async fn work(shared: Arc<Shared>) {
 
 /// Creates an instance, lets it handle `first` and later requests, and drops it.
 async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
-    let patience = shared.options.patience;
-    let (mut store, proxy) = match timeout(patience, shared.instantiate()).await {
+    let request_timeout = shared.options.request_timeout;
+    let (mut store, proxy) = match timeout(request_timeout, shared.instantiate()).await {
         Ok(Ok(made)) => made,
         Ok(Err(error)) => {
             tracing::error!("the component failed to start: {error:#}");
@@ -85,7 +85,7 @@ async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
             return;
         }
         Err(_) => {
-            tracing::error!("the component did not start within {patience:?}");
+            tracing::error!("the component did not start within {request_timeout:?}");
             let _ = first.reply.send(Err(ExpirationError.into()));
             return;
         }
@@ -93,7 +93,7 @@ async fn lifetime(shared: &Shared, first: Job, full: Full<'_>, retire: Retire) {
     let pulse = Pulse::new();
     let ended = tokio::select! {
         ended = handle(shared, &mut store, &proxy, first, &pulse, full, retire) => ended,
-        () = pulse.missed(patience) => {
+        () = pulse.missed(request_timeout) => {
             Err(wasmtime::format_err!("it blocked all its requests for longer than the request timeout"))
         }
         () = shared.closed.requested() => Ok(()),
@@ -180,7 +180,7 @@ impl<'a> RunningInstance<'a> {
             }
             if !self.jobs.is_empty() && is_ready(accessor, function).await {
                 while let Some(job) = self.jobs.pop_front() {
-                    match options.patience.checked_sub(job.since.elapsed()) {
+                    match options.request_timeout.checked_sub(job.since.elapsed()) {
                         Some(left) => {
                             let beginning = self.begin(job, left, running.len())?;
                             running.push(beginning);
@@ -199,7 +199,7 @@ impl<'a> RunningInstance<'a> {
                 }
                 if running.is_empty() {
                     // Lets the guest finish the work it does after its responses.
-                    let _ = timeout(options.patience, rest(accessor)).await;
+                    let _ = timeout(options.request_timeout, rest(accessor)).await;
                     return Ok(());
                 }
             }
@@ -213,7 +213,7 @@ impl<'a> RunningInstance<'a> {
                 () = ready(accessor, function), if !self.jobs.is_empty() => {}
                 () = self.shared.queue.pushed(), if room > 0 => {}
                 () = idle(accessor, options.idle), if running.is_empty() => return Ok(()),
-                () = sleep(options.patience / 4), if !running.is_empty() => {}
+                () = sleep(options.request_timeout / 4), if !running.is_empty() => {}
             }
         }
     }
@@ -323,18 +323,18 @@ impl Pulse {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Resolves when the loop was expected to run but has not for `patience`.
-    async fn missed(&self, patience: Duration) {
-        // A request that takes exactly `patience` is ended by its own timeout.
-        let patience = patience + Duration::from_millis(100);
+    /// Resolves when the loop was expected to run but has not for `request_timeout`.
+    async fn missed(&self, request_timeout: Duration) {
+        // A request that takes exactly `request_timeout` is ended by its own timeout.
+        let request_timeout = request_timeout + Duration::from_millis(100);
         loop {
             let since =
                 millis(self.start.elapsed()).saturating_sub(self.last.load(Ordering::Relaxed));
-            let left = patience.saturating_sub(Duration::from_millis(since));
+            let left = request_timeout.saturating_sub(Duration::from_millis(since));
             match (self.busy.load(Ordering::Relaxed), left.is_zero()) {
                 (true, true) => return,
                 (true, false) => sleep(left).await,
-                (false, _) => sleep(patience).await,
+                (false, _) => sleep(request_timeout).await,
             }
         }
     }

@@ -100,13 +100,13 @@ impl Server {
 }
 
 /// Why the body of a request could not be read.
-enum Unread {
+pub(crate) enum Unread {
     Incomplete,
     Late,
 }
 
 impl Unread {
-    fn answer(&self, headers: &HeaderMap) -> Response<Content> {
+    pub(crate) fn answer(&self, headers: &HeaderMap) -> Response<Content> {
         let (text, status) = match self {
             Self::Incomplete => ("the request's body is incomplete", StatusCode::BAD_REQUEST),
             Self::Late => (
@@ -121,7 +121,7 @@ impl Unread {
 }
 
 /// Reads the body, up to `most` bytes, so that a body that is too long is detected.
-async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
+pub(crate) async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

@@ -61,7 +61,7 @@ impl Activity {
 /// Detects that a client has not sent the head of a request in time.
 pub(super) struct IdleTimeout {
     activity: Arc<Activity>,
-    patience: Duration,
+    timeout: Duration,
     timer: Pin<Box<Sleep>>,
     alarm: Arc<Alarm>,
     /// Wakes the alarm; the timer is polled with it.
@@ -90,7 +90,7 @@ impl Wake for Alarm {
 
 impl IdleTimeout {
     /// Must be called within a runtime.
-    pub(super) fn new(activity: Arc<Activity>, patience: Duration) -> Self {
+    pub(super) fn new(activity: Arc<Activity>, timeout: Duration) -> Self {
         let alarm = Arc::new(Alarm {
             // So that the first poll starts the timer.
             due: AtomicBool::new(true),
@@ -98,15 +98,15 @@ impl IdleTimeout {
         });
         Self {
             activity,
-            patience,
-            timer: Box::pin(sleep(patience)),
+            timeout,
+            timer: Box::pin(sleep(timeout)),
             waker: Waker::from(Arc::clone(&alarm)),
             alarm,
             seen: 0,
         }
     }
 
-    /// Resolves after one to two times `patience` without activity.
+    /// Resolves after one to two times `timeout` without activity.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // Before the check, so that an alarm that fires in between wakes this task.
         self.alarm.task.register(context.waker());
@@ -121,7 +121,7 @@ impl IdleTimeout {
                 return Poll::Ready(());
             }
             self.seen = events;
-            self.timer.as_mut().reset(Instant::now() + self.patience);
+            self.timer.as_mut().reset(Instant::now() + self.timeout);
         }
     }
 }

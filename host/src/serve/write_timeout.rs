@@ -30,17 +30,17 @@ fn join(parts: &[IoSlice<'_>], joined: &mut [u8; SHORT]) -> Option<usize> {
 /// [`IdleTimeout`](super::idle_timeout::IdleTimeout) and by the reader of the body.
 pub(super) struct WriteTimeout {
     stream: TokioIo<TcpStream>,
-    patience: Duration,
+    timeout: Duration,
     activity: Arc<Activity>,
     /// The timer of a pending write.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl WriteTimeout {
-    pub(super) fn new(stream: TcpStream, patience: Duration, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: TcpStream, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             stream: TokioIo::new(stream),
-            patience,
+            timeout,
             activity,
             waiting: None,
         }
@@ -55,10 +55,10 @@ impl WriteTimeout {
             self.waiting = None;
             return ready;
         }
-        let patience = self.patience;
+        let timeout = self.timeout;
         let waiting = self
             .waiting
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         waiting
             .as_mut()
             .poll(context)

@@ -59,8 +59,13 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     let Some(engine) = builtin else {
         let scheme = parsed.as_ref().map_or("", Dsn::scheme);
         let ports = ports_of(scheme);
-        if addresses.is_empty() && scheme == "mysql" {
-            addresses.extend(Builtin::Mysql.default_address());
+        if addresses.is_empty() {
+            let engine = match scheme {
+                "mysql" => Some(Builtin::Mysql),
+                "postgres" | "postgresql" => Some(Builtin::Postgres),
+                _ => None,
+            };
+            addresses.extend(engine.and_then(Builtin::default_address));
         }
         // A host without a port, in a scheme without default ports, is the name of a bucket and not
         // an address.
@@ -95,6 +100,7 @@ fn ports_of(scheme: &str) -> &'static [u16] {
         "http" => &[80, 4001],
         "https" => &[443, 4001],
         "postgres" | "postgresql" => &[5432],
+        "quorum" => &[8081],
         _ => &[],
     }
 }
@@ -128,5 +134,44 @@ mod tests {
                 .allows("127.0.0.1:26379".parse().expect("an address"))
                 .await
         );
+    }
+
+    #[tokio::test]
+    async fn all_forms_of_a_dsn_give_the_same_rights() {
+        for dsn in [
+            "postgres://u:p@127.0.0.1,127.0.0.2:5433/d",
+            "host=127.0.0.1,127.0.0.2 port=,5433 user=u password=p dbname=d",
+        ] {
+            for source in [
+                Source::Builtin(Builtin::Postgres),
+                Source::File("x.wasm".into()),
+            ] {
+                let grant = grant(&source, dsn).expect("a DSN");
+                for (address, allowed) in [
+                    ("127.0.0.1:5432", true),
+                    ("127.0.0.2:5433", true),
+                    ("127.0.0.1:5433", false),
+                    ("127.0.0.3:5432", false),
+                ] {
+                    let address = address.parse().expect("an address");
+                    assert_eq!(grant.allows(address).await, allowed, "{source} {address}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dsn_without_a_host_means_this_machine() {
+        for (engine, dsn, address) in [
+            (Builtin::Mysql, "u:p@/d", "127.0.0.1:3306"),
+            (Builtin::Postgres, "user=u dbname=d", "127.0.0.1:5432"),
+            (Builtin::Postgres, "postgres://u@/d", "127.0.0.1:5432"),
+        ] {
+            for source in [Source::Builtin(engine), Source::File("x.wasm".into())] {
+                let grant = grant(&source, dsn).expect("a DSN");
+                let address = address.parse().expect("an address");
+                assert!(grant.allows(address).await, "{source} {dsn}");
+            }
+        }
     }
 }

@@ -1,0 +1,203 @@
+//! Sequences on a quorum of nodes (`int-host node`), each with a backend of its own.
+//!
+//! DSN: `quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081]`, which lists every member of the group. The
+//! parameter `timeout` limits one operation, including retries (default 2 s).
+//!
+//! A mint claims the interval above the greatest mark that it has heard of, at all nodes at once, and
+//! has it as soon as a majority of them has accepted: one round trip if nobody interferes. A node that
+//! refuses says what its mark is, and the next attempt begins above the greatest. Clients that collide
+//! retry after a random pause, and after two lost rounds they leave room above the mark, so that the
+//! claims of others that are on their way do not reach them. The integers in between are skipped.
+//!
+//! The slowest minority is not waited for: nodes that fail, or answer late, cost nothing. `last` asks a
+//! majority, and brings a majority to the greatest mark before it answers, since a later call may reach
+//! another majority.
+//!
+//! An integer handed out survives the loss of any minority of the nodes (C9), also if they lose their
+//! data: a node without its data takes no part until it has joined again, see `docs/quorum.md`.
+
+mod node;
+mod round;
+mod settings;
+
+use artisanal_quorum::{Ballot, Claim};
+use engine_guest::retry::{Retry, chance};
+use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use engine_http_client::sleep;
+use node::Nodes;
+use round::Attempt;
+use settings::Settings;
+use std::time::Duration;
+
+/// The pause after a failed attempt; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// After this many lost rounds a claim leaves room above the mark.
+const LOSSES: u32 = 2;
+
+/// The greatest jump of the mark that room is made for. It bounds how many integers are skipped, also if
+/// clients with room provoke each other.
+const JUMP: i64 = 1 << 16;
+
+/// One sequence on one group of nodes.
+struct Quorum {
+    nodes: Nodes,
+    timeout: Duration,
+    /// The greatest mark that was heard of.
+    mark: i64,
+}
+
+impl Engine for Quorum {
+    const OFFSET: i64 = 0;
+    const DSN: Option<&'static str> = None;
+    const SCHEMES: &'static [&'static str] = &["quorum"];
+
+    async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
+        let settings = Settings::read(&dsn)?;
+        Ok(Self {
+            timeout: settings.timeout,
+            nodes: Nodes::new(settings, &key),
+            mark: 0,
+        })
+    }
+
+    async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+        let mut retry = self.retry();
+        let mut losses = 0;
+        // How far others have moved the mark during an attempt.
+        let mut jump = by;
+        loop {
+            let before = self.mark;
+            let first = before.saturating_add(room(losses, jump)).checked_add(1);
+            let last = first.and_then(|first| first.checked_add(by - 1));
+            let (Some(first), Some(last)) = (first, last) else {
+                if losses >= LOSSES {
+                    // Without the room it may still fit.
+                    losses = 0;
+                    continue;
+                }
+                return Err(exhausted());
+            };
+            if self.try_claim(first, last, &mut retry).await? {
+                return Ok(last);
+            }
+            losses += 1;
+            jump = self.mark.saturating_sub(before).clamp(by, by.max(JUMP));
+            // The first loss may be due to a mark that was never heard of; further ones to a crowd.
+            if losses > 1 {
+                sleep(retry.next_pause()).await;
+            }
+            retry.check()?;
+        }
+    }
+
+    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+        let mut retry = self.retry();
+        let mut attempt = self.nodes.attempt(None);
+        loop {
+            self.nodes
+                .ask(&mut attempt, Ballot::is_read, &mut retry)
+                .await?;
+            self.hear(&attempt.ballot);
+            if attempt.ballot.is_read() {
+                let Some(mark) = attempt.ballot.mark() else {
+                    return Ok(None);
+                };
+                if !attempt.ballot.has_reached(mark) {
+                    self.reach(mark, &mut retry).await?;
+                }
+                return Ok(Some(mark));
+            }
+            attempt = self.once_more(attempt, &mut retry).await?;
+        }
+    }
+
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+        let mut retry = self.retry();
+        if self.try_claim(first, last, &mut retry).await? {
+            return Ok(());
+        }
+        // A majority has to be there before anybody relies on it.
+        let mark = self.mark.max(first);
+        self.reach(mark, &mut retry).await?;
+        Err(Error::TooSmall(mark))
+    }
+
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        Err(Error::Other(
+            "a quorum cannot carry a node of another quorum".into(),
+        ))
+    }
+}
+
+impl Quorum {
+    fn retry(&self) -> Retry {
+        Retry::within(self.timeout, "a majority of the nodes")
+            .with_pauses(FIRST_PAUSE, LONGEST_PAUSE)
+    }
+
+    /// Claims an interval. False if a node is past its beginning.
+    async fn try_claim(&mut self, first: i64, last: i64, retry: &mut Retry) -> Result<bool, Error> {
+        let mut attempt = self.nodes.attempt(Some(Claim { first, last }));
+        loop {
+            let decided = |ballot: &Ballot| ballot.is_accepted() || ballot.is_hopeless();
+            self.nodes.ask(&mut attempt, decided, retry).await?;
+            self.hear(&attempt.ballot);
+            if attempt.ballot.is_accepted() {
+                self.mark = self.mark.max(last);
+                return Ok(true);
+            }
+            if attempt.is_contested() {
+                return Ok(false);
+            }
+            attempt = self.once_more(attempt, retry).await?;
+        }
+    }
+
+    /// Brings a majority to this mark or above.
+    async fn reach(&mut self, mark: i64, retry: &mut Retry) -> Result<(), Error> {
+        let claim = Claim {
+            first: mark,
+            last: mark,
+        };
+        let mut attempt = self.nodes.attempt(Some(claim));
+        loop {
+            let reached = |ballot: &Ballot| ballot.has_reached(mark);
+            self.nodes.ask(&mut attempt, reached, retry).await?;
+            self.hear(&attempt.ballot);
+            if reached(&attempt.ballot) {
+                return Ok(());
+            }
+            attempt = self.once_more(attempt, retry).await?;
+        }
+    }
+
+    /// Pauses before the nodes that failed are asked again. If all have answered and some of them have
+    /// forgotten what they answered, all are asked anew.
+    async fn once_more(&self, attempt: Attempt, retry: &mut Retry) -> Result<Attempt, Error> {
+        sleep(retry.next_pause()).await;
+        retry.check()?;
+        Ok(match attempt.open[..] {
+            [] => self.nodes.attempt(attempt.claim),
+            _ => attempt,
+        })
+    }
+
+    fn hear(&mut self, ballot: &Ballot) {
+        self.mark = self.mark.max(ballot.mark().unwrap_or(0));
+    }
+}
+
+/// How many integers to skip above the mark: none at first, and after repeated losses a random number, up
+/// to so many times what others took in the meantime that their claims on the way begin below.
+fn room(losses: u32, jump: i64) -> i64 {
+    if losses < LOSSES {
+        return 0;
+    }
+    let most = 2_u32.saturating_pow(losses.min(5));
+    // At most 32 times: far below the precision of a double.
+    jump.saturating_mul(1 + (f64::from(most) * chance()) as i64)
+}
+
+engine_guest::export!(Quorum);

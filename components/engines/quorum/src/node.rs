@@ -1,0 +1,157 @@
+//! Requests to the nodes.
+
+use crate::round::{Attempt, Round, Vote};
+use crate::settings::Settings;
+use artisanal_quorum::{Answer, Ballot, Claim};
+use engine_guest::retry::Retry;
+use engine_guest::{Error, Key};
+use engine_http_client::{Failure, Quoter, Request};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::Duration;
+
+/// The maximum size of an answer, in bytes: an order of magnitude above the longest.
+const MOST: usize = 16 * 1024;
+
+/// All nodes of a group, and the path of one sequence.
+pub(crate) struct Nodes {
+    nodes: Vec<Node>,
+    path: String,
+    authorization: Option<Vec<u8>>,
+    quoter: Quoter,
+    /// The group whose majority answered first. The nodes of another one know nothing of its integers.
+    group: Option<u64>,
+}
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) address: String,
+    /// How many rounds in a row it answered too late to be waited for.
+    pub(crate) late: u32,
+}
+
+impl Nodes {
+    pub(crate) fn new(settings: Settings, key: &Key) -> Self {
+        let key = utf8_percent_encode(key.as_str(), NON_ALPHANUMERIC);
+        Self {
+            path: format!("/v1/sequences/{key}/claim"),
+            authorization: settings
+                .token
+                .as_ref()
+                .map(|token| format!("Bearer {token}").into_bytes()),
+            quoter: Quoter::new(settings.token),
+            nodes: settings
+                .nodes
+                .into_iter()
+                .map(|address| Node { address, late: 0 })
+                .collect(),
+            group: None,
+        }
+    }
+
+    /// A claim, or with None a read, that no node was asked for yet.
+    pub(crate) fn attempt(&self, claim: Option<Claim>) -> Attempt {
+        Attempt::new(claim, self.nodes.len(), self.group)
+    }
+
+    /// Asks all nodes that have not answered yet, at once, until the ballot is decided.
+    pub(crate) async fn ask(
+        &mut self,
+        attempt: &mut Attempt,
+        decided: impl Fn(&Ballot) -> bool,
+        retry: &mut Retry,
+    ) -> Result<(), Error> {
+        let limit = retry.left();
+        let body = attempt
+            .claim
+            .as_ref()
+            .map(|claim| serde_json::to_vec(claim).unwrap_or_default());
+        let asked = attempt.open.clone();
+        let votes = asked.iter().filter_map(|index| {
+            let request = Request {
+                secure: false,
+                authority: &self.nodes.get(*index)?.address,
+                path: &self.path,
+                authorization: self.authorization.as_deref(),
+                body: body.as_deref(),
+                put: false,
+            };
+            Some(vote(*index, request, limit, &self.quoter))
+        });
+        let round = Round::new(votes.collect(), attempt);
+        let failures = round.run(&self.nodes, decided).await?;
+        for index in asked {
+            if let Some(node) = self.nodes.get_mut(index) {
+                node.late = match attempt.open.contains(&index) {
+                    true => node.late.saturating_add(1),
+                    false => 0,
+                };
+            }
+        }
+        if !failures.is_empty() {
+            let list: Vec<_> = failures
+                .iter()
+                .filter_map(|(index, why)| {
+                    Some(format!("{}: {why}", self.nodes.get(*index)?.address))
+                })
+                .collect();
+            retry.failed(list.join("; "));
+        }
+        if attempt.ballot.is_read() {
+            self.group = attempt.ballot.group();
+        }
+        Ok(())
+    }
+}
+
+/// Sends the request to one node.
+async fn vote(index: usize, request: Request<'_>, limit: Duration, quoter: &Quoter) -> Vote {
+    let result = match request.send(limit, MOST, quoter).await {
+        Ok(answer) => match answer.status {
+            200 | 409 => parse(&answer.body),
+            401 | 403 => Err(NodeFault::Final(Error::Denied(format!(
+                "the node {} denies access (HTTP status {}): give the nodes' token in the DSN, \
+                 `quorum://TOKEN@…`",
+                request.authority, answer.status
+            )))),
+            status => Err(NodeFault::Passing(problem(status, &answer.body, quoter))),
+        },
+        Err(Failure::Denied) => Err(NodeFault::Final(Error::Denied(format!(
+            "the host does not let the engine reach {}; allow it, with int-host by `--allow-host {0}`",
+            request.authority
+        )))),
+        Err(Failure::Late(limit)) => Err(NodeFault::Passing(format!(
+            "no answer within {} ms",
+            limit.as_millis()
+        ))),
+        Err(Failure::Passing(why)) => Err(NodeFault::Passing(why)),
+        Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
+    };
+    Vote { index, result }
+}
+
+/// Why a node has no vote.
+pub(crate) enum NodeFault {
+    /// It may vote later.
+    Passing(String),
+    /// A retry is useless.
+    Final(Error),
+}
+
+fn parse(body: &[u8]) -> Result<Answer, NodeFault> {
+    serde_json::from_slice(body).map_err(|_| {
+        NodeFault::Passing(
+            "the answer is not a node's; is this the port of `int-host node`?".into(),
+        )
+    })
+}
+
+/// The detail of a problem document, or the status alone.
+fn problem(status: u16, body: &[u8], quoter: &Quoter) -> String {
+    let detail = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
+    match detail {
+        Some(detail) => quoter.quote(&detail),
+        None => format!("HTTP status {status}"),
+    }
+}

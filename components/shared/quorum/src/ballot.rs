@@ -1,0 +1,249 @@
+//! Counts the answers to one claim.
+
+use crate::{Answer, MAX_MEMBERS};
+use std::collections::BTreeMap;
+
+/// The answers to one claim so far, at most one for each node.
+///
+/// An acceptance counts only if no answer in the ballot knows a newer incarnation of its node: otherwise
+/// the node may have forgotten it.
+#[derive(Debug)]
+pub struct Ballot {
+    /// How many nodes were asked.
+    asked: usize,
+    /// The group that all answers must have; None until it is known.
+    group: Option<u64>,
+    answers: BTreeMap<u64, Answer>,
+}
+
+/// Answers that cannot be counted together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disagreement {
+    /// A node of another group answered.
+    #[error("they belong to different groups: {0} and {1}")]
+    Groups(u64, u64),
+    /// The group does not have as many members as nodes were asked.
+    #[error("the group has {members} members, but {asked} nodes are listed")]
+    Size {
+        /// How many members the group has.
+        members: usize,
+        /// How many nodes were asked.
+        asked: usize,
+    },
+    /// A node that is not a member answered, or one answered under two addresses.
+    #[error("node {0} is listed twice, or is not a member of the group")]
+    Member(u64),
+}
+
+impl Ballot {
+    /// A ballot for a claim at this many nodes, of a certain group if it is known.
+    pub fn new(asked: usize, group: Option<u64>) -> Self {
+        Self {
+            asked,
+            group,
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the answer of a node.
+    ///
+    /// # Errors
+    /// [`Disagreement`] if the answer does not belong to this ballot, which then stays as it was.
+    pub fn add(&mut self, answer: Answer) -> Result<(), Disagreement> {
+        let size = answer.members.len();
+        if size != self.asked || size > MAX_MEMBERS {
+            return Err(Disagreement::Size {
+                members: size,
+                asked: self.asked,
+            });
+        }
+        if let Some(group) = self.group.filter(|group| *group != answer.group) {
+            return Err(Disagreement::Groups(group, answer.group));
+        }
+        let listed = |node| answer.members.iter().filter(|m| **m == node).count();
+        let unique = answer.members.iter().all(|member| listed(*member) == 1);
+        if listed(answer.node) != 1 || !unique || self.answers.contains_key(&answer.node) {
+            return Err(Disagreement::Member(answer.node));
+        }
+        self.group = Some(answer.group);
+        self.answers.insert(answer.node, answer);
+        Ok(())
+    }
+
+    /// The group; None before the first answer if it was not known.
+    pub fn group(&self) -> Option<u64> {
+        self.group
+    }
+
+    /// How many nodes have answered.
+    pub fn answered(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// The greatest mark in the answers.
+    pub fn mark(&self) -> Option<i64> {
+        self.answers.values().filter_map(|answer| answer.mark).max()
+    }
+
+    /// Whether a majority has accepted the claim, and has not forgotten that.
+    pub fn is_accepted(&self) -> bool {
+        self.is_majority(|answer| answer.accepted)
+    }
+
+    /// Whether a majority has a mark of at least this, and has not forgotten it.
+    pub fn has_reached(&self, mark: i64) -> bool {
+        self.is_majority(|answer| answer.mark >= Some(mark))
+    }
+
+    /// Whether a majority has answered, and has not forgotten what it answered.
+    pub fn is_read(&self) -> bool {
+        self.is_majority(|_| true)
+    }
+
+    /// Whether a node refused a claim that begins at `first`, because others have taken integers from there.
+    pub fn has_refused(&self, first: i64) -> bool {
+        self.answers
+            .values()
+            .any(|answer| !answer.accepted && answer.mark >= Some(first))
+    }
+
+    /// Whether no further answer can complete a majority that has accepted.
+    pub fn is_hopeless(&self) -> bool {
+        let open = self.asked.saturating_sub(self.answers.len());
+        self.effective(|answer| answer.accepted) + open < majority(self.asked)
+    }
+
+    fn is_majority(&self, counts: impl Fn(&Answer) -> bool) -> bool {
+        self.effective(counts) >= majority(self.asked)
+    }
+
+    fn effective(&self, counts: impl Fn(&Answer) -> bool) -> usize {
+        self.answers
+            .values()
+            .filter(|answer| counts(answer) && !self.is_forgotten(answer))
+            .count()
+    }
+
+    fn is_forgotten(&self, answer: &Answer) -> bool {
+        self.answers.values().any(|other| {
+            other
+                .known
+                .get(&answer.node)
+                .is_some_and(|newest| *newest > answer.incarnation)
+        })
+    }
+}
+
+/// The size of a majority among this many nodes.
+fn majority(nodes: usize) -> usize {
+    nodes / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(node: u64, accepted: bool) -> Answer {
+        Answer {
+            node,
+            group: 7,
+            members: vec![1, 2, 3],
+            accepted,
+            mark: Some(10),
+            incarnation: 1,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn ballot(answers: impl IntoIterator<Item = Answer>) -> Ballot {
+        let mut ballot = Ballot::new(3, None);
+        for answer in answers {
+            ballot.add(answer).expect("it belongs here");
+        }
+        ballot
+    }
+
+    #[test]
+    fn a_majority_decides() {
+        assert!(!ballot([answer(1, true)]).is_accepted());
+        assert!(ballot([answer(1, true), answer(3, true)]).is_accepted());
+        let split = ballot([answer(1, true), answer(2, false)]);
+        assert!(!split.is_accepted() && !split.is_hopeless() && split.has_reached(10));
+        let refused = ballot([answer(1, false), answer(2, false)]);
+        assert!(refused.is_hopeless() && refused.is_read() && !refused.has_reached(11));
+        assert_eq!(refused.mark(), Some(10));
+    }
+
+    #[test]
+    fn an_acceptance_that_its_node_has_forgotten_does_not_count() {
+        let mut witness = answer(2, true);
+        witness.known.insert(1, 2);
+        let both = ballot([answer(1, true), witness.clone()]);
+        assert!(!both.is_accepted() && !both.has_reached(1) && !both.is_read());
+        let with_third = ballot([answer(1, true), witness.clone(), answer(3, true)]);
+        assert!(with_third.is_accepted(), "the other two are a majority");
+        let mut joined = answer(1, true);
+        joined.incarnation = 2;
+        assert!(ballot([joined, witness]).is_accepted());
+        // A refusal is a witness as well.
+        let mut refusal = answer(3, false);
+        refusal.known.insert(1, 2);
+        let three = ballot([answer(1, true), answer(2, true), refusal]);
+        assert!(!three.is_accepted());
+    }
+
+    #[test]
+    fn answers_that_do_not_belong_together_are_refused() {
+        let mut ballot = ballot([answer(1, true)]);
+        assert_eq!(ballot.add(answer(1, true)), Err(Disagreement::Member(1)));
+        assert_eq!(ballot.add(answer(9, true)), Err(Disagreement::Member(9)));
+        let other = Answer {
+            group: 8,
+            ..answer(2, true)
+        };
+        assert_eq!(ballot.add(other), Err(Disagreement::Groups(7, 8)));
+        let larger = Answer {
+            members: vec![1, 2, 3, 4, 5],
+            ..answer(2, true)
+        };
+        assert!(matches!(
+            ballot.add(larger),
+            Err(Disagreement::Size {
+                members: 5,
+                asked: 3
+            })
+        ));
+        let twice = Answer {
+            members: vec![1, 2, 2],
+            ..answer(1, true)
+        };
+        assert!(Ballot::new(3, None).add(twice).is_err());
+        assert!(!ballot.is_accepted());
+    }
+
+    proptest! {
+        /// Whatever the answers are, two claims are never both accepted by disjoint sets of nodes.
+        #[test]
+        fn two_majorities_share_a_node(accepts in prop::collection::vec(any::<bool>(), 5)) {
+            let members: Vec<u64> = (0..5).collect();
+            let vote = |yes: &dyn Fn(usize) -> bool| {
+                let mut ballot = Ballot::new(5, None);
+                for node in 0..5 {
+                    ballot
+                        .add(Answer {
+                            node: node as u64,
+                            members: members.clone(),
+                            accepted: yes(node),
+                            ..answer(1, true)
+                        })
+                        .expect("it belongs here");
+                }
+                ballot.is_accepted()
+            };
+            let one = vote(&|node| accepts[node]);
+            let other = vote(&|node| !accepts[node]);
+            prop_assert!(!(one && other));
+        }
+    }
+}

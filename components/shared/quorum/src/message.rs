@@ -1,0 +1,161 @@
+//! The messages between proposers and nodes, as JSON. Integers are exact up to the top of `i64`; readers
+//! that parse numbers as doubles lose those above 2^53.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The maximum number of members of a group.
+pub const MAX_MEMBERS: usize = 15;
+
+/// The maximum number of keys in one [`Join`].
+pub const MAX_KEYS: usize = 256;
+
+/// `POST /v1/sequences/{key}/claim`: take the integers from `first` to `last`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The first integer, 0 or more.
+    pub first: i64,
+    /// The last integer, `first` or more.
+    pub last: i64,
+}
+
+/// The answer to a claim, with status 200 if it was accepted and 409 if it was refused; and to
+/// `GET /v1/sequences/{key}/claim`, which only reads the mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The identity of the node.
+    pub node: u64,
+    /// The group that it belongs to.
+    pub group: u64,
+    /// The identities of all members of that group.
+    pub members: Vec<u64>,
+    /// Whether the claim was accepted.
+    pub accepted: bool,
+    /// The mark after the claim; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<i64>,
+    /// The incarnation under which the node answers.
+    pub incarnation: u64,
+    /// The newest incarnation of each other member that the node was told of, read after the claim.
+    pub known: BTreeMap<u64, u64>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its identity, a random number.
+    pub node: u64,
+    /// `host:port`, at which the other members reach it.
+    pub address: String,
+}
+
+/// What a node can do at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// It belongs to no group yet.
+    New,
+    /// It accepts claims.
+    Serving,
+    /// It asks the other members what it may have forgotten.
+    Joining,
+    /// It may have forgotten marks, or its data is not its own: it has to join again.
+    Lost,
+}
+
+/// The answer to `GET /v1/node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// What the node can do.
+    pub state: NodeState,
+    /// Why it does not accept claims; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its identity: the one that it would have in a new group, if it belongs to none.
+    pub node: u64,
+    /// Its group; 0 for none.
+    pub group: u64,
+    /// The members of its group.
+    pub members: Vec<Member>,
+    /// Its incarnation; 0 before it belongs to a group.
+    pub incarnation: u64,
+    /// What it knows of the others' incarnations.
+    pub known: BTreeMap<u64, u64>,
+}
+
+/// `POST /v1/node/init` makes the node a member of a new group; `POST /v1/node/join` lets a node that lost its
+/// data take its place again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Describe {
+    /// The identity of the node that gets this message.
+    pub node: u64,
+    /// The group.
+    pub group: u64,
+    /// All members, including that node.
+    pub members: Vec<Member>,
+}
+
+/// `POST /v1/node/joining`: another member has begun a new incarnation and asks for what it may have
+/// forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The group of both.
+    pub group: u64,
+    /// The member that joins.
+    pub node: u64,
+    /// Its new incarnation, which is stored before anything is read; 0 to only read.
+    pub incarnation: u64,
+    /// Whether to list the keys of all sequences.
+    #[serde(default)]
+    pub list: bool,
+    /// The sequences whose marks are asked for, at most [`MAX_KEYS`].
+    #[serde(default)]
+    pub keys: Vec<String>,
+}
+
+/// The answer to [`Join`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The identity of the node that answers.
+    pub node: u64,
+    /// Its own incarnation.
+    pub incarnation: u64,
+    /// What it knows of all members' incarnations, including that of the member that joins.
+    pub known: BTreeMap<u64, u64>,
+    /// The keys of all sequences, if they were to be listed.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// The mark of each sequence that was asked for; null if there is none.
+    #[serde(default)]
+    pub marks: Vec<Option<i64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact() {
+        let claim = Claim {
+            first: (1 << 53) + 1,
+            last: i64::MAX,
+        };
+        let text = serde_json::to_string(&claim).unwrap();
+        assert_eq!(
+            text,
+            r#"{"first":9007199254740993,"last":9223372036854775807}"#
+        );
+        assert_eq!(serde_json::from_str::<Claim>(&text).unwrap(), claim);
+        for bad in [
+            r#"{"first":1}"#,
+            r#"{"first":1,"last":9223372036854775808}"#,
+            r#"{"first":1.0,"last":2}"#,
+            r#"{"first":1,"last":2,"x":3}"#,
+        ] {
+            assert!(serde_json::from_str::<Claim>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `int-host node`: runs a node of a quorum, and manages groups of them.
+
+use super::flags::Flags;
+use super::{Failure, log, one_thread, open_files};
+use crate::node::{self, Node, Peers};
+use crate::serve::{Limits, Listeners, Shutdown};
+use crate::{Error, Host, Options, runtime};
+use artisanal_core::Secret;
+use artisanal_quorum::{Describe, Member, PORT, Status};
+use clap::builder::NonEmptyStringValueParser;
+use engine_dsn::Address;
+use futures::future::join_all;
+use intd::Token;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Run a node of a quorum, or manage a group of nodes
+///
+/// A node keeps marks in its own backend (--engine, --dsn; default the embedded store) and accepts
+/// claims of `--engine quorum`. Start an odd number of nodes, then make them a group once with
+/// `int-host node init ADDRESS ADDRESS ADDRESS`.
+#[derive(clap::Args)]
+pub(super) struct NodeCommand {
+    /// The name or address of this machine to listen on
+    #[arg(
+        long,
+        env = "ARTISANAL_NODE_HOST",
+        value_name = "HOST",
+        default_value = "localhost",
+        hide_env_values = true
+    )]
+    host: String,
+    /// The port to listen on; 0 means any free port, which the log shows
+    #[arg(long, env = "ARTISANAL_NODE_PORT", value_name = "PORT", default_value_t = PORT, hide_env_values = true)]
+    port: u16,
+    /// The token that all nodes of the group and their clients share; without it everybody who reaches the
+    /// port can claim. Set it in the environment, since other users can see the command line
+    #[arg(long, global = true, env = "ARTISANAL_NODE_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), hide_env_values = true)]
+    node_token: Option<String>,
+    #[command(subcommand)]
+    command: Option<Manage>,
+}
+
+/// More than the instances that a node uses, to replace failed ones.
+const INSTANCES: u32 = 16;
+
+/// Commands for a whole group.
+#[derive(Debug, clap::Subcommand)]
+enum Manage {
+    /// Make new nodes the members of a new group, once
+    Init {
+        /// Every member, as the other members and the clients reach it
+        #[arg(required = true, value_name = "HOST[:8081]", value_parser = address)]
+        members: Vec<String>,
+    },
+    /// Let a node that lost its data take its place again
+    ///
+    /// The node asks more than half of all members, itself not counted, so with three members both others
+    /// must be up.
+    Join {
+        /// The node that lost its data
+        #[arg(value_name = "HOST[:8081]", value_parser = address)]
+        node: String,
+        /// A member of the group that is up
+        #[arg(long, value_name = "HOST[:8081]", value_parser = address)]
+        via: String,
+    },
+    /// Show nodes: what they can do, their group and incarnation
+    Status {
+        /// The nodes
+        #[arg(required = true, value_name = "HOST[:8081]", value_parser = address)]
+        nodes: Vec<String>,
+    },
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let address = Address::parse(text)
+        .map_err(|_| "expected a host, optionally with a port: `a.example.com:8081`".to_owned())?;
+    let port = Some(address.port_or(PORT));
+    Ok(Address { port, ..address }.to_string())
+}
+
+impl NodeCommand {
+    pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
+        let peers = Peers::new(self.node_token.clone().map(Secret::new));
+        match &self.command {
+            None => self.serve(flags, peers),
+            Some(manage) => {
+                log::start(flags.log_format, log::QUIET);
+                let text = one_thread()?.block_on(manage.run(&peers))?;
+                Ok(std::io::stdout().write_all(text.as_bytes())?)
+            }
+        }
+    }
+
+    fn serve(&self, flags: &Flags, peers: Peers) -> Result<(), Failure> {
+        log::start(
+            flags.log_format,
+            "warn,int_host=info,int_host::requests=off",
+        );
+        let files = open_files::raise_limit();
+        let runtime = runtime::start(&runtime::Options {
+            threads: 1,
+            ..runtime::Options::default()
+        })?;
+        let ended = runtime.block_on(self.serve_until_stopped(flags, peers, files));
+        // No result of a task that is still running is needed.
+        runtime.shutdown_background();
+        Ok(ended?)
+    }
+
+    async fn serve_until_stopped(
+        &self,
+        flags: &Flags,
+        peers: Peers,
+        files: Option<u64>,
+    ) -> Result<(), Error> {
+        let token = match self.node_token.clone().map(Token::new) {
+            Some(None) => {
+                return Err(Error::Invalid(
+                    "the node token must be 1 to 1024 printable ASCII characters without spaces"
+                        .into(),
+                ));
+            }
+            token => token.flatten(),
+        };
+        let options = Options {
+            instances: INSTANCES,
+            ..flags.options()
+        };
+        let directory = options.data.clone().ok_or_else(|| {
+            Error::Misconfigured(
+                "this platform has no data directory; name one with --data DIR".into(),
+            )
+        })?;
+        let host = Host::new(options)?;
+        let source = flags.source();
+        let dsn = flags.dsn.clone().unwrap_or_default();
+        let node = Arc::new(Node::open(&host, &source, dsn, &directory, peers).await?);
+        let listeners = Listeners::bind(&self.host, self.port).await?;
+        let shutdown = Shutdown::new();
+        tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
+        tokio::spawn(Arc::clone(&node).rejoin_after_restarts());
+        let status = node.status();
+        tracing::info!("node {}: {}", status.node, summary(&status));
+        for address in listeners.addresses() {
+            tracing::info!("listening on http://{address}");
+        }
+        let limits = Limits {
+            connections: Limits::default()
+                .connections
+                .min(files.map_or(u32::MAX, |files| {
+                    open_files::connections_within(files, INSTANCES, 0)
+                })),
+            ..Limits::default()
+        };
+        node::serve(listeners, node, token, limits, shutdown).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+impl Manage {
+    async fn run(&self, peers: &Peers) -> Result<String, Error> {
+        match self {
+            Self::Init { members } => init(peers, members).await,
+            Self::Join { node, via } => join(peers, node, via).await,
+            Self::Status { nodes } => status(peers, nodes).await,
+        }
+    }
+}
+
+/// Makes a group of nodes that belong to none. A node that was reached before another one failed keeps its
+/// group, so that the command says what to do.
+async fn init(peers: &Peers, addresses: &[String]) -> Result<String, Error> {
+    let mut members = Vec::new();
+    for address in addresses {
+        let status = peers.status(address).await?;
+        if status.group != 0 {
+            return Err(Error::Denied(format!(
+                "{address} is a member of group {} already; a new group needs nodes whose data directory and \
+                 backend are empty",
+                status.group
+            )));
+        }
+        members.push(Member {
+            node: status.node,
+            address: address.clone(),
+        });
+    }
+    // As with nodes, exact in every JSON parser.
+    let group = (RandomState::new().hash_one(SystemTime::now()) >> 12) + 1;
+    for (done, member) in members.iter().enumerate() {
+        let described = Describe {
+            node: member.node,
+            group,
+            members: members.clone(),
+        };
+        if let Err(error) = peers.init(&member.address, &described).await {
+            return Err(match done {
+                0 => error,
+                _ => Error::Unavailable(format!(
+                    "{error}; the group is incomplete: {done} of {} nodes are members of group {group}. \
+                     Nothing was minted; empty the data of these nodes and begin again",
+                    members.len()
+                )),
+            });
+        }
+    }
+    let dsn = addresses.join(",");
+    Ok(format!(
+        "group {group}\nuse it with --engine quorum --dsn quorum://{dsn}\n"
+    ))
+}
+
+async fn join(peers: &Peers, address: &str, via: &str) -> Result<String, Error> {
+    let group = peers.status(via).await?;
+    let member = group
+        .members
+        .iter()
+        .find(|member| member.address == address)
+        .ok_or_else(|| {
+            let known: Vec<_> = group.members.iter().map(|m| m.address.as_str()).collect();
+            Error::Invalid(format!(
+                "{via} knows no member at {address}; it knows {}",
+                known.join(", ")
+            ))
+        })?;
+    let described = Describe {
+        node: member.node,
+        group: group.group,
+        members: group.members.clone(),
+    };
+    let status = peers.join(address, &described).await?;
+    Ok(format!("{address}: {}\n", summary(&status)))
+}
+
+async fn status(peers: &Peers, nodes: &[String]) -> Result<String, Error> {
+    let mut text = String::new();
+    let mut down = 0;
+    let found = join_all(nodes.iter().map(|node| peers.status(node))).await;
+    for (address, found) in nodes.iter().zip(found) {
+        let line = match found {
+            Ok(status) => format!("node {}: {}", status.node, summary(&status)),
+            Err(error) => {
+                down += 1;
+                error.to_string()
+            }
+        };
+        text += &format!("{address}  {line}\n");
+    }
+    if down == nodes.len() {
+        return Err(Error::Unavailable(format!("no node answers:\n{text}")));
+    }
+    Ok(text)
+}
+
+fn summary(status: &Status) -> String {
+    let Status {
+        group,
+        incarnation,
+        members,
+        ..
+    } = status;
+    match &status.reason {
+        Some(reason) => reason.clone(),
+        None => format!(
+            "serving group {group} of {} members, incarnation {incarnation}",
+            members.len()
+        ),
+    }
+}
+
+/// Omits the token.
+impl fmt::Debug for NodeCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeCommand")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! How a node takes its place again after it may have forgotten marks.
+//!
+//! The order is what makes it safe (`docs/quorum.md`): the new incarnation is stored at a majority's worth
+//! of the *other* members first, and only then their marks are read. So whatever was accepted under the
+//! old incarnation is either among the marks that are read, or is not counted by anybody who hears of the
+//! new one.
+
+use super::file::Record;
+use super::member::{IDENTITY, INCARNATION, Node, check_members};
+use crate::Error;
+use artisanal_quorum::{Describe, Join, Joined, MAX_KEYS, Member, NodeState, Status};
+use futures::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a node whose backend was restarted tries to join again.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Node {
+    /// Takes this node's place in its group again, without anything that it remembers. It takes no part until
+    /// this has succeeded.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too few other members answer, [`Error::Denied`] when this node belongs to
+    /// another group; otherwise as its backend.
+    pub async fn join(&self, described: Describe) -> Result<Status, Error> {
+        let _one = self.changing.try_lock().map_err(|_| Error::Busy)?;
+        check_members(&described)?;
+        let group = self.state().described.group;
+        if group != 0 && group != described.group {
+            return Err(Error::Denied(format!("this node belongs to group {group}")));
+        }
+        let rejoins = {
+            let mut state = self.write();
+            state.now = NodeState::Joining;
+            state.reason = Some("it is joining its group again".into());
+            state.rejoins
+        };
+        let joined = self.recover(described).await;
+        if let Err(error) = &joined {
+            let mut state = self.write();
+            state.now = NodeState::Lost;
+            state.reason = Some(format!("it could not join its group again: {error}"));
+            state.rejoins = rejoins;
+        }
+        joined.map(|()| self.status())
+    }
+
+    async fn recover(&self, described: Describe) -> Result<(), Error> {
+        let marks = &self.marks;
+        let generation = Self::generation(marks).await?;
+        let owner = marks.number(IDENTITY).await?;
+        if owner != 0 && owner != described.node {
+            return Err(Error::Denied(format!(
+                "the backend belongs to node {owner}; give node {} an empty one",
+                described.node
+            )));
+        }
+        let others: Vec<Member> = described
+            .members
+            .iter()
+            .filter(|member| member.node != described.node)
+            .cloned()
+            .collect();
+        let needed = described.members.len() / 2 + 1;
+        let mut join = Join {
+            group: described.group,
+            node: described.node,
+            incarnation: 0,
+            list: false,
+            keys: Vec::new(),
+        };
+
+        // 1. The newest incarnation that anybody knows of.
+        let (others, told) = self.ask(&others, &join, needed).await?;
+        let newest = told
+            .iter()
+            .filter_map(|joined| joined.known.get(&described.node))
+            .max()
+            .copied()
+            .unwrap_or(0);
+        // Members begin at 1, which nobody is told of.
+        let own = self
+            .state()
+            .incarnation
+            .max(marks.number(INCARNATION).await?);
+        join.incarnation = newest.max(own).max(1) + 1;
+
+        // 2. and 3. Store the new one at them, then read what they know.
+        join.list = true;
+        let (others, told) = self.ask(&others, &join, needed).await?;
+        let mut known = newest_of(&told, described.node);
+        let keys: BTreeSet<&String> = told.iter().flat_map(|joined| &joined.keys).collect();
+        let keys: Vec<&String> = keys.into_iter().collect();
+        join.list = false;
+        for part in keys.chunks(MAX_KEYS) {
+            join.keys = part.iter().map(|key| (*key).clone()).collect();
+            let (_, told) = self.ask(&others, &join, needed).await?;
+            for (index, key) in join.keys.iter().enumerate() {
+                let mark = told
+                    .iter()
+                    .filter_map(|joined| joined.marks.get(index).copied().flatten())
+                    .max();
+                self.keys.add(key)?;
+                if let Some(mark) = mark {
+                    match marks.sequence(key).await?.set_last(mark).await {
+                        Ok(()) | Err(Error::TooSmall(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            merge(&mut known, newest_of(&told, described.node));
+        }
+
+        // 4. Store it all, and take part.
+        self.learn(&known).await?;
+        marks.raise(INCARNATION, join.incarnation).await?;
+        marks.raise(IDENTITY, described.node).await?;
+        let session = Self::begin_session(marks).await?;
+        let record = Record::new(described.clone(), session, generation.clone());
+        if Self::generation(marks).await? != generation {
+            return Err(Error::Unavailable(
+                "the backend was restarted meanwhile".into(),
+            ));
+        }
+        self.file.write(&record)?;
+        let mut state = self.write();
+        state.now = NodeState::Serving;
+        state.reason = None;
+        state.rejoins = false;
+        state.described = described;
+        state.incarnation = join.incarnation;
+        state.session = session;
+        state.generation = generation;
+        tracing::info!(
+            incarnation = join.incarnation,
+            "this node has joined its group again"
+        );
+        Ok(())
+    }
+
+    /// Sends a message to some members at once, and returns those that answered, which are `needed` or more.
+    async fn ask(
+        &self,
+        members: &[Member],
+        join: &Join,
+        needed: usize,
+    ) -> Result<(Vec<Member>, Vec<Joined>), Error> {
+        let asked = members.iter().map(|member| async move {
+            let answer = self.peers.joining(&member.address, join).await;
+            (member, answer)
+        });
+        let mut answered = Vec::new();
+        let mut answers = Vec::new();
+        let mut failures = Vec::new();
+        for (member, answer) in join_all(asked).await {
+            match answer {
+                Ok(joined) if joined.marks.len() != join.keys.len() => {
+                    failures.push(format!("{} left out marks", member.address));
+                }
+                Ok(joined) if joined.node == member.node => {
+                    answered.push(member.clone());
+                    answers.push(joined);
+                }
+                Ok(joined) => failures.push(format!(
+                    "{} is node {} and not {}",
+                    member.address, joined.node, member.node
+                )),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if answered.len() < needed {
+            return Err(Error::Unavailable(format!(
+                "{needed} other members have to answer, and {} did: {}",
+                answered.len(),
+                failures.join("; ")
+            )));
+        }
+        Ok((answered, answers))
+    }
+
+    /// Joins the group again by itself whenever only the backend's restart made the node lose its place.
+    pub async fn rejoin_after_restarts(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            let state = self.state();
+            if state.now == NodeState::Lost && state.rejoins {
+                match self.join(state.described).await {
+                    Ok(_) | Err(Error::Busy) => {}
+                    Err(error) => tracing::warn!("cannot join the group again yet: {error}"),
+                }
+            }
+        }
+    }
+}
+
+/// The newest incarnations in the answers, without that of the node itself.
+fn newest_of(told: &[Joined], node: u64) -> BTreeMap<u64, u64> {
+    let mut newest = BTreeMap::new();
+    for joined in told {
+        merge(&mut newest, joined.known.clone());
+        merge(&mut newest, [(joined.node, joined.incarnation)].into());
+    }
+    newest.remove(&node);
+    newest
+}
+
+fn merge(newest: &mut BTreeMap<u64, u64>, other: BTreeMap<u64, u64>) {
+    for (node, incarnation) in other {
+        let entry = newest.entry(node).or_default();
+        *entry = (*entry).max(incarnation);
+    }
+}

@@ -1,0 +1,112 @@
+//! The list of the sequences that a node has marks of, in a file: a backend cannot list them.
+
+use crate::Error;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The maximum number of sequences of one node.
+const MOST: usize = 10_000;
+
+/// The keys, each on a line of its own, in the order in which they were first claimed.
+pub(super) struct Keys {
+    path: PathBuf,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    file: File,
+    keys: BTreeSet<String>,
+}
+
+impl Keys {
+    pub(super) fn within(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("keys");
+        let opened = std::fs::create_dir_all(directory).and_then(|()| open(&path));
+        match opened {
+            Ok(open) => Ok(Self {
+                path,
+                open: Mutex::new(open),
+            }),
+            Err(error) => Err(failed(&path, &error)),
+        }
+    }
+
+    /// All keys.
+    pub(super) fn all(&self) -> Vec<String> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.keys.iter().cloned().collect()
+    }
+
+    /// Adds a key, synced to disk, before its first claim.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] if there are too many, [`Error::Unavailable`] if the file cannot be written.
+    pub(super) fn add(&self, key: &str) -> Result<(), Error> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.keys.contains(key) {
+            return Ok(());
+        }
+        if open.keys.len() >= MOST {
+            return Err(Error::Denied(format!(
+                "the node has {MOST} sequences, which is its limit"
+            )));
+        }
+        // A line that a crash cut off is completed to a key that nobody uses.
+        let line = format!("\n{}\n", utf8_percent_encode(key, NON_ALPHANUMERIC));
+        open.file
+            .write_all(line.as_bytes())
+            .and_then(|()| open.file.sync_data())
+            .map_err(|error| Error::Unavailable(failed(&self.path, &error).to_string()))?;
+        open.keys.insert(key.to_owned());
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<Open> {
+    let file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
+    let keys = io::read_to_string(&file)?
+        .lines()
+        .filter(|line| !line.is_empty())
+        .filter_map(|line| Some(percent_decode_str(line).decode_utf8().ok()?.into_owned()))
+        .collect();
+    Ok(Open { file, keys })
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::Misconfigured(format!(
+        "cannot use the list of keys {}: {error}",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let keys = Keys::within(directory.path()).expect("opened");
+        for key in ["b", "a\u{e9} %0A", "b"] {
+            keys.add(key).expect("added");
+        }
+        assert_eq!(keys.all(), ["a\u{e9} %0A", "b"]);
+        std::fs::write(
+            directory.path().join("keys"),
+            std::fs::read_to_string(directory.path().join("keys")).expect("read") + "\nhal",
+        )
+        .expect("written");
+        let keys = Keys::within(directory.path()).expect("opened again");
+        keys.add("c").expect("added");
+        let again = Keys::within(directory.path()).expect("opened again");
+        assert_eq!(again.all(), ["a\u{e9} %0A", "b", "c", "hal"]);
+    }
+}

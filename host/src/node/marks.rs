@@ -1,0 +1,70 @@
+//! The integers that a node keeps in its backend.
+
+use crate::sequence::Sequences;
+use crate::{Config, Error, Host, Sequence, Source};
+use artisanal_quorum::RESERVED;
+use std::collections::HashMap;
+use tokio::sync::Mutex;
+
+/// How many sequences are kept open. Beyond that all are closed, which costs only the time to open them
+/// again.
+const OPEN: usize = 4096;
+
+/// How many instances the sequences share, and so how many calls the backend gets at a time.
+pub(super) const INSTANCES: usize = 4;
+
+/// The marks of one backend, by key.
+pub(super) struct Marks {
+    sequences: Sequences,
+    open: Mutex<HashMap<String, Sequence>>,
+}
+
+impl Marks {
+    pub(super) fn new(host: &Host, source: &Source, dsn: String) -> Result<Self, Error> {
+        let config = Config {
+            dsn,
+            increment: Some(1),
+            offset: Some(0),
+            ..Config::default()
+        };
+        Ok(Self {
+            sequences: Sequences::new(host, source, config, INSTANCES)?,
+            open: Mutex::default(),
+        })
+    }
+
+    /// The sequence of a key.
+    pub(super) async fn sequence(&self, key: &str) -> Result<Sequence, Error> {
+        let mut open = self.open.lock().await;
+        if let Some(sequence) = open.get(key) {
+            return Ok(sequence.clone());
+        }
+        if open.len() >= OPEN {
+            open.clear();
+        }
+        let sequence = self.sequences.open(key).await?;
+        open.insert(key.to_owned(), sequence.clone());
+        Ok(sequence)
+    }
+
+    /// A number that the node keeps for itself; 0 before it was stored.
+    pub(super) async fn number(&self, name: &str) -> Result<u64, Error> {
+        let stored = self.reserved(name).await?.last().await?;
+        Ok(stored.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+    }
+
+    /// Stores a number of the node's own, unless a greater one is there.
+    pub(super) async fn raise(&self, name: &str, number: u64) -> Result<(), Error> {
+        let number = i64::try_from(number)
+            .map_err(|_| Error::Invalid(format!("{number} is out of range for {name}")))?;
+        match self.reserved(name).await?.set_last(number).await {
+            Ok(()) | Err(Error::TooSmall(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A sequence of the node's own.
+    pub(super) async fn reserved(&self, name: &str) -> Result<Sequence, Error> {
+        self.sequence(&format!("{RESERVED}{name}")).await
+    }
+}

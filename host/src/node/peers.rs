@@ -1,0 +1,162 @@
+//! Requests to other nodes.
+
+use crate::Error;
+use artisanal_core::Secret;
+use artisanal_quorum::{Describe, Join, Joined, Status};
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The time limit of one request. A join stores its incarnation at the other node before that answers.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The maximum size of an answer, in bytes.
+const MOST: usize = 64 * 1024;
+
+/// A client for the nodes of a group, with their token.
+#[derive(Clone)]
+pub struct Peers {
+    client: Client<HttpConnector, Full<Bytes>>,
+    token: Option<Secret>,
+}
+
+impl Peers {
+    /// A client that sends this token.
+    pub fn new(token: Option<Secret>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(LIMIT));
+        connector.set_nodelay(true);
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            token,
+        }
+    }
+
+    /// Asks a node what it is and can do.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not answer, [`Error::Denied`] when it rejects the token,
+    /// [`Error::Other`] when the answer is not a node's.
+    pub async fn status(&self, address: &str) -> Result<Status, Error> {
+        self.ask::<(), _>(Method::GET, address, "/v1/node", None)
+            .await
+    }
+
+    /// Makes a node a member of a new group.
+    ///
+    /// # Errors
+    /// As [`Peers::status`]; also when the node refuses, with its reason.
+    pub async fn init(&self, address: &str, described: &Describe) -> Result<Status, Error> {
+        self.ask(Method::POST, address, "/v1/node/init", Some(described))
+            .await
+    }
+
+    /// Lets a node that lost its data take its place again.
+    ///
+    /// # Errors
+    /// As [`Peers::init`].
+    pub async fn join(&self, address: &str, described: &Describe) -> Result<Status, Error> {
+        self.ask(Method::POST, address, "/v1/node/join", Some(described))
+            .await
+    }
+
+    pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Joined, Error> {
+        self.ask(Method::POST, address, "/v1/node/joining", Some(join))
+            .await
+    }
+
+    async fn ask<T: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        address: &str,
+        path: &str,
+        message: Option<&T>,
+    ) -> Result<A, Error> {
+        let (status, body) = timeout(LIMIT, self.exchange(method, address, path, message))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(format!(
+                    "{address} did not answer within {} s",
+                    LIMIT.as_secs()
+                )))
+            })?;
+        if status == 200 {
+            return serde_json::from_slice(&body).map_err(|_| {
+                Error::Other(format!(
+                    "the answer of {address} is not a node's; is this the port of `int-host node`?"
+                ))
+            });
+        }
+        let detail = serde_json::from_slice::<serde_json::Value>(&body)
+            .ok()
+            .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
+            .map_or_else(|| format!("HTTP status {status}"), printable);
+        let text = format!("{address}: {detail}");
+        Err(match status {
+            401 | 403 => Error::Denied(text),
+            408 | 429 | 500..=599 => Error::Unavailable(text),
+            _ => Error::Other(text),
+        })
+    }
+
+    async fn exchange<T: Serialize>(
+        &self,
+        method: Method,
+        address: &str,
+        path: &str,
+        message: Option<&T>,
+    ) -> Result<(u16, Bytes), Error> {
+        let body = match message {
+            Some(message) => serde_json::to_vec(message)
+                .map_err(|error| Error::Other(error.to_string()))?
+                .into(),
+            None => Bytes::new(),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|_| Error::Invalid(format!("`{address}` is not an address")))?;
+        let lost = |why: &str| Error::Unavailable(format!("{address} does not answer: {why}"));
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| lost(&cause(&error)))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MOST)
+            .collect()
+            .await
+            .map_err(|_| lost("the answer is incomplete or too long"))?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+/// The last cause of an error, which says most.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}
+
+/// The beginning of a text from another node, on one line.
+fn printable(text: String) -> String {
+    text.chars()
+        .take(300)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

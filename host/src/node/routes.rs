@@ -1,0 +1,304 @@
+//! The HTTP server of a node.
+
+use super::Node;
+use crate::Error;
+use crate::serve::body::{Outgoing, outgoing};
+use crate::serve::connection::{builder, connection, log};
+use crate::serve::connections::accept;
+use crate::serve::http::read;
+use crate::serve::{Limits, Listeners, Shutdown};
+use artisanal_quorum::{Claim, Describe, Join, NodeState};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use intd::{Content, RequestId, Token};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+
+/// The maximum size of a request's body, in bytes: a join that asks for as many of the longest keys as it may.
+const MOST: usize = 256 * 1024;
+
+/// How many requests are worked on at a time. Claims of one sequence are made one after another, so this many
+/// bounds how long one of them waits.
+const REQUESTS: usize = 256;
+
+/// Serves a node over HTTP/1.1. With a token, everything but `/ping` and `/healthz` needs it.
+pub async fn serve(
+    listeners: Listeners,
+    node: Arc<Node>,
+    token: Option<Token>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let server = builder();
+    let shared = Arc::new(Server {
+        node,
+        token,
+        limits: limits.clone(),
+        requests: Semaphore::new(REQUESTS),
+    });
+    accept(listeners, &limits, &shutdown, |stream| {
+        let shared = Arc::clone(&shared);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let shared = Arc::clone(&shared);
+            Box::pin(async move { Ok::<_, Infallible>(shared.answer(request).await) })
+        });
+        connection(&server, stream, service, &limits, &shutdown)
+    })
+    .await;
+}
+
+/// The state that all connections share.
+struct Server {
+    node: Arc<Node>,
+    token: Option<Token>,
+    limits: Limits,
+    requests: Semaphore,
+}
+
+/// Why a request failed, with its status.
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        let begun = self.limits.log_requests.then(Instant::now);
+        let (parts, body) = request.into_parts();
+        let response = match self.route(&parts, body).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(RequestId::of(&parts.headers)),
+        };
+        if let Some(begun) = begun {
+            let sent = RequestId::sent(&parts.headers);
+            log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
+        }
+        response.map(outgoing)
+    }
+
+    async fn route(&self, parts: &Parts, body: Incoming) -> Result<Response<Content>, Problem> {
+        match parts.uri.path() {
+            "/ping" => return Ok(answer(StatusCode::OK, "text/plain", b"PONG".to_vec())),
+            "/healthz" => return self.health(),
+            _ => {}
+        }
+        self.authorize(parts)?;
+        let Ok(_permit) = self.requests.try_acquire() else {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "too many requests are waiting for this node; try again in a moment",
+            ));
+        };
+        let post = match parts.method {
+            Method::GET => false,
+            Method::POST => true,
+            _ => {
+                return Err(Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method",
+                    "this path allows the methods GET and POST",
+                ));
+            }
+        };
+        let node = &self.node;
+        if let Some(key) = claimed_key(parts.uri.path()) {
+            let key = key?;
+            let claim = match post {
+                true => Some(self.message::<Claim>(body).await?),
+                false => None,
+            };
+            let found = node.claim(&key, claim.as_ref()).await?;
+            let status = match post && !found.accepted {
+                true => StatusCode::CONFLICT,
+                false => StatusCode::OK,
+            };
+            return json(status, &found);
+        }
+        match (parts.uri.path(), post) {
+            ("/v1/node", false) => json(StatusCode::OK, &node.status()),
+            ("/v1/node/init", true) => {
+                let described = self.message::<Describe>(body).await?;
+                json(StatusCode::OK, &node.init(described).await?)
+            }
+            ("/v1/node/join", true) => {
+                let described = self.message::<Describe>(body).await?;
+                json(StatusCode::OK, &node.join(described).await?)
+            }
+            ("/v1/node/joining", true) => {
+                let join = self.message::<Join>(body).await?;
+                json(StatusCode::OK, &node.joining(&join).await?)
+            }
+            _ => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "this path does not exist on a node; clients claim at \
+                 `POST /v1/sequences/{key}/claim`, and `int-host serve --engine quorum` serves integers",
+            )),
+        }
+    }
+
+    fn health(&self) -> Result<Response<Content>, Problem> {
+        let status = self.node.status();
+        match status.state {
+            NodeState::Serving => Ok(answer(StatusCode::OK, "text/plain", b"OK".to_vec())),
+            _ => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                status.reason.unwrap_or_default(),
+            )),
+        }
+    }
+
+    fn authorize(&self, parts: &Parts) -> Result<(), Problem> {
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        let presented = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        match presented {
+            Some(presented) if token.matches(presented) => Ok(()),
+            _ => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this request needs the nodes' token; send it as `Authorization: Bearer …`",
+            )),
+        }
+    }
+
+    async fn message<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Problem> {
+        let body: Bytes = read(body, MOST + 1, &self.limits).await.map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "the body is incomplete, or did not arrive in time",
+            )
+        })?;
+        if body.len() > MOST {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                format!("the body has more than {MOST} bytes"),
+            ));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            let why: String = error.to_string().chars().take(200).collect();
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                format!("the body is not the JSON that this path needs: {why}"),
+            )
+        })
+    }
+}
+
+/// The key in `/v1/sequences/{key}/claim`; None for other paths.
+fn claimed_key(path: &str) -> Option<Result<String, Problem>> {
+    let key = path
+        .strip_prefix("/v1/sequences/")?
+        .strip_suffix("/claim")?;
+    if key.contains('/') {
+        return None;
+    }
+    Some(
+        percent_decode_str(key)
+            .decode_utf8()
+            .map(Into::into)
+            .map_err(|_| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid",
+                    "the key is not percent-encoded UTF-8",
+                )
+            }),
+    )
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Content>, Problem> {
+    let text = serde_json::to_vec(value).map_err(|error| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "other",
+            error.to_string(),
+        )
+    })?;
+    Ok(answer(status, "application/json", text))
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Content> {
+    let mut response = Response::new(Content::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    fn into_response(self, id: RequestId) -> Response<Content> {
+        let document = Document {
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            request_id: id.as_str(),
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = answer(self.status, "application/problem+json", body);
+        let headers = response.headers_mut();
+        headers.insert(RequestId::HEADER, id.value());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// Those who may talk to a node may know its backend's errors.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let (status, code) = match &error {
+            Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            Error::TooSmall(_) => (StatusCode::CONFLICT, "too-small"),
+            Error::Exhausted(_) => (StatusCode::INSUFFICIENT_STORAGE, "exhausted"),
+            Error::Denied(_) => (StatusCode::FORBIDDEN, "denied"),
+            Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Error::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Error::Other(_) => (StatusCode::BAD_GATEWAY, "other"),
+            Error::Broken(_) => (StatusCode::BAD_GATEWAY, "broken"),
+            Error::Misconfigured(_) => (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use testbed::{backend, runtime};
 
 fn memory() -> Sequence {
-    let host = backend::host(None);
+    let host = backend::host(None).expect("a host");
     let engine = Builtin::Memory.into();
     runtime::run(backend::open(&host, &engine, "memory://", "called")).expect("the memory engine")
 }

@@ -26,7 +26,7 @@ impl Both {
     fn start(engine: Builtin) -> Self {
         let store = Store::start(engine).unwrap_or_else(|error| panic!("{error:#}"));
         let place = store.place("native");
-        let host = backend::host(store.data("timed"));
+        let host = backend::host(store.data("timed")).expect("a host");
         let (sequence, native) = runtime::run(async {
             let source = engine.into();
             let sequence = backend::open(&host, &source, &store.dsn(), "timed").await;

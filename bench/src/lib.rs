@@ -5,7 +5,6 @@
 //! component that does nothing. Every integer received is checked; a run with a wrong one has no ratio. The
 //! benches in `bench/benches` time single calls with criterion.
 
-pub mod attempt;
 pub mod calls;
 pub mod integers;
 pub mod load;

@@ -17,10 +17,12 @@ pub struct Machine {
 }
 
 /// The programs whose versions are reported, with the option that prints the version.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("rustc", "--version"),
     ("redis-server", "--version"),
     ("mariadbd", "--version"),
+    // The server itself is seldom on PATH.
+    ("psql", "--version"),
     ("rqlited", "-version"),
     ("summitdb-server", "-v"),
     ("spin", "--version"),

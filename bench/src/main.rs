@@ -1,7 +1,6 @@
 //! Loads real servers, compares each with its yardstick, and prints one table.
 
 use anyhow::Context;
-use bench::attempt::{attempt, silence_panics};
 use bench::measure::{self, Options};
 use bench::report;
 use clap::Parser;
@@ -20,8 +19,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { options } = Arguments::parse();
-    silence_panics();
-    match attempt(|| run(&options)) {
+    match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

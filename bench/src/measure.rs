@@ -243,7 +243,7 @@ impl Bench {
             seconds: if options.quick { 0.3 } else { options.seconds },
             rounds: if options.quick { 1 } else { options.rounds },
             only: options.only.clone(),
-            workshop: Workshop::default(),
+            workshop: Workshop::new()?,
             stores: Vec::new(),
             ledger: Ledger::default(),
             runs: Vec::new(),

@@ -4,6 +4,8 @@
 //! cost of a mint without this project, except for the lattice arithmetic.
 
 mod mysql;
+mod postgres;
+mod quorum;
 mod rqlite;
 
 use anyhow::Context;
@@ -12,6 +14,8 @@ use engine_dsn::Dsn;
 use int_host::Builtin;
 use int_host::store::Store;
 use mysql::Mysql;
+use postgres::Postgres;
+use quorum::Quorum;
 use redis::aio::MultiplexedConnection;
 use rqlite::Rqlite;
 use std::path::PathBuf;
@@ -40,7 +44,9 @@ enum Client {
     Keyvalue(Store),
     Redis(MultiplexedConnection),
     Mysql(Mysql),
+    Postgres(Postgres),
     Rqlite(Rqlite),
+    Quorum(Quorum),
 }
 
 impl Native {
@@ -59,8 +65,14 @@ impl Native {
                 Client::Redis(client.get_multiplexed_async_connection().await?)
             }
             (Builtin::Mysql, Place::Dsn(dsn)) => Client::Mysql(Mysql::connect(&parse(dsn)?).await?),
+            (Builtin::Postgres, Place::Dsn(dsn)) => {
+                Client::Postgres(Postgres::connect(&parse(dsn)?).await?)
+            }
             (Builtin::Rqlite, Place::Dsn(dsn)) => {
                 Client::Rqlite(Rqlite::connect(&parse(dsn)?).await?)
+            }
+            (Builtin::Quorum, Place::Dsn(dsn)) => {
+                Client::Quorum(Quorum::connect(&parse(dsn)?).await?)
             }
             (engine, place) => anyhow::bail!("no client of {engine:?} for {place:?}"),
         };
@@ -93,7 +105,9 @@ impl Native {
                 .query_async(&mut connection.clone())
                 .await?),
             Client::Mysql(mysql) => mysql.advance(&self.key, by).await,
+            Client::Postgres(postgres) => postgres.advance(&self.key, by).await,
             Client::Rqlite(rqlite) => rqlite.advance(&self.key, by).await,
+            Client::Quorum(quorum) => quorum.advance(&self.key, by).await,
         }
     }
 }

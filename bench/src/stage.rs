@@ -2,7 +2,6 @@
 
 pub mod spin;
 
-use crate::attempt::attempt;
 use crate::integers::Lattice;
 use crate::native::{Place, lattice};
 use crate::yardstick::CONSTANT;
@@ -28,6 +27,23 @@ enum Server {
     Other(Box<dyn Backend>),
 }
 
+impl Server {
+    fn start(engine: Builtin) -> anyhow::Result<Self> {
+        if engine == Builtin::Redis {
+            let extra = ["--appendonly", "no"].map(str::to_owned).to_vec();
+            return Ok(Self::Redis(Redis::with(Options {
+                extra,
+                ..Options::default()
+            })?));
+        }
+        let kind = KINDS
+            .iter()
+            .find(|kind| kind.engine == engine)
+            .with_context(|| format!("{engine:?} has no backend"))?;
+        Ok(Self::Other((kind.start)()?))
+    }
+}
+
 impl Store {
     /// Starts a backend with its default configuration on a free port.
     ///
@@ -37,21 +53,8 @@ impl Store {
     /// # Errors
     /// When it cannot be started. The message says how to install it if it is missing.
     pub fn start(engine: Builtin) -> anyhow::Result<Self> {
-        let server = attempt(|| {
-            if engine == Builtin::Redis {
-                let extra = ["--appendonly", "no"].map(str::to_owned).to_vec();
-                return Ok(Server::Redis(Redis::with(Options {
-                    extra,
-                    ..Options::default()
-                })));
-            }
-            let kind = KINDS
-                .iter()
-                .find(|kind| kind.engine == engine)
-                .with_context(|| format!("{engine:?} has no backend"))?;
-            Ok(Server::Other((kind.start)()))
-        })
-        .with_context(|| format!("starting the backend of {}", name(engine)))?;
+        let server = Server::start(engine)
+            .with_context(|| format!("starting the backend of {}", name(engine)))?;
         Ok(Self { engine, server })
     }
 
@@ -147,12 +150,20 @@ impl Target {
 }
 
 /// The folder that servers run in, and their files.
-#[derive(Default)]
 pub struct Workshop {
     place: cli::Place,
 }
 
 impl Workshop {
+    /// Creates the folder.
+    ///
+    /// # Errors
+    /// When no temporary folder can be created.
+    pub fn new() -> anyhow::Result<Self> {
+        let place = cli::Place::new()?;
+        Ok(Self { place })
+    }
+
     /// Starts the server that returns a constant, with tokio's default number of threads.
     ///
     /// # Errors
@@ -207,11 +218,9 @@ impl Workshop {
         let engine = name(store.engine);
         let file = self.place.file(&format!("intd-{engine}.wasm"));
         let file = file.to_str().context("the path of temporary files")?;
-        let done = attempt(|| {
-            Ok(self
-                .place
-                .run(&["compose", "--engine", engine, "--output", file]))
-        })?;
+        let line = ["compose", "--engine", engine, "--output", file];
+        let done = self.place.run(&line);
+        let done = done.with_context(|| format!("composing {engine}"))?;
         ensure!(done.code == Some(0), "composing {engine}: {}", done.stderr);
         let place = store.options(key);
         let mut arguments = vec!["--component", file];
@@ -225,15 +234,18 @@ impl Workshop {
     /// # Errors
     /// When it cannot be built or does not start.
     pub fn noop(&self) -> anyhow::Result<Target> {
-        let file = attempt(|| Ok(target::component("noop")))?;
+        let file = target::component("noop")?;
         let file = file.to_str().context("the path of the target folder")?;
         let arguments = ["--component", file, "--dsn", "memory://"];
         self.int_host("no-op component".to_owned(), None, &arguments)
     }
 
     /// Builds a command of `int-host`.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        self.place.command(arguments)
+    ///
+    /// # Errors
+    /// When the program cannot be built.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        Ok(self.place.command(arguments)?)
     }
 
     fn int_host(
@@ -244,7 +256,7 @@ impl Workshop {
     ) -> anyhow::Result<Target> {
         let mut arguments = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
         arguments.extend(options);
-        start(name, sequence, self.place.command(&arguments))
+        start(name, sequence, self.place.command(&arguments)?)
     }
 }
 
@@ -272,10 +284,10 @@ fn start(name: String, sequence: Option<Sequence>, command: Command) -> anyhow::
 fn start_with(
     name: String,
     sequence: Option<Sequence>,
-    serve: impl FnOnce() -> Serving,
+    serve: impl FnOnce() -> testbed::Result<Serving>,
 ) -> anyhow::Result<Target> {
     // The message contains the command line, which may list ten thousand keys; the last line has the reason.
-    let serving = attempt(|| Ok(serve()))
+    let serving = serve()
         .map_err(|error| anyhow!("{name} did not start: {}", last_line(&error.to_string())))?;
     Ok(Target {
         name,

@@ -3,10 +3,13 @@
 mod embedded;
 mod memory;
 mod mysql;
+mod postgres;
+mod quorum;
 mod redis;
 mod rqlite;
 mod summitdb;
 
+use crate::error::Result;
 use crate::target;
 use int_host::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use std::path::PathBuf;
@@ -41,6 +44,9 @@ pub trait Backend: Send + Sync {
     }
 
     /// The DSN of a server on another port of this machine.
+    ///
+    /// # Panics
+    /// When there is no server. [`Backend::port`] is None then.
     fn dsn_on(&self, port: u16) -> String {
         panic!("DSNs of this engine have no port, but {port} was requested");
     }
@@ -52,12 +58,20 @@ pub trait Backend: Send + Sync {
 
     /// Prepares the storage of a sequence before it is opened, for backends whose sequences are to be stored
     /// elsewhere than where the engine would store them by default.
-    fn prepare(&self, _key: &str) {}
+    ///
+    /// # Errors
+    /// When the server refuses.
+    fn prepare(&self, _key: &str) -> Result {
+        Ok(())
+    }
 
     /// Writes a mark directly to the backend, as an administrator or another program would. False when the
     /// backend has no such access.
-    fn store(&self, _key: &str, _mark: i64) -> bool {
-        false
+    ///
+    /// # Errors
+    /// When the server refuses.
+    fn store(&self, _key: &str, _mark: i64) -> Result<bool> {
+        Ok(false)
     }
 
     /// Whether the engine discovers other addresses of the server from the server itself, and so can bypass a
@@ -68,8 +82,11 @@ pub trait Backend: Send + Sync {
 
     /// Kills the server without warning and restarts it. False when its sequences are not promised to survive
     /// that.
-    fn crash(&self) -> bool {
-        false
+    ///
+    /// # Errors
+    /// When the server does not start again.
+    fn crash(&self) -> Result<bool> {
+        Ok(false)
     }
 }
 
@@ -81,7 +98,7 @@ pub struct Kind {
     /// The engine.
     pub engine: Builtin,
     /// Starts a new server.
-    pub start: fn() -> Box<dyn Backend>,
+    pub start: fn() -> Result<Box<dyn Backend>>,
     /// Returns why it cannot be started on this machine; None when it can.
     pub missing: fn() -> Option<&'static str>,
 }
@@ -94,7 +111,7 @@ macro_rules! backends {
         pub const KINDS: &[Kind] = &[$(Kind {
             name: Builtin::$engine.about().name,
             engine: Builtin::$engine,
-            start: || Box::new(<$backend>::start()),
+            start: || Ok(Box::new(<$backend>::start()?)),
             missing: <$backend>::missing,
         }),+];
 
@@ -122,8 +139,10 @@ backends! {
     Keyvalue => embedded::Embedded,
     Redis => redis::RedisBackend,
     Mysql => mysql::MysqlBackend,
+    Postgres => postgres::PostgresBackend,
     Rqlite => rqlite::RqliteBackend,
     Summitdb => summitdb::SummitdbBackend,
+    Quorum => quorum::QuorumBackend,
 }
 
 /// Alternative storage layouts of engines, for which the contract must hold as well.
@@ -131,14 +150,20 @@ pub const PLACES: &[Kind] = &[
     Kind {
         name: "mysql-tickets-innodb",
         engine: Builtin::Mysql,
-        start: || Box::new(mysql::MysqlBackend::on_tickets("InnoDB")),
+        start: || Ok(Box::new(mysql::MysqlBackend::on_tickets("InnoDB")?)),
         missing: mysql::MysqlBackend::missing,
     },
     Kind {
         name: "mysql-tickets-myisam",
         engine: Builtin::Mysql,
-        start: || Box::new(mysql::MysqlBackend::on_tickets("MyISAM")),
+        start: || Ok(Box::new(mysql::MysqlBackend::on_tickets("MyISAM")?)),
         missing: mysql::MysqlBackend::missing,
+    },
+    Kind {
+        name: "quorum-of-one",
+        engine: Builtin::Quorum,
+        start: || Ok(Box::new(quorum::QuorumBackend::single()?)),
+        missing: quorum::QuorumBackend::missing,
     },
 ];
 
@@ -158,13 +183,13 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// Creates a host for tests. Compiled components are cached in the target folder.
 ///
-/// # Panics
-/// When the host cannot be created.
-pub fn host(data: Option<PathBuf>) -> Host {
+/// # Errors
+/// Those of [`Host::new`].
+pub fn host(data: Option<PathBuf>) -> Result<Host, Error> {
     let mut options = Options::default();
     options.cache = Some(cache());
     options.data = data;
-    Host::new(options).unwrap_or_else(|e| panic!("the host: {e}"))
+    Host::new(options)
 }
 
 /// The folder in which compiled components are cached between tests.

@@ -1,5 +1,7 @@
-//! Runs the program `int-host` as its users do.
+//! Runs the program `int-host` as its users do. The accessors of an outcome assert: they panic when it is another
+//! one.
 
+use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::{backend, http, target, wait};
@@ -19,14 +21,6 @@ const LISTENS: Duration = Duration::from_secs(60);
 /// An isolated environment for commands: its own data directory, and none of this machine's settings.
 pub struct Place {
     scratch: Scratch,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self {
-            scratch: Scratch::new("int-host"),
-        }
-    }
 }
 
 /// The result of a command.
@@ -69,9 +63,21 @@ impl Outcome {
 }
 
 impl Place {
+    /// Creates an environment without any data.
+    ///
+    /// # Errors
+    /// When no temporary folder can be created.
+    pub fn new() -> Result<Self> {
+        let scratch = Scratch::new("int-host")?;
+        Ok(Self { scratch })
+    }
+
     /// Builds a command that the caller can change or run.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(target::int_host());
+    ///
+    /// # Errors
+    /// When the program cannot be built.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(target::int_host()?);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ARTISANAL_") || name == "RUST_LOG" {
                 command.env_remove(name);
@@ -83,7 +89,7 @@ impl Place {
             .env("ARTISANAL_CACHE", backend::cache())
             .env("RUST_BACKTRACE", "0")
             .current_dir(self.scratch.path());
-        command
+        Ok(command)
     }
 
     /// The data directory. It may not exist yet.
@@ -98,28 +104,31 @@ impl Place {
 
     /// Runs a command until it ends.
     ///
-    /// # Panics
+    /// # Errors
     /// When it does not end within a minute.
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
-        run(self.command(arguments))
+    pub fn run(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(self.command(arguments)?)
     }
 
     /// Runs a command that mints and returns the integers.
     ///
+    /// # Errors
+    /// As [`Place::run`].
+    ///
     /// # Panics
     /// When the command fails.
-    pub fn mint(&self, arguments: &[&str]) -> Vec<i64> {
-        self.run(arguments).integers()
+    pub fn mint(&self, arguments: &[&str]) -> Result<Vec<i64>> {
+        Ok(self.run(arguments)?.integers())
     }
 
     /// Starts `int-host serve` on a free port and waits until it listens.
     ///
-    /// # Panics
+    /// # Errors
     /// When it does not listen in time, with its log.
-    pub fn serve(&self, arguments: &[&str]) -> Serving {
+    pub fn serve(&self, arguments: &[&str]) -> Result<Serving> {
         let mut all = vec!["serve", "--port", "0", "--host", "127.0.0.1"];
         all.extend(arguments);
-        Serving::start(self.command(&all))
+        Serving::start(self.command(&all)?)
     }
 }
 
@@ -142,24 +151,23 @@ pub fn within_shell(script: &str, command: &Command) -> Command {
 
 /// Runs a command until it ends.
 ///
-/// # Panics
+/// # Errors
 /// When it does not end within a minute.
-pub fn run(mut command: Command) -> Outcome {
+pub fn run(mut command: Command) -> Result<Outcome> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let shown = format!("{command:?}");
-    let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
+    let mut process = Process::spawn(command)?;
     // Both pipes are read concurrently: a process that fills one pipe while only the other is read blocks.
     let stdout = reader(process.child().stdout.take());
     let stderr = reader(process.child().stderr.take());
-    let status = process.wait(LIMIT);
-    Outcome {
+    let status = process.wait(LIMIT)?;
+    Ok(Outcome {
         code: status.code(),
-        stdout: stdout.join().expect("reads"),
-        stderr: stderr.join().expect("reads"),
-    }
+        stdout: stdout.join().expect("the reader does not panic"),
+        stderr: stderr.join().expect("the reader does not panic"),
+    })
 }
 
 fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
@@ -192,9 +200,9 @@ pub struct Serving {
 impl Serving {
     /// Starts a server that logs `listening on http://127.0.0.1:PORT`, or `tcp://`.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server ends or does not listen in time, with its log.
-    pub fn start(command: Command) -> Self {
+    pub fn start(command: Command) -> Result<Self> {
         Self::start_saying(command, |log| {
             let (_, rest) = log.split_once("listening on ")?;
             let (_, rest) = rest.split_once("://127.0.0.1:")?;
@@ -206,31 +214,34 @@ impl Serving {
     /// Starts a server of any kind. `port` extracts the port from its log, or returns None until the log has
     /// one.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server ends or does not listen in time, with its log.
-    pub fn start_saying(mut command: Command, port: impl Fn(&str) -> Option<u16>) -> Self {
-        let scratch = Scratch::new("serve");
+    pub fn start_saying(mut command: Command, port: impl Fn(&str) -> Option<u16>) -> Result<Self> {
+        let scratch = Scratch::new("serve")?;
         let log = scratch.join("server.log");
-        let file = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        command.stdin(Stdio::null());
-        command.stdout(file.try_clone().expect("a file can be shared"));
-        command.stderr(file);
+        let files = File::create(&log).and_then(|file| Ok((file.try_clone()?, file)));
+        let (stdout, stderr) = files.map_err(Error::io(log.display().to_string()))?;
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let shown = format!("{command:?}");
-        let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
-        let port = wait::until(&format!("{shown} listens"), LISTENS, || {
+        let mut process = Process::spawn(command)?;
+        let port = wait::until_or_error(&format!("{shown} listens"), LISTENS, || {
             let text = read(&log);
             let ended = process.ended();
             match (port(&text), ended) {
-                (Some(port), _) => Ok(port),
-                (None, Some(status)) => panic!("{shown} ended with {status}:\n{text}"),
-                (None, None) => Err(format!("its log is:\n{text}")),
+                (Some(port), _) => Ok(Ok(port)),
+                (None, Some(status)) => Err(Error::Ended {
+                    program: shown.clone(),
+                    status,
+                    output: text,
+                }),
+                (None, None) => Ok(Err(format!("its log is:\n{text}"))),
             }
-        });
-        Self {
+        })?;
+        Ok(Self {
             process,
             port,
             scratch,
-        }
+        })
     }
 
     /// The port on 127.0.0.1.
@@ -250,15 +261,15 @@ impl Serving {
 
     /// Sends a GET request for a path.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no response.
-    pub fn get(&self, path: &str) -> http::Answer {
+    pub fn get(&self, path: &str) -> Result<http::Answer> {
         self.request("GET", path, &[], "")
     }
 
     /// Sends a request.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no response.
     pub fn request(
         &self,
@@ -266,8 +277,8 @@ impl Serving {
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> http::Answer {
-        http::request(method, &self.url(path), headers, body).unwrap_or_else(|e| panic!("{e}"))
+    ) -> Result<http::Answer> {
+        http::request(method, &self.url(path), headers, body)
     }
 
     /// The server's standard output and error so far.
@@ -282,30 +293,30 @@ impl Serving {
 
     /// The processor time that the process has used so far.
     ///
-    /// # Panics
+    /// # Errors
     /// When the process no longer exists, or the system is not Linux.
-    pub fn processor_time(&self) -> Duration {
+    pub fn processor_time(&self) -> Result<Duration> {
         self.process.processor_time()
     }
 
     /// The current and the peak memory of the process, from `/proc`.
     ///
-    /// # Panics
+    /// # Errors
     /// When the process does not run, or the system has no `/proc`.
-    pub fn memory(&self) -> Memory {
+    pub fn memory(&self) -> Result<Memory> {
         let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let status = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let kib = |name: &str| {
             status
                 .lines()
                 .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
                 .and_then(|number| number.trim().parse().ok())
-                .unwrap_or_else(|| panic!("no {name} in {path}:\n{status}"))
+                .ok_or_else(|| Error::unexpected(format!("no {name} in {path}"), &status))
         };
-        Memory {
-            now: kib("VmRSS:"),
-            most: kib("VmHWM:"),
-        }
+        Ok(Memory {
+            now: kib("VmRSS:")?,
+            most: kib("VmHWM:")?,
+        })
     }
 
     /// The exit status; None while the process runs.
@@ -315,18 +326,18 @@ impl Serving {
 
     /// Waits until the process ends by itself and returns its exit status and its log.
     ///
-    /// # Panics
+    /// # Errors
     /// When it still runs after a minute.
-    pub fn end(mut self) -> (ExitStatus, String) {
-        let status = self.process.wait(LIMIT);
-        (status, self.log())
+    pub fn end(mut self) -> Result<(ExitStatus, String)> {
+        let status = self.process.wait(LIMIT)?;
+        Ok((status, self.log()))
     }
 
     /// Sends SIGTERM and waits as [`Serving::end`] does.
     ///
-    /// # Panics
+    /// # Errors
     /// When it does not end.
-    pub fn stop(self) -> (ExitStatus, String) {
+    pub fn stop(self) -> Result<(ExitStatus, String)> {
         self.signal(Signal::TERM);
         self.end()
     }

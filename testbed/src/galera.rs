@@ -1,9 +1,10 @@
 //! A Galera cluster of the MariaDB that is installed on this machine.
 
+use crate::error::{Error, Result};
 use crate::mariadb::{self, SMALL, as_root, path_option, program, query};
 use crate::port;
 use crate::scratch::Scratch;
-use crate::server::Server;
+use crate::server::{self, Server};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -60,43 +61,35 @@ struct Node {
 impl Galera {
     /// Starts a cluster of `nodes` nodes, with the database and the user of [`mariadb::MariaDb`].
     ///
-    /// # Panics
+    /// # Errors
     /// When Galera is missing (the message says how to install it), or the cluster does not form.
-    pub fn start(nodes: usize) -> Self {
-        let mut attempts = 3;
-        loop {
-            // Another process may take one of the ports in the meantime.
-            match Self::try_start(nodes) {
-                Ok(cluster) => return cluster,
-                Err(why) => {
-                    attempts -= 1;
-                    assert!(attempts > 0, "{why}");
-                }
-            }
-        }
+    pub fn start(nodes: usize) -> Result<Self> {
+        // Another process may take one of the ports in the meantime.
+        server::retrying(3, || Self::try_start(nodes))
     }
 
-    fn try_start(number: usize) -> Result<Self, String> {
-        let plans: Vec<_> = (0..number).map(|_| Plan::new()).collect();
+    fn try_start(number: usize) -> Result<Self> {
+        let plans: Result<Vec<_>> = (0..number).map(|_| Plan::new()).collect();
+        let plans = plans?;
         let group = plans[0].group_port;
         let first = &plans[0];
         mariadb::install(&first.data())?;
         // This writes the cluster's identity into the files that the other nodes start with.
-        let seed = first.server(Scratch::new("galera"), group, true);
+        let seed = first.server(Scratch::new("galera")?, group, true)?;
         seed.launch()?;
         seed.await_ready()?;
         query(first.port, "root", "", &mariadb::users())?;
-        seed.stop();
+        seed.stop()?;
         drop(seed);
         for plan in &plans[1..] {
             mariadb::copy(&first.data(), &plan.data())?;
             // The cache of write sets must not be shared between nodes.
             let cache = plan.data().join("galera.cache");
-            fs::remove_file(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+            fs::remove_file(&cache).map_err(Error::io(cache.display().to_string()))?;
         }
         let mut nodes = Vec::new();
         for (number, (plan, scratch)) in plans.into_iter().map(Plan::split).enumerate() {
-            let server = plan.server(scratch, group, number == 0);
+            let server = plan.server(scratch, group, number == 0)?;
             server.launch()?;
             server.await_ready()?;
             nodes.push(Node {
@@ -125,30 +118,29 @@ impl Galera {
 
     /// Runs statements on a node as an administrator and returns the rows.
     ///
-    /// # Panics
+    /// # Errors
     /// When the node answers with an error.
-    pub fn sql(&self, number: usize, statements: &str) -> String {
+    pub fn sql(&self, number: usize, statements: &str) -> Result<String> {
         query(self.nodes[number].port, "root", "", statements)
-            .unwrap_or_else(|e| panic!("{statements}: {e}"))
     }
 
     /// How many transactions were rolled back because of a conflict with another node, summed over all nodes.
     ///
-    /// # Panics
+    /// # Errors
     /// When a node does not answer.
-    pub fn conflicts(&self) -> u64 {
+    pub fn conflicts(&self) -> Result<u64> {
         self.sum(&["WSREP_LOCAL_CERT_FAILURES", "WSREP_LOCAL_BF_ABORTS"])
     }
 
     /// How many connections all nodes together have accepted so far.
     ///
-    /// # Panics
+    /// # Errors
     /// When a node does not answer.
-    pub fn connections(&self) -> u64 {
+    pub fn connections(&self) -> Result<u64> {
         self.sum(&["CONNECTIONS"])
     }
 
-    fn sum(&self, variables: &[&str]) -> u64 {
+    fn sum(&self, variables: &[&str]) -> Result<u64> {
         let mut sum = 0;
         for number in 0..self.nodes.len() {
             let select = format!(
@@ -156,11 +148,12 @@ impl Galera {
                  WHERE VARIABLE_NAME IN ('{}')",
                 variables.join("','")
             );
-            for value in self.sql(number, &select).lines() {
-                sum += value.parse::<u64>().expect("a number");
+            for value in self.sql(number, &select)?.lines() {
+                let value = value.parse::<u64>();
+                sum += value.map_err(|e| Error::unexpected("a counter of the server", e))?;
             }
         }
-        sum
+        Ok(sum)
     }
 }
 
@@ -176,20 +169,21 @@ struct Plan {
 }
 
 impl Plan {
-    fn new() -> Self {
-        let scratch = Scratch::new("galera");
+    fn new() -> Result<Self> {
+        let scratch = Scratch::new("galera")?;
         let dir = scratch.path().to_owned();
-        fs::create_dir(dir.join("tmp")).expect("a folder");
+        mariadb::create_dir(&dir.join("tmp"))?;
         let script = dir.join("wsrep_sst_bypass");
-        fs::write(&script, TRANSFER).expect("a script");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
-        Self {
+        fs::write(&script, TRANSFER)
+            .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
+            .map_err(Error::io(script.display().to_string()))?;
+        Ok(Self {
             dir,
             scratch: Some(scratch),
-            port: port::free(),
-            group_port: port::free(),
-            transfer_port: port::free(),
-        }
+            port: port::free()?,
+            group_port: port::free()?,
+            transfer_port: port::free()?,
+        })
     }
 
     fn split(mut self) -> (Self, Scratch) {
@@ -203,10 +197,10 @@ impl Plan {
 
     /// A server on the plan's files that joins the cluster through the node on the port `group`, or
     /// bootstraps a new cluster when `alone`.
-    fn server(&self, scratch: Scratch, group: u16, alone: bool) -> Server {
+    fn server(&self, scratch: Scratch, group: u16, alone: bool) -> Result<Server> {
         let (dir, data, port) = (self.dir.clone(), self.data(), self.port);
         let (group_port, transfer_port) = (self.group_port, self.transfer_port);
-        let (mariadbd, library) = (program("mariadbd"), library());
+        let (mariadbd, library) = (program("mariadbd")?, library()?);
         let launch = move || {
             let mut command = Command::new(&mariadbd);
             command.arg("--no-defaults");
@@ -240,24 +234,27 @@ impl Plan {
         let probe = move || {
             let state = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE \
                          VARIABLE_NAME='WSREP_READY'";
-            match query(port, "root", "", state)?.as_str() {
-                "ON" => Ok(()),
-                state => Err(format!("wsrep_ready is {state}")),
+            match query(port, "root", "", state).as_deref() {
+                Ok("ON") => Ok(()),
+                Ok(state) => Err(format!("wsrep_ready is {state}")),
+                Err(error) => Err(error.to_string()),
             }
         };
-        Server::prepare("mariadbd with Galera", scratch, launch, probe)
+        let name = "mariadbd with Galera";
+        Ok(Server::prepare(name, scratch, launch, probe))
     }
 }
 
-fn library() -> PathBuf {
+fn library() -> Result<PathBuf> {
     let found = LIBRARIES
         .iter()
         .map(PathBuf::from)
         .find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!(
+    found.ok_or_else(|| {
+        Error::Missing(
             "Galera is not installed: `apt-get install galera-4` on Debian and Ubuntu, `dnf install \
              mariadb-server-galera` on Fedora"
+                .to_owned(),
         )
     })
 }

@@ -1,6 +1,9 @@
 //! A common interface to the servers of the fault tests: a group of one or more servers, one of which leads.
 
+use crate::error::Result;
 use crate::mariadb::MariaDb;
+use crate::postgres::{self, Postgres};
+use crate::quorum::Quorum;
 use crate::redis::Redis;
 use crate::rqlite::Rqlite;
 use crate::server::Server;
@@ -26,29 +29,45 @@ pub trait Group: Send + Sync {
     fn port(&self, index: usize) -> u16;
 
     /// Waits until the group has a leader and returns its number.
-    fn leader(&self) -> usize;
+    ///
+    /// # Errors
+    /// When it does not get one in time.
+    fn leader(&self) -> Result<usize>;
 
     /// Makes another server the leader. False when that is not possible.
-    fn move_leader(&self) -> bool {
-        false
+    ///
+    /// # Errors
+    /// When leadership does not move in time.
+    fn move_leader(&self) -> Result<bool> {
+        Ok(false)
     }
 }
 
 /// The groups that engines are tested on: the engine, how to start its group, and why the group is not
 /// available on this machine.
 pub const GROUPS: &[(Builtin, Start, Missing)] = &[
-    (Builtin::Redis, || Box::new(Redis::start()), || None),
-    (Builtin::Mysql, || Box::new(MariaDb::start()), || None),
-    (Builtin::Rqlite, || Box::new(Rqlite::cluster(3)), || None),
+    (Builtin::Redis, || Ok(Box::new(Redis::start()?)), || None),
+    (Builtin::Mysql, || Ok(Box::new(MariaDb::start()?)), || None),
+    (
+        Builtin::Postgres,
+        || Ok(Box::new(Postgres::start()?)),
+        || None,
+    ),
+    (
+        Builtin::Rqlite,
+        || Ok(Box::new(Rqlite::cluster(3)?)),
+        || None,
+    ),
     (
         Builtin::Summitdb,
-        || Box::new(SummitDb::cluster(3)),
+        || Ok(Box::new(SummitDb::cluster(3)?)),
         || summitdb::program().is_none().then_some(summitdb::MISSING),
     ),
+    (Builtin::Quorum, || Ok(Box::new(Quorum::start()?)), || None),
 ];
 
 /// Starts a group.
-pub type Start = fn() -> Box<dyn Group>;
+pub type Start = fn() -> Result<Box<dyn Group>>;
 
 /// Returns why something cannot run on this machine; None when it can.
 pub type Missing = fn() -> Option<&'static str>;
@@ -74,8 +93,8 @@ impl Group for Redis {
         Redis::port(self)
     }
 
-    fn leader(&self) -> usize {
-        0
+    fn leader(&self) -> Result<usize> {
+        Ok(0)
     }
 }
 
@@ -100,8 +119,34 @@ impl Group for MariaDb {
         MariaDb::port(self)
     }
 
-    fn leader(&self) -> usize {
-        0
+    fn leader(&self) -> Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Group for Postgres {
+    fn dsn(&self) -> String {
+        Postgres::dsn(self)
+    }
+
+    fn dsn_on(&self, port: u16) -> String {
+        postgres::dsn(postgres::USER, postgres::PASSWORD, &[port])
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn server(&self, _: usize) -> &Server {
+        self
+    }
+
+    fn port(&self, _: usize) -> u16 {
+        Postgres::port(self)
+    }
+
+    fn leader(&self) -> Result<usize> {
+        Ok(0)
     }
 }
 
@@ -126,13 +171,40 @@ impl Group for Rqlite {
         self.ports()[index]
     }
 
-    fn leader(&self) -> usize {
+    fn leader(&self) -> Result<usize> {
         Rqlite::leader(self)
     }
 
-    fn move_leader(&self) -> bool {
-        Rqlite::move_leader(self);
-        true
+    fn move_leader(&self) -> Result<bool> {
+        Rqlite::move_leader(self)?;
+        Ok(true)
+    }
+}
+
+/// The nodes have no leader: the first one stands for it.
+impl Group for Quorum {
+    fn dsn(&self) -> String {
+        Quorum::dsn(self)
+    }
+
+    fn dsn_on(&self, port: u16) -> String {
+        Quorum::dsn_on(self, port)
+    }
+
+    fn size(&self) -> usize {
+        Quorum::size(self)
+    }
+
+    fn server(&self, index: usize) -> &Server {
+        Quorum::server(self, index)
+    }
+
+    fn port(&self, index: usize) -> u16 {
+        Quorum::port(self, index)
+    }
+
+    fn leader(&self) -> Result<usize> {
+        Ok(0)
     }
 }
 
@@ -157,19 +229,19 @@ impl Group for SummitDb {
         self.ports()[index]
     }
 
-    fn leader(&self) -> usize {
+    fn leader(&self) -> Result<usize> {
         SummitDb::leader(self)
     }
 
     /// SummitDB has no command for this: the leader is frozen until the others have elected a new one, and then
     /// resumes, still believing that it leads.
-    fn move_leader(&self) -> bool {
-        let before = SummitDb::leader(self);
+    fn move_leader(&self) -> Result<bool> {
+        let before = SummitDb::leader(self)?;
         self.node(before).pause();
-        wait::until_true("another node leads", summitdb::ELECTION, || {
+        let moved = wait::until_true("another node leads", summitdb::ELECTION, || {
             self.leads_besides(before)
         });
         self.node(before).resume();
-        true
+        moved.map(|()| true)
     }
 }

@@ -1,5 +1,6 @@
-//! An HTTP client without TLS, for tests.
+//! An HTTP client without TLS, for tests. The accessors of an answer assert: they panic when it is another one.
 
+use crate::error::{Error, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
@@ -68,22 +69,22 @@ impl Client {
     /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the request fails or takes longer than a minute, with the reason.
+    /// [`Error::Refused`] when the request fails or takes longer than a minute.
     pub async fn send(
         &self,
         method: &str,
         url: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Result<Answer, String> {
-        let uri: Uri = url.parse().map_err(|e| format!("{url}: {e}"))?;
+    ) -> Result<Answer> {
+        let uri: Uri = url.parse().map_err(Error::refused(url, method))?;
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request
             .body(Full::from(body.to_owned()))
-            .map_err(|e| format!("{method} {url}: {e}"))?;
+            .map_err(Error::refused(url, method))?;
         let exchange = async {
             let answer = self.0.request(request).await.map_err(|e| chain(&e))?;
             let (parts, body) = answer.into_parts();
@@ -95,8 +96,11 @@ impl Client {
             })
         };
         match tokio::time::timeout(LIMIT, exchange).await {
-            Ok(answer) => answer.map_err(|e| format!("{method} {url}: {e}")),
-            Err(_) => Err(format!("{method} {url}: no answer within {LIMIT:?}")),
+            Ok(answer) => answer.map_err(Error::refused(url, method)),
+            Err(_) => {
+                let why = format!("no answer within {LIMIT:?}");
+                Err(Error::refused(url, method)(why))
+            }
         }
     }
 }
@@ -105,12 +109,7 @@ impl Client {
 ///
 /// # Errors
 /// As [`Client::send`].
-pub fn request(
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<Answer, String> {
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
     let exchange = || crate::runtime::run(Client::default().send(method, url, headers, body));
     match tokio::runtime::Handle::try_current() {
         Err(_) => exchange(),
@@ -124,7 +123,7 @@ pub fn request(
 ///
 /// # Errors
 /// As [`Client::send`].
-pub fn get(url: &str) -> Result<Answer, String> {
+pub fn get(url: &str) -> Result<Answer> {
     request("GET", url, &[], "")
 }
 

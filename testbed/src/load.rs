@@ -3,8 +3,9 @@
 //! A refused client retries much sooner than Retry-After allows. Each response is checked when it arrives:
 //! an integer must be greater than every integer that any client received before this request was sent, and a
 //! refusal must have the form that the protocol defines for it. The first violation is kept as the mistake,
-//! with which [`Load::until`] panics.
+//! with which [`Load::until`] and [`Load::end`] panic.
 
+use crate::error::{Error, Result};
 use httparse::{EMPTY_HEADER, Response, Status};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -119,14 +120,17 @@ impl Load {
 
     /// Waits until the statistics satisfy `enough` and returns them.
     ///
+    /// # Errors
+    /// When they do not within `limit`.
+    ///
     /// # Panics
-    /// When they do not within `limit`, or any response was a mistake.
+    /// When any response was a mistake.
     pub async fn until(
         &self,
         what: &str,
         limit: Duration,
         mut enough: impl FnMut(Seen) -> bool,
-    ) -> Seen {
+    ) -> Result<Seen> {
         let end = Instant::now() + limit;
         loop {
             if let Some(mistake) = &*self.shared.mistake.borrow() {
@@ -134,13 +138,15 @@ impl Load {
             }
             let seen = self.seen();
             if enough(seen) {
-                return seen;
+                return Ok(seen);
             }
-            assert!(
-                Instant::now() < end,
-                "{what}: not within {limit:?}, but {seen:?} of {} clients",
-                self.clients.len()
-            );
+            if Instant::now() >= end {
+                return Err(Error::Timeout {
+                    what: what.to_owned(),
+                    limit,
+                    why: format!("{seen:?} of {} clients", self.clients.len()),
+                });
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -152,9 +158,12 @@ impl Load {
 
     /// Waits until the server has closed all connections and returns all integers that were received.
     ///
+    /// # Errors
+    /// When it does not within `limit`.
+    ///
     /// # Panics
-    /// When it does not within `limit`, or any response was a mistake.
-    pub async fn end(mut self, limit: Duration) -> Vec<i64> {
+    /// When any response was a mistake.
+    pub async fn end(mut self, limit: Duration) -> Result<Vec<i64>> {
         self.expect_the_end();
         let ended = async {
             while let Some(client) = self.clients.join_next().await {
@@ -162,12 +171,16 @@ impl Load {
             }
         };
         if tokio::time::timeout(limit, ended).await.is_err() {
-            panic!("{} clients still wait after {limit:?}", self.clients.len());
+            return Err(Error::Timeout {
+                what: "the server closes all connections".to_owned(),
+                limit,
+                why: format!("{} clients still wait", self.clients.len()),
+            });
         }
         if let Some(mistake) = &*self.shared.mistake.borrow() {
             panic!("{mistake}");
         }
-        self.shared.integers.take()
+        Ok(self.shared.integers.take())
     }
 }
 

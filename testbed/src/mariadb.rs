@@ -1,13 +1,14 @@
 //! The MariaDB that is installed on this machine.
 
+use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::target;
+use crate::target::{self, Once};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The database of the minter.
 pub const DATABASE: &str = "artisanal";
@@ -26,23 +27,26 @@ pub struct MariaDb {
 
 impl MariaDb {
     /// Starts a server with an empty [`DATABASE`] on which [`USER`] has all privileges.
-    pub fn start() -> Self {
+    ///
+    /// # Errors
+    /// As [`MariaDb::with`].
+    pub fn start() -> Result<Self> {
         Self::with(&[])
     }
 
     /// Starts a server with additional options, such as `--auto-increment-increment=2`.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no `mariadbd` (the message says how to install it), or it does not start.
-    pub fn with(options: &[&str]) -> Self {
+    pub fn with(options: &[&str]) -> Result<Self> {
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
         let started = server::on_free_port(|port| {
-            let scratch = Scratch::new("mariadb");
+            let scratch = Scratch::new("mariadb")?;
             let data = scratch.join("data");
             let temporary = scratch.join("tmp");
-            std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
+            create_dir(&temporary)?;
             install(&data)?;
-            let program = program("mariadbd");
+            let program = program("mariadbd")?;
             let options = options.clone();
             let server = Server::start(
                 "mariadbd",
@@ -61,12 +65,15 @@ impl MariaDb {
                     command.args(SMALL).args(as_root()).args(&options);
                     command
                 },
-                move || query(port, "root", "", "SELECT 1").map(drop),
+                move || match query(port, "root", "", "SELECT 1") {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                },
             )?;
             Ok(Self { server, port })
-        });
-        started.sql(&users());
-        started
+        })?;
+        started.sql(&users())?;
+        Ok(started)
     }
 
     /// The port on 127.0.0.1.
@@ -86,48 +93,54 @@ impl MariaDb {
 
     /// Runs statements as an administrator and returns the rows, one per line, with values separated by tabs.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server answers with an error.
-    pub fn sql(&self, statements: &str) -> String {
-        query(self.port, "root", "", statements).unwrap_or_else(|e| panic!("{statements}: {e}"))
+    pub fn sql(&self, statements: &str) -> Result<String> {
+        query(self.port, "root", "", statements)
     }
 
     /// Makes this server a replica of another one, from the beginning of the primary's binary log. Both need
     /// `--log-bin` and different values of `--server-id`, and nothing may have been minted yet.
     ///
-    /// # Panics
+    /// # Errors
     /// When a server answers with an error.
-    pub fn replicate_from(&self, primary: &Self) {
+    pub fn replicate_from(&self, primary: &Self) -> Result {
         // Both servers have the same database and users already.
         for server in [primary, self] {
-            server.sql("RESET MASTER");
+            server.sql("RESET MASTER")?;
         }
         self.sql(&format!(
             "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='root', \
              MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos; START SLAVE",
             primary.port
-        ));
-        self.catch_up(primary);
+        ))?;
+        self.catch_up(primary)
     }
 
     /// Waits until this replica has applied everything that the primary has committed.
     ///
-    /// # Panics
-    /// When that takes too long.
-    pub fn catch_up(&self, primary: &Self) {
-        let there = primary.sql("SELECT @@gtid_binlog_pos");
-        let done = self.sql(&format!("SELECT MASTER_GTID_WAIT('{there}', 60)"));
-        assert_eq!(done, "0", "the replica does not get to {there}");
+    /// # Errors
+    /// When that takes longer than a minute.
+    pub fn catch_up(&self, primary: &Self) -> Result {
+        let there = primary.sql("SELECT @@gtid_binlog_pos")?;
+        let done = self.sql(&format!("SELECT MASTER_GTID_WAIT('{there}', 60)"))?;
+        match done.as_str() {
+            "0" => Ok(()),
+            _ => Err(Error::Timeout {
+                what: format!("the replica gets to {there}"),
+                limit: Duration::from_secs(60),
+                why: format!("MASTER_GTID_WAIT is {done}"),
+            }),
+        }
     }
 
     /// Runs statements as [`USER`] in [`DATABASE`].
     ///
-    /// # Panics
+    /// # Errors
     /// When the server answers with an error.
-    pub fn sql_as_user(&self, statements: &str) -> String {
+    pub fn sql_as_user(&self, statements: &str) -> Result<String> {
         let statements = format!("USE {DATABASE}; {statements}");
         query(self.port, USER, PASSWORD, &statements)
-            .unwrap_or_else(|e| panic!("{statements}: {e}"))
     }
 }
 
@@ -167,17 +180,14 @@ pub(crate) const SMALL: [&str; 5] = [
 
 /// Creates a data folder with the system tables. Creating the tables takes seconds, so they are created once
 /// for each version of MariaDB in the target folder, and copied from there.
-pub(crate) fn install(data: &Path) -> Result<(), String> {
-    static TEMPLATE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match TEMPLATE.get_or_init(template) {
-        Ok(template) => copy(template, data),
-        Err(why) => Err(why.clone()),
-    }
+pub(crate) fn install(data: &Path) -> Result {
+    static TEMPLATE: Once = Once::new();
+    copy(&TEMPLATE.get(template)?, data)
 }
 
-fn template() -> Result<PathBuf, String> {
-    let version = Command::new(program("mariadbd")).arg("--version").output();
-    let version = version.map_err(|e| format!("mariadbd: {e}"))?.stdout;
+fn template() -> Result<PathBuf> {
+    let version = Command::new(program("mariadbd")?).arg("--version").output();
+    let version = version.map_err(Error::io("mariadbd --version"))?.stdout;
     let mut hasher = DefaultHasher::new();
     (&version, SMALL, as_root()).hash(&mut hasher);
     let folder = target::directory().join("mariadb");
@@ -185,46 +195,40 @@ fn template() -> Result<PathBuf, String> {
     if template.is_dir() {
         return Ok(template);
     }
-    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let making = tempfile::tempdir_in(&folder).map_err(|e| e.to_string())?;
+    let in_folder = || Error::io(folder.display().to_string());
+    std::fs::create_dir_all(&folder).map_err(in_folder())?;
+    let making = tempfile::tempdir_in(&folder).map_err(in_folder())?;
     let (data, temporary) = (making.path().join("data"), making.path().join("tmp"));
-    std::fs::create_dir(&temporary).map_err(|e| e.to_string())?;
+    create_dir(&temporary)?;
     make_system_tables(&data, &temporary)?;
     // Another process may have created the template in the meantime.
     match std::fs::rename(&data, &template) {
-        Err(error) if !template.is_dir() => Err(format!("{}: {error}", template.display())),
+        Err(error) if !template.is_dir() => Err(Error::io(template.display().to_string())(error)),
         _ => Ok(template),
     }
 }
 
 /// Copies a folder to a path that does not exist yet.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status();
-    match copied {
-        Ok(status) if status.success() => Ok(()),
-        other => Err(format!("cp {} {}: {other:?}", from.display(), to.display())),
-    }
+pub(crate) fn copy(from: &Path, to: &Path) -> Result {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").args([from, to]);
+    server::output_of(copy).map(drop)
 }
 
-fn make_system_tables(data: &Path, temporary: &Path) -> Result<(), String> {
-    let done = Command::new(program("mariadb-install-db"))
+pub(crate) fn create_dir(path: &Path) -> Result {
+    std::fs::create_dir(path).map_err(Error::io(path.display().to_string()))
+}
+
+fn make_system_tables(data: &Path, temporary: &Path) -> Result {
+    let mut install = Command::new(program("mariadb-install-db")?);
+    install
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .args(["--skip-test-db", "--skip-name-resolve"])
         .arg(path_option("--datadir", data))
         .arg(path_option("--tmpdir", temporary))
         .args(SMALL)
-        .args(as_root())
-        .output()
-        .map_err(|e| format!("mariadb-install-db: {e}"))?;
-    if done.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "mariadb-install-db ended with {}:\n{}{}",
-        done.status,
-        String::from_utf8_lossy(&done.stdout),
-        String::from_utf8_lossy(&done.stderr)
-    ))
+        .args(as_root());
+    server::output_of(install).map(drop)
 }
 
 /// The option for running as root, which MariaDB refuses by default.
@@ -241,13 +245,8 @@ pub(crate) fn path_option(name: &str, path: &Path) -> std::ffi::OsString {
     option
 }
 
-pub(crate) fn query(
-    port: u16,
-    user: &str,
-    password: &str,
-    statements: &str,
-) -> Result<String, String> {
-    let done = Command::new(program("mariadb"))
+pub(crate) fn query(port: u16, user: &str, password: &str, statements: &str) -> Result<String> {
+    let done = Command::new(program("mariadb")?)
         .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1"])
         .args(["--batch", "--skip-column-names", "--connect-timeout=5"])
         .args([format!("--port={port}"), format!("--user={user}")])
@@ -255,19 +254,21 @@ pub(crate) fn query(
         // Not as an argument, since arguments are visible to all users of the machine.
         .env("MYSQL_PWD", password)
         .output()
-        .map_err(|e| format!("mariadb: {e}"))?;
+        .map_err(Error::io("mariadb"))?;
     if done.status.success() {
         Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
     } else {
-        Err(String::from_utf8_lossy(&done.stderr).trim_end().to_owned())
+        let why = String::from_utf8_lossy(&done.stderr).trim_end().to_owned();
+        Err(Error::refused(
+            format!("mariadb on port {port}"),
+            statements,
+        )(why))
     }
 }
 
-pub(crate) fn program(name: &str) -> PathBuf {
-    server::find(name, None).unwrap_or_else(|| {
-        panic!(
-            "{name} is not on PATH. Install MariaDB: `apt-get install mariadb-server` on Debian and \
-             Ubuntu, `dnf install mariadb-server` on Fedora, `brew install mariadb` on macOS"
-        )
-    })
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    server::required(name, INSTALL)
 }
+
+const INSTALL: &str = "`apt-get install mariadb-server` on Debian and Ubuntu, `dnf install mariadb-server` on Fedora, \
+                       `brew install mariadb` on macOS";

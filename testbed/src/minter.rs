@@ -4,6 +4,7 @@
 //! returned, and `int-host --continuous`, which prints integers as its users see them.
 
 use crate::clock;
+use crate::error::{Error, Result};
 use crate::history::{History, Record, Span};
 use crate::process::Process;
 use crate::wait;
@@ -54,7 +55,7 @@ impl Minter {
     /// Starts a `minter`, whose path is `env!("CARGO_BIN_EXE_minter")` in a test. `number` identifies it in the
     /// history.
     ///
-    /// # Panics
+    /// # Errors
     /// When it cannot be started.
     pub fn start(
         program: &str,
@@ -64,7 +65,7 @@ impl Minter {
         key: &str,
         count: u32,
         data: Option<&Path>,
-    ) -> Self {
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         command.args([engine, dsn, key, count.to_string().as_str()]);
         command.args(data);
@@ -73,19 +74,21 @@ impl Minter {
 
     /// Starts any program that prints one integer per line. The times of its calls are unknown.
     ///
-    /// # Panics
+    /// # Errors
     /// When it cannot be started.
-    pub fn printing(command: Command, number: u32) -> Self {
+    pub fn printing(command: Command, number: u32) -> Result<Self> {
         Self::spawn(command, move |line| {
             let integer = line.parse().ok()?;
             Some(Line::Minted(Record::untimed(number, Span::one(integer))))
         })
     }
 
-    fn spawn(mut command: Command, read: impl Fn(&str) -> Option<Line> + Send + 'static) -> Self {
+    fn spawn(
+        mut command: Command,
+        read: impl Fn(&str) -> Option<Line> + Send + 'static,
+    ) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let shown = format!("{command:?}");
-        let mut process = Process::spawn(command).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let mut process = Process::spawn(command)?;
         let stdin = process.child().stdin.take();
         let stdout = process.child().stdout.take().expect("piped");
         let output = Arc::new(Mutex::new(Output::default()));
@@ -101,12 +104,12 @@ impl Minter {
                 }
             }
         });
-        Self {
+        Ok(Self {
             process,
             stdin,
             output,
             reader: Some(reader),
-        }
+        })
     }
 
     /// How many calls succeeded so far.
@@ -126,32 +129,36 @@ impl Minter {
 
     /// Waits until a call that began after `time` has succeeded.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes longer than `limit`, or the process ended. The message contains the last error.
-    pub fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {
+    pub fn wait_for_mint_after(&mut self, time: u64, limit: Duration) -> Result {
         let process = &mut self.process;
         let output = &self.output;
-        wait::until("a process mints", limit, || {
+        wait::until_or_error("a process mints", limit, || {
             let output = lock(output);
             // The last record is the newest one, since a process makes its calls one after another.
             if output.records.last().is_some_and(|r| r.begin > time) {
-                return Ok(());
+                return Ok(Ok(()));
             }
             if let Some(status) = process.ended() {
-                panic!("the minter ended with {status}: {:?}", output.strange);
+                return Err(Error::Ended {
+                    program: "the minter".to_owned(),
+                    status,
+                    output: output.strange.join("\n"),
+                });
             }
-            Err(match output.failures.last() {
+            Ok(Err(match output.failures.last() {
                 Some(failure) => format!("{}: {}", failure.kind, failure.message),
                 None => "no result yet".to_owned(),
-            })
-        });
+            }))
+        })
     }
 
     /// Waits until `number` calls have succeeded.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes longer than `limit`.
-    pub fn wait_for_mints(&self, number: usize, limit: Duration) {
+    pub fn wait_for_mints(&self, number: usize, limit: Duration) -> Result {
         wait::until("a process mints", limit, || {
             let output = lock(&self.output);
             match output.records.len() {
@@ -161,7 +168,7 @@ impl Minter {
                     output.failures.last()
                 )),
             }
-        });
+        })
     }
 
     /// How many calls that began after `time` have succeeded or failed.
@@ -175,47 +182,52 @@ impl Minter {
 
     /// The processor time that the process has used so far.
     ///
-    /// # Panics
+    /// # Errors
     /// When the process no longer exists, or the system is not Linux.
-    pub fn processor_time(&self) -> Duration {
+    pub fn processor_time(&self) -> Result<Duration> {
         self.process.processor_time()
     }
 
     /// Asks the process to end and returns its successful and failed calls.
     ///
-    /// # Panics
+    /// # Errors
     /// When it does not end, or printed an unexpected line.
-    pub fn finish(mut self) -> (Vec<Record>, Vec<Failure>) {
+    pub fn finish(mut self) -> Result<(Vec<Record>, Vec<Failure>)> {
         drop(self.stdin.take());
-        self.process.wait(END);
+        self.process.wait(END)?;
         self.collect()
     }
 
     /// Kills the process and returns its successful and failed calls.
     ///
-    /// # Panics
+    /// # Errors
     /// When it printed an unexpected line.
-    pub fn kill(mut self) -> (Vec<Record>, Vec<Failure>) {
+    pub fn kill(mut self) -> Result<(Vec<Record>, Vec<Failure>)> {
         self.process.kill();
         self.collect()
     }
 
     /// Waits for the process, which was asked to end in some other way.
     ///
-    /// # Panics
+    /// # Errors
     /// When it does not end, or printed an unexpected line.
-    pub fn end(mut self) -> (std::process::ExitStatus, Vec<Record>) {
-        let status = self.process.wait(END);
-        (status, self.collect().0)
+    pub fn end(mut self) -> Result<(std::process::ExitStatus, Vec<Record>)> {
+        let status = self.process.wait(END)?;
+        Ok((status, self.collect()?.0))
     }
 
-    fn collect(&mut self) -> (Vec<Record>, Vec<Failure>) {
+    fn collect(&mut self) -> Result<(Vec<Record>, Vec<Failure>)> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader does not panic");
         }
         let output = std::mem::take(&mut *lock(&self.output));
-        assert_eq!(output.strange, Vec::<String>::new(), "unexpected lines");
-        (output.records, output.failures)
+        if !output.strange.is_empty() {
+            return Err(Error::unexpected(
+                "the output of a minter",
+                output.strange.join("\n"),
+            ));
+        }
+        Ok((output.records, output.failures))
     }
 }
 
@@ -225,45 +237,48 @@ pub struct Crowd(Vec<Minter>);
 impl Crowd {
     /// Starts `number` minters, each created by `start` from its number, and waits until all of them mint.
     ///
-    /// # Panics
+    /// # Errors
     /// When one of them does not.
-    pub fn start(number: u32, start: impl Fn(u32) -> Minter) -> Self {
-        let mut crowd = Self((0..number).map(start).collect());
-        crowd.wait_for_mint_after(0, START);
-        crowd
+    pub fn start(number: u32, start: impl Fn(u32) -> Result<Minter>) -> Result<Self> {
+        let minters: Result<Vec<_>> = (0..number).map(start).collect();
+        let mut crowd = Self(minters?);
+        crowd.wait_for_mint_after(0, START)?;
+        Ok(crowd)
     }
 
     /// Waits until each minter has succeeded in a call that began after this one.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes longer than `limit`.
-    pub fn go_on(&mut self, limit: Duration) {
-        self.wait_for_mint_after(clock::now(), limit);
+    pub fn go_on(&mut self, limit: Duration) -> Result {
+        self.wait_for_mint_after(clock::now(), limit)
     }
 
     /// Waits until each minter has minted `number` more times.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes too long.
-    pub fn mint_more(&self, number: usize) {
+    pub fn mint_more(&self, number: usize) -> Result {
         let before: Vec<_> = self.0.iter().map(Minter::minted).collect();
         for (minter, before) in self.0.iter().zip(before) {
-            minter.wait_for_mints(before + number, START);
+            minter.wait_for_mints(before + number, START)?;
         }
+        Ok(())
     }
 
     /// Waits until `number` calls of each minter that began after this one have succeeded or failed.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes longer than `limit`.
-    pub fn wait_for_returns(&self, number: usize, limit: Duration) {
+    pub fn wait_for_returns(&self, number: usize, limit: Duration) -> Result {
         let now = clock::now();
         for minter in &self.0 {
             wait::until("calls return", limit, || match minter.returned_after(now) {
                 returned if returned >= number => Ok(()),
                 returned => Err(format!("{returned} of {number} returned")),
-            });
+            })?;
         }
+        Ok(())
     }
 
     /// The minters.
@@ -271,25 +286,26 @@ impl Crowd {
         &self.0
     }
 
-    fn wait_for_mint_after(&mut self, time: u64, limit: Duration) {
+    fn wait_for_mint_after(&mut self, time: u64, limit: Duration) -> Result {
         for minter in &mut self.0 {
-            minter.wait_for_mint_after(time, limit);
+            minter.wait_for_mint_after(time, limit)?;
         }
+        Ok(())
     }
 
     /// Asks all minters to end and returns the successful and the failed calls of all.
     ///
-    /// # Panics
+    /// # Errors
     /// As [`Minter::finish`].
-    pub fn finish(self) -> (History, Vec<Failure>) {
+    pub fn finish(self) -> Result<(History, Vec<Failure>)> {
         let mut history = History::default();
         let mut failures = Vec::new();
         for minter in self.0 {
-            let (records, failed) = minter.finish();
+            let (records, failed) = minter.finish()?;
             history.extend(records);
             failures.extend(failed);
         }
-        (history, failures)
+        Ok((history, failures))
     }
 }
 

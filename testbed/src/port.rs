@@ -1,5 +1,6 @@
 //! Free TCP ports on the loopback address.
 
+use crate::error::{Error, Result};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -11,9 +12,9 @@ const RANGE: std::ops::Range<u16> = 12_000..32_000;
 /// Returns a port on which nothing listens. This process does not return it again until the range is used up,
 /// but another process may take it, so the caller must be prepared to retry with another port.
 ///
-/// # Panics
-/// When no port in the range is free.
-pub fn free() -> u16 {
+/// # Errors
+/// [`Error::NoPort`] when no port in the range is free.
+pub fn free() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let width = RANGE.end - RANGE.start;
     // Processes start at positions that are far apart (7919 is prime), so that they seldom try the same port.
@@ -23,10 +24,10 @@ pub fn free() -> u16 {
         let place = (u32::from(start) * 7919 + u32::from(step)) % u32::from(width);
         let port = RANGE.start + u16::try_from(place).unwrap_or(0);
         if is_free(port) {
-            return port;
+            return Ok(port);
         }
     }
-    panic!("no free port in {RANGE:?}");
+    Err(Error::NoPort(RANGE))
 }
 
 fn is_free(port: u16) -> bool {

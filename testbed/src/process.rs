@@ -1,17 +1,27 @@
 //! Child processes that do not outlive the test.
+//!
+//! A signal to a child of this process cannot fail, and neither can waiting for it, so those functions return no
+//! errors.
 
-use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal,
+};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use crate::error::{Error, Result};
+use crate::family::{descendants, is_alive};
 use crate::wait;
 
 /// A running program in its own process group. The whole group is killed on drop.
 #[derive(Debug)]
 pub struct Process(Child);
+
+/// How long the processes of a program may take to end after SIGKILL.
+const KILLED: Duration = Duration::from_secs(30);
 
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
 
@@ -19,8 +29,8 @@ impl Process {
     /// Starts a program. The kernel kills it when this process ends for any reason.
     ///
     /// # Errors
-    /// Those of [`Command::spawn`].
-    pub fn spawn(mut command: Command) -> io::Result<Self> {
+    /// Those of [`Command::spawn`], with the command line.
+    pub fn spawn(mut command: Command) -> Result<Self> {
         static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
         command.process_group(0);
         // SAFETY: only async-signal-safe code may run between fork and exec; this is one system call that
@@ -42,6 +52,7 @@ impl Process {
                 .expect("a thread");
             sender
         });
+        let shown = format!("{command:?}");
         let (sender, answer) = mpsc::channel();
         spawner
             .send((command, sender))
@@ -50,6 +61,7 @@ impl Process {
             .recv()
             .expect("the spawner thread answers every request")
             .map(Self)
+            .map_err(Error::io(shown))
     }
 
     /// The child itself, for its standard streams.
@@ -64,16 +76,17 @@ impl Process {
 
     /// The processor time that the process has used so far.
     ///
-    /// # Panics
+    /// # Errors
     /// When the process no longer exists, or the system is not Linux.
-    pub fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
-        let stat = stat.unwrap_or_else(|e| panic!("/proc: {e}"));
+    pub fn processor_time(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.id());
+        let stat = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         // Fields 14 and 15 of proc(5), counted from after the name, which is in parentheses: ticks of 10 ms.
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|t| t.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
+        let ticks: Result<u64, _> = ticks.map(str::parse::<u64>).sum();
+        let ticks = ticks.map_err(|e| Error::unexpected(&path, e))?;
+        Ok(Duration::from_millis(ticks * 10))
     }
 
     /// Sends a signal to the program and everything in its group.
@@ -96,20 +109,55 @@ impl Process {
 
     /// Waits until the program ends by itself.
     ///
-    /// # Panics
+    /// # Errors
     /// When it still runs after `limit`.
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         wait::until("the process ends", limit, || {
             self.ended().ok_or("it is still running")
         })
     }
 
-    /// Kills the program and its group (SIGKILL) and waits until it has ended.
+    /// Sends a signal to the program and to all processes that descend from it, whatever their group.
+    ///
+    /// # Panics
+    /// When the system refuses for a reason other than that a process no longer exists.
+    pub fn signal_all(&self, signal: Signal) {
+        // The program first: once it is stopped, it starts no others.
+        self.signal(signal);
+        for id in self.family() {
+            send(signal, id);
+        }
+    }
+
+    /// Kills the program and all processes that descend from it (SIGKILL), and waits until they have ended.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
+            // A stopped process starts no others while they are counted.
+            self.signal(Signal::STOP);
+            let family = self.family();
             self.signal(Signal::KILL);
+            for id in &family {
+                send(Signal::KILL, *id);
+            }
             let _ = self.0.wait();
+            // Nothing survives this signal. If the system is slower than that, the next start on the same
+            // files says so.
+            let _ = wait::until_true("the program's processes end", KILLED, || {
+                !family.iter().copied().any(is_alive)
+            });
         }
+    }
+
+    fn family(&self) -> Vec<u32> {
+        descendants(self.0.id())
+    }
+}
+
+fn send(signal: Signal, id: u32) {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    match id.map(|id| kill_process(id, signal)) {
+        None | Some(Ok(()) | Err(rustix::io::Errno::SRCH)) => {}
+        Some(Err(error)) => panic!("signal {signal:?} to process {id:?}: {error}"),
     }
 }
 

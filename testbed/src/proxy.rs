@@ -4,6 +4,7 @@
 //! request was executed, stalled connections, refused connections. Bytes are forwarded unchanged, so it works
 //! for every protocol. It uses one thread for any number of connections.
 
+use crate::error::{Error, Result};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -67,18 +68,20 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy that forwards to a port of this machine.
     ///
-    /// # Panics
-    /// When there is no free port.
-    pub fn to(target: u16) -> Self {
+    /// # Errors
+    /// When there is no free port, or no thread.
+    pub fn to(target: u16) -> Result<Self> {
         let (port, listener) = crate::server::on_free_port(|port| {
             // Like tokio, the standard library sets SO_REUSEADDR.
-            let listener =
-                std::net::TcpListener::bind(loopback(port)).map_err(|e| e.to_string())?;
+            let bound = std::net::TcpListener::bind(loopback(port))
+                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+            let listener = bound.map_err(Error::io(format!("the proxy's port {port}")))?;
             Ok((port, listener))
-        });
-        listener
-            .set_nonblocking(true)
-            .expect("a socket can be non-blocking");
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::io("the proxy's runtime"))?;
         let shared = Arc::new(Shared {
             fault: watch::Sender::new(Fault::None),
             target: watch::Sender::new(loopback(target)),
@@ -94,10 +97,6 @@ impl Proxy {
         let thread = std::thread::Builder::new()
             .name(format!("proxy {port}"))
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .expect("a runtime");
                 runtime.block_on(async {
                     let listener = TcpListener::from_std(listener).expect("a runtime is there");
                     tokio::select! {
@@ -107,13 +106,13 @@ impl Proxy {
                 });
                 // Dropping the runtime closes the connections.
             })
-            .expect("a thread");
-        Self {
+            .map_err(Error::io("the proxy's thread"))?;
+        Ok(Self {
             port,
             shared,
             stop: Some(stop),
             thread: Some(thread),
-        }
+        })
     }
 
     /// The port on 127.0.0.1.
@@ -129,25 +128,28 @@ impl Proxy {
     /// Sets the fault for open and new connections. When this returns, every connection is closed for
     /// [`Fault::Refuse`], and the proxy listens on its port for all other faults.
     ///
-    /// # Panics
+    /// # Errors
     /// When that takes too long.
-    pub fn set(&self, fault: Fault) {
-        self.obey(fault, usize::MAX);
+    pub fn set(&self, fault: Fault) -> Result {
+        self.obey(fault, usize::MAX)
     }
 
     /// Cuts the next `times` replies to requests that contain `needle`; forwards everything else.
-    pub fn cut(&self, times: usize, needle: &[u8]) {
-        self.obey(Fault::CutReplies(needle.to_vec()), times);
+    ///
+    /// # Errors
+    /// When it takes too long until that is in effect.
+    pub fn cut(&self, times: usize, needle: &[u8]) -> Result {
+        self.obey(Fault::CutReplies(needle.to_vec()), times)
     }
 
-    fn obey(&self, fault: Fault, to_cut: usize) {
+    fn obey(&self, fault: Fault, to_cut: usize) -> Result {
         let listen = fault != Fault::Refuse;
         self.shared.to_cut.store(to_cut, Ordering::SeqCst);
         self.shared.fault.send_replace(fault);
         wait::until_true("the proxy obeys", LIMIT, || {
             let closed = self.shared.places.available_permits() == MAX_CONNECTIONS;
             *self.shared.listening.borrow() == listen && (listen || closed)
-        });
+        })
     }
 
     /// How many replies were cut so far.

@@ -1,10 +1,10 @@
 //! The Redis that is installed on this machine.
 
+use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use redis::{Client, Connection};
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,19 +28,23 @@ pub struct Redis {
 
 impl Redis {
     /// Starts a server with the default options.
-    pub fn start() -> Self {
+    ///
+    /// # Errors
+    /// As [`Redis::with`].
+    pub fn start() -> Result<Self> {
         Self::with(Options::default())
     }
 
     /// Starts a server.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no `redis-server` (the message says how to install it), or it does not start.
-    pub fn with(options: Options) -> Self {
+    pub fn with(options: Options) -> Result<Self> {
+        let program = server::required("redis-server", INSTALL)?;
         server::on_free_port(|port| {
-            let scratch = Scratch::new("redis");
+            let scratch = Scratch::new("redis")?;
             let dir = scratch.path().to_owned();
-            let program = program();
+            let program = program.clone();
             let (launched, probed) = (options.clone(), options.clone());
             let server = Server::start(
                 "redis-server",
@@ -88,25 +92,29 @@ impl Redis {
 
     /// A direct connection that bypasses the engine.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server refuses the connection.
-    pub fn connect(&self) -> Connection {
+    pub fn connect(&self) -> Result<Connection> {
         connect(self.port, self.options.password.as_deref())
-            .unwrap_or_else(|e| panic!("redis on port {}: {e}", self.port))
+            .map_err(Error::refused(self.name(), "a connection"))
+    }
+
+    fn name(&self) -> String {
+        format!("redis on port {}", self.port)
     }
 
     /// Runs one command as an administrator.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server answers with an error.
-    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> Result<T> {
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word);
         }
         command
-            .query(&mut self.connect())
-            .unwrap_or_else(|e| panic!("redis, {words:?}: {e}"))
+            .query(&mut self.connect()?)
+            .map_err(Error::refused(self.name(), format!("{words:?}")))
     }
 }
 
@@ -154,11 +162,5 @@ fn ready(port: u16, options: &Options) -> Result<(), String> {
     }
 }
 
-fn program() -> PathBuf {
-    server::find("redis-server", None).unwrap_or_else(|| {
-        panic!(
-            "redis-server is not on PATH. Install it: `apt-get install redis-server` on Debian and \
-             Ubuntu, `dnf install redis` on Fedora, `brew install redis` on macOS"
-        )
-    })
-}
+const INSTALL: &str = "`apt-get install redis-server` on Debian and Ubuntu, `dnf install redis` on Fedora, \
+                       `brew install redis` on macOS";

@@ -1,15 +1,16 @@
 //! Single nodes and clusters of rqlite. The program comes from `RQLITED`, from PATH, or is built from
 //! `testbed/servers`.
 
+use crate::error::{Error, Result};
 use crate::http;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
+use crate::target::{self, Once};
 use crate::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a cluster may take to elect a leader. The server's own timeouts are a second or two.
@@ -27,67 +28,62 @@ struct Node {
 
 impl Rqlite {
     /// Starts a single node.
-    pub fn start() -> Self {
+    ///
+    /// # Errors
+    /// As [`Rqlite::cluster`].
+    pub fn start() -> Result<Self> {
         Self::cluster(1)
     }
 
     /// Starts a single node with additional options, such as `-auth`.
     ///
-    /// # Panics
+    /// # Errors
     /// As [`Rqlite::cluster`].
-    pub fn with(options: &[&str]) -> Self {
+    pub fn with(options: &[&str]) -> Result<Self> {
         Self::start_some(&[Ipv4Addr::LOCALHOST], options)
     }
 
     /// Starts a cluster with one node on each of these addresses, and waits until every node knows the leader.
     /// The engine's host treats different loopback addresses as different machines.
     ///
-    /// # Panics
+    /// # Errors
     /// As [`Rqlite::cluster`].
-    pub fn on_hosts(hosts: &[Ipv4Addr]) -> Self {
+    pub fn on_hosts(hosts: &[Ipv4Addr]) -> Result<Self> {
         Self::start_some(hosts, &[])
     }
 
     /// Starts a cluster and waits until every node knows the leader.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is neither `rqlited` nor Go to build it with (the message says how to install them), or when
     /// it does not start.
-    pub fn cluster(size: usize) -> Self {
+    pub fn cluster(size: usize) -> Result<Self> {
         Self::start_some(&vec![Ipv4Addr::LOCALHOST; size], &[])
     }
 
-    fn start_some(hosts: &[Ipv4Addr], options: &[&str]) -> Self {
-        let mut attempts = 3;
-        loop {
-            match Self::try_start(hosts, options) {
-                Ok(cluster) => return cluster,
-                // Another process may have taken one of the ports in the meantime.
-                Err(why) => {
-                    attempts -= 1;
-                    assert!(attempts > 0, "{why}");
-                }
-            }
-        }
+    fn start_some(hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self> {
+        let program = program()?;
+        // Another process may have taken one of the ports in the meantime.
+        server::retrying(3, || Self::try_start(&program, hosts, options))
     }
 
-    fn try_start(hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self, String> {
-        let program = program();
+    fn try_start(program: &Path, hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self> {
         let size = hosts.len();
-        let free = |host: &Ipv4Addr| SocketAddr::from((*host, crate::port::free()));
-        let raft: Vec<_> = hosts.iter().map(free).collect();
+        let free = |host: &Ipv4Addr| Ok(SocketAddr::from((*host, crate::port::free()?)));
+        let raft: Result<Vec<_>> = hosts.iter().map(free).collect();
+        let raft = raft?;
         let everybody: Vec<_> = raft.iter().map(ToString::to_string).collect();
         let mut arguments: Vec<_> = options.iter().map(ToString::to_string).collect();
         if size > 1 {
             arguments.extend(["-bootstrap-expect".to_owned(), size.to_string()]);
             arguments.extend(["-join".to_owned(), everybody.join(",")]);
         }
-        let nodes = raft
+        let nodes: Result<Vec<_>> = raft
             .iter()
             .enumerate()
-            .map(|(index, raft)| node(&program, index, *raft, &arguments))
+            .map(|(index, raft)| node(program, index, *raft, &arguments))
             .collect();
-        let cluster = Self { nodes };
+        let cluster = Self { nodes: nodes? };
         // No node is ready before a majority runs.
         for node in &cluster.nodes {
             node.server.launch()?;
@@ -125,9 +121,9 @@ impl Rqlite {
 
     /// Waits until a running node reports a leader that runs too, and returns the leader's number.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is none after [`ELECTION`].
-    pub fn leader(&self) -> usize {
+    pub fn leader(&self) -> Result<usize> {
         wait::until("rqlite has a leader", ELECTION, || {
             self.nodes
                 .iter()
@@ -150,41 +146,43 @@ impl Rqlite {
 
     /// Makes another node the leader and returns its number.
     ///
-    /// # Panics
+    /// # Errors
     /// When leadership does not move within [`ELECTION`].
-    pub fn move_leader(&self) -> usize {
-        let before = self.leader();
+    pub fn move_leader(&self) -> Result<usize> {
+        let before = self.leader()?;
         let url = format!("http://{}/leader?wait", self.nodes[before].http);
-        let answer = http::request("POST", &url, &[], "").unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(answer.status, 200, "stepping down: {}", answer.body);
-        wait::until("leadership moves", ELECTION, || {
-            Some(self.leader())
-                .filter(|now| *now != before)
-                .ok_or("it has not")
+        let answer = http::request("POST", &url, &[], "")?;
+        if answer.status != 200 {
+            return Err(Error::refused(url, "to step down")(answer.body));
+        }
+        wait::until_or_error("leadership moves", ELECTION, || {
+            let now = self.leader()?;
+            Ok(Some(now).filter(|now| *now != before).ok_or("it has not"))
         })
     }
 
     /// Runs one statement as an administrator and returns the result as in rqlite's JSON.
     ///
-    /// # Panics
+    /// # Errors
     /// When the statement fails.
-    pub fn sql(&self, statement: &str) -> Value {
-        let node = self.nodes[self.leader()].http;
+    pub fn sql(&self, statement: &str) -> Result<Value> {
+        let node = self.nodes[self.leader()?].http;
         let body = serde_json::json!([statement]).to_string();
         let answer = http::request(
             "POST",
             &format!("http://{node}/db/request?level=strong"),
             &[("content-type", "application/json")],
             &body,
-        )
-        .unwrap_or_else(|e| panic!("{statement}: {e}"));
-        let result = answer.json()["results"][0].clone();
-        assert!(
-            answer.status == 200 && result["error"].is_null(),
-            "{statement}: {}",
-            answer.body
-        );
-        result
+        )?;
+        let all: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        match &all["results"][0] {
+            result if answer.status == 200 && result.is_object() && result["error"].is_null() => {
+                Ok(result.clone())
+            }
+            _ => Err(Error::refused(format!("rqlite on {node}"), statement)(
+                answer.body,
+            )),
+        }
     }
 }
 
@@ -194,9 +192,9 @@ pub fn dsn(ports: &[u16]) -> String {
     format!("http://{}", hosts.join(","))
 }
 
-fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) -> Node {
-    let scratch = Scratch::new("rqlite");
-    let http = SocketAddr::from((raft.ip(), crate::port::free()));
+fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) -> Result<Node> {
+    let scratch = Scratch::new("rqlite")?;
+    let http = SocketAddr::from((raft.ip(), crate::port::free()?));
     let (program, data) = (program.to_owned(), scratch.join("data"));
     let arguments = arguments.to_owned();
     let launch = move || {
@@ -209,51 +207,44 @@ fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) ->
         command
     };
     let probe = move || {
-        let answer = http::get(&format!("http://{http}/readyz"))?;
+        let answer = http::get(&format!("http://{http}/readyz")).map_err(|e| e.to_string())?;
         match answer.status {
             200 => Ok(()),
             _ => Err(answer.body),
         }
     };
-    Node {
+    Ok(Node {
         server: Server::prepare("rqlited", scratch, launch, probe),
         http,
-    }
+    })
 }
 
-fn program() -> PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM
-        .get_or_init(|| server::find("rqlited", Some("RQLITED")).unwrap_or_else(build))
-        .clone()
+fn program() -> Result<PathBuf> {
+    static PROGRAM: Once = Once::new();
+    PROGRAM.get(|| server::find("rqlited", Some("RQLITED")).map_or_else(build, Ok))
 }
 
 /// Builds `rqlited` from the module in `testbed/servers`. This takes minutes the first time and is then cached.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
-    let folder = crate::target::directory().join("servers");
+    let folder = target::directory().join("servers");
     let program = folder.join("rqlited");
-    let go = server::find("go", None).unwrap_or_else(|| {
-        panic!(
+    let go = server::find("go", None).ok_or_else(|| {
+        Error::Missing(
             "there is neither rqlited nor Go on PATH. Install one of them: \
              https://rqlite.io/docs/install-rqlite or `apt-get install golang` (Go 1.25 or later), \
              or set RQLITED to the path of a binary"
+                .to_owned(),
         )
-    });
+    })?;
     eprintln!("building rqlited in {} (once)", module.display());
-    let done = Command::new(go)
+    let mut build = Command::new(go);
+    build
         .current_dir(&module)
         .args(["build", "-o"])
-        .args([program.as_path(), Path::new(PACKAGE)])
-        .output()
-        .unwrap_or_else(|e| panic!("go build: {e}"));
-    assert!(
-        done.status.success(),
-        "go build {PACKAGE}, {}:\n{}",
-        done.status,
-        String::from_utf8_lossy(&done.stderr)
-    );
-    program
+        .args([program.as_path(), Path::new(PACKAGE)]);
+    server::output_of(build)?;
+    Ok(program)
 }
 
 /// The program that is listed as a tool in `testbed/servers/go.mod`.

@@ -1,5 +1,6 @@
 //! Temporary folders for the files of a server or a test.
 
+use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
@@ -25,17 +26,17 @@ pub struct Scratch {
 impl Scratch {
     /// Creates a folder with `name` in its name.
     ///
-    /// # Panics
+    /// # Errors
     /// When the folder for temporary files (`TMPDIR`) is not writable.
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix(&format!("artisanal-{name}-"))
             .tempdir()
-            .expect("a temporary folder");
-        Self {
+            .map_err(Error::io("a temporary folder"))?;
+        Ok(Self {
             dir: Some(dir),
             number: MADE.fetch_add(1, Ordering::Relaxed) + 1,
-        }
+        })
     }
 
     /// The path of the folder.

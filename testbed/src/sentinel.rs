@@ -1,5 +1,6 @@
 //! The Redis Sentinel that is installed on this machine.
 
+use crate::error::{Error, Result};
 use crate::redis::{Redis, connect};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -28,10 +29,11 @@ impl Sentinels {
     /// the others and all replicas. They start a failover when two of them have not reached the primary for
     /// half a second.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no `redis-sentinel` (the message says how to install it), or they do not agree.
-    pub fn watch(primary: &Redis, replicas: usize) -> Self {
-        let sentinels = Self((0..3).map(|_| start(primary.port())).collect());
+    pub fn watch(primary: &Redis, replicas: usize) -> Result<Self> {
+        let nodes: Result<Vec<_>> = (0..3).map(|_| start(primary.port())).collect();
+        let sentinels = Self(nodes?);
         wait::until("the Sentinels know each other", AGREE, || {
             for node in &sentinels.0 {
                 let told = told(node.port)?;
@@ -44,8 +46,8 @@ impl Sentinels {
                 }
             }
             Ok(())
-        });
-        sentinels
+        })?;
+        Ok(sentinels)
     }
 
     /// The DSN that lists all Sentinels, with `parameters` such as `?wait=1`.
@@ -65,9 +67,9 @@ impl Sentinels {
 
     /// Waits until all Sentinels agree on a primary on another port than this one, and returns that port.
     ///
-    /// # Panics
+    /// # Errors
     /// When they do not agree within [`AGREE`].
-    pub fn successor_of(&self, port: u16) -> u16 {
+    pub fn successor_of(&self, port: u16) -> Result<u16> {
         wait::until("the Sentinels have completed a failover", AGREE, || {
             let mut named = Vec::new();
             for node in &self.0 {
@@ -93,15 +95,13 @@ fn told(port: u16) -> Result<HashMap<String, String>, String> {
     ask().map_err(|e: redis::RedisError| e.to_string())
 }
 
-fn start(primary: u16) -> Node {
-    let program = server::find("redis-sentinel", None).unwrap_or_else(|| {
-        panic!(
-            "redis-sentinel is not on PATH. Install it: `apt-get install redis-sentinel` on Debian and \
-             Ubuntu, `dnf install redis` on Fedora, `brew install redis` on macOS"
-        )
-    });
+const INSTALL: &str = "`apt-get install redis-sentinel` on Debian and Ubuntu, `dnf install redis` on Fedora, \
+                       `brew install redis` on macOS";
+
+fn start(primary: u16) -> Result<Node> {
+    let program = server::required("redis-sentinel", INSTALL)?;
     server::on_free_port(|port| {
-        let scratch = Scratch::new("sentinel");
+        let scratch = Scratch::new("sentinel")?;
         // Sentinels rewrite this file to persist their state.
         let file = scratch.join("sentinel.conf");
         let settings = format!(
@@ -112,7 +112,7 @@ fn start(primary: u16) -> Node {
              sentinel parallel-syncs {NAME} 2\n",
             scratch.path().display()
         );
-        std::fs::write(&file, settings).map_err(|e| e.to_string())?;
+        std::fs::write(&file, settings).map_err(Error::io(file.display().to_string()))?;
         let program = program.clone();
         let launch = move || {
             let mut command = Command::new(&program);

@@ -1,5 +1,6 @@
 //! The process of a server of any kind: start, wait until ready, kill, pause, restart.
 
+use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::wait;
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// are slow, and no test depends on a fast start.
 pub const READY: Duration = Duration::from_secs(60);
 
-/// How long a server may take to end after SIGTERM.
+/// How long a server may take to stop.
 pub const STOP: Duration = Duration::from_secs(30);
 
 type Launch = Box<dyn Fn() -> Command + Send + Sync>;
@@ -29,6 +30,8 @@ pub struct Server {
     process: Mutex<Option<Process>>,
     launch: Launch,
     probe: Probe,
+    /// The signal that makes it stop.
+    stop: Signal,
     scratch: Scratch,
 }
 
@@ -39,17 +42,14 @@ impl Server {
     /// time. `probe` asks the server whether it is ready.
     ///
     /// # Errors
-    /// When the program ended before it was ready, with its output and exit status. This is what happens when
-    /// another process has taken the port.
-    ///
-    /// # Panics
-    /// When the server runs but is not ready after [`READY`].
+    /// [`Error::Ended`] when the program ended before it was ready. This is what happens when another process has
+    /// taken the port. [`Error::Timeout`] when the server runs but is not ready after [`READY`].
     pub fn start(
         name: &str,
         scratch: Scratch,
         launch: impl Fn() -> Command + Send + Sync + 'static,
         probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         let server = Self::prepare(name, scratch, launch, probe);
         server.launch()?;
         server.await_ready()?;
@@ -68,15 +68,24 @@ impl Server {
             process: Mutex::new(None),
             launch: Box::new(launch),
             probe: Box::new(probe),
+            stop: Signal::TERM,
             scratch,
         }
+    }
+
+    /// Sets the signal with which [`Server::stop`] stops it, for servers that wait for their clients after
+    /// SIGTERM.
+    #[must_use]
+    pub fn stops_on(mut self, signal: Signal) -> Self {
+        self.stop = signal;
+        self
     }
 
     /// Starts the process without waiting until it is ready. Does nothing when it runs already.
     ///
     /// # Errors
     /// When the program cannot be executed.
-    pub fn launch(&self) -> Result<(), String> {
+    pub fn launch(&self) -> Result {
         let mut process = self.process();
         if process.as_mut().is_some_and(|p| p.ended().is_none()) {
             return Ok(());
@@ -85,49 +94,43 @@ impl Server {
             .create(true)
             .append(true)
             .open(self.log())
-            .map_err(|e| format!("{}: {e}", self.log().display()))?;
+            .map_err(Error::io(self.log().display().to_string()))?;
         let mut command = (self.launch)();
         command
             .current_dir(self.scratch.path())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|e| e.to_string())?)
+            .stdout(log.try_clone().map_err(Error::io("sharing a log"))?)
             .stderr(log);
-        let shown = format!("{command:?}");
-        *process = Some(Process::spawn(command).map_err(|e| format!("{shown}: {e}"))?);
+        *process = Some(Process::spawn(command)?);
         Ok(())
     }
 
     /// Waits until the server reports that it is ready.
     ///
     /// # Errors
-    /// When the program ended instead.
-    ///
-    /// # Panics
-    /// When it is not ready after [`READY`].
-    pub fn await_ready(&self) -> Result<(), String> {
+    /// [`Error::Ended`] when the program ended instead, [`Error::Timeout`] when it is not ready after [`READY`].
+    pub fn await_ready(&self) -> Result {
         let what = format!("{} is ready (log: {})", self.name, self.log().display());
-        wait::until(&what, READY, || {
+        wait::until_or_error(&what, READY, || {
             let ended = self.process().as_mut().and_then(Process::ended);
             match ended {
-                // Ends the wait; the inner result is returned.
-                Some(status) => Ok(Err(format!(
-                    "{} ended with {status}; the end of its log:\n{}",
-                    self.name,
-                    self.last_words()
-                ))),
-                None => (self.probe)().map(Ok),
+                Some(status) => Err(Error::Ended {
+                    program: self.name.clone(),
+                    status,
+                    output: self.last_words(),
+                }),
+                None => Ok((self.probe)()),
             }
         })
     }
 
     /// Starts the server again, on the same port and files, and waits until it is ready.
     ///
-    /// # Panics
-    /// When it does not start.
-    pub fn start_again(&self) {
-        self.launch()
-            .and_then(|()| self.await_ready())
-            .unwrap_or_else(|e| panic!("{e}"));
+    /// # Errors
+    /// Those of [`Server::launch`] and [`Server::await_ready`].
+    pub fn start_again(&self) -> Result {
+        self.launch()?;
+        self.await_ready()
     }
 
     /// Kills the server with SIGKILL, like a crash. Returns when the process has ended.
@@ -137,15 +140,16 @@ impl Server {
         }
     }
 
-    /// Stops the server with SIGTERM, as an administrator would. Returns when the process has ended.
+    /// Stops the server in an orderly way, as an administrator would. Returns when the process has ended.
     ///
-    /// # Panics
+    /// # Errors
     /// When it still runs after [`STOP`].
-    pub fn stop(&self) {
+    pub fn stop(&self) -> Result {
         if let Some(mut process) = self.process().take() {
-            process.signal(Signal::TERM);
-            process.wait(STOP);
+            process.signal(self.stop);
+            process.wait(STOP)?;
         }
+        Ok(())
     }
 
     /// Freezes the server (SIGSTOP): its connections stay open, but it does not answer.
@@ -175,7 +179,7 @@ impl Server {
 
     fn signal(&self, signal: Signal) {
         if let Some(process) = self.process().as_ref() {
-            process.signal(signal);
+            process.signal_all(signal);
         }
     }
 
@@ -187,29 +191,64 @@ impl Server {
     }
 
     fn last_words(&self) -> String {
-        let text = std::fs::read(self.log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        end_of(&std::fs::read(self.log()).unwrap_or_default())
     }
 }
 
 /// Starts a server on a free port, and retries on another port when that fails, since another process may
 /// have taken the port in the meantime.
 ///
-/// # Panics
-/// When `start` failed five times, with the last reason.
-pub fn on_free_port<T>(start: impl Fn(u16) -> Result<T, String>) -> T {
-    let mut attempts = 5;
-    loop {
-        match start(crate::port::free()) {
-            Ok(server) => return server,
-            Err(why) => {
-                attempts -= 1;
-                assert!(attempts > 0, "{why}");
-            }
+/// # Errors
+/// When `start` failed five times, the last error; at once when another port would not help.
+pub fn on_free_port<T>(start: impl Fn(u16) -> Result<T>) -> Result<T> {
+    retrying(5, || start(crate::port::free()?))
+}
+
+/// Calls `start` until it succeeds, at most `attempts` times.
+///
+/// # Errors
+/// The last error of `start`; at once when a server or a port is missing, or a limit of time has passed.
+pub(crate) fn retrying<T>(attempts: usize, start: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..attempts {
+        match start() {
+            Err(Error::Ended { .. } | Error::Io { .. } | Error::Refused { .. }) => {}
+            other => return other,
         }
     }
+    start()
+}
+
+/// The path of a program that a package manager installs.
+///
+/// # Errors
+/// [`Error::Missing`] with `install`, which says how to install it.
+pub(crate) fn required(program: &str, install: &str) -> Result<PathBuf> {
+    find(program, None)
+        .ok_or_else(|| Error::Missing(format!("{program} is not on PATH. Install it: {install}")))
+}
+
+/// Runs a command to its end and returns what it printed.
+///
+/// # Errors
+/// When it cannot be started or fails.
+pub(crate) fn output_of(mut command: Command) -> Result<Vec<u8>> {
+    let shown = format!("{command:?}");
+    let done = command.output().map_err(Error::io(&shown))?;
+    if done.status.success() {
+        return Ok(done.stdout);
+    }
+    Err(Error::Ended {
+        program: shown,
+        status: done.status,
+        output: end_of(&[done.stdout, done.stderr].concat()),
+    })
+}
+
+/// The end of what a program printed: at most 20 lines.
+pub(crate) fn end_of(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// The path of a program: from the environment variable `variable` when set, else from PATH and the `sbin`
@@ -225,4 +264,53 @@ pub fn find(program: &str, variable: Option<&str>) -> Option<PathBuf> {
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn shell(script: &'static str) -> impl Fn() -> Command {
+        move || {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        }
+    }
+
+    #[test]
+    fn a_server_that_ends_is_told_with_its_last_words() -> Result {
+        let scratch = Scratch::new("ends")?;
+        let never = || Err("not ready".to_owned());
+        let started = Server::start("ends", scratch, shell("echo port taken; exit 3"), never);
+        match started.err() {
+            Some(Error::Ended { status, output, .. }) => {
+                assert_eq!((status.code(), output.as_str()), (Some(3), "port taken"));
+            }
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn another_port_is_tried_only_where_that_may_help() {
+        let ended = || output_of(shell("exit 1")()).map(drop);
+        let missing = || required("no-such-program", "`apt-get install it`").map(drop);
+        let attempts = |start: &dyn Fn() -> Result| {
+            let count = AtomicUsize::new(0);
+            let error = on_free_port(|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                start()
+            });
+            (count.into_inner(), error.expect_err("it fails").to_string())
+        };
+        assert_eq!(attempts(&ended).0, 5);
+        let (count, text) = attempts(&missing);
+        assert_eq!(count, 1);
+        assert_eq!(
+            text,
+            "no-such-program is not on PATH. Install it: `apt-get install it`"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! It implements only as much of the protocol as tests need to show an engine behaviour that a real Redis or
 //! SummitDB shows seldom or cannot be made to show.
 
+use crate::error::{Error, Result};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,14 +47,15 @@ impl StandIn {
     /// `script`, which gets the command with its first word in upper case. Commands of all connections are
     /// handled one at a time.
     ///
-    /// # Panics
+    /// # Errors
     /// When the address does not belong to this machine.
     pub fn on(
         ip: impl Into<IpAddr>,
         script: impl FnMut(&[String]) -> Reply + Send + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind((ip.into(), 0)).expect("an address of this machine");
-        let address = listener.local_addr().expect("bound");
+    ) -> Result<Self> {
+        let ip = ip.into();
+        let bound = TcpListener::bind((ip, 0)).and_then(|l| Ok((l.local_addr()?, l)));
+        let (address, listener) = bound.map_err(Error::io(format!("listening on {ip}")))?;
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
             accepted: AtomicUsize::new(0),
@@ -71,7 +73,7 @@ impl StandIn {
                 std::thread::spawn(move || serve(stream, &shared));
             }
         });
-        Self { address, shared }
+        Ok(Self { address, shared })
     }
 
     /// The address that it listens on.

@@ -4,6 +4,7 @@
 //! available on this machine is reported as ignored instead, and a line about it is appended to the file
 //! [`SKIPPED`] in the target folder, which `make test` prints at the end.
 
+use crate::failure::TestResult;
 use crate::{scratch, target};
 use libtest_mimic::{Arguments, Trial};
 use std::fs::File;
@@ -36,15 +37,22 @@ impl Suite {
         self
     }
 
-    /// Adds a test. It fails by panicking.
-    pub fn test(&mut self, name: impl Into<String>, test: impl FnOnce() + Send + 'static) {
+    /// Adds a test. It fails by an error or by panicking.
+    pub fn test(
+        &mut self,
+        name: impl Into<String>,
+        test: impl FnOnce() -> TestResult + Send + 'static,
+    ) {
         self.trials.push(Trial::test(name, || {
-            // The panic message is on standard error already.
-            catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
-                // Must happen before the last user of the shared servers drops them.
-                scratch::keep_all();
-                message(&*panic).into()
-            })
+            match catch_unwind(AssertUnwindSafe(test)) {
+                Ok(result) => result.map_err(|failure| failure.to_string().into()),
+                // The panic message is on standard error already.
+                Err(panic) => {
+                    // Must happen before the last user of the shared servers drops them.
+                    scratch::keep_all();
+                    Err(message(&*panic).into())
+                }
+            }
         }));
     }
 
@@ -61,7 +69,7 @@ impl Suite {
         &mut self,
         missing: Option<&str>,
         name: impl Into<String>,
-        test: impl FnOnce() + Send + 'static,
+        test: impl FnOnce() -> TestResult + Send + 'static,
     ) {
         match missing {
             None => self.test(name, test),
@@ -104,7 +112,7 @@ impl Suite {
 }
 
 /// The message of a panic.
-pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<String>() {
         text.clone()
     } else if let Some(text) = panic.downcast_ref::<&str>() {

@@ -3,6 +3,7 @@
 //! No package registry has SummitDB, so tests that need it check [`program`] first and are skipped where it is
 //! missing.
 
+use crate::error::{Error, Result};
 use crate::redis::connect;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -35,22 +36,25 @@ struct Node {
 
 impl SummitDb {
     /// Starts a single node.
-    pub fn start() -> Self {
+    ///
+    /// # Errors
+    /// As [`SummitDb::cluster`].
+    pub fn start() -> Result<Self> {
         Self::cluster(1)
     }
 
     /// Starts a cluster and waits until every node knows all others. Every write is synced to the disks of a
     /// majority before it is acknowledged, which is SummitDB's default.
     ///
-    /// # Panics
+    /// # Errors
     /// When [`program`] is None, or it does not start.
-    pub fn cluster(size: usize) -> Self {
-        let program = program().expect(MISSING);
+    pub fn cluster(size: usize) -> Result<Self> {
+        let program = program().ok_or_else(|| Error::Missing(MISSING.to_owned()))?;
         let mut cluster = Self { nodes: Vec::new() };
         for _ in 0..size {
             // The first node leads; the others join it one after another.
             let first = cluster.nodes.first().map(|node| node.port);
-            let node = server::on_free_port(|port| node(&program, port, first));
+            let node = server::on_free_port(|port| node(&program, port, first))?;
             cluster.nodes.push(node);
         }
         wait::until_true("every SummitDB node knows all others", ELECTION, || {
@@ -58,8 +62,8 @@ impl SummitDb {
                 .nodes
                 .iter()
                 .all(|node| peers(node.port).is_ok_and(|peers| peers.len() == size || size == 1))
-        });
-        cluster
+        })?;
+        Ok(cluster)
     }
 
     /// The DSN that lists every node.
@@ -84,9 +88,9 @@ impl SummitDb {
 
     /// Waits until a node reports that it leads, and returns its number.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is none after [`ELECTION`].
-    pub fn leader(&self) -> usize {
+    pub fn leader(&self) -> Result<usize> {
         wait::until("SummitDB has a leader", ELECTION, || {
             self.nodes
                 .iter()
@@ -106,11 +110,12 @@ impl SummitDb {
 
     /// Runs one command on the leader as an administrator.
     ///
-    /// # Panics
+    /// # Errors
     /// When the server answers with an error.
-    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let port = self.nodes[self.leader()].port;
-        ask(port, words).unwrap_or_else(|e| panic!("summitdb on port {port}, {words:?}: {e}"))
+    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> Result<T> {
+        let port = self.nodes[self.leader()?].port;
+        let server = format!("summitdb on port {port}");
+        ask(port, words).map_err(Error::refused(server, format!("{words:?}")))
     }
 }
 
@@ -120,8 +125,8 @@ pub fn dsn(ports: &[u16]) -> String {
     format!("redis://{}", hosts.join(","))
 }
 
-fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node, String> {
-    let scratch = Scratch::new("summitdb");
+fn node(program: &std::path::Path, port: u16, join: Option<u16>) -> Result<Node> {
+    let scratch = Scratch::new("summitdb")?;
     let (program, dir) = (program.to_owned(), scratch.path().to_owned());
     let launch = move || {
         let mut command = Command::new(&program);

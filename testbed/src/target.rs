@@ -1,8 +1,10 @@
 //! Cargo's target folder, and programs and components that are built into it.
 
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 /// The target folder that the running test was built into.
 ///
@@ -32,14 +34,14 @@ fn profile_directory() -> PathBuf {
 /// only for that package's own tests. (`make test` sets `INT_HOST` to the program that it built along with the
 /// tests: a build of fewer packages enables other features of its dependencies and compiles them again.)
 ///
-/// # Panics
+/// # Errors
 /// When the build fails.
-pub fn int_host() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
+pub fn int_host() -> Result<PathBuf> {
+    static PROGRAM: Once = Once::new();
+    PROGRAM.get(|| {
         if let Some(named) = std::env::var_os("INT_HOST").filter(|path| !path.is_empty()) {
             // Commands run in other working directories, so the path must be absolute.
-            return std::path::absolute(&named).unwrap_or_else(|e| panic!("{named:?}: {e}"));
+            return std::path::absolute(&named).map_err(Error::io(format!("{named:?}")));
         }
         let folder = profile_directory();
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
@@ -48,21 +50,34 @@ pub fn int_host() -> &'static Path {
         };
         let target = directory();
         cargo(
+            &workspace(),
             &["build", "--package", "int-host", "--profile", profile],
             &target,
-        );
-        folder.join(format!("int-host{}", std::env::consts::EXE_SUFFIX))
+        )?;
+        Ok(folder.join(format!("int-host{}", std::env::consts::EXE_SUFFIX)))
     })
 }
 
-/// Builds a component of the tests for `wasm32-wasip2` and returns its path.
+/// Builds a component of the tests for `wasm32-wasip2`, once in a process, and returns its path.
 ///
-/// # Panics
+/// # Errors
 /// When the build fails.
-pub fn component(package: &str) -> PathBuf {
+pub fn component(package: &str) -> Result<PathBuf> {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = built.get(package) {
+        return Ok(path.clone());
+    }
+    let path = build(package)?;
+    built.insert(package.to_owned(), path.clone());
+    Ok(path)
+}
+
+fn build(package: &str) -> Result<PathBuf> {
     // The same settings and folder as in the host's build script, so that compiled dependencies are shared.
     let target = directory().join("components");
     cargo(
+        &workspace(),
         &[
             "build",
             "--package",
@@ -73,15 +88,42 @@ pub fn component(package: &str) -> PathBuf {
             "wasm32-wasip2",
         ],
         &target,
-    );
+    )?;
     let file = format!("{}.wasm", package.replace('-', "_"));
-    target.join("wasm32-wasip2/component").join(file)
+    Ok(target.join("wasm32-wasip2/component").join(file))
 }
 
-fn cargo(arguments: &[&str], target: &Path) {
+/// Builds a component of a package outside the workspace, as its `Cargo.lock` says, and returns its path. `folder`
+/// is the package's folder in the repository.
+///
+/// # Errors
+/// When the build fails, also when `Cargo.lock` is not up to date.
+pub fn component_outside(folder: &str, package: &str) -> Result<PathBuf> {
+    let target = directory().join("outside");
+    cargo(
+        &workspace().join(folder),
+        &[
+            "build",
+            "--release",
+            "--target",
+            "wasm32-wasip2",
+            "--locked",
+        ],
+        &target,
+    )?;
+    let file = format!("{}.wasm", package.replace('-', "_"));
+    Ok(target.join("wasm32-wasip2/release").join(file))
+}
+
+/// The root of the repository.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn cargo(folder: &Path, arguments: &[&str], target: &Path) -> Result {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .current_dir(folder)
         .args(arguments)
         .arg("--target-dir")
         .arg(target);
@@ -94,12 +136,31 @@ fn cargo(arguments: &[&str], target: &Path) {
     ] {
         cargo.env_remove(name);
     }
-    let done = cargo.output().unwrap_or_else(|e| panic!("cargo: {e}"));
-    assert!(
-        done.status.success(),
-        "cargo {}, {}:\n{}",
-        arguments.join(" "),
-        done.status,
-        String::from_utf8_lossy(&done.stderr)
-    );
+    let done = cargo.output().map_err(Error::io("cargo"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(Error::Ended {
+        program: format!("cargo {}", arguments.join(" ")),
+        status: done.status,
+        output: String::from_utf8_lossy(&done.stderr).into_owned(),
+    })
+}
+
+/// A path that is expensive to find or build, so that it is looked up once in a process. An error is not kept.
+pub(crate) struct Once(Mutex<Option<PathBuf>>);
+
+impl Once {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The path, from `make` if it is not known. Other callers wait meanwhile.
+    pub(crate) fn get(&self, make: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(path) => Ok(path.clone()),
+            None => Ok(known.insert(make()?).clone()),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, get};
 use testbed::redis::Redis;
@@ -57,9 +58,9 @@ fn come_and_go(port: u16, paths: &'static [&'static str]) {
 }
 
 /// Sends a request from a client that waits for the response.
-fn stay(serving: &Serving, path: &str) -> JoinHandle<Answer> {
+fn stay(serving: &Serving, path: &str) -> JoinHandle<testbed::Result<Answer>> {
     let url = serving.url(path);
-    spawn(move || get(&url).unwrap_or_else(|e| panic!("{url}: {e}")))
+    spawn(move || get(&url))
 }
 
 /// Checks how many calls, as counted by `calls`, abandoned requests to `paths` cost a backend that is paused
@@ -68,37 +69,41 @@ fn check(
     serving: &Serving,
     backend: &Server,
     paths: &'static [&'static str],
-    calls: impl Fn() -> u64,
-) {
-    wait::until_true("it mints", LIMIT, || serving.get("/").status == 200);
-    let before = calls();
+    calls: impl Fn() -> TestResult<u64>,
+) -> TestResult {
+    wait::until_or_error("it mints", LIMIT, || match serving.get("/")?.status {
+        200 => Ok(Ok(())),
+        status => Ok(Err(status)),
+    })?;
+    let before = calls()?;
     backend.pause();
     come_and_go(serving.port(), paths);
     let staying = [stay(serving, "/"), stay(serving, "/last")];
     std::thread::sleep(STAY * 10);
     backend.resume();
     for client in staying {
-        let answer = client.join().expect("answered");
+        let answer = client.join().expect("no panic")?;
         // A request that waits for too long gets 503.
         assert!(matches!(answer.status, 200 | 503), "{answer:?}");
     }
-    let minted = wait::until("it mints", LIMIT, || {
-        let answer = serving.get("/");
-        answer.body.parse::<i64>().map_err(|_| answer.body)
-    });
-    assert!(serving.get("/last").integer() >= minted);
-    let calls = calls() - before;
+    let minted = wait::until_or_error("it mints", LIMIT, || {
+        let answer = serving.get("/")?;
+        Ok(answer.body.parse::<i64>().map_err(|_| answer.body))
+    })?;
+    assert!(serving.get("/last")?.integer() >= minted);
+    let calls = calls()? - before;
     assert!(calls <= CALLS, "{calls} calls");
+    Ok(())
 }
 
 #[test]
-fn redis_is_not_asked_for_those_who_went_away() {
-    let redis = Redis::start();
+fn redis_is_not_asked_for_those_who_went_away() -> TestResult {
+    let redis = Redis::start()?;
     let dsn = format!("{}?timeout=60s", redis.dsn());
-    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn]);
+    let serving = Place::new()?.serve(&["--engine", "redis", "--dsn", &dsn])?;
     let paths = &["/last", "/", "/healthz", "/v1/sequences/integers"];
     check(&serving, &redis, paths, || {
-        let stats: String = redis.query(&["INFO", "commandstats"]);
+        let stats: String = redis.query(&["INFO", "commandstats"])?;
         let commands = stats
             .lines()
             .filter(|line| line.contains("_get") || line.contains("_incr"));
@@ -106,19 +111,19 @@ fn redis_is_not_asked_for_those_who_went_away() {
             let (_, calls) = line.split_once("calls=")?;
             calls.split(',').next()?.parse::<u64>().ok()
         });
-        calls.sum()
-    });
+        Ok(calls.sum())
+    })
 }
 
 #[test]
-fn rqlite_is_not_asked_for_those_who_went_away() {
-    let rqlite = Rqlite::start();
+fn rqlite_is_not_asked_for_those_who_went_away() -> TestResult {
+    let rqlite = Rqlite::start()?;
     let dsn = format!("{}?timeout=60s", rqlite.dsn());
-    let serving = Place::default().serve(&["--engine", "rqlite", "--dsn", &dsn]);
+    let serving = Place::new()?.serve(&["--engine", "rqlite", "--dsn", &dsn])?;
     let stats = format!("http://127.0.0.1:{}/debug/vars", rqlite.ports()[0]);
     check(&serving, rqlite.node(0), &["/last", "/"], || {
-        let stats = get(&stats).expect("statistics").json();
+        let stats = get(&stats)?.json();
         let counts = ["queries", "executions"].map(|name| stats["http"][name].as_u64());
-        counts.iter().map(|count| count.expect("a count")).sum()
-    });
+        Ok(counts.iter().map(|count| count.expect("a count")).sum())
+    })
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::cli::{Place, Serving};
 use testbed::http::Answer;
 use testbed::mariadb::PASSWORD;
@@ -76,7 +77,7 @@ impl Raw {
 
 /// The memory of a server in KiB after each of this many connections got a response, and after they were
 /// closed.
-fn memory_after(serving: &Serving, path: &str, connections: usize) -> (u64, u64) {
+fn memory_after(serving: &Serving, path: &str, connections: usize) -> TestResult<(u64, u64)> {
     let mut all: Vec<_> = (0..connections)
         .map(|_| Raw::connect(serving.port()))
         .collect();
@@ -89,60 +90,62 @@ fn memory_after(serving: &Serving, path: &str, connections: usize) -> (u64, u64)
         assert_eq!(status, 200);
         assert_eq!(length > 100_000, path == LONG, "{length}");
     }
-    let open = serving.memory().now;
+    let open = serving.memory()?.now;
     drop(all);
     // The server notices the closed connections a moment later. Memory that it holds after that is not
     // released later.
-    serving.get("/ping");
+    serving.get("/ping")?;
     std::thread::sleep(Duration::from_millis(200));
-    (open, serving.memory().now)
+    Ok((open, serving.memory()?.now))
 }
 
 #[test]
-fn connections_do_not_keep_the_memory_of_long_answers() {
+fn connections_do_not_keep_the_memory_of_long_answers() -> TestResult {
     const CONNECTIONS: usize = 300;
     let memory = ["--engine", "memory"];
-    let (plain, _) = memory_after(&Place::default().serve(&memory), "/", CONNECTIONS);
-    let (long, closed) = memory_after(&Place::default().serve(&memory), LONG, CONNECTIONS);
+    let (plain, _) = memory_after(&Place::new()?.serve(&memory)?, "/", CONNECTIONS)?;
+    let (long, closed) = memory_after(&Place::new()?.serve(&memory)?, LONG, CONNECTIONS)?;
     assert!(
         long <= 2 * plain,
         "{long} KiB, and {plain} for short answers"
     );
     assert!(closed <= 2 * plain, "{closed} KiB remain, of {long}");
+    Ok(())
 }
 
 #[test]
-fn composed_endpoints_do_not_either() {
+fn composed_endpoints_do_not_either() -> TestResult {
     const CONNECTIONS: usize = 100;
-    let place = Place::default();
-    let file = compose(&place, &["--engine", "memory"]);
+    let place = Place::new()?;
+    let file = compose(&place, &["--engine", "memory"])?;
     let line = ["--component", &file];
-    let (plain, _) = memory_after(&place.serve(&line), "/", CONNECTIONS);
-    let (long, closed) = memory_after(&place.serve(&line), LONG, CONNECTIONS);
+    let (plain, _) = memory_after(&place.serve(&line)?, "/", CONNECTIONS)?;
+    let (long, closed) = memory_after(&place.serve(&line)?, LONG, CONNECTIONS)?;
     assert!(
         long <= 2 * plain,
         "{long} KiB, and {plain} for short answers"
     );
     assert!(closed <= 2 * plain, "{closed} KiB remain, of {long}");
+    Ok(())
 }
 
-fn compose(place: &Place, what: &[&str]) -> String {
+fn compose(place: &Place, what: &[&str]) -> TestResult<String> {
     let file = place.file("composed.wasm");
     let file = file.to_str().expect("UTF-8").to_owned();
-    let outcome = place.run(&[&["compose", "-o", &file][..], what].concat());
+    let outcome = place.run(&[&["compose", "-o", &file][..], what].concat())?;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    file
+    Ok(file)
 }
 
 /// Clients that request long responses and do not read them use up the memory for responses but no more.
 /// Further requests for long responses are refused before anything is minted.
 #[test]
-fn slow_readers_are_bounded() {
-    let place = Place::default();
-    let file = compose(&place, &["--engine", "memory"]);
+fn slow_readers_are_bounded() -> TestResult {
+    let place = Place::new()?;
+    let file = compose(&place, &["--engine", "memory"])?;
     for server in [["--engine", "memory"], ["--component", &file]] {
         // Enough for three pieces of 16 KiB.
-        let serving = place.serve(&[&server[..], &["--answer-memory", "50000"]].concat());
+        let serving = place.serve(&[&server[..], &["--answer-memory", "50000"]].concat())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -151,24 +154,28 @@ fn slow_readers_are_bounded() {
         // The first bytes go into the system's socket buffers; once these are full, the server's memory stays
         // in use, and the refused request has minted no integer. Readers that are refused themselves hold no
         // memory, so readers are added until no memory is left.
-        let busy = wait::until("there is no memory left", SOON, || {
+        let busy = wait::until_or_error("there is no memory left", SOON, || {
             readers.push(runtime.block_on(slow(serving.port())));
-            let last = serving.get("/last").body;
-            let answer = serving.get(LONG);
-            let next = serving.get("/").integer();
+            let last = serving.get("/last")?.body;
+            let answer = serving.get(LONG)?;
+            let next = serving.get("/")?.integer();
             if answer.status == 503 && last.parse() == Ok(next - 2) {
-                Ok(answer)
+                Ok(Ok(answer))
             } else {
-                Err(answer.status)
+                Ok(Err(answer.status))
             }
-        });
+        })?;
         assert_eq!(busy.json()["code"], "busy");
         assert_eq!(busy.header("retry-after"), "1");
         drop(readers);
-        wait::until_true("the memory is given back", SOON, || {
-            serving.get(LONG).status == 200
-        });
+        wait::until_or_error("the memory is given back", SOON, || {
+            match serving.get(LONG)?.status {
+                200 => Ok(Ok(())),
+                status => Ok(Err(status)),
+            }
+        })?;
     }
+    Ok(())
 }
 
 /// A client that requests more than fits into the system's socket buffers, and reads nothing.
@@ -188,14 +195,14 @@ async fn slow(port: u16) -> TcpStream {
 
 /// A client may half-close the connection when it has sent its requests, and still gets the responses.
 #[test]
-fn whoever_only_stops_sending_gets_its_answer() {
-    let redis = Redis::start();
+fn whoever_only_stops_sending_gets_its_answer() -> TestResult {
+    let redis = Redis::start()?;
     let dsn = format!("{}?timeout=30s", redis.dsn());
-    let place = Place::default();
-    let file = compose(&place, &["--engine", "redis"]);
+    let place = Place::new()?;
+    let file = compose(&place, &["--engine", "redis"])?;
     let mut next = 2;
     for server in [["--engine", "redis"], ["--component", &file]] {
-        let serving = place.serve(&[&server[..], &["--dsn", &dsn]].concat());
+        let serving = place.serve(&[&server[..], &["--dsn", &dsn]].concat())?;
         for request in [
             "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
@@ -217,7 +224,7 @@ fn whoever_only_stops_sending_gets_its_answer() {
         }
     }
     let tcp = ["--engine", "redis", "--dsn", &dsn, "--protocol", "tcp"];
-    let serving = place.serve(&tcp);
+    let serving = place.serve(&tcp)?;
     redis.pause();
     let mut client = Raw::connect(serving.port());
     client.send("whatever this may be\n");
@@ -225,21 +232,22 @@ fn whoever_only_stops_sending_gets_its_answer() {
     std::thread::sleep(Duration::from_millis(200));
     redis.resume();
     assert_eq!(client.rest(), format!("{next}\n"));
+    Ok(())
 }
 
 /// The log contains the reason of an error, the response only what the client can do; both contain the request
 /// ID.
 #[test]
-fn strangers_learn_nothing_of_the_backend() {
+fn strangers_learn_nothing_of_the_backend() -> TestResult {
     let locked = Redis::with(Options {
         password: Some("something-else".into()),
         ..Options::default()
-    });
-    let place = Place::default();
-    let away = testbed::port::free();
-    let misbehaving = target::component("misbehaving");
+    })?;
+    let place = Place::new()?;
+    let away = testbed::port::free()?;
+    let misbehaving = target::component("misbehaving")?;
     let misbehaving = misbehaving.to_str().expect("UTF-8");
-    let composed = compose(&place, &["--engine", "redis"]);
+    let composed = compose(&place, &["--engine", "redis"])?;
     let redis = |port: u16| format!("redis://teller:{PASSWORD}@127.0.0.1:{port}/7?timeout=300ms");
     let (away, locked) = (redis(away), redis(locked.port()));
     let broken = "misbehaving:///traps";
@@ -250,15 +258,15 @@ fn strangers_learn_nothing_of_the_backend() {
         (["--component", &composed], &*away, "unavailable", 503),
         (["--component", &composed], &*locked, "denied", 502),
     ] {
-        let serving = place.serve(&[&server[..], &["--dsn", dsn]].concat());
-        let sent = serving.request("GET", "/", &[("x-request-id", "mine-4711")], "");
-        let fresh = serving.request("GET", "/?count=2", &[], "");
+        let serving = place.serve(&[&server[..], &["--dsn", dsn]].concat())?;
+        let sent = serving.request("GET", "/", &[("x-request-id", "mine-4711")], "")?;
+        let fresh = serving.request("GET", "/?count=2", &[], "")?;
         for answer in [&sent, &fresh] {
             assert_eq!(answer.status, status, "{dsn}: {}", answer.body);
             assert_eq!(answer.json()["code"], code, "{dsn}: {}", answer.body);
             tells_nothing(answer);
             let id = answer.header("x-request-id");
-            let reason = reason(&serving, id, code);
+            let reason = reason(&serving, id, code)?;
             if code == "unavailable" {
                 assert!(reason.contains("127.0.0.1"), "{reason}");
             }
@@ -267,6 +275,7 @@ fn strangers_learn_nothing_of_the_backend() {
         assert_eq!(sent.header("x-request-id"), "mine-4711");
         assert_eq!(fresh.header("x-request-id").len(), 16);
     }
+    Ok(())
 }
 
 fn tells_nothing(answer: &Answer) {
@@ -277,18 +286,19 @@ fn tells_nothing(answer: &Answer) {
 }
 
 /// The log line with the reason why this request failed.
-fn reason(serving: &Serving, id: &str, code: &str) -> String {
-    wait::until("it is logged", SOON, || {
+fn reason(serving: &Serving, id: &str, code: &str) -> TestResult<String> {
+    let found = wait::until("it is logged", SOON, || {
         let log = serving.log();
         let mut lines = log.lines();
         let found = lines.find(|line| line.contains(id) && line.contains(code));
         found.map(str::to_owned).ok_or(log)
-    })
+    })?;
+    Ok(found)
 }
 
 #[test]
-fn bad_requests_are_logged_like_others() {
-    let serving = Place::default().serve(&["--engine", "memory", "--log-requests"]);
+fn bad_requests_are_logged_like_others() -> TestResult {
+    let serving = Place::new()?.serve(&["--engine", "memory", "--log-requests"])?;
     let mut client = Raw::connect(serving.port());
     client.send("PUT /v1/sequences/integers HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{");
     client.end();
@@ -299,9 +309,9 @@ fn bad_requests_are_logged_like_others() {
     let answer = client.rest();
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let named = [("x-request-id", "mine-4711")];
-    serving.request("GET", "/ping", &named, "");
-    serving.request("GET", "/nowhere", &[], "");
-    let (_, log) = serving.stop();
+    serving.request("GET", "/ping", &named, "")?;
+    serving.request("GET", "/nowhere", &[], "")?;
+    let (_, log) = serving.stop()?;
     let requests: Vec<_> = log
         .lines()
         .filter(|line| line.contains("int_host::requests"))
@@ -321,13 +331,14 @@ fn bad_requests_are_logged_like_others() {
         requests[3].contains("status=404") && requests[3].contains("request_id="),
         "{log}"
     );
+    Ok(())
 }
 
 /// The body has exactly the length in Content-Length, and nothing follows it. A connection that the server has
 /// closed may end with a reset.
 #[test]
-fn an_answer_is_never_longer_than_it_says() {
-    let serving = Place::default().serve(&["--engine", "memory", "--set-last-int", "99980"]);
+fn an_answer_is_never_longer_than_it_says() -> TestResult {
+    let serving = Place::new()?.serve(&["--engine", "memory", "--set-last-int", "99980"])?;
     // The integers grow from five digits to six, and the body is sent in several pieces.
     let mut client = Raw::connect(serving.port());
     client.send("GET /?count=50000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -349,4 +360,5 @@ fn an_answer_is_never_longer_than_it_says() {
     assert_eq!(client.answer().0, 200);
     let end = client.0.read(&mut [0]).map_err(|e| e.kind());
     assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)));
+    Ok(())
 }

@@ -3,8 +3,9 @@
 use int_host::{Builtin, Config, Error, Host, Options};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::cli::Place;
-use testbed::http::{Answer, Client};
+use testbed::http::Client;
 use testbed::redis::Redis;
 use testbed::runtime::run;
 use tokio::task::JoinSet;
@@ -13,13 +14,13 @@ use tokio::task::JoinSet;
 const SENT: Duration = Duration::from_millis(500);
 
 #[test]
-fn each_call_has_a_connection() {
-    let redis = Redis::start();
+fn each_call_has_a_connection() -> TestResult {
+    let redis = Redis::start()?;
     let dsn = format!("{}?timeout=30s", redis.dsn());
-    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn, "--calls", "3"]);
-    assert_eq!(serving.get("/").body, "2");
+    let serving = Place::new()?.serve(&["--engine", "redis", "--dsn", &dsn, "--calls", "3"])?;
+    assert_eq!(serving.get("/")?.body, "2");
     redis.pause();
-    let integers: BTreeSet<i64> = run(async {
+    let integers: TestResult<BTreeSet<i64>> = run(async {
         let client = Client::default();
         let mut requests = JoinSet::new();
         // The first request gets its own call, and the others do not wait until it returns.
@@ -32,15 +33,14 @@ fn each_call_has_a_connection() {
         }
         redis.resume();
         let answers = requests.join_all().await.into_iter();
-        let integer =
-            |answer: Result<Answer, _>| answer.unwrap_or_else(|e| panic!("{e}")).integer();
-        answers.map(integer).collect()
+        answers.map(|answer| Ok(answer?.integer())).collect()
     });
-    assert!(integers.into_iter().eq((2..=21).map(|n| 2 * n)));
-    let clients: String = redis.query(&["CLIENT", "LIST"]);
+    assert!(integers?.into_iter().eq((2..=21).map(|n| 2 * n)));
+    let clients: String = redis.query(&["CLIENT", "LIST"])?;
     // One client is the connection of this query.
     let connections = clients.lines().count() - 1;
     assert!((2..=3).contains(&connections), "{clients}");
+    Ok(())
 }
 
 /// An engine that keeps its sequence in its own memory has a separate sequence in each instance. Running

@@ -4,6 +4,7 @@
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use testbed::TestResult;
 use testbed::backend::{Backend, KINDS, Kind, Reach};
 use testbed::cli::{Place, Serving};
 use testbed::history::{History, Record, Span};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         let engine = kind.name;
         let missing = (kind.missing)();
         suite.test_unless(missing, format!("{engine}::under_int_host"), || {
-            under_int_host(*kind);
+            under_int_host(*kind)
         });
         let no_wasmtime = wasmtime
             .is_none()
@@ -56,20 +57,20 @@ fn main() -> ExitCode {
 }
 
 /// Composes the endpoint with an engine and returns the file.
-fn compose(place: &Place, engine: &str, host: &str) -> String {
+fn compose(place: &Place, engine: &str, host: &str) -> TestResult<String> {
     let file = place.file("composed.wasm");
     let file = file.to_str().expect("UTF-8").to_owned();
     let line = ["compose", "--engine", engine, "--for", host, "-o", &file];
-    let outcome = place.run(&line);
+    let outcome = place.run(&line)?;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    file
+    Ok(file)
 }
 
-fn under_int_host(kind: Kind) {
-    let backend = (kind.start)();
-    let place = Place::default();
+fn under_int_host(kind: Kind) -> TestResult {
+    let backend = (kind.start)()?;
+    let place = Place::new()?;
     for host in ["spin", "wasmtime"] {
-        let file = compose(&place, kind.name, host);
+        let file = compose(&place, kind.name, host)?;
         let dsn = backend.dsn();
         let key = format!("composed-{host}");
         let serving = place.serve(&[
@@ -83,37 +84,38 @@ fn under_int_host(kind: Kind) {
             &second(&key),
             "--admin-token",
             TOKEN,
-        ]);
-        check(&serving, &key, kind.engine.about().counts());
-        answers_as_one(&serving, 90);
-        let (status, log) = serving.stop();
+        ])?;
+        check(&serving, &key, kind.engine.about().counts())?;
+        answers_as_one(&serving, 90)?;
+        let (status, log) = serving.stop()?;
         assert_eq!(status.code(), Some(0), "{log}");
     }
-    is_durable(kind, &*backend, &place);
+    is_durable(kind, &*backend, &place)
 }
 
 /// A second server continues the sequence of the first one, if the engine promises that.
-fn is_durable(kind: Kind, backend: &dyn Backend, place: &Place) {
+fn is_durable(kind: Kind, backend: &dyn Backend, place: &Place) -> TestResult {
     if backend.reach() == Reach::Sequence {
-        return;
+        return Ok(());
     }
-    let file = compose(place, kind.name, "spin");
+    let file = compose(place, kind.name, "spin")?;
     let dsn = backend.dsn();
     let mut greatest = 0;
     for _ in 0..2 {
-        let serving = place.serve(&["--component", &file, "--dsn", &dsn, "--key", "durable"]);
-        let minted = serving.get("/").integer();
+        let serving = place.serve(&["--component", &file, "--dsn", &dsn, "--key", "durable"])?;
+        let minted = serving.get("/")?.integer();
         assert!(minted > greatest, "{minted} after {greatest}");
         greatest = minted;
-        serving.stop();
+        serving.stop()?;
     }
+    Ok(())
 }
 
-fn under_wasmtime(kind: Kind, program: &Path) {
-    let backend = (kind.start)();
-    let place = Place::default();
-    let file = compose(&place, kind.name, "wasmtime");
-    let port = port::free();
+fn under_wasmtime(kind: Kind, program: &Path) -> TestResult {
+    let backend = (kind.start)()?;
+    let place = Place::new()?;
+    let file = compose(&place, kind.name, "wasmtime")?;
+    let port = port::free()?;
     let mut command = Command::new(program);
     command.args(["serve", "--addr", &format!("127.0.0.1:{port}")]);
     command.args([
@@ -132,15 +134,15 @@ fn under_wasmtime(kind: Kind, program: &Path) {
     }
     command.arg(file);
     let serving =
-        Serving::start_saying(command, |log| log.contains("Serving HTTP").then_some(port));
+        Serving::start_saying(command, |log| log.contains("Serving HTTP").then_some(port))?;
     if backend.reach() == Reach::Sequence {
         // Each instance has its own sequence, and wasmtime decides how many instances there are.
-        assert_eq!(serving.get("/").integer(), 2);
-        assert_eq!(serving.get("/ping").body, "PONG");
+        assert_eq!(serving.get("/")?.integer(), 2);
+        assert_eq!(serving.get("/ping")?.body, "PONG");
     } else {
-        check(&serving, "composed", kind.engine.about().counts());
+        check(&serving, "composed", kind.engine.about().counts())?;
     }
-    answers_as_one(&serving, 50);
+    answers_as_one(&serving, 50)
 }
 
 /// The Spin manifest of an engine, if there is one.
@@ -153,9 +155,9 @@ fn manifest(engine: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
-    let backend = (kind.start)();
-    let place = Place::default();
+fn under_spin(kind: Kind, program: &Path, manifest: &Path) -> TestResult {
+    let backend = (kind.start)()?;
+    let place = Place::new()?;
     // The manifests refer to the output of `spin build`, which is the same files that our host embeds.
     let built = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/components/wasm32-wasip2/component/intd.wasm");
@@ -165,7 +167,7 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
         built.display(),
         target::directory().display()
     );
-    let port = port::free();
+    let port = port::free()?;
     let mut command = Command::new(program);
     command.args(["up", "--listen", &format!("127.0.0.1:{port}")]);
     command.arg("--from").arg(manifest);
@@ -186,23 +188,24 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) {
         );
     }
     let serving =
-        Serving::start_saying(command, |log| log.contains("Serving http").then_some(port));
-    check(&serving, "composed", kind.engine.about().counts());
-    answers_as_one(&serving, 50);
+        Serving::start_saying(command, |log| log.contains("Serving http").then_some(port))?;
+    check(&serving, "composed", kind.engine.about().counts())?;
+    answers_as_one(&serving, 50)
 }
 
 /// Head and body of at least `least` of 100 responses arrive in one packet.
 ///
 /// Not all do, because the body is produced by another task than the one that sends the head. `int-host` waits
 /// for it for a short time; other hosts send the head alone when that task has not run yet.
-fn answers_as_one(serving: &Serving, least: usize) {
+fn answers_as_one(serving: &Serving, least: usize) -> TestResult {
     for path in ["/", "/ping"] {
-        let whole = packets::whole_answers(serving.port(), path, 100);
+        let whole = packets::whole_answers(serving.port(), path, 100)?;
         assert!(
             whole >= least,
             "{path}: the first packet has all of an answer {whole} times in 100, not {least}"
         );
     }
+    Ok(())
 }
 
 /// The key of the second sequence of each server.
@@ -211,8 +214,8 @@ fn second(key: &str) -> String {
 }
 
 /// Checks the endpoint's behaviour, which must be the same under every host.
-fn check(serving: &Serving, key: &str, counts: &str) {
-    let first = serving.get("/");
+fn check(serving: &Serving, key: &str, counts: &str) -> TestResult {
+    let first = serving.get("/")?;
     assert_eq!(first.status, 200, "{}\n{}", first.body, serving.log());
     assert!(
         counts.starts_with(&first.body),
@@ -222,20 +225,20 @@ fn check(serving: &Serving, key: &str, counts: &str) {
     assert_eq!(first.header("content-type"), "text/plain");
     assert_eq!(first.header("cache-control"), "no-store");
     let first = first.integer();
-    assert_eq!(serving.get("/").integer(), first + 2);
+    assert_eq!(serving.get("/")?.integer(), first + 2);
     assert_eq!(
-        serving.get("/?count=2").body,
+        serving.get("/?count=2")?.body,
         format!("{}\n{}\n", first + 4, first + 6)
     );
-    assert_eq!(serving.get("/ping").body, "PONG");
-    assert_eq!(serving.get("/healthz").status, 200);
-    assert_eq!(serving.get("/favicon.ico").status, 404);
+    assert_eq!(serving.get("/ping")?.body, "PONG");
+    assert_eq!(serving.get("/healthz")?.status, 200);
+    assert_eq!(serving.get("/favicon.ico")?.status, 404);
     assert_eq!(
-        serving.request("DELETE", "/", &[], "").header("allow"),
+        serving.request("DELETE", "/", &[], "")?.header("allow"),
         "GET, POST"
     );
-    assert!(serving.get("/openapi.json").json()["paths"].is_object());
-    let last = serving.get("/last").integer();
+    assert!(serving.get("/openapi.json")?.json()["paths"].is_object());
+    let last = serving.get("/last")?.integer();
     assert!((first + 6..first + 8).contains(&last), "{last}");
 
     let sequence = format!("/v1/sequences/{key}");
@@ -252,37 +255,37 @@ fn check(serving: &Serving, key: &str, counts: &str) {
         )
     };
     let exact = (1i64 << 53) + 1;
-    let unauthorized = serving.request("PUT", &sequence, &[], r#"{"last": 5000}"#);
+    let unauthorized = serving.request("PUT", &sequence, &[], r#"{"last": 5000}"#)?;
     assert_eq!(unauthorized.status, 401);
-    let answer = put(1);
+    let answer = put(1)?;
     assert_eq!(
         (answer.status, answer.json()["current"].as_i64()),
         (409, Some(last))
     );
-    let answer = put(exact);
+    let answer = put(exact)?;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(serving.get(&sequence).json()["last"], exact);
+    assert_eq!(serving.get(&sequence)?.json()["last"], exact);
     let minted = serving.request(
         "POST",
         &format!("{sequence}/next?count=3&strings=true"),
         &[],
         "",
-    );
+    )?;
     assert_eq!(minted.json()["count"], "3");
     let next = minted.json()["first"]
         .as_str()
         .and_then(|text| text.parse::<i64>().ok());
     assert!(next > Some(exact), "{}", minted.body);
     let other = format!("/v1/sequences/{}/next", second(key).replace(' ', "%20"));
-    let second = serving.request("POST", &other, &[], "");
+    let second = serving.request("POST", &other, &[], "")?;
     assert_eq!(second.json()["first"], first, "{}", second.body);
-    assert_eq!(serving.get("/v1/sequences/third").status, 404);
-    at_once(serving);
+    assert_eq!(serving.get("/v1/sequences/third")?.status, 404);
+    at_once(serving)
 }
 
 /// Mints over many concurrent connections, often enough for requests to share an instance.
-fn at_once(serving: &Serving) {
-    let records = run(async {
+fn at_once(serving: &Serving) -> TestResult {
+    let records: TestResult<Vec<_>> = run(async {
         let mut clients = tokio::task::JoinSet::new();
         for process in 0..24u32 {
             let count = [1, 1, 10][process as usize % 3];
@@ -292,8 +295,7 @@ fn at_once(serving: &Serving) {
                 let mut records = Vec::new();
                 for _ in 0..15 {
                     let begin = clock::now();
-                    let answer = client.send("GET", &url, &[], "").await;
-                    let answer = answer.unwrap_or_else(|e| panic!("{e}"));
+                    let answer = client.send("GET", &url, &[], "").await?;
                     let end = clock::now();
                     assert_eq!(answer.status, 200, "{}", answer.body);
                     let integers = answer
@@ -309,21 +311,22 @@ fn at_once(serving: &Serving) {
                     }));
                     assert_eq!(records.len() - before, count);
                 }
-                records
+                Ok(records)
             });
         }
-        clients.join_all().await
+        clients.join_all().await.into_iter().collect()
     });
-    History::from_iter(records.into_iter().flatten()).assert_clean();
+    History::from_iter(records?.into_iter().flatten()).assert_clean();
+    Ok(())
 }
 
 /// The endpoint with an engine that tries to escape its permissions.
-fn keeps_to_its_address() {
-    let place = Place::default();
+fn keeps_to_its_address() -> TestResult {
+    let place = Place::new()?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let dials = format!("dials?to={address}");
-    let file = compose_misbehaving(&place);
+    let file = compose_misbehaving(&place)?;
     for attempt in [
         &dials,
         "reads?to=/etc/passwd",
@@ -333,8 +336,8 @@ fn keeps_to_its_address() {
     ] {
         for authority in ["", "127.0.0.1:9"] {
             let dsn = format!("misbehaving://{authority}/{attempt}");
-            let serving = place.serve(&["--component", &file, "--dsn", &dsn]);
-            let answer = serving.get("/");
+            let serving = place.serve(&["--component", &file, "--dsn", &dsn])?;
+            let answer = serving.get("/")?;
             assert_eq!(answer.status, 502, "{dsn}: {}", answer.body);
             assert_eq!(answer.json()["code"], "denied", "{dsn}: {}", answer.body);
         }
@@ -351,19 +354,20 @@ fn keeps_to_its_address() {
         &dsn,
         "--allow-host",
         &allowed,
-    ]);
-    let answer = serving.get("/");
+    ])?;
+    let answer = serving.get("/")?;
     assert_eq!(answer.json()["code"], "other", "{}", answer.body);
     let log = serving.log();
     let id = answer.header("x-request-id");
     let told = log.lines().find(|line| line.contains(id));
     assert!(told.is_some_and(|line| line.contains("ESCAPED")), "{log}");
+    Ok(())
 }
 
 /// The endpoint with an engine that fails: the request fails, and the server continues.
-fn outlives_its_component() {
-    let place = Place::default();
-    let file = compose_misbehaving(&place);
+fn outlives_its_component() -> TestResult {
+    let place = Place::new()?;
+    let file = compose_misbehaving(&place)?;
     for habit in ["traps", "hog", "spins", "waits"] {
         let dsn = format!("misbehaving:///{habit}");
         let serving = place.serve(&[
@@ -373,38 +377,39 @@ fn outlives_its_component() {
             &dsn,
             "--request-timeout",
             "3s",
-        ]);
-        assert_eq!(serving.get("/ping").status, 200);
+        ])?;
+        assert_eq!(serving.get("/ping")?.status, 200);
         for _ in 0..2 {
-            let answer = serving.get("/");
+            let answer = serving.get("/")?;
             assert!(
                 (500..=504).contains(&answer.status),
                 "{habit}: {}",
                 answer.body
             );
-            assert_eq!(serving.get("/ping").status, 200, "{habit}");
+            assert_eq!(serving.get("/ping")?.status, 200, "{habit}");
         }
-        let (status, log) = serving.stop();
+        let (status, log) = serving.stop()?;
         assert_eq!(status.code(), Some(0), "{habit}: {log}");
         assert!(!log.contains("panicked at host/"), "{habit}: {log}");
     }
+    Ok(())
 }
 
-fn compose_misbehaving(place: &Place) -> String {
-    let component = target::component("misbehaving");
+fn compose_misbehaving(place: &Place) -> TestResult<String> {
+    let component = target::component("misbehaving")?;
     let file = place.file("misbehaving.wasm");
     let file = file.to_str().expect("UTF-8").to_owned();
     let component = component.to_str().expect("UTF-8");
-    let outcome = place.run(&["compose", "--component", component, "-o", &file]);
+    let outcome = place.run(&["compose", "--component", component, "-o", &file])?;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    file
+    Ok(file)
 }
 
 /// With instances that are replaced constantly, no integer is lost or repeated.
-fn many_instances() {
-    let place = Place::default();
-    let file = compose(&place, "redis", "spin");
-    let redis = testbed::redis::Redis::start();
+fn many_instances() -> TestResult {
+    let place = Place::new()?;
+    let file = compose(&place, "redis", "spin")?;
+    let redis = testbed::redis::Redis::start()?;
     let serving = place.serve(&[
         "--component",
         &file,
@@ -414,7 +419,8 @@ fn many_instances() {
         "3",
         "--max-instances",
         "4",
-    ]);
-    at_once(&serving);
-    assert!(serving.get("/last").integer() > 0);
+    ])?;
+    at_once(&serving)?;
+    assert!(serving.get("/last")?.integer() > 0);
+    Ok(())
 }

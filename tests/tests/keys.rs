@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, Client};
 use testbed::redis::Redis;
@@ -21,7 +22,7 @@ fn keys() -> String {
 }
 
 /// Mints once from each key concurrently, and returns the responses in the order of the keys.
-async fn round(serving: &Serving) -> Vec<Answer> {
+async fn round(serving: &Serving) -> TestResult<Vec<Answer>> {
     let client = Client::default();
     let mut requests = JoinSet::new();
     for key in 0..KEYS {
@@ -30,10 +31,7 @@ async fn round(serving: &Serving) -> Vec<Answer> {
         requests.spawn(async move { (key, client.send("POST", &url, &[], "").await) });
     }
     let answers: BTreeMap<_, _> = requests.join_all().await.into_iter().collect();
-    answers
-        .into_values()
-        .map(|answer| answer.unwrap_or_else(|e| panic!("{e}")))
-        .collect()
+    Ok(answers.into_values().collect::<testbed::Result<_>>()?)
 }
 
 fn assert_minted(answers: &[Answer], first: i64) {
@@ -46,64 +44,70 @@ fn assert_minted(answers: &[Answer], first: i64) {
 }
 
 #[test]
-fn each_key_counts_by_itself() {
+fn each_key_counts_by_itself() -> TestResult {
     let keys = keys();
-    let serving = Place::default().serve(&["--engine", "memory", "--keys", &keys]);
+    let serving = Place::new()?.serve(&["--engine", "memory", "--keys", &keys])?;
     run(async {
         for first in [2, 4, 6] {
-            assert_minted(&round(&serving).await, first);
+            assert_minted(&round(&serving).await?, first);
         }
-    });
+        TestResult::Ok(())
+    })?;
     // One instance per key would take two gigabytes.
-    let memory = serving.memory();
+    let memory = serving.memory()?;
     assert!(memory.most < 300 * 1024, "{} KiB", memory.most);
+    Ok(())
 }
 
 #[test]
-fn keys_share_connections() {
-    let redis = Redis::start();
+fn keys_share_connections() -> TestResult {
+    let redis = Redis::start()?;
     let keys = keys();
     let serving =
-        Place::default().serve(&["--engine", "redis", "--dsn", &redis.dsn(), "--keys", &keys]);
+        Place::new()?.serve(&["--engine", "redis", "--dsn", &redis.dsn(), "--keys", &keys])?;
     run(async {
-        assert_minted(&round(&serving).await, 2);
-        assert_minted(&round(&serving).await, 4);
-    });
-    let clients: String = redis.query(&["CLIENT", "LIST"]);
+        assert_minted(&round(&serving).await?, 2);
+        assert_minted(&round(&serving).await?, 4);
+        TestResult::Ok(())
+    })?;
+    let clients: String = redis.query(&["CLIENT", "LIST"])?;
     // One client is the connection of this query.
     let connections = clients.lines().count() - 1;
     assert!((1..=16).contains(&connections), "{connections} connections");
+    Ok(())
 }
 
 #[test]
-fn keys_do_not_wait_for_the_backend_in_turn() {
-    let redis = Redis::start();
+fn keys_do_not_wait_for_the_backend_in_turn() -> TestResult {
+    let redis = Redis::start()?;
     let keys = keys();
     let dsn = format!("{}?timeout=500ms", redis.dsn());
-    let serving = Place::default().serve(&["--engine", "redis", "--dsn", &dsn, "--keys", &keys]);
+    let serving = Place::new()?.serve(&["--engine", "redis", "--dsn", &dsn, "--keys", &keys])?;
     run(async {
-        assert_minted(&round(&serving).await, 2);
+        assert_minted(&round(&serving).await?, 2);
         redis.pause();
         // Serving the hundred keys of one instance one after another would take 50 s of deadlines.
         let stalled = tokio::time::timeout(Duration::from_secs(30), round(&serving)).await;
         redis.resume();
-        for answer in stalled.expect("all are answered before their deadlines would add up") {
+        for answer in stalled.expect("all are answered before their deadlines would add up")? {
             assert_eq!(answer.status, 503, "{answer:?}");
             assert_eq!(answer.header("retry-after"), "1");
             assert_eq!(answer.json()["code"], "unavailable");
         }
-    });
-    wait::until("the server mints again", SOON, || {
-        let answer = serving.request("POST", "/v1/sequences/k0/next", &[], "");
-        match answer.status {
+        TestResult::Ok(())
+    })?;
+    wait::until_or_error("the server mints again", SOON, || {
+        let answer = serving.request("POST", "/v1/sequences/k0/next", &[], "")?;
+        Ok(match answer.status {
             200 => Ok(()),
             status => Err(format!("{status}: {}", answer.body)),
-        }
-    });
+        })
+    })?;
     // Integers in lost replies are skipped and never handed out again.
-    let answers = run(round(&serving));
+    let answers = run(round(&serving))?;
     for answer in answers {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(answer.json()["first"].as_i64() >= Some(4), "{answer:?}");
     }
+    Ok(())
 }

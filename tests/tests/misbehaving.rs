@@ -8,9 +8,9 @@ use int_host::endpoint::{Endpoint, EndpointOptions};
 use int_host::{Builtin, Config, Error, Host, INTD, Options, Sequence, Source};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use testbed::TestResult;
 use testbed::backend;
 use testbed::contract::kind;
 use testbed::runtime::run;
@@ -19,11 +19,7 @@ use testbed::target;
 
 /// The component in `tests/components/misbehaving`.
 fn component() -> Source {
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    Source::File(
-        FILE.get_or_init(|| target::component("misbehaving"))
-            .clone(),
-    )
+    Source::File(target::component("misbehaving").expect("it is built"))
 }
 
 /// Options with short limits, so that tests do not have to wait for long.
@@ -32,7 +28,7 @@ fn options() -> Options {
     options.cache = Some(backend::cache());
     options.memory = 16 << 20;
     options.compute = Duration::from_millis(300);
-    options.patience = Duration::from_secs(3);
+    options.call_timeout = Duration::from_secs(3);
     options
 }
 
@@ -136,7 +132,7 @@ fn computing_in_turn_has_a_limit() {
         .expect("a runtime");
     runtime.block_on(async {
         let mut options = options();
-        options.patience = Duration::from_secs(30);
+        options.call_timeout = Duration::from_secs(30);
         let host = Host::new(options).expect("a host");
         let mut spinning = tokio::task::JoinSet::new();
         for _ in 0..4 {
@@ -240,13 +236,13 @@ async fn call(endpoint: &Endpoint, path: &str) -> Result<u16, Error> {
 }
 
 #[test]
-fn requests_that_went_away_count_until_the_component_is_done_with_them() {
+fn requests_that_went_away_count_until_the_component_is_done_with_them() -> TestResult {
     const REQUESTS: usize = 10;
     let Source::File(file) = component() else {
         panic!("it is a file");
     };
     let engine = std::fs::read(file).expect("a component");
-    let scratch = Scratch::new("composed");
+    let scratch = Scratch::new("composed")?;
     let file = scratch.join("composed.wasm");
     let composed = compose(&engine, Target::Spin).expect("composed");
     std::fs::write(&file, composed).expect("written");
@@ -255,7 +251,7 @@ fn requests_that_went_away_count_until_the_component_is_done_with_them() {
         let dsn = "misbehaving:///waits".to_owned();
         settings.settings = BTreeMap::from([("dsn".to_owned(), dsn)]);
         settings.requests = REQUESTS;
-        settings.patience = Duration::from_secs(5);
+        settings.request_timeout = Duration::from_secs(5);
         let host = Host::new(options()).expect("a host");
         let endpoint = host.endpoint(&Source::File(file), settings);
         let endpoint = endpoint.expect("an endpoint");
@@ -287,6 +283,7 @@ fn requests_that_went_away_count_until_the_component_is_done_with_them() {
         }
         assert_eq!(call(&endpoint, "/ping").await, Ok(200));
     });
+    Ok(())
 }
 
 #[test]
@@ -494,8 +491,8 @@ fn int_host_address(text: &str) -> engine_dsn::Address {
 }
 
 #[test]
-fn what_is_no_engine_is_told_by_what_it_is() {
-    let scratch = Scratch::new("components");
+fn what_is_no_engine_is_told_by_what_it_is() -> TestResult {
+    let scratch = Scratch::new("components")?;
     let write = |name: &str, bytes: &[u8]| {
         let path = scratch.join(name);
         std::fs::write(&path, bytes).expect("written");
@@ -542,4 +539,5 @@ fn what_is_no_engine_is_told_by_what_it_is() {
             }
         }
     });
+    Ok(())
 }

@@ -4,6 +4,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::cli::{Place, Serving, within_shell};
 use testbed::http::{Answer, get};
 use testbed::wait;
@@ -28,9 +29,12 @@ fn limit_files(serving: &Serving, length: Option<u64>) {
 }
 
 /// Starts a server whose writes above the limit fail with an error, instead of a fatal signal.
-fn serve(place: &Place) -> Serving {
-    let command = place.command(&["serve", "--port", "0"]);
-    Serving::start(within_shell("trap '' XFSZ; exec \"$@\"", &command))
+fn serve(place: &Place) -> TestResult<Serving> {
+    let command = place.command(&["serve", "--port", "0"])?;
+    Ok(Serving::start(within_shell(
+        "trap '' XFSZ; exec \"$@\"",
+        &command,
+    ))?)
 }
 
 /// Asks the clients to end on drop, also when the test fails.
@@ -42,24 +46,25 @@ impl Drop for Over<'_> {
     }
 }
 
-fn wait_for(serving: &Serving, path: &str, status: u16) -> Answer {
-    wait::until(&format!("GET {path} returns {status}"), LIMIT, || {
-        let answer = serving.get(path);
-        (answer.status == status)
+fn wait_for(serving: &Serving, path: &str, status: u16) -> testbed::Result<Answer> {
+    let what = format!("GET {path} returns {status}");
+    wait::until_or_error(&what, LIMIT, || {
+        let answer = serving.get(path)?;
+        Ok((answer.status == status)
             .then_some(answer)
-            .ok_or("another status")
+            .ok_or("another status"))
     })
 }
 
 #[test]
-fn minting_goes_on_when_the_disk_does() {
-    let place = Place::default();
-    let serving = serve(&place);
+fn minting_goes_on_when_the_disk_does() -> TestResult {
+    let place = Place::new()?;
+    let serving = serve(&place)?;
     let url = serving.url("/");
     let integers = Mutex::new(Vec::new());
     let minted = || integers.lock().expect("not poisoned").len();
     let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    std::thread::scope(|scope| -> TestResult {
         let end = Over(&over);
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -77,30 +82,32 @@ fn minting_goes_on_when_the_disk_does() {
         }
         for _ in 0..3 {
             let before = minted();
-            wait::until_true("integers are minted", LIMIT, || minted() >= before + 20);
+            wait::until_true("integers are minted", LIMIT, || minted() >= before + 20)?;
 
             limit_files(&serving, Some(NOTHING));
-            let refused = wait_for(&serving, "/", 503);
+            let refused = wait_for(&serving, "/", 503)?;
             assert_eq!(refused.json()["code"], "unavailable", "{}", refused.body);
             // The health check reports the failure too, although it writes nothing.
-            wait_for(&serving, "/healthz", 503);
-            wait_for(&serving, "/last", 503);
+            wait_for(&serving, "/healthz", 503)?;
+            wait_for(&serving, "/last", 503)?;
 
             limit_files(&serving, None);
-            let integer = wait_for(&serving, "/", 200).integer();
+            let integer = wait_for(&serving, "/", 200)?.integer();
             integers.lock().expect("not poisoned").push(integer);
-            wait_for(&serving, "/healthz", 200);
+            wait_for(&serving, "/healthz", 200)?;
         }
         drop(end);
-    });
+        Ok(())
+    })?;
     serving.signal(Signal::KILL);
-    serving.end();
+    serving.end()?;
     let mut integers = integers.into_inner().expect("not poisoned");
-    let next = serve(&place).get("/").integer();
+    let next = serve(&place)?.get("/")?.integer();
     integers.push(next);
     integers.sort_unstable();
     assert_eq!(integers.last(), Some(&next), "nothing was forgotten");
     let count = integers.len();
     integers.dedup();
     assert_eq!(integers.len(), count, "every integer was handed out once");
+    Ok(())
 }

@@ -38,6 +38,14 @@ fn the_package_has_the_worlds_that_it_promises() {
             vec!["artisanal:integers/engine@0.1.0"],
         ),
         (
+            "claiming-engine-provider",
+            vec![],
+            vec![
+                "artisanal:integers/claims@0.1.0",
+                "artisanal:integers/engine@0.1.0",
+            ],
+        ),
+        (
             "middleware",
             vec!["artisanal:integers/engine@0.1.0"],
             vec!["artisanal:integers/engine@0.1.0"],

@@ -59,7 +59,7 @@ impl Bench {
             let what = format!("Sequence::next on redis, {tasks} tasks");
             self.tell(&what);
             let time = self.time();
-            let host = backend::host(None);
+            let host = backend::host(None)?;
             let done = runtime::start(&Options::default())?.block_on(async {
                 let sequence = backend::open(&host, &Builtin::Redis.into(), &dsn, "tasks").await?;
                 calls(&sequence, tasks, time).await

@@ -67,7 +67,7 @@ impl Bench {
                 if arguments.contains(&"--no-cache") && round > STARTS / 4 {
                     continue;
                 }
-                let mut command = self.workshop.command(arguments);
+                let mut command = self.workshop.command(arguments)?;
                 command.stdin(Stdio::null());
                 let begin = Instant::now();
                 let done = command.output()?;

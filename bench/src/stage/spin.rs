@@ -1,7 +1,6 @@
 //! Components under Spin, if it is installed.
 
 use super::{Sequence, Store, Target, Workshop, name, sequence, start_with};
-use crate::attempt::attempt;
 use anyhow::{Context, ensure};
 use int_host::Builtin;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ impl Workshop {
     /// # Errors
     /// When it cannot be built or does not start.
     pub fn spin_noop(&self, program: &Path) -> anyhow::Result<Target> {
-        let file = attempt(|| Ok(target::component("noop")))?;
+        let file = target::component("noop")?;
         let file = file.to_str().context("the path of the target folder")?;
         let manifest = self.place.file("noop.toml");
         let text = format!(
@@ -82,7 +81,7 @@ impl Workshop {
             "the Spin manifests require the target folder `target`: {} is missing",
             built.display()
         );
-        let port = port::free();
+        let port = port::free()?;
         let mut command = Command::new(program);
         command.args(["up", "--quiet", "--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--from").arg(manifest);

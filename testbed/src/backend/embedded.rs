@@ -1,6 +1,7 @@
 //! The engine `keyvalue` on the host's embedded store.
 
 use super::{Backend, Reach};
+use crate::error::Result;
 use crate::scratch::Scratch;
 use std::path::PathBuf;
 
@@ -9,10 +10,10 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    pub(super) fn start() -> Self {
-        Self {
-            data: Scratch::new("data"),
-        }
+    pub(super) fn start() -> Result<Self> {
+        Ok(Self {
+            data: Scratch::new("data")?,
+        })
     }
 
     pub(super) fn missing() -> Option<&'static str> {

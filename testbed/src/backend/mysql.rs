@@ -1,6 +1,7 @@
 //! The engine `mysql` on a real MariaDB.
 
 use super::{Backend, Reach};
+use crate::error::Result;
 use crate::mariadb::{MariaDb, PASSWORD, USER};
 
 pub(super) struct MysqlBackend {
@@ -10,19 +11,19 @@ pub(super) struct MysqlBackend {
 }
 
 impl MysqlBackend {
-    pub(super) fn start() -> Self {
-        Self {
-            server: MariaDb::start(),
+    pub(super) fn start() -> Result<Self> {
+        Ok(Self {
+            server: MariaDb::start()?,
             tickets: None,
-        }
+        })
     }
 
     /// Stores each sequence whose key is a valid table name in a ticket table like the original client's.
-    pub(super) fn on_tickets(engine: &'static str) -> Self {
-        Self {
+    pub(super) fn on_tickets(engine: &'static str) -> Result<Self> {
+        Ok(Self {
             tickets: Some(engine),
-            ..Self::start()
-        }
+            ..Self::start()?
+        })
     }
 
     pub(super) fn missing() -> Option<&'static str> {
@@ -51,7 +52,7 @@ impl Backend for MysqlBackend {
         Some(self.server.dsn_of(USER, password, port))
     }
 
-    fn prepare(&self, key: &str) {
+    fn prepare(&self, key: &str) -> Result {
         // Table names have at most 64 characters of the Basic Multilingual Plane and no trailing space, and are
         // not case-sensitive everywhere.
         let fits = key.chars().count() <= 64
@@ -65,34 +66,35 @@ impl Backend for MysqlBackend {
                 "CREATE TABLE IF NOT EXISTS `{key}` (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, \
                      stub CHAR(1) NOT NULL DEFAULT '', PRIMARY KEY (id), UNIQUE KEY stub (stub)) \
                      ENGINE={engine}"
-            ));
+            ))?;
         }
+        Ok(())
     }
 
-    fn store(&self, key: &str, mark: i64) -> bool {
+    fn store(&self, key: &str, mark: i64) -> Result<bool> {
         if self.tickets.is_some() {
             // The column is unsigned, and the original client never writes a row with 0.
             if mark > 0 {
-                self.prepare(key);
+                self.prepare(key)?;
                 self.server.sql_as_user(&format!(
                     "REPLACE INTO `{key}` (id, stub) VALUES ({mark}, 'a')"
-                ));
+                ))?;
             }
-            return mark > 0;
+            return Ok(mark > 0);
         }
         // The documented table, which the engine uses if it exists.
         self.server.sql_as_user(&format!(
             "CREATE TABLE IF NOT EXISTS artisanal_integers \
                  (name VARBINARY(128) PRIMARY KEY, mark BIGINT NOT NULL); \
              REPLACE INTO artisanal_integers VALUES ('{key}', {mark})"
-        ));
-        true
+        ))?;
+        Ok(true)
     }
 
-    fn crash(&self) -> bool {
+    fn crash(&self) -> Result<bool> {
         self.server.kill();
-        self.server.start_again();
+        self.server.start_again()?;
         // MyISAM is not crash-safe.
-        self.tickets != Some("MyISAM")
+        Ok(self.tickets != Some("MyISAM"))
     }
 }

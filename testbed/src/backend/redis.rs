@@ -1,6 +1,7 @@
 //! The engine `redis` on a real Redis.
 
 use super::{Backend, Reach};
+use crate::error::Result;
 use crate::redis::Redis;
 
 pub(super) struct RedisBackend {
@@ -8,10 +9,10 @@ pub(super) struct RedisBackend {
 }
 
 impl RedisBackend {
-    pub(super) fn start() -> Self {
-        Self {
-            server: Redis::start(),
-        }
+    pub(super) fn start() -> Result<Self> {
+        Ok(Self {
+            server: Redis::start()?,
+        })
     }
 
     pub(super) fn missing() -> Option<&'static str> {
@@ -40,16 +41,16 @@ impl Backend for RedisBackend {
         Some(format!("redis://somebody:{password}@127.0.0.1:{port}"))
     }
 
-    fn store(&self, key: &str, mark: i64) -> bool {
+    fn store(&self, key: &str, mark: i64) -> Result<bool> {
         // Other programs store a plain counter under the key's own name.
         self.server
-            .query::<()>(&["SET", key, mark.to_string().as_str()]);
-        true
+            .query::<()>(&["SET", key, mark.to_string().as_str()])?;
+        Ok(true)
     }
 
-    fn crash(&self) -> bool {
+    fn crash(&self) -> Result<bool> {
         self.server.kill();
-        self.server.start_again();
-        true
+        self.server.start_again()?;
+        Ok(true)
     }
 }

@@ -1,6 +1,7 @@
 //! The engine `rqlite` on a real single node. The fault tests use clusters.
 
 use super::{Backend, Reach};
+use crate::error::Result;
 use crate::rqlite::{self, Rqlite};
 
 pub(super) struct RqliteBackend {
@@ -8,10 +9,10 @@ pub(super) struct RqliteBackend {
 }
 
 impl RqliteBackend {
-    pub(super) fn start() -> Self {
-        Self {
-            server: Rqlite::start(),
-        }
+    pub(super) fn start() -> Result<Self> {
+        Ok(Self {
+            server: Rqlite::start()?,
+        })
     }
 
     pub(super) fn missing() -> Option<&'static str> {
@@ -40,25 +41,25 @@ impl Backend for RqliteBackend {
         Some(format!("http://somebody:{password}@127.0.0.1:{port}"))
     }
 
-    fn store(&self, key: &str, mark: i64) -> bool {
+    fn store(&self, key: &str, mark: i64) -> Result<bool> {
         // The documented table, which the engine uses if it exists.
         self.server.sql(
             "CREATE TABLE IF NOT EXISTS artisanal_integers \
              (name TEXT NOT NULL PRIMARY KEY, mark INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-        );
+        )?;
         self.server.sql(&format!(
             "INSERT OR REPLACE INTO artisanal_integers VALUES ('{key}', {mark})"
-        ));
-        true
+        ))?;
+        Ok(true)
     }
 
     fn knows_other_ways(&self) -> bool {
         true
     }
 
-    fn crash(&self) -> bool {
+    fn crash(&self) -> Result<bool> {
         self.server.node(0).kill();
-        self.server.node(0).start_again();
-        true
+        self.server.node(0).start_again()?;
+        Ok(true)
     }
 }

@@ -1,6 +1,7 @@
 //! The engine `summitdb` on a real single node. The fault tests use clusters.
 
 use super::{Backend, Reach};
+use crate::error::Result;
 use crate::summitdb::{self, SummitDb};
 
 pub(super) struct SummitdbBackend {
@@ -8,10 +9,10 @@ pub(super) struct SummitdbBackend {
 }
 
 impl SummitdbBackend {
-    pub(super) fn start() -> Self {
-        Self {
-            server: SummitDb::start(),
-        }
+    pub(super) fn start() -> Result<Self> {
+        Ok(Self {
+            server: SummitDb::start()?,
+        })
     }
 
     pub(super) fn missing() -> Option<&'static str> {
@@ -40,19 +41,19 @@ impl Backend for SummitdbBackend {
         Some(format!("redis://:{password}@127.0.0.1:{port}"))
     }
 
-    fn store(&self, key: &str, mark: i64) -> bool {
+    fn store(&self, key: &str, mark: i64) -> Result<bool> {
         self.server
-            .query::<()>(&["SET", key, mark.to_string().as_str()]);
-        true
+            .query::<()>(&["SET", key, mark.to_string().as_str()])?;
+        Ok(true)
     }
 
     fn knows_other_ways(&self) -> bool {
         true
     }
 
-    fn crash(&self) -> bool {
+    fn crash(&self) -> Result<bool> {
         self.server.node(0).kill();
-        self.server.node(0).start_again();
-        true
+        self.server.node(0).start_again()?;
+        Ok(true)
     }
 }

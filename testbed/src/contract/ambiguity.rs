@@ -3,6 +3,7 @@
 
 use super::stage::{Stage, kind, mint};
 use crate::backend::Backend;
+use crate::failure::TestResult;
 use crate::history::History;
 use crate::proxy::{Fault, Proxy};
 use int_host::{Error, Sequence};
@@ -12,20 +13,20 @@ use std::time::{Duration, Instant};
 /// server may be slow.
 const RESUMES: Duration = Duration::from_secs(30);
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     let Some(port) = stage.backend.port() else {
         // Without a network no reply can be lost. C1 tests cancelled calls.
-        return;
+        return Ok(());
     };
-    let proxy = Proxy::to(port);
+    let proxy = Proxy::to(port)?;
     let dsn = with_timeout(&*stage.backend, proxy.port());
-    stage.run(lost_replies(stage, &proxy, &dsn));
+    stage.run(lost_replies(stage, &proxy, &dsn))?;
     for fault in [Fault::Stall, Fault::StallReplies, Fault::Refuse] {
-        stage.run(until_it_is_over(stage, &proxy, &dsn, &fault));
+        stage.run(until_it_is_over(stage, &proxy, &dsn, &fault))?;
     }
-    stage.run(lost_raise(stage, &proxy));
-    stage.run(nobody_there(stage, &proxy));
-    stage.run(dead_connections_are_dialled_again(stage, &proxy, &dsn));
+    stage.run(lost_raise(stage, &proxy))?;
+    stage.run(nobody_there(stage, &proxy))?;
+    stage.run(dead_connections_are_dialled_again(stage, &proxy, &dsn))
 }
 
 /// A DSN with a short deadline, so that the test does not wait for the default of two seconds.
@@ -33,14 +34,14 @@ fn with_timeout(backend: &dyn Backend, port: u16) -> String {
     format!("{}?timeout=500ms", backend.dsn_on(port))
 }
 
-async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
+async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) -> TestResult {
     let sequence = stage.try_open(dsn, "c7 lost").await.expect("opened");
     let direct = stage.open("c7 lost").await;
     let mut history = History::default();
     history.push(mint(&sequence, 0, 1).await.expect("minted"));
     for times in [1, 1, 2, 1] {
         let before = proxy.replies_cut();
-        proxy.cut(times, b"");
+        proxy.cut(times, b"")?;
         // After the first cut connection an engine that knows other addresses may bypass the proxy.
         for _ in 0..50 {
             if proxy.replies_cut() >= before + times {
@@ -56,7 +57,7 @@ async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
             proxy.replies_cut() >= before + times || stage.backend.knows_other_ways(),
             "no reply was lost"
         );
-        proxy.set(Fault::None);
+        proxy.set(Fault::None)?;
         history.push(resumes(&sequence).await);
         // Another client mints directly, to check that lost integers are not handed out again.
         history.push(mint(&direct, 1, 2).await.expect("minted directly"));
@@ -64,15 +65,16 @@ async fn lost_replies(stage: &Stage, proxy: &Proxy, dsn: &str) {
     history.assert_clean();
     let last = direct.last().await.expect("last").map(i128::from);
     assert!(last >= history.greatest());
+    Ok(())
 }
 
-async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault) {
+async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault) -> TestResult {
     let key = format!("c7 {fault:?}");
     let sequence = stage.try_open(dsn, &key).await.expect("opened");
     let direct = stage.open(&key).await;
     let mut history = History::default();
     history.push(mint(&sequence, 0, 1).await.expect("minted"));
-    proxy.set(fault.clone());
+    proxy.set(fault.clone())?;
     // Every call fails at its deadline with `unavailable`, unless the engine can bypass the proxy.
     for _ in 0..2 {
         let minted = mint(&sequence, 0, 3).await;
@@ -81,23 +83,24 @@ async fn until_it_is_over(stage: &Stage, proxy: &Proxy, dsn: &str, fault: &Fault
     unavailable(stage, fault, sequence.last().await);
     unavailable(stage, fault, sequence.set_last(50_001).await);
     history.push(mint(&direct, 1, 5).await.expect("minted directly"));
-    proxy.set(Fault::None);
+    proxy.set(Fault::None)?;
     history.push(resumes(&sequence).await);
     history.push(mint(&direct, 1, 5).await.expect("minted directly"));
     history.push(mint(&sequence, 0, 1).await.expect("minted"));
     history.assert_clean();
+    Ok(())
 }
 
 /// A raise whose reply was lost is retried. The retry finds the mark that the first attempt set, or a greater
 /// one after further mints. The raise has succeeded and must not be refused.
-async fn lost_raise(stage: &Stage, proxy: &Proxy) {
+async fn lost_raise(stage: &Stage, proxy: &Proxy) -> TestResult {
     /// No other request of this test contains these digits.
     const VALUE: i64 = 987_654_321;
     let dsn = format!("{}?timeout=20s", stage.backend.dsn_on(proxy.port()));
     let sequence = stage.try_open(&dsn, "c7 raise").await.expect("opened");
     let direct = stage.open("c7 raise").await;
     sequence.next(1).await.expect("minted");
-    proxy.set(Fault::StallRepliesTo(VALUE.to_string().into_bytes()));
+    proxy.set(Fault::StallRepliesTo(VALUE.to_string().into_bytes()))?;
     let raising = tokio::spawn({
         let sequence = sequence.clone();
         async move { sequence.set_last(VALUE).await }
@@ -110,8 +113,8 @@ async fn lost_raise(stage: &Stage, proxy: &Proxy) {
     let minted = direct.next(1).await.expect("minted directly");
     assert!(minted.first() > VALUE, "{minted:?}");
     // Closes the connection before the reply is forwarded.
-    proxy.set(Fault::Refuse);
-    proxy.set(Fault::None);
+    proxy.set(Fault::Refuse)?;
+    proxy.set(Fault::None)?;
     assert_eq!(raising.await.expect("no panic"), Ok(()), "it was raised");
     // A second raise to the same value is refused.
     let error = sequence.set_last(VALUE).await.expect_err("it is past that");
@@ -119,6 +122,7 @@ async fn lost_raise(stage: &Stage, proxy: &Proxy) {
         matches!(error, Error::TooSmall(now) if now >= minted.first()),
         "{error}"
     );
+    Ok(())
 }
 
 /// Checks that a call during a fault failed with `unavailable`. It may succeed when the engine can bypass the
@@ -144,8 +148,8 @@ async fn resumes(sequence: &Sequence) -> crate::history::Record {
     }
 }
 
-async fn nobody_there(stage: &Stage, proxy: &Proxy) {
-    proxy.set(Fault::Refuse);
+async fn nobody_there(stage: &Stage, proxy: &Proxy) -> TestResult {
+    proxy.set(Fault::Refuse)?;
     let dsn = with_timeout(&*stage.backend, proxy.port());
     // Engines may or may not contact the backend when a sequence is opened.
     let error = match stage.try_open(&dsn, "c7 nobody").await {
@@ -154,17 +158,19 @@ async fn nobody_there(stage: &Stage, proxy: &Proxy) {
     }
     .expect_err("nobody listens");
     assert_eq!(kind(&error), "unavailable", "{error}");
-    proxy.set(Fault::None);
+    proxy.set(Fault::None)?;
+    Ok(())
 }
 
 /// When an idle connection was closed, the next mint opens a new connection and succeeds.
-async fn dead_connections_are_dialled_again(stage: &Stage, proxy: &Proxy, dsn: &str) {
+async fn dead_connections_are_dialled_again(stage: &Stage, proxy: &Proxy, dsn: &str) -> TestResult {
     let sequence = stage.try_open(dsn, "c7 dead").await.expect("opened");
     let mut history = History::default();
     for _ in 0..5 {
         history.push(mint(&sequence, 0, 1).await.expect("minted"));
-        proxy.set(Fault::Refuse);
-        proxy.set(Fault::None);
+        proxy.set(Fault::Refuse)?;
+        proxy.set(Fault::None)?;
     }
     history.assert_clean();
+    Ok(())
 }

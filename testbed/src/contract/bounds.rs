@@ -1,12 +1,13 @@
 //! C8: invalid counts, keys, lattices and DSNs are refused with `invalid`, before any I/O.
 
 use super::stage::{Stage, refused};
+use crate::failure::TestResult;
 use crate::proxy::Proxy;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(counts(stage));
     stage.run(keys(stage));
-    stage.run(before_any_io(stage));
+    stage.run(before_any_io(stage))
 }
 
 async fn counts(stage: &Stage) {
@@ -51,8 +52,8 @@ async fn keys(stage: &Stage) {
 }
 
 /// Invalid lattices and DSNs are refused without a connection: a proxy counts the connections.
-async fn before_any_io(stage: &Stage) {
-    let proxy = stage.backend.port().map(Proxy::to);
+async fn before_any_io(stage: &Stage) -> TestResult {
+    let proxy = stage.backend.port().map(Proxy::to).transpose()?;
     let dsn = match &proxy {
         Some(proxy) => stage.backend.dsn_on(proxy.port()),
         None => stage.backend.dsn(),
@@ -97,4 +98,5 @@ async fn before_any_io(stage: &Stage) {
     if let Some(proxy) = proxy {
         assert_eq!(proxy.accepted(), 0, "something was sent to the backend");
     }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use super::stage::{Stage, mint};
 use crate::backend::{self, Reach};
+use crate::failure::TestResult;
 use crate::history::History;
 use int_host::{Error, Sequence};
 use std::time::{Duration, Instant};
@@ -10,13 +11,14 @@ use std::time::{Duration, Instant};
 /// How long a sequence may take to mint again after its server has restarted.
 const RESUMES: Duration = Duration::from_secs(30);
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     match stage.backend.reach() {
         // The memory engine promises no durability, and its documentation says so.
         Reach::Sequence => stage.run(begins_anew(stage)),
-        Reach::Process => stage.run(survives_the_host(stage)),
-        Reach::Everybody => stage.run(survives_a_crash(stage)),
+        Reach::Process => stage.run(survives_the_host(stage))?,
+        Reach::Everybody => stage.run(survives_a_crash(stage))?,
     }
+    Ok(())
 }
 
 async fn begins_anew(stage: &Stage) {
@@ -28,11 +30,11 @@ async fn begins_anew(stage: &Stage) {
     }
 }
 
-async fn survives_the_host(stage: &Stage) {
-    let data = crate::scratch::Scratch::new("durable");
+async fn survives_the_host(stage: &Stage) -> TestResult {
+    let data = crate::scratch::Scratch::new("durable")?;
     let mut history = History::default();
     for process in 0..3 {
-        let host = backend::host(Some(data.path().to_owned()));
+        let host = backend::host(Some(data.path().to_owned()))?;
         let end = Instant::now() + RESUMES;
         let sequence = loop {
             let dsn = stage.backend.dsn();
@@ -52,9 +54,10 @@ async fn survives_the_host(stage: &Stage) {
         }
     }
     history.assert_clean();
+    Ok(())
 }
 
-async fn survives_a_crash(stage: &Stage) {
+async fn survives_a_crash(stage: &Stage) -> TestResult {
     let sequence = stage.open("c9").await;
     let mut history = History::default();
     for round in 0..3 {
@@ -62,8 +65,8 @@ async fn survives_a_crash(stage: &Stage) {
             history.push(mint(&sequence, round, count).await.expect("minted"));
         }
         let last = sequence.last().await.expect("last");
-        if !stage.backend.crash() {
-            return;
+        if !stage.backend.crash()? {
+            return Ok(());
         }
         // A sequence opened after the crash finds the stored mark, and one opened before resumes by itself.
         let fresh = stage.open("c9").await;
@@ -79,6 +82,7 @@ async fn survives_a_crash(stage: &Stage) {
         history.push(mint(&sequence, round, 1).await.expect("minted"));
     }
     history.assert_clean();
+    Ok(())
 }
 
 /// Calls `last`, with retries until it succeeds.

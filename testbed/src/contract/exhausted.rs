@@ -1,16 +1,18 @@
 //! C6: near the top of `s64` the answer is `exhausted`; nothing wraps, and `last` still works.
 
 use super::stage::{Stage, mint, refused};
+use crate::failure::TestResult;
 use crate::history::History;
 use int_host::{Error, Sequence};
 
 const TOP: i64 = i64::MAX;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(what_does_not_fit_takes_nothing(stage));
     stage.run(up_to_the_top(stage));
     stage.run(callers_at_once(stage));
     stage.run(huge_increments(stage));
+    Ok(())
 }
 
 async fn stays_exhausted(sequence: &Sequence) {

@@ -1,12 +1,13 @@
 //! C4: `last` is none before the first mint, else the greatest integer taken so far.
 
 use super::stage::{Stage, mint};
+use crate::failure::TestResult;
 use int_host::Sequence;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(follows_the_mints(stage));
     stage.run(is_never_below_what_was_minted(stage));
-    stage.run(counts_what_others_did(stage));
+    stage.run(counts_what_others_did(stage))
 }
 
 async fn last(sequence: &Sequence) -> Option<i64> {
@@ -56,7 +57,7 @@ async fn is_never_below_what_was_minted(stage: &Stage) {
 }
 
 /// Marks off the lattice are returned unchanged; marks at or below zero mean that nothing was minted.
-async fn counts_what_others_did(stage: &Stage) {
+async fn counts_what_others_did(stage: &Stage) -> TestResult {
     for (mark, told) in [
         (41, Some(41)),
         (0, None),
@@ -64,9 +65,10 @@ async fn counts_what_others_did(stage: &Stage) {
         (i64::MAX, Some(i64::MAX)),
     ] {
         let key = format!("c4 stored {mark}");
-        if !stage.backend.store(&key, mark) {
-            return;
+        if !stage.backend.store(&key, mark)? {
+            return Ok(());
         }
         assert_eq!(last(&stage.open(&key).await).await, told, "{key}");
     }
+    Ok(())
 }

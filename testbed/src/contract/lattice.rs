@@ -2,12 +2,13 @@
 //! requested number of integers.
 
 use super::stage::{Stage, mint};
+use crate::failure::TestResult;
 use crate::history::History;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(defaults(stage));
     stage.run(lattices(stage));
-    stage.run(marks_of_others(stage));
+    stage.run(marks_of_others(stage))
 }
 
 /// A fresh sequence yields the documented integers.
@@ -64,11 +65,11 @@ async fn lattices(stage: &Stage) {
 }
 
 /// Marks that another program stored: off the lattice, zero, and negative.
-async fn marks_of_others(stage: &Stage) {
+async fn marks_of_others(stage: &Stage) -> TestResult {
     for (mark, lowest, highest) in [(1_001, 1_002, 1_003), (0, 1, 2), (-1, 1, 2), (-98, 1, 2)] {
         let key = format!("c2 stored {mark}");
-        if !stage.backend.store(&key, mark) {
-            return;
+        if !stage.backend.store(&key, mark)? {
+            return Ok(());
         }
         let sequence = stage.open(&key).await;
         let mut history = History::default();
@@ -84,4 +85,5 @@ async fn marks_of_others(stage: &Stage) {
             "{key}: the first integer is {first}"
         );
     }
+    Ok(())
 }

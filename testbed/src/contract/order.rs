@@ -1,10 +1,12 @@
 //! C3: if one call returned before another one began, on any machine, all its integers are smaller.
 
 use super::stage::{Stage, mint, mint_at_once};
+use crate::failure::TestResult;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(one_after_another(stage));
     stage.run(at_once(stage));
+    Ok(())
 }
 
 async fn one_after_another(stage: &Stage) {

@@ -2,14 +2,16 @@
 
 use super::stage::{Stage, mint, refused};
 use crate::clock;
+use crate::failure::TestResult;
 use crate::history::{History, Record, Span, Violation};
 use int_host::Error;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(raises_only(stage));
     stage.run(works_on_a_fresh_sequence(stage));
     stage.run(exact_above_doubles(stage));
     stage.run(amid_mints(stage));
+    Ok(())
 }
 
 async fn raises_only(stage: &Stage) {

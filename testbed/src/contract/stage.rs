@@ -25,19 +25,25 @@ pub struct Stage {
 
 impl Stage {
     /// Creates a stage for a built-in engine.
-    pub fn new(engine: Builtin, backend: Arc<dyn Backend>) -> Self {
+    ///
+    /// # Errors
+    /// As [`Stage::with`].
+    pub fn new(engine: Builtin, backend: Arc<dyn Backend>) -> Result<Self, Error> {
         Self::with(engine.into(), engine.about(), backend)
     }
 
     /// Creates a stage for any engine.
-    pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Self {
-        let host = backend::host(backend.data());
-        Self {
+    ///
+    /// # Errors
+    /// Those of [`Host::new`].
+    pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Result<Self, Error> {
+        let host = backend::host(backend.data())?;
+        Ok(Self {
             source,
             about,
             backend,
             host,
-        }
+        })
     }
 
     /// Runs the test of a promise.
@@ -66,8 +72,11 @@ impl Stage {
     ///
     /// # Errors
     /// Those of [`Host::open`].
+    ///
+    /// # Panics
+    /// When the backend cannot prepare the storage of the sequence.
     pub async fn try_open(&self, dsn: &str, key: &str) -> Result<Sequence, Error> {
-        self.backend.prepare(key);
+        self.prepare(key);
         backend::open(&self.host, &self.source, dsn, key).await
     }
 
@@ -75,13 +84,16 @@ impl Stage {
     ///
     /// # Errors
     /// Those of [`Host::open`].
+    ///
+    /// # Panics
+    /// When the backend cannot prepare the storage of the sequence.
     pub async fn on_lattice(
         &self,
         key: &str,
         increment: i64,
         offset: i64,
     ) -> Result<Sequence, Error> {
-        self.backend.prepare(key);
+        self.prepare(key);
         let config = Config {
             dsn: self.backend.dsn(),
             key: key.to_owned(),
@@ -93,6 +105,9 @@ impl Stage {
 
     /// Opens the same sequence `number` times, with as little shared state as the backend allows: separate
     /// hosts share nothing, like separate processes.
+    ///
+    /// # Panics
+    /// When the engine refuses.
     pub async fn handles(&self, key: &str, number: usize) -> Vec<Sequence> {
         let mut handles = Vec::new();
         match self.backend.reach() {
@@ -103,11 +118,11 @@ impl Stage {
                 }
             }
             Reach::Everybody => {
-                self.backend.prepare(key);
+                self.prepare(key);
                 for index in 0..number {
                     // Every other handle gets its own host.
                     let host = match index % 2 {
-                        0 => backend::host(None),
+                        0 => backend::host(None).unwrap_or_else(|e| panic!("a host: {e}")),
                         _ => self.host.clone(),
                     };
                     let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;
@@ -116,6 +131,11 @@ impl Stage {
             }
         }
         handles
+    }
+
+    fn prepare(&self, key: &str) {
+        let prepared = self.backend.prepare(key);
+        prepared.unwrap_or_else(|e| panic!("the storage of {key:?}: {e}"));
     }
 }
 

@@ -2,15 +2,17 @@
 
 use super::stage::{Stage, mint, mint_at_once};
 use crate::backend::Reach;
+use crate::failure::TestResult;
 use crate::history::History;
 
-pub(super) fn test(stage: &Stage) {
+pub(super) fn test(stage: &Stage) -> TestResult {
     stage.run(at_once(stage));
     stage.run(keys_are_apart(stage));
     stage.run(given_up_calls_waste_only_their_own(stage));
     if stage.backend.reach() != Reach::Sequence {
         stage.run(lattices_share_one_mark(stage));
     }
+    Ok(())
 }
 
 async fn at_once(stage: &Stage) {

@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
         STOP.store(true, Ordering::Relaxed);
     });
 
-    let host = backend::host(data);
+    let host = backend::host(data)?;
     let mut lines = std::io::stdout().lock();
     let mut sequence = None;
     while !STOP.load(Ordering::Relaxed) {

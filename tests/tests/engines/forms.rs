@@ -1,6 +1,7 @@
 //! The DSN forms in `--help`, `int-host engines` and the README are the ones that the engines accept.
 
 use int_host::{Builtin, Config, Error, Host, Options};
+use testbed::TestResult;
 use testbed::backend;
 use testbed::contract::kind;
 use testbed::runtime::run;
@@ -21,6 +22,8 @@ fn written_out(form: &str, everything: bool) -> String {
     assert_eq!(depth, 0, "{form}");
     [
         ("HOST2…", "127.0.0.2:1"),
+        ("HOST2", "127.0.0.2"),
+        ("HOST3", "127.0.0.3"),
         ("HOST", "127.0.0.1"),
         ("USER", "somebody"),
         ("PASSWORD", "secret"),
@@ -35,8 +38,8 @@ fn written_out(form: &str, everything: bool) -> String {
 }
 
 #[test]
-fn every_form_is_taken_and_every_parameter() {
-    let scratch = Scratch::new("forms");
+fn every_form_is_taken_and_every_parameter() -> TestResult {
+    let scratch = Scratch::new("forms")?;
     let mut options = Options::default();
     options.cache = Some(backend::cache());
     options.data = Some(scratch.join("data"));
@@ -51,8 +54,16 @@ fn every_form_is_taken_and_every_parameter() {
     run(async {
         for engine in Builtin::ALL {
             let about = engine.about();
-            let parameters = about.parameters.join("&");
-            let parameters = written_out(&parameters, true);
+            let parameters = |form: &str| {
+                // The keyword form has its parameters among the other keywords.
+                let (first, between) = if form.starts_with("host=") {
+                    (" ", " ")
+                } else {
+                    ("?", "&")
+                };
+                let parameters = about.parameters.join(between);
+                format!("{first}{}", written_out(&parameters, true))
+            };
             let mut dsns = vec![String::new()];
             if let Some(default) = about.default_dsn {
                 dsns.push(default.to_owned());
@@ -60,8 +71,8 @@ fn every_form_is_taken_and_every_parameter() {
             for form in about.dsn {
                 for everything in [false, true] {
                     let dsn = written_out(form, everything);
-                    if !parameters.is_empty() {
-                        dsns.push(format!("{dsn}?{parameters}"));
+                    if !about.parameters.is_empty() {
+                        dsns.push(format!("{dsn}{}", parameters(form)));
                     }
                     dsns.push(dsn);
                 }
@@ -83,4 +94,5 @@ fn every_form_is_taken_and_every_parameter() {
             }
         }
     });
+    Ok(())
 }

@@ -4,6 +4,8 @@ mod forms;
 mod mysql;
 mod mysql_hosts;
 mod originals;
+mod postgres;
+mod postgres_hosts;
 mod redis;
 mod redis_hosts;
 mod redis_sentinel;
@@ -12,6 +14,7 @@ mod secrets;
 mod summitdb;
 
 use int_host::{Builtin, Config, Error, Host, Sequence};
+use testbed::TestResult;
 use testbed::backend;
 use testbed::contract::kind;
 use testbed::proxy::Proxy;
@@ -19,7 +22,7 @@ use testbed::runtime::run;
 
 /// Opens a sequence of an engine on a new host, with the engine's default lattice.
 async fn open(engine: Builtin, dsn: &str, key: &str) -> Result<Sequence, Error> {
-    backend::open(&backend::host(None), &engine.into(), dsn, key).await
+    backend::open(&backend::host(None)?, &engine.into(), dsn, key).await
 }
 
 /// Opens a sequence and mints one integer.
@@ -54,16 +57,21 @@ fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
 /// An engine dials its server once for any number of calls, apart from rare reconnects when a reply is late on
 /// a busy machine, and each mint is one round trip.
 #[test]
-fn connections_are_kept_and_mints_are_one_round_trip() {
+fn connections_are_kept_and_mints_are_one_round_trip() -> TestResult {
     const MINTS: usize = 100;
-    for engine in [Builtin::Redis, Builtin::Mysql, Builtin::Rqlite] {
+    for engine in [
+        Builtin::Redis,
+        Builtin::Mysql,
+        Builtin::Postgres,
+        Builtin::Rqlite,
+    ] {
         let kinds = backend::KINDS.iter();
-        let backend = kinds
+        let kind = kinds
             .copied()
             .find(|kind| kind.engine == engine)
-            .map(|kind| (kind.start)())
             .expect("every engine has a backend");
-        let proxy = Proxy::to(backend.port().expect("one server"));
+        let backend = (kind.start)()?;
+        let proxy = Proxy::to(backend.port().expect("one server"))?;
         run(async {
             let dsn = backend.dsn_on(proxy.port());
             let sequence = open(engine, &dsn, "kept").await.expect("opened");
@@ -87,4 +95,5 @@ fn connections_are_kept_and_mints_are_one_round_trip() {
         let dialled = proxy.accepted();
         assert!((1..10).contains(&dialled), "{engine:?}: {dialled}");
     }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error};
+use testbed::TestResult;
 use testbed::contract::kind;
 use testbed::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
 use testbed::proxy::Proxy;
@@ -19,8 +20,8 @@ pub(crate) fn tickets(name: &str, engine: &str) -> String {
 }
 
 #[test]
-fn both_forms_of_the_dsn_reach_it() {
-    let mariadb = MariaDb::start();
+fn both_forms_of_the_dsn_reach_it() -> TestResult {
+    let mariadb = MariaDb::start()?;
     let port = mariadb.port();
     let go = format!("{USER}:{PASSWORD}@tcp(127.0.0.1:{port})/{DATABASE}");
     assert_eq!(mint(MYSQL, &mariadb.dsn(), "integers"), Ok(1));
@@ -28,17 +29,18 @@ fn both_forms_of_the_dsn_reach_it() {
     let slow = format!("{go}?timeout=5s");
     assert_eq!(mint(MYSQL, &slow, "integers"), Ok(5));
     // The engine created a ticket table that the original client can continue with.
-    let id =
-        mariadb.sql_as_user("REPLACE INTO integers (stub) VALUES ('a'); SELECT LAST_INSERT_ID()");
+    let id = mariadb
+        .sql_as_user("REPLACE INTO integers (stub) VALUES ('a'); SELECT LAST_INSERT_ID()")?;
     assert!(id.parse::<i64>().expect("an id") > 5, "{id}");
+    Ok(())
 }
 
 #[test]
-fn the_originals_table_is_taken_as_it_is() {
-    let mariadb = MariaDb::start();
+fn the_originals_table_is_taken_as_it_is() -> TestResult {
+    let mariadb = MariaDb::start()?;
     for engine in ["InnoDB", "MyISAM"] {
         let name = format!("integers_{engine}");
-        mariadb.sql_as_user(&tickets(&name, engine));
+        mariadb.sql_as_user(&tickets(&name, engine))?;
         run(async {
             let sequence = open(MYSQL, &mariadb.dsn(), &name).await.expect("opened");
             assert_eq!(sequence.last().await, Ok(None), "{engine}: empty");
@@ -46,45 +48,48 @@ fn the_originals_table_is_taken_as_it_is() {
             // A row that the original client wrote.
             mariadb.sql_as_user(&format!(
                 "REPLACE INTO {name} (id, stub) VALUES (5000, 'a')"
-            ));
+            ))?;
             assert_eq!(sequence.last().await, Ok(Some(5000)), "{engine}");
             let minted = sequence.next(2).await.expect("minted");
             assert!(minted.first() > 5000, "{engine}: {minted:?}");
             sequence.set_last(1 << 54).await.expect("raised");
             let minted = sequence.next(1).await.expect("minted");
             assert!(minted.first() > 1 << 54, "{engine}: {minted:?}");
-        });
+            TestResult::Ok(())
+        })?;
         // The original client continues above the engine's integers.
         let id = mariadb.sql_as_user(&format!(
             "REPLACE INTO {name} (stub) VALUES ('a'); SELECT LAST_INSERT_ID()"
-        ));
+        ))?;
         assert!(
             id.parse::<i64>().expect("an id") > 1 << 54,
             "{engine}: {id}"
         );
-        let rows = mariadb.sql_as_user(&format!("SELECT COUNT(*) FROM {name}"));
+        let rows = mariadb.sql_as_user(&format!("SELECT COUNT(*) FROM {name}"))?;
         assert_eq!(rows, "1", "{engine}: the table stays one row");
     }
+    Ok(())
 }
 
 /// The column is unsigned, so it can hold values above `s64`.
 #[test]
-fn ids_beyond_s64_are_exhausted() {
-    let mariadb = MariaDb::start();
+fn ids_beyond_s64_are_exhausted() -> TestResult {
+    let mariadb = MariaDb::start()?;
     for engine in ["InnoDB", "MyISAM"] {
         let name = format!("integers_{engine}");
-        mariadb.sql_as_user(&tickets(&name, engine));
+        mariadb.sql_as_user(&tickets(&name, engine))?;
         let above = "9223372036854775808";
-        mariadb.sql_as_user(&format!("INSERT INTO {name} VALUES ({above}, 'a')"));
+        mariadb.sql_as_user(&format!("INSERT INTO {name} VALUES ({above}, 'a')"))?;
         assert_fails(mint(MYSQL, &mariadb.dsn(), &name), "exhausted", &[]);
-        let id = mariadb.sql_as_user(&format!("SELECT MAX(id) FROM {name}"));
+        let id = mariadb.sql_as_user(&format!("SELECT MAX(id) FROM {name}"))?;
         assert_eq!(id, above, "{engine}: nothing was taken");
     }
+    Ok(())
 }
 
 #[test]
-fn tables_that_cannot_be_used_are_told_with_what_to_do() {
-    let mariadb = MariaDb::start();
+fn tables_that_cannot_be_used_are_told_with_what_to_do() -> TestResult {
+    let mariadb = MariaDb::start()?;
     let cases = [
         (
             "id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1) UNIQUE",
@@ -106,52 +111,55 @@ fn tables_that_cannot_be_used_are_told_with_what_to_do() {
     for (columns, engine, says) in cases {
         mariadb.sql_as_user(&format!(
             "DROP TABLE IF EXISTS integers; CREATE TABLE integers ({columns}) ENGINE={engine}"
-        ));
+        ))?;
         assert_fails(
             mint(MYSQL, &mariadb.dsn(), "integers"),
             "other",
             &["integers", says],
         );
     }
+    Ok(())
 }
 
 #[test]
-fn a_sequence_that_is_kept_twice_is_told() {
-    let mariadb = MariaDb::start();
+fn a_sequence_that_is_kept_twice_is_told() -> TestResult {
+    let mariadb = MariaDb::start()?;
     assert_eq!(mint(MYSQL, &mariadb.dsn(), "k"), Ok(1));
-    mariadb.sql_as_user(&tickets("k", "InnoDB"));
+    mariadb.sql_as_user(&tickets("k", "InnoDB"))?;
     assert_fails(
         mint(MYSQL, &mariadb.dsn(), "k"),
         "other",
         &["kept twice", "RENAME TABLE"],
     );
+    Ok(())
 }
 
 /// When a table is dropped while a sequence is open, the sequence does not silently start again from 1.
 #[test]
-fn a_table_that_is_dropped_is_not_begun_anew() {
-    let mariadb = MariaDb::start();
+fn a_table_that_is_dropped_is_not_begun_anew() -> TestResult {
+    let mariadb = MariaDb::start()?;
     run(async {
         let sequence = open(MYSQL, &mariadb.dsn(), "integers")
             .await
             .expect("opened");
         sequence.next(5).await.expect("minted");
-        mariadb.sql_as_user("DROP TABLE integers");
+        mariadb.sql_as_user("DROP TABLE integers")?;
         let error = sequence.next(1).await.expect_err("it is gone");
         assert!(matches!(kind(&error), "other" | "unavailable"), "{error}");
-    });
+        Ok(())
+    })
 }
 
 /// The same for a deleted row: open sequences that minted from it get an error, and do not write a low mark.
 #[test]
-fn a_row_that_is_deleted_is_not_begun_anew() {
-    let mariadb = MariaDb::start();
+fn a_row_that_is_deleted_is_not_begun_anew() -> TestResult {
+    let mariadb = MariaDb::start()?;
     run(async {
         let sequence = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
         let bystander = open(MYSQL, &mariadb.dsn(), "row").await.expect("opened");
         sequence.next(5).await.expect("minted");
         let last = bystander.last().await.expect("last").expect("minted");
-        mariadb.sql_as_user("DELETE FROM artisanal_integers");
+        mariadb.sql_as_user("DELETE FROM artisanal_integers")?;
         for sequence in [&sequence, &bystander] {
             let gone = |error: Error| {
                 assert_eq!(kind(&error), "other", "{error}");
@@ -161,7 +169,7 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
             gone(sequence.last().await.expect_err("it is gone"));
             gone(sequence.set_last(last + 9).await.expect_err("it is gone"));
         }
-        let rows = mariadb.sql_as_user("SELECT COUNT(*) FROM artisanal_integers");
+        let rows = mariadb.sql_as_user("SELECT COUNT(*) FROM artisanal_integers")?;
         assert_eq!(rows, "0", "nothing was left behind");
 
         // A sequence that never saw the row cannot know that it is missing.
@@ -181,35 +189,37 @@ fn a_row_that_is_deleted_is_not_begun_anew() {
         sequence.set_last(last).await.expect("raised");
         assert!(bystander.next(1).await.expect("minted").first() > last);
         assert!(stranger.next(1).await.expect("minted").first() > last);
-    });
+        Ok(())
+    })
 }
 
 /// A truncated ticket table counts from 1 again, so open sequences refuse to mint from it.
 #[test]
-fn a_ticket_table_that_is_truncated_is_not_minted_from() {
-    let mariadb = MariaDb::start();
+fn a_ticket_table_that_is_truncated_is_not_minted_from() -> TestResult {
+    let mariadb = MariaDb::start()?;
     run(async {
         let sequence = open(MYSQL, &mariadb.dsn(), "integers")
             .await
             .expect("opened");
         sequence.next(50).await.expect("minted");
         let last = sequence.last().await.expect("last").expect("minted");
-        mariadb.sql_as_user("TRUNCATE integers");
+        mariadb.sql_as_user("TRUNCATE integers")?;
         let error = sequence.next(1).await.expect_err("too low");
         assert_eq!(kind(&error), "other", "{error}");
         assert!(error.to_string().contains("older copy"), "{error}");
         sequence.last().await.expect_err("too low");
         sequence.set_last(last).await.expect("raised");
         assert!(sequence.next(1).await.expect("minted").first() > last);
-    });
+        Ok(())
+    })
 }
 
 /// A mint checks the server and the table in the same round trip in which it advances the mark.
 #[test]
-fn a_mint_is_one_round_trip_wherever_the_sequence_is() {
+fn a_mint_is_one_round_trip_wherever_the_sequence_is() -> TestResult {
     const MINTS: usize = 50;
-    let mariadb = MariaDb::start();
-    let proxy = Proxy::to(mariadb.port());
+    let mariadb = MariaDb::start()?;
+    let proxy = Proxy::to(mariadb.port())?;
     let dsn = mariadb.dsn_of(USER, PASSWORD, proxy.port());
     for key in ["row", "integers"] {
         run(async {
@@ -225,12 +235,13 @@ fn a_mint_is_one_round_trip_wherever_the_sequence_is() {
         });
     }
     assert_eq!(proxy.accepted(), 2, "one connection for each sequence");
+    Ok(())
 }
 
 /// The row is created by the first mint, even when several clients mint concurrently.
 #[test]
-fn a_row_is_begun_once() {
-    let mariadb = MariaDb::start();
+fn a_row_is_begun_once() -> TestResult {
+    let mariadb = MariaDb::start()?;
     for key in ["first", "second", "third"] {
         let dsn = mariadb.dsn();
         let mut minted = run(async move {
@@ -247,18 +258,19 @@ fn a_row_is_begun_once() {
         minted.sort_unstable();
         assert_eq!(minted, [1, 3, 5, 7, 9, 11, 13, 15]);
     }
+    Ok(())
 }
 
 #[test]
-fn users_need_the_right_password_and_rights() {
-    let mariadb = MariaDb::start();
+fn users_need_the_right_password_and_rights() -> TestResult {
+    let mariadb = MariaDb::start()?;
     mariadb.sql(&format!(
         "CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT SELECT ON {DATABASE}.* TO poor@'127.0.0.1'"
-    ));
+    ))?;
     let dsn = |user: &str, password: &str| mariadb.dsn_of(user, password, mariadb.port());
     let minted = || mint(MYSQL, &dsn("poor", "secret"), "integers");
     assert_fails(minted(), "denied", &["as an administrator", "CREATE TABLE"]);
-    mariadb.sql_as_user(&tickets("integers", "InnoDB"));
+    mariadb.sql_as_user(&tickets("integers", "InnoDB"))?;
     assert_fails(
         minted(),
         "denied",
@@ -276,28 +288,30 @@ fn users_need_the_right_password_and_rights() {
     );
     let elsewhere = mariadb.dsn().replace(DATABASE, "nowhere");
     assert_fails(mint(MYSQL, &elsewhere, "integers"), "denied", &["nowhere"]);
+    Ok(())
 }
 
 #[test]
-fn a_server_that_is_read_only_for_now_is_tried_again() {
-    let mariadb = MariaDb::start();
+fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
+    let mariadb = MariaDb::start()?;
     let dsn = format!("{}?timeout=500ms", mariadb.dsn());
     run(async {
         let sequence = open(MYSQL, &dsn, "integers").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");
-        mariadb.sql("SET GLOBAL read_only = 1");
+        mariadb.sql("SET GLOBAL read_only = 1")?;
         let error = sequence.next(1).await.expect_err("read-only");
         assert_eq!(kind(&error), "unavailable", "{error}");
-        mariadb.sql("SET GLOBAL read_only = 0");
+        mariadb.sql("SET GLOBAL read_only = 0")?;
         let after = sequence.next(1).await.expect("minted");
         assert!(after.first() > before.last());
-    });
+        Ok(())
+    })
 }
 
 /// An open transaction of another client blocks a mint until its deadline, and no longer.
 #[test]
-fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() {
-    let mariadb = MariaDb::start();
+fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
+    let mariadb = MariaDb::start()?;
     let dsn = format!("{}?timeout=1s", mariadb.dsn());
     run(async {
         let sequence = open(MYSQL, &dsn, "row").await.expect("opened");
@@ -314,4 +328,5 @@ fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() {
         let after = sequence.next(1).await.expect("minted");
         assert!(after.first() > before.last());
     });
+    Ok(())
 }

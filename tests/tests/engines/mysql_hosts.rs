@@ -2,6 +2,7 @@
 
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error, Sequence};
+use testbed::TestResult;
 use testbed::clock;
 use testbed::contract::kind;
 use testbed::galera::Galera;
@@ -15,7 +16,7 @@ const MYSQL: Builtin = Builtin::Mysql;
 /// One key whose sequence is stored in a row, and one whose sequence is stored in a ticket table.
 const KEYS: [&str; 2] = ["row", "integers"];
 
-fn server(id: u32) -> MariaDb {
+fn server(id: u32) -> testbed::Result<MariaDb> {
     MariaDb::with(&[
         &format!("--server-id={id}"),
         "--log-bin=log",
@@ -30,18 +31,18 @@ fn dsn(servers: &[&MariaDb]) -> String {
 }
 
 /// The mark in the row or the ticket table of a key; 0 when there is none.
-fn mark(server: &MariaDb, key: &str) -> i64 {
+fn mark(server: &MariaDb, key: &str) -> TestResult<i64> {
     let select = match key {
         "integers" => "SELECT COALESCE(MAX(id),0) FROM integers".to_owned(),
         key => format!("SELECT COALESCE(MAX(mark),0) FROM artisanal_integers WHERE name='{key}'"),
     };
-    server.sql_as_user(&select).parse().expect("a number")
+    Ok(server.sql_as_user(&select)?.parse().expect("a number"))
 }
 
 /// A read-only server mints not even for a user who may write to it.
 #[test]
-fn a_read_only_server_mints_for_nobody() {
-    let mariadb = MariaDb::start();
+fn a_read_only_server_mints_for_nobody() -> TestResult {
+    let mariadb = MariaDb::start()?;
     for key in KEYS {
         run(async {
             let dsn = format!(
@@ -50,8 +51,8 @@ fn a_read_only_server_mints_for_nobody() {
             );
             let sequence = open(MYSQL, &dsn, key).await.expect("opened");
             let before = sequence.next(3).await.expect("minted").last();
-            let stored = mark(&mariadb, key);
-            mariadb.sql("SET GLOBAL read_only = 1");
+            let stored = mark(&mariadb, key)?;
+            mariadb.sql("SET GLOBAL read_only = 1")?;
             for _ in 0..2 {
                 let error = sequence.next(1).await.expect_err("read-only");
                 assert_eq!(kind(&error), "unavailable", "{error}");
@@ -61,17 +62,19 @@ fn a_read_only_server_mints_for_nobody() {
                 sequence.set_last(1000).await.expect_err("read-only");
             }
             if key == "row" {
-                assert_eq!(mark(&mariadb, key), stored, "nothing was written");
+                assert_eq!(mark(&mariadb, key)?, stored, "nothing was written");
             }
-            mariadb.sql("SET GLOBAL read_only = 0");
+            mariadb.sql("SET GLOBAL read_only = 0")?;
             assert!(sequence.next(1).await.expect("minted").first() > before);
-        });
+            TestResult::Ok(())
+        })?;
     }
+    Ok(())
 }
 
 #[test]
-fn two_servers_that_take_writes_are_refused() {
-    let (a, b) = (server(1), server(2));
+fn two_servers_that_take_writes_are_refused() -> TestResult {
+    let (a, b) = (server(1)?, server(2)?);
     let both = dsn(&[&a, &b]);
     let names = [a.port(), b.port()].map(|port| format!("127.0.0.1:{port}"));
     let says = [&*names[0], &*names[1], "read_only=1"];
@@ -79,33 +82,35 @@ fn two_servers_that_take_writes_are_refused() {
     assert_fails(mint(MYSQL, &dsn(&[&b, &a]), "row"), "denied", &says);
     let tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA=DATABASE()";
     assert_eq!(
-        (&*a.sql_as_user(tables), &*b.sql_as_user(tables)),
+        (&*a.sql_as_user(tables)?, &*b.sql_as_user(tables)?),
         ("0", "0")
     );
-    a.sql("SET GLOBAL read_only = 1");
+    a.sql("SET GLOBAL read_only = 1")?;
     assert_eq!(mint(MYSQL, &both, "row"), Ok(1));
-    assert_eq!(mark(&b, "row"), 2);
-    a.sql("SET GLOBAL read_only = 0");
+    assert_eq!(mark(&b, "row")?, 2);
+    a.sql("SET GLOBAL read_only = 0")?;
     b.kill();
     assert_eq!(
         mint(MYSQL, &both, "row"),
         Ok(1),
         "the other one cannot be seen"
     );
+    Ok(())
 }
 
 /// Two addresses of the same server count as one server, and hosts that are down or do not answer leave enough
 /// time for the others.
 #[test]
-fn hosts_that_are_not_there_do_not_matter() {
-    let mariadb = server(1);
-    let by_another_name = Proxy::to(mariadb.port());
-    let silent = [(); 3].map(|()| Proxy::to(mariadb.port()));
+fn hosts_that_are_not_there_do_not_matter() -> TestResult {
+    let mariadb = server(1)?;
+    let by_another_name = Proxy::to(mariadb.port())?;
+    let to_it = || Proxy::to(mariadb.port());
+    let silent = [to_it()?, to_it()?, to_it()?];
     for proxy in &silent {
-        proxy.set(Fault::Stall);
+        proxy.set(Fault::Stall)?;
     }
-    let closed = Proxy::to(mariadb.port());
-    closed.set(Fault::Refuse);
+    let closed = Proxy::to(mariadb.port())?;
+    closed.set(Fault::Refuse)?;
     let mut ports: Vec<_> = silent.iter().map(Proxy::port).collect();
     ports.extend([closed.port(), mariadb.port(), by_another_name.port()]);
     let dsn = format!("{}?timeout=4s", mariadb::dsn(USER, PASSWORD, &ports));
@@ -113,39 +118,41 @@ fn hosts_that_are_not_there_do_not_matter() {
         assert_eq!(mint(MYSQL, &dsn, key), Ok(1));
         assert_eq!(mint(MYSQL, &dsn, key), Ok(3));
     }
+    Ok(())
 }
 
 /// A replica that is not read-only is still recognised as a replica.
 #[test]
-fn a_replica_that_takes_writes_is_not_minted_from() {
-    let (primary, replica) = (server(1), server(2));
-    replica.replicate_from(&primary);
+fn a_replica_that_takes_writes_is_not_minted_from() -> TestResult {
+    let (primary, replica) = (server(1)?, server(2)?);
+    replica.replicate_from(&primary)?;
     let both = dsn(&[&replica, &primary]);
     for see_more in [false, true] {
         if see_more {
             // On MariaDB every user can see that a server is a replica; this privilege also shows its primary.
             replica.sql(&format!(
                 "GRANT REPLICA MONITOR ON *.* TO '{USER}'@'127.0.0.1'"
-            ));
+            ))?;
         }
         let minted = mint(MYSQL, &both, "row").expect("minted");
-        assert_eq!(mark(&primary, "row"), minted + 1);
+        assert_eq!(mark(&primary, "row")?, minted + 1);
     }
-    replica.catch_up(&primary);
-    let before = mark(&primary, "row");
+    replica.catch_up(&primary)?;
+    let before = mark(&primary, "row")?;
     primary.kill();
     assert_fails(mint(MYSQL, &both, "row"), "unavailable", &["is a replica"]);
-    assert_eq!(mark(&replica, "row"), before);
-    primary.start_again();
+    assert_eq!(mark(&replica, "row")?, before);
+    primary.start_again()?;
     assert!(mint(MYSQL, &both, "row").expect("minted") > before);
+    Ok(())
 }
 
 /// The primary fails, its replica is promoted, and the old primary comes back as a primary.
 #[test]
-fn an_old_primary_that_comes_back_is_not_minted_from() {
-    let (old, new) = (server(1), server(2));
-    new.replicate_from(&old);
-    new.sql("SET GLOBAL read_only = 1");
+fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
+    let (old, new) = (server(1)?, server(2)?);
+    new.replicate_from(&old)?;
+    new.sql("SET GLOBAL read_only = 1")?;
     let both = dsn(&[&old, &new]);
     run(async {
         let mut kept: Vec<(&str, Sequence, i64)> = Vec::new();
@@ -154,9 +161,9 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
             let last = sequence.next(5).await.expect("minted").last();
             kept.push((key, sequence, last));
         }
-        new.catch_up(&old);
+        new.catch_up(&old)?;
         old.kill();
-        new.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0");
+        new.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")?;
         for (_, sequence, last) in &mut kept {
             let span = sequence
                 .next(5)
@@ -167,7 +174,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
         }
 
         // Both servers accept writes now. New connections are refused; existing ones stay with the new primary.
-        old.start_again();
+        old.start_again()?;
         let names = [old.port(), new.port()].map(|port| format!("127.0.0.1:{port}"));
         for (key, sequence, last) in &mut kept {
             let opened = open(MYSQL, &both, key).await.expect("opened");
@@ -193,15 +200,16 @@ fn an_old_primary_that_comes_back_is_not_minted_from() {
             assert!(error.to_string().contains("older copy"), "{key}: {error}");
         }
 
-        old.sql("SET GLOBAL read_only = 1");
-        new.start_again();
+        old.sql("SET GLOBAL read_only = 1")?;
+        new.start_again()?;
         for (key, sequence, last) in &kept {
             for sequence in [sequence, &open(MYSQL, &both, key).await.expect("opened")] {
                 let span = sequence.next(1).await.expect("minted");
                 assert!(span.first() > *last, "{span:?} after {last}");
             }
         }
-    });
+        Ok(())
+    })
 }
 
 /// Mints through a new host, and returns the calls.
@@ -229,16 +237,16 @@ async fn client(dsn: String, process: u32, count: u32, calls: usize) -> Vec<Reco
 }
 
 #[test]
-fn galera() {
+fn galera() -> TestResult {
     const NODES: usize = 3;
-    let cluster = Galera::start(NODES);
+    let cluster = Galera::start(NODES)?;
     let timeout = "?timeout=30s";
     let one = |number: usize| format!("{}{timeout}", cluster.dsn(&[number]));
     let all = format!("{}{timeout}", cluster.dsn(&[0, 1, 2]));
 
     // All nodes update the same row concurrently, so their transactions conflict.
     let mut history = History::default();
-    let (conflicts, dialled) = (cluster.conflicts(), cluster.connections());
+    let (conflicts, dialled) = (cluster.conflicts()?, cluster.connections()?);
     for round in 0..5 {
         let records = run(async {
             let mut clients = tokio::task::JoinSet::new();
@@ -252,10 +260,10 @@ fn galera() {
         for records in records {
             history.extend(records);
         }
-        if cluster.conflicts() > conflicts {
+        if cluster.conflicts()? > conflicts {
             // The clients' connections, the test's own and some spare ones, but not one for each conflict.
-            let dialled = cluster.connections() - dialled;
-            let conflicts = cluster.conflicts() - conflicts;
+            let dialled = cluster.connections()? - dialled;
+            let conflicts = cluster.conflicts()? - conflicts;
             eprintln!("{conflicts} conflicts, {dialled} connections");
             assert!(
                 dialled <= 25 * (round + 1),
@@ -296,8 +304,9 @@ fn galera() {
         // A node leaves the cluster.
         let sequence = open(MYSQL, &all, "k").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");
-        cluster.node(0).stop();
+        cluster.node(0).stop()?;
         let after = sequence.next(1).await.expect("minted from another node");
         assert!(after.first() > before.last());
-    });
+        Ok(())
+    })
 }

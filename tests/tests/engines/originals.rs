@@ -7,6 +7,7 @@ use crate::mysql::tickets;
 use crate::open;
 use int_host::{Builtin, Error};
 use mysql_async::prelude::Queryable;
+use testbed::TestResult;
 use testbed::clock;
 use testbed::history::{History, Record, Span};
 use testbed::mariadb::MariaDb;
@@ -78,9 +79,9 @@ async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
     records
 }
 
-fn together(engine: &str, lock_mode: &str) {
-    let mariadb = MariaDb::with(&[lock_mode]);
-    mariadb.sql_as_user(&tickets("integers", engine));
+fn together(engine: &str, lock_mode: &str) -> TestResult {
+    let mariadb = MariaDb::with(&[lock_mode])?;
+    mariadb.sql_as_user(&tickets("integers", engine))?;
     let dsn = format!("{}?timeout=10s", mariadb.dsn());
     let native = mariadb.dsn();
     let records = run(async {
@@ -98,20 +99,21 @@ fn together(engine: &str, lock_mode: &str) {
     let history = History::from_iter(records.into_iter().flatten());
     assert_eq!(history.records().len(), 8 * CALLS);
     history.assert_clean();
+    Ok(())
 }
 
 #[test]
-fn no_integer_repeats_on_myisam() {
-    together("MyISAM", "--innodb-autoinc-lock-mode=1");
+fn no_integer_repeats_on_myisam() -> TestResult {
+    together("MyISAM", "--innodb-autoinc-lock-mode=1")
 }
 
 #[test]
-fn no_integer_repeats_on_innodb() {
-    together("InnoDB", "--innodb-autoinc-lock-mode=1");
+fn no_integer_repeats_on_innodb() -> TestResult {
+    together("InnoDB", "--innodb-autoinc-lock-mode=1")
 }
 
 /// The default mode of MySQL 8, in which inserts do not lock the counter.
 #[test]
-fn no_integer_repeats_on_innodb_with_interleaved_counters() {
-    together("InnoDB", "--innodb-autoinc-lock-mode=2");
+fn no_integer_repeats_on_innodb_with_interleaved_counters() -> TestResult {
+    together("InnoDB", "--innodb-autoinc-lock-mode=2")
 }

@@ -4,6 +4,7 @@ use crate::{assert_fails, mint, mint_allowing, open};
 use int_host::Builtin;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use testbed::TestResult;
 use testbed::clock;
 use testbed::history::{History, Record, Violation};
 use testbed::minter::{Crowd, Minter};
@@ -20,7 +21,7 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// How long processes may take after a failover until all of them mint again.
 const RESUMES: Duration = Duration::from_secs(30);
 
-fn server(replica_of: Option<&Redis>, extra: &[&str]) -> Redis {
+fn server(replica_of: Option<&Redis>, extra: &[&str]) -> testbed::Result<Redis> {
     Redis::with(Options {
         replica_of: replica_of.map(Redis::port),
         extra: extra.iter().map(|word| (*word).to_owned()).collect(),
@@ -28,62 +29,66 @@ fn server(replica_of: Option<&Redis>, extra: &[&str]) -> Redis {
     })
 }
 
-fn crowd(dsn: &str, numbers: std::ops::Range<u32>) -> Crowd {
-    Crowd::start(numbers.end - numbers.start, |number| {
+fn crowd(dsn: &str, numbers: std::ops::Range<u32>) -> TestResult<Crowd> {
+    let crowd = Crowd::start(numbers.end - numbers.start, |number| {
         let program = env!("CARGO_BIN_EXE_minter");
         let number = numbers.start + number;
         Minter::start(program, number, "redis", dsn, "k", 1 + number % 3, None)
-    })
+    })?;
+    Ok(crowd)
 }
 
 /// Kills the primary while processes mint, and later restarts it as a primary. Returns the history, and the
 /// time at which the primary had ended.
-fn failover(parameters: &str, extra: &[&str]) -> (History, u64) {
-    let primary = server(None, extra);
-    let replicas = [server(Some(&primary), extra), server(Some(&primary), extra)];
-    let sentinels = Sentinels::watch(&primary, replicas.len());
+fn failover(parameters: &str, extra: &[&str]) -> TestResult<(History, u64)> {
+    let primary = server(None, extra)?;
+    let replicas = [
+        server(Some(&primary), extra)?,
+        server(Some(&primary), extra)?,
+    ];
+    let sentinels = Sentinels::watch(&primary, replicas.len())?;
     let dsn = sentinels.dsn(parameters);
-    let mut early = crowd(&dsn, 0..4);
-    early.mint_more(20);
+    let mut early = crowd(&dsn, 0..4)?;
+    early.mint_more(20)?;
 
     primary.kill();
     let gone = clock::now();
-    let new = sentinels.successor_of(primary.port());
-    early.go_on(RESUMES);
+    let new = sentinels.successor_of(primary.port())?;
+    early.go_on(RESUMES)?;
     // It claims to be the primary until the Sentinels reconfigure it some seconds later.
-    primary.start_again();
-    let returned_with: Option<i64> = primary.query(&["GET", "k"]);
+    primary.start_again()?;
+    let returned_with: Option<i64> = primary.query(&["GET", "k"])?;
     let new = replicas.iter().find(|replica| replica.port() == new);
     let new = new.expect("one of the replicas");
-    new.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    let late = crowd(&dsn, 4..7);
-    early.go_on(RESUMES);
-    early.mint_more(20);
-    late.mint_more(20);
-    let mark: Option<i64> = primary.query(&["GET", "k"]);
+    new.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])?;
+    let late = crowd(&dsn, 4..7)?;
+    early.go_on(RESUMES)?;
+    early.mint_more(20)?;
+    late.mint_more(20)?;
+    let mark: Option<i64> = primary.query(&["GET", "k"])?;
     // Once it is a replica its mark is replicated, so the check applies only while it is a primary.
     if primary
-        .query::<String>(&["INFO", "replication"])
+        .query::<String>(&["INFO", "replication"])?
         .contains("role:master")
     {
         assert_eq!(mark, returned_with, "the old primary was minted from");
     }
 
-    let (mut history, mut failures) = early.finish();
-    let (others, more) = late.finish();
+    let (mut history, mut failures) = early.finish()?;
+    let (others, more) = late.finish()?;
     history.extend(others.records().iter().copied());
     failures.extend(more);
     for failure in failures {
         assert_eq!(failure.kind, "unavailable", "{}", failure.message);
     }
     assert_eq!(history.off_lattice(2, 0), []);
-    (history, gone)
+    Ok((history, gone))
 }
 
 /// Only integers that the old primary acknowledged and no replica received are minted again, as documented.
 #[test]
-fn a_failover_repeats_only_what_replication_lost() {
-    let (history, gone) = failover("", &[]);
+fn a_failover_repeats_only_what_replication_lost() -> TestResult {
+    let (history, gone) = failover("", &[])?;
     let early = |record: &Record| record.begin <= gone;
     for violation in history.check() {
         let (a, b) = match violation {
@@ -100,19 +105,21 @@ fn a_failover_repeats_only_what_replication_lost() {
         .copied()
         .collect();
     later.assert_clean();
+    Ok(())
 }
 
 #[test]
-fn a_failover_repeats_nothing_that_a_replica_acknowledged() {
-    let (history, _) = failover("?wait=1", &["--min-replicas-to-write", "1"]);
+fn a_failover_repeats_nothing_that_a_replica_acknowledged() -> TestResult {
+    let (history, _) = failover("?wait=1", &["--min-replicas-to-write", "1"])?;
     history.assert_clean();
+    Ok(())
 }
 
 #[test]
-fn most_sentinels_must_answer_and_know_the_name() {
-    let primary = Redis::start();
-    let replica = server(Some(&primary), &[]);
-    let sentinels = Sentinels::watch(&primary, 1);
+fn most_sentinels_must_answer_and_know_the_name() -> TestResult {
+    let primary = Redis::start()?;
+    let replica = server(Some(&primary), &[])?;
+    let sentinels = Sentinels::watch(&primary, 1)?;
     let dsn = sentinels.dsn("?timeout=2s");
     run(async {
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
@@ -135,14 +142,15 @@ fn most_sentinels_must_answer_and_know_the_name() {
     let wrong = format!("redis+sentinel://127.0.0.1:{}/{NAME}", primary.port());
     assert_fails(mint(REDIS, &wrong, "k"), "other", &["no Sentinel"]);
     drop(replica);
+    Ok(())
 }
 
 /// Mock: a Sentinel that reports this server as the primary.
-fn sentinel(primary: SocketAddr) -> StandIn {
+fn sentinel(primary: SocketAddr) -> testbed::Result<StandIn> {
     sentinel_naming(&primary.ip().to_string(), primary.port())
 }
 
-fn sentinel_naming(host: &str, port: u16) -> StandIn {
+fn sentinel_naming(host: &str, port: u16) -> testbed::Result<StandIn> {
     let (host, port) = (host.to_owned(), port.to_string());
     StandIn::on(Ipv4Addr::LOCALHOST, move |words| {
         match words[1].to_ascii_uppercase().as_str() {
@@ -166,7 +174,7 @@ fn sentinel_naming(host: &str, port: u16) -> StandIn {
 }
 
 /// Mock: a Redis server that reports this role.
-fn redis(ip: Ipv4Addr, role: &'static str) -> StandIn {
+fn redis(ip: Ipv4Addr, role: &'static str) -> testbed::Result<StandIn> {
     StandIn::on(ip, move |words| match words[0].as_str() {
         "ROLE" => Reply::List(vec![role.to_owned()]),
         _ => Reply::Integer(2),
@@ -174,9 +182,9 @@ fn redis(ip: Ipv4Addr, role: &'static str) -> StandIn {
 }
 
 #[test]
-fn a_primary_on_another_host_needs_permission() {
-    let server = redis(ELSEWHERE, "master");
-    let sentinel = sentinel(server.address());
+fn a_primary_on_another_host_needs_permission() -> TestResult {
+    let server = redis(ELSEWHERE, "master")?;
+    let sentinel = sentinel(server.address())?;
     let dsn = format!("redis+sentinel://{}/n?timeout=5s", sentinel.address());
     let at = server.address().to_string();
     assert_fails(
@@ -187,20 +195,22 @@ fn a_primary_on_another_host_needs_permission() {
     assert_eq!(server.accepted(), 0, "nobody came");
     assert_eq!(mint_allowing(REDIS, &dsn, &at), Ok(2));
     // So does a name that is not in the DSN, whatever it resolves to.
-    let server = redis(Ipv4Addr::LOCALHOST, "master");
+    let server = redis(Ipv4Addr::LOCALHOST, "master")?;
     let port = server.address().port();
-    let sentinel = sentinel_naming("localhost", port);
+    let sentinel = sentinel_naming("localhost", port)?;
     let dsn = format!("redis+sentinel://{}/n?timeout=1s", sentinel.address());
     let error = mint(REDIS, &dsn, "k").expect_err("not allowed");
     assert!(error.to_string().contains("localhost"), "{error}");
     assert_eq!(server.accepted(), 0, "nobody came");
     assert_eq!(mint_allowing(REDIS, &dsn, "localhost"), Ok(2));
+    Ok(())
 }
 
 #[test]
-fn what_sentinels_name_must_say_that_it_is_the_primary() {
-    let server = redis(Ipv4Addr::LOCALHOST, "slave");
-    let sentinel = sentinel(server.address());
+fn what_sentinels_name_must_say_that_it_is_the_primary() -> TestResult {
+    let server = redis(Ipv4Addr::LOCALHOST, "slave")?;
+    let sentinel = sentinel(server.address())?;
     let dsn = format!("redis+sentinel://{}/n?timeout=500ms", sentinel.address());
     assert_fails(mint(REDIS, &dsn, "k"), "unavailable", &["slave"]);
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! No password is logged, even at the most verbose log level.
 
 use int_host::Builtin;
+use testbed::TestResult;
 use testbed::backend::{KINDS, Kind};
 use testbed::cli::{Outcome, Place, run};
 use testbed::mariadb::MariaDb;
+use testbed::postgres::Postgres;
 use testbed::redis::{self, Redis};
 use testbed::rqlite::Rqlite;
 use testbed::scratch::Scratch;
@@ -24,24 +26,24 @@ struct Guarded {
     _server: Box<dyn std::any::Any>,
 }
 
-fn guarded(kind: &Kind) -> Guarded {
-    match kind.engine {
+fn guarded(kind: &Kind) -> TestResult<Guarded> {
+    Ok(match kind.engine {
         Builtin::Redis => {
             let server = Redis::with(redis::Options {
                 password: Some(PASSWORD.into()),
                 ..redis::Options::default()
-            });
+            })?;
             Guarded {
                 dsns: vec![format!("redis://:{ESCAPED}@127.0.0.1:{}", server.port())],
                 _server: Box::new(server),
             }
         }
         Builtin::Mysql => {
-            let server = MariaDb::start();
+            let server = MariaDb::start()?;
             server.sql(&format!(
                 "CREATE USER guarded@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
                  GRANT ALL ON artisanal.* TO guarded@'127.0.0.1'"
-            ));
+            ))?;
             let port = server.port();
             Guarded {
                 dsns: vec![
@@ -51,15 +53,32 @@ fn guarded(kind: &Kind) -> Guarded {
                 _server: Box::new(server),
             }
         }
+        Builtin::Postgres => {
+            let server = Postgres::start()?;
+            server.sql(&format!(
+                "CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'; \
+                 GRANT CREATE ON SCHEMA public TO guarded"
+            ))?;
+            let port = server.port();
+            Guarded {
+                dsns: vec![
+                    format!("postgres://guarded:{ESCAPED}@127.0.0.1:{port}/artisanal"),
+                    format!(
+                        "host=127.0.0.1 port={port} user=guarded password={PASSWORD} dbname=artisanal"
+                    ),
+                ],
+                _server: Box::new(server),
+            }
+        }
         Builtin::Rqlite => {
-            let scratch = Scratch::new("auth");
+            let scratch = Scratch::new("auth")?;
             let file = scratch.join("auth.json");
             let users = serde_json::json!([
                 {"username": "minter", "password": PASSWORD, "perms": ["all"]},
                 {"username": "*", "perms": ["ready", "status"]},
             ]);
             std::fs::write(&file, users.to_string()).expect("written");
-            let server = Rqlite::with(&["-auth", file.to_str().expect("UTF-8")]);
+            let server = Rqlite::with(&["-auth", file.to_str().expect("UTF-8")])?;
             Guarded {
                 dsns: vec![format!(
                     "http://minter:{ESCAPED}@127.0.0.1:{}",
@@ -70,13 +89,13 @@ fn guarded(kind: &Kind) -> Guarded {
         }
         // The other engines have no passwords.
         _ => {
-            let backend = (kind.start)();
+            let backend = (kind.start)()?;
             Guarded {
                 dsns: vec![backend.dsn()],
                 _server: Box::new(backend),
             }
         }
-    }
+    })
 }
 
 fn assert_silent(what: &str, text: &str) {
@@ -89,25 +108,25 @@ fn assert_silent(what: &str, text: &str) {
     }
 }
 
-fn traced(place: &Place, line: &[&str]) -> Outcome {
-    let mut command = place.command(line);
+fn traced(place: &Place, line: &[&str]) -> TestResult<Outcome> {
+    let mut command = place.command(line)?;
     command.env("RUST_LOG", "trace");
-    let outcome = run(command);
+    let outcome = run(command)?;
     // Without any log output the test would prove nothing.
     assert!(outcome.stderr.contains("TRACE"), "{line:?} logs nothing");
     assert_silent(&format!("{line:?}"), &outcome.stdout);
     assert_silent(&format!("{line:?}"), &outcome.stderr);
-    outcome
+    Ok(outcome)
 }
 
 #[test]
-fn no_password_is_logged_by_any_engine() {
+fn no_password_is_logged_by_any_engine() -> TestResult {
     for kind in KINDS {
         if (kind.missing)().is_some() {
             continue;
         }
-        let place = Place::default();
-        let guarded = guarded(kind);
+        let place = Place::new()?;
+        let guarded = guarded(kind)?;
         for (number, dsn) in guarded.dsns.iter().enumerate() {
             let key = format!("traced{number}");
             let engine = ["--engine", kind.name, "--dsn", dsn, "--key", &key];
@@ -115,7 +134,7 @@ fn no_password_is_logged_by_any_engine() {
                 &["--set-last-int", "500"][..],
                 &["last", "--set-last-int", "1000"],
             ] {
-                let outcome = traced(&place, &[&engine[..], more].concat());
+                let outcome = traced(&place, &[&engine[..], more].concat())?;
                 let last = outcome.stderr.lines().last();
                 assert_eq!(outcome.code, Some(0), "{more:?}: {last:?}");
             }
@@ -123,7 +142,7 @@ fn no_password_is_logged_by_any_engine() {
             let file = place.file("composed.wasm");
             let file = file.to_str().expect("UTF-8");
             let compose = ["compose", "--engine", kind.name, "-o", file];
-            assert_eq!(place.run(&compose).code, Some(0));
+            assert_eq!(place.run(&compose)?.code, Some(0));
             for component in [["--engine", kind.name], ["--component", file]] {
                 let mut line = vec![
                     "serve",
@@ -142,9 +161,9 @@ fn no_password_is_logged_by_any_engine() {
                     "--mint-token",
                     PASSWORD,
                 ]);
-                let mut command = place.command(&line);
+                let mut command = place.command(&line)?;
                 command.env("RUST_LOG", "trace");
-                let serving = testbed::cli::Serving::start(command);
+                let serving = testbed::cli::Serving::start(command)?;
                 let bearer = format!("Bearer {PASSWORD}");
                 let headers = [("authorization", bearer.as_str())];
                 for (method, path) in [
@@ -153,22 +172,23 @@ fn no_password_is_logged_by_any_engine() {
                     ("GET", "/?count=1000"),
                     ("GET", "/healthz"),
                 ] {
-                    let answer = serving.request(method, path, &headers, "");
+                    let answer = serving.request(method, path, &headers, "")?;
                     assert!(matches!(answer.status, 200 | 404), "{path}: {answer:?}");
                     assert_silent(path, &answer.body);
                 }
-                let (_, log) = serving.stop();
+                let (_, log) = serving.stop()?;
                 assert!(log.contains("TRACE"), "{component:?} logs nothing");
                 assert_silent(&format!("the log of {component:?}"), &log);
             }
         }
     }
+    Ok(())
 }
 
 /// Passwords that are not escaped, or in the wrong position.
 #[test]
-fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() {
-    let place = Place::default();
+fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() -> TestResult {
+    let place = Place::new()?;
     for engine in Builtin::ALL.map(|engine| engine.about().name) {
         for dsn in [
             "root:Passw@Tr0ub4dor(1)/db",
@@ -180,6 +200,9 @@ fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() {
             "SCHEME://root:a/Tr0ub4dor@h:1/db",
             "SCHEME://Tr0ub4dor@h:x/db",
             "SCHEME://h,Tr0ub4dor(/db",
+            "host=h user=u password=Passw Tr0ub4dor dbname=db",
+            "host=h user=u password=Passw Tr0ub=4dor dbname=db",
+            "password=Passw host=Tr0ub(4dor user=u dbname=db",
         ] {
             let scheme = match engine {
                 "rqlite" => "http",
@@ -187,7 +210,7 @@ fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() {
                 name => name,
             };
             let dsn = dsn.replace("SCHEME", scheme);
-            let outcome = traced(&place, &["--engine", engine, "--dsn", &dsn]);
+            let outcome = traced(&place, &["--engine", engine, "--dsn", &dsn])?;
             assert_eq!(outcome.code, Some(2), "{engine} {dsn}: {outcome:?}");
             for part in ["Tr0ub", "4dor"] {
                 assert!(
@@ -202,4 +225,5 @@ fn no_part_of_a_password_is_shown_where_the_dsn_is_wrong() {
         ..int_host::Config::default()
     };
     assert_silent("Debug", &format!("{config:?} {config:#?}"));
+    Ok(())
 }

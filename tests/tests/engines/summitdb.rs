@@ -7,6 +7,7 @@ use int_host::Builtin;
 use rustix::process::Signal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use testbed::TestResult;
 use testbed::cli::{Place, run as run_command};
 use testbed::contract::kind;
 use testbed::history::{History, Record, Span};
@@ -74,19 +75,20 @@ fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Repl
 }
 
 /// Starts one node on each of these addresses. None leads yet.
-fn group(addresses: &[Ipv4Addr]) -> (Arc<Mutex<Group>>, Vec<StandIn>) {
+fn group(addresses: &[Ipv4Addr]) -> TestResult<(Arc<Mutex<Group>>, Vec<StandIn>)> {
     let group = Arc::new(Mutex::new(Group::default()));
-    let nodes: Vec<_> = addresses
+    let nodes: TestResult<Vec<_>> = addresses
         .iter()
         .map(|ip| {
-            let server = StandIn::on(IpAddr::from(*ip), |_| Reply::Close);
+            let server = StandIn::on(IpAddr::from(*ip), |_| Reply::Close)?;
             let (shared, own) = (Arc::clone(&group), Some(server.address()));
             server.play(move |words| node(&shared, own, words));
-            server
+            Ok(server)
         })
         .collect();
+    let nodes = nodes?;
     group.lock().expect("new").peers = nodes.iter().map(StandIn::address).collect();
-    (group, nodes)
+    Ok((group, nodes))
 }
 
 fn lead(group: &Mutex<Group>, node: &StandIn) {
@@ -98,11 +100,11 @@ fn dsn(node: &StandIn) -> String {
 }
 
 #[test]
-fn try_is_followed_and_told_as_the_original_did() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+fn try_is_followed_and_told_as_the_original_did() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3])?;
     lead(&group, &nodes[2]);
-    let place = Place::default();
-    let outcome = place.run(&["--engine", "summitdb", "--dsn", &dsn(&nodes[0])]);
+    let place = Place::new()?;
+    let outcome = place.run(&["--engine", "summitdb", "--dsn", &dsn(&nodes[0])])?;
     assert_eq!(outcome.integers(), [2]);
     let told = format!(
         "summitdb told me to try redis://{} instead, so here we go...",
@@ -112,14 +114,15 @@ fn try_is_followed_and_told_as_the_original_did() {
         outcome.stderr.lines().any(|line| line == told),
         "{outcome:?}"
     );
+    Ok(())
 }
 
 #[test]
-fn while_nobody_leads_it_is_told_as_the_original_did() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
-    let place = Place::default();
+fn while_nobody_leads_it_is_told_as_the_original_did() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3])?;
+    let place = Place::new()?;
     let slow = format!("redis://{}?timeout=1s", nodes[0].address());
-    let outcome = place.run(&["--engine", "summitdb", "--dsn", &slow]);
+    let outcome = place.run(&["--engine", "summitdb", "--dsn", &slow])?;
     outcome.assert_failed(
         6,
         &["couldn't connect to leader so trying to see if the peers are rebalancing themselves (1/200)..."],
@@ -127,11 +130,12 @@ fn while_nobody_leads_it_is_told_as_the_original_did() {
     // Three nodes are polled every 200 ms, so there is no busy loop.
     let asked = group.lock().expect("no panic").asked;
     assert!((2..100).contains(&asked), "{asked} commands in a second");
+    Ok(())
 }
 
 #[test]
-fn a_leader_on_another_host_needs_permission() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST, ELSEWHERE]);
+fn a_leader_on_another_host_needs_permission() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST, ELSEWHERE])?;
     lead(&group, &nodes[1]);
     let leader = nodes[1].address().to_string();
     let hint = format!("--allow-host {leader}");
@@ -145,10 +149,10 @@ fn a_leader_on_another_host_needs_permission() {
         &[&hint],
     );
     // The same with the command-line option, and with the environment variable.
-    let place = Place::default();
+    let place = Place::new()?;
     let dsn = dsn(&nodes[0]);
     let line = ["--engine", "summitdb", "--dsn", &dsn];
-    place.run(&line).assert_failed(5, &[&hint]);
+    place.run(&line)?.assert_failed(5, &[&hint]);
     let allowing = [
         "--engine",
         "summitdb",
@@ -157,15 +161,16 @@ fn a_leader_on_another_host_needs_permission() {
         "--allow-host",
         &leader,
     ];
-    assert_eq!(place.mint(&allowing), [6]);
-    let mut command = place.command(&line);
+    assert_eq!(place.mint(&allowing)?, [6]);
+    let mut command = place.command(&line)?;
     command.env("ARTISANAL_ALLOW_HOST", format!("10.0.0.1,{leader}"));
-    assert_eq!(run_command(command).integers(), [8]);
+    assert_eq!(run_command(command)?.integers(), [8]);
+    Ok(())
 }
 
 #[test]
-fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+fn a_leader_that_moves_at_will_is_followed_without_a_repeat() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3])?;
     lead(&group, &nodes[0]);
     let mut history = History::default();
     run(async {
@@ -190,20 +195,21 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() {
         }
     });
     history.assert_clean();
+    Ok(())
 }
 
 /// Like the original client, it prints that it waits, and continues.
 #[test]
-fn continuous_waits_for_a_leader_and_goes_on() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+fn continuous_waits_for_a_leader_and_goes_on() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 3])?;
     lead(&group, &nodes[0]);
-    let place = Place::default();
+    let place = Place::new()?;
     let log = place.file("stderr");
     let dsn = format!("redis://{}", nodes[0].address());
-    let mut command = place.command(&["-engine", "summitdb", "-dsn", &dsn, "-continuous"]);
+    let mut command = place.command(&["-engine", "summitdb", "-dsn", &dsn, "-continuous"])?;
     command.stderr(std::fs::File::create(&log).expect("a file"));
-    let mut minter = Minter::printing(command, 0);
-    minter.wait_for_mints(10, START);
+    let mut minter = Minter::printing(command, 0)?;
+    minter.wait_for_mints(10, START)?;
     for (heir, tries) in [(1, 2), (2, 3)] {
         group.lock().expect("no panic in scripts").leader = None;
         std::fs::File::create(&log).expect("emptied");
@@ -213,22 +219,23 @@ fn continuous_waits_for_a_leader_and_goes_on() {
         );
         wait::until_true(&waits, START, || {
             std::fs::read_to_string(&log).is_ok_and(|text| text.contains(&waits))
-        });
+        })?;
         let before = minter.minted();
         lead(&group, &nodes[heir]);
-        minter.wait_for_mints(before + 10, START);
+        minter.wait_for_mints(before + 10, START)?;
     }
     minter.process().signal(Signal::INT);
-    let (status, records) = minter.end();
+    let (status, records) = minter.end()?;
     assert_eq!(status.code(), Some(0));
     let integers: Vec<_> = records.iter().map(|record| record.span.first).collect();
     assert!(integers.is_sorted_by(|a, b| a < b), "{integers:?}");
+    Ok(())
 }
 
 /// SummitDB's counter wraps around at the top of `s64`; the engine must not.
 #[test]
-fn a_counter_that_wraps_is_exhausted_and_stays_so() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+fn a_counter_that_wraps_is_exhausted_and_stays_so() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2])?;
     lead(&group, &nodes[1]);
     run(async {
         let sequence = open(SUMMITDB, &dsn(&nodes[0]), "k").await.expect("opened");
@@ -243,11 +250,12 @@ fn a_counter_that_wraps_is_exhausted_and_stays_so() {
     });
     assert_eq!(group.lock().expect("no panic in scripts").mark, i64::MAX);
     assert_fails(mint(SUMMITDB, &dsn(&nodes[0]), "k"), "exhausted", &[]);
+    Ok(())
 }
 
 #[test]
-fn nodes_that_send_each_other_on_are_left_at_the_deadline() {
-    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+fn nodes_that_send_each_other_on_are_left_at_the_deadline() -> TestResult {
+    let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2])?;
     for (node, other) in [(0, 1), (1, 0)] {
         let answer = format!("TRY {}", nodes[other].address());
         let shared = Arc::clone(&group);
@@ -263,13 +271,14 @@ fn nodes_that_send_each_other_on_are_left_at_the_deadline() {
     assert_fails(mint(SUMMITDB, &short, "k"), "unavailable", &[]);
     let asked = group.lock().expect("no panic").asked;
     assert!(asked < 200, "{asked} commands in a second");
+    Ok(())
 }
 
 #[test]
-fn nodes_that_are_dead_silent_or_strange_are_skipped() {
-    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, testbed::port::free()));
+fn nodes_that_are_dead_silent_or_strange_are_skipped() -> TestResult {
+    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, testbed::port::free()?));
     for habit in [Some(Reply::Silence), Some(Reply::Close), None] {
-        let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2]);
+        let (group, nodes) = group(&[Ipv4Addr::LOCALHOST; 2])?;
         lead(&group, &nodes[1]);
         let first = match &habit {
             Some(reply) => {
@@ -282,11 +291,12 @@ fn nodes_that_are_dead_silent_or_strange_are_skipped() {
         let dsn = format!("redis://{first},{}?timeout=5s", nodes[1].address());
         assert_eq!(mint(SUMMITDB, &dsn, "k"), Ok(2), "{habit:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() {
-    let (group, mut nodes) = group(&[Ipv4Addr::LOCALHOST; 3]);
+fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() -> TestResult {
+    let (group, mut nodes) = group(&[Ipv4Addr::LOCALHOST; 3])?;
     lead(&group, &nodes[0]);
     run(async {
         // The DSN lists one node only.
@@ -297,4 +307,5 @@ fn a_leader_that_dies_is_replaced_by_a_peer_that_only_it_named() {
         lead(&group, &nodes[1]);
         assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
     });
+    Ok(())
 }

@@ -1,0 +1,400 @@
+//! The PostgreSQL that is installed on this machine.
+
+use crate::error::{Error, Result};
+use crate::mariadb::copy;
+use crate::scratch::Scratch;
+use crate::server::{self, Server};
+use crate::target::{self, Once};
+use crate::wait;
+use rustix::process::Signal;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The database of the minter.
+pub const DATABASE: &str = "artisanal";
+
+/// The minter's user name. The minter owns [`DATABASE`] but has no other rights.
+pub const USER: &str = "minter";
+
+/// The minter's password. Tests search for it in everything that the engine prints (C10).
+pub const PASSWORD: &str = "s3cret-of-the-minter";
+
+/// The administrator, who needs no password.
+const ADMINISTRATOR: &str = "postgres";
+
+/// Who may log in how.
+const LOGINS: &str = "host all postgres 127.0.0.1/32 trust\n\
+                      host replication postgres 127.0.0.1/32 trust\n\
+                      host all all 127.0.0.1/32 scram-sha-256\n";
+
+/// Options for a small server that starts quickly. None of them weakens durability.
+const SMALL: [&str; 6] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=300",
+    "shared_buffers=16MB",
+    "jit=off",
+    "wal_keep_size=64MB",
+];
+
+/// The setting of a server that does not wait for the disk.
+const HASTY: &str = "fsync=off";
+
+/// How long a standby may take to follow its primary.
+const FOLLOWS: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL server with its own data. Every commit waits for the disk, which is the default.
+pub struct Postgres {
+    server: Server,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts a server with an empty [`DATABASE`].
+    ///
+    /// # Errors
+    /// As [`Postgres::with`].
+    pub fn start() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// Starts a server that does not wait for the disk, for tests that do not depend on it: what it answered
+    /// survives the end of its process, but not of the machine. It starts sooner after a kill.
+    ///
+    /// # Errors
+    /// As [`Postgres::with`].
+    pub fn hasty() -> Result<Self> {
+        Self::with(&[HASTY])
+    }
+
+    /// Starts a server with additional settings, such as `lc_messages=C`.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed (the message says how to install it), or does not start.
+    pub fn with(settings: &[&str]) -> Result<Self> {
+        static TEMPLATE: Once = Once::new();
+        Self::on_data(settings, |data| copy(&TEMPLATE.get(template)?, data))
+    }
+
+    /// Starts a server, as [`Postgres::hasty`], with a system identifier of its own: all others are copies of one template.
+    ///
+    /// # Errors
+    /// As [`Postgres::with`].
+    pub fn anew() -> Result<Self> {
+        Self::on_data(&[HASTY], initialize)
+    }
+
+    /// Starts a standby of this server, as [`Postgres::hasty`], which has followed it when this returns.
+    ///
+    /// # Errors
+    /// When it does not start or does not follow.
+    pub fn standby(&self) -> Result<Self> {
+        let from = self.port;
+        let standby = Self::on_data(&[HASTY], move |data| {
+            let mut command = command("pg_basebackup")?;
+            command
+                .args(["--host=127.0.0.1", "--username", ADMINISTRATOR])
+                .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf"])
+                .arg(format!("--port={from}"))
+                .arg("--pgdata")
+                .arg(data);
+            server::output_of(command).map(drop)
+        })?;
+        standby.catch_up(self)?;
+        Ok(standby)
+    }
+
+    fn on_data(settings: &[&str], fill: impl Fn(&Path) -> Result) -> Result<Self> {
+        let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
+        server::on_free_port(|port| {
+            let scratch = Scratch::new("postgres")?;
+            give_away(scratch.path())?;
+            let data = scratch.join("data");
+            fill(&data)?;
+            let settings = settings.clone();
+            let program = program("postgres")?;
+            let server = Server::start(
+                "postgres",
+                scratch,
+                move || {
+                    let mut command = Command::new(&program);
+                    as_account(&mut command);
+                    command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+                    for setting in SMALL.iter().copied().chain(settings.iter().map(|s| &**s)) {
+                        command.args(["-c", setting]);
+                    }
+                    command
+                },
+                move || {
+                    let asked = query(port, ADMINISTRATOR, "", "postgres", "SELECT 1");
+                    asked.map(drop).map_err(|error| error.to_string())
+                },
+            )?;
+            Ok(Self {
+                server: server.stops_on(Signal::INT),
+                port,
+            })
+        })
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The DSN of [`USER`] as a URL.
+    pub fn dsn(&self) -> String {
+        dsn(USER, PASSWORD, &[self.port])
+    }
+
+    /// Runs statements as an administrator in [`DATABASE`] and returns the rows, one per line, with values
+    /// separated by tabs.
+    ///
+    /// # Errors
+    /// When the server answers with an error.
+    pub fn sql(&self, statements: &str) -> Result<String> {
+        query(self.port, ADMINISTRATOR, "", DATABASE, statements)
+    }
+
+    /// Runs statements as [`USER`].
+    ///
+    /// # Errors
+    /// When the server answers with an error.
+    pub fn sql_as_user(&self, statements: &str) -> Result<String> {
+        query(self.port, USER, PASSWORD, DATABASE, statements)
+    }
+
+    /// Waits until this standby has applied everything that the primary has committed.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn catch_up(&self, primary: &Self) -> Result {
+        let there = primary.sql("SELECT pg_current_wal_flush_lsn()")?;
+        let looks = format!("SELECT pg_last_wal_replay_lsn() >= '{there}'");
+        wait::until("the standby follows", FOLLOWS, || match self.sql(&looks) {
+            Ok(answer) if answer == "t" => Ok(()),
+            Ok(answer) => Err(answer),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Makes this standby a primary, on the next timeline.
+    ///
+    /// # Errors
+    /// When the server answers with an error, or does not become a primary in time.
+    pub fn promote(&self) -> Result {
+        match self.sql("SELECT pg_promote()")?.as_str() {
+            "t" => Ok(()),
+            answer => Err(Error::unexpected("pg_promote()", answer)),
+        }
+    }
+
+    /// The number of connections of a user.
+    ///
+    /// # Errors
+    /// When the server answers with an error.
+    pub fn connections_of(&self, user: &str) -> Result<usize> {
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE usename='{user}'");
+        let answer = self.sql(&count)?;
+        let number = answer.parse();
+        number.map_err(|_| Error::unexpected("a number of connections", answer))
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// The DSN of any user for servers on these ports of this machine.
+pub fn dsn(user: &str, password: &str, ports: &[u16]) -> String {
+    let hosts: Vec<_> = ports
+        .iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    format!(
+        "postgres://{user}:{password}@{}/{DATABASE}",
+        hosts.join(",")
+    )
+}
+
+/// The path of a data folder as [`initialize`] makes it. That takes seconds, so one is kept for each version
+/// of PostgreSQL in the target folder, to be copied from there.
+fn template() -> Result<PathBuf> {
+    let mut version = command("postgres")?;
+    version.arg("--version");
+    let version = server::output_of(version)?;
+    let mut hasher = DefaultHasher::new();
+    (&version, account(), LOGINS).hash(&mut hasher);
+    let folder = target::directory().join("postgres");
+    let template = folder.join(format!("{:016x}", hasher.finish()));
+    if template.is_dir() {
+        return Ok(template);
+    }
+    let in_folder = || Error::io(folder.display().to_string());
+    std::fs::create_dir_all(&folder).map_err(in_folder())?;
+    // Not in the target folder, which the account of the server may not be able to enter.
+    let scratch = Scratch::new("postgres-template")?;
+    give_away(scratch.path())?;
+    let data = scratch.join("data");
+    initialize(&data)?;
+    let making = tempfile::tempdir_in(&folder).map_err(in_folder())?;
+    let made = making.path().join("data");
+    copy(&data, &made)?;
+    // Another process may have created the template in the meantime.
+    match std::fs::rename(&made, &template) {
+        Err(error) if !template.is_dir() => Err(Error::io(template.display().to_string())(error)),
+        _ => Ok(template),
+    }
+}
+
+/// Creates a data folder with [`DATABASE`] and [`USER`].
+fn initialize(data: &Path) -> Result {
+    let mut initdb = command("initdb")?;
+    initdb
+        .args(["--username", ADMINISTRATOR, "--auth=trust", "--no-sync"])
+        .args(["--wal-segsize=1", "--encoding=UTF8", "--no-locale", "-D"])
+        .arg(data);
+    server::output_of(initdb)?;
+    std::fs::write(data.join("pg_hba.conf"), LOGINS).map_err(Error::io("pg_hba.conf"))?;
+    make_users(data)
+}
+
+/// Creates [`USER`] and [`DATABASE`] without starting a server.
+fn make_users(data: &Path) -> Result {
+    let mut single = command("postgres")?;
+    single
+        .args(["--single", "-D"])
+        .arg(data)
+        .arg("postgres")
+        .current_dir(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let failed = || Error::io("postgres --single");
+    let mut child = single.spawn().map_err(failed())?;
+    let statements = format!(
+        "CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'\nCREATE DATABASE {DATABASE} OWNER {USER}\n"
+    );
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(statements.as_bytes()).map_err(failed())?;
+    }
+    let done = child.wait_with_output().map_err(failed())?;
+    // It ends successfully even after an error.
+    let said = String::from_utf8_lossy(&done.stderr);
+    if done.status.success() && !said.contains("ERROR") {
+        Ok(())
+    } else {
+        Err(Error::Ended {
+            program: "postgres --single".into(),
+            status: done.status,
+            output: server::end_of(&done.stderr),
+        })
+    }
+}
+
+/// The user and group to run the server as: PostgreSQL refuses to run as root. None if this process is not
+/// root's.
+fn account() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let find = |name: &str| {
+        let line = accounts
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        let mut ids = line.split(':').skip(2).map(|id| id.parse().ok());
+        Some((ids.next()??, ids.next()??))
+    };
+    find("postgres").or_else(|| find("nobody"))
+}
+
+/// Lets the server's account own a folder.
+pub(crate) fn give_away(folder: &Path) -> Result {
+    let Some((user, group)) = account() else {
+        return Ok(());
+    };
+    std::os::unix::fs::chown(folder, Some(user), Some(group))
+        .map_err(Error::io(folder.display().to_string()))
+}
+
+/// A program of PostgreSQL, to be run as the server's account.
+fn command(name: &str) -> Result<Command> {
+    let mut command = Command::new(program(name)?);
+    as_account(&mut command);
+    Ok(command)
+}
+
+/// Makes a program run as the server's account.
+pub(crate) fn as_account(command: &mut Command) {
+    if let Some((user, group)) = account() {
+        // This process's own folder may not be open to that account.
+        command.uid(user).gid(group).current_dir("/");
+    }
+}
+
+pub(crate) fn query(
+    port: u16,
+    user: &str,
+    password: &str,
+    database: &str,
+    statements: &str,
+) -> Result<String> {
+    let done = Command::new(program("psql")?)
+        .args([
+            "--no-psqlrc",
+            "--host=127.0.0.1",
+            "--no-password",
+            "--quiet",
+        ])
+        .args(["--no-align", "--tuples-only", "--field-separator=\t"])
+        .args(["--set=ON_ERROR_STOP=1", "--username", user])
+        .args([format!("--port={port}"), format!("--dbname={database}")])
+        .arg(format!("--command={statements}"))
+        // Not as an argument, since arguments are visible to all users of the machine.
+        .env("PGPASSWORD", password)
+        .env("PGCONNECT_TIMEOUT", "5")
+        .output()
+        .map_err(Error::io("psql"))?;
+    if done.status.success() {
+        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+    } else {
+        let why = String::from_utf8_lossy(&done.stderr);
+        Err(Error::refused(
+            format!("postgres on port {port}"),
+            statements,
+        )(why.trim_end()))
+    }
+}
+
+/// The path of a program: on PATH, or of the latest version in the folders of Debian's packages, which are not on
+/// PATH.
+fn program(name: &str) -> Result<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let packaged = versions
+        .filter_map(|version| Some(version.ok()?.path()))
+        .filter(|version| version.join("bin/postgres").is_file())
+        .max_by_key(|version| {
+            let number = version.file_name().and_then(|name| name.to_str());
+            number.and_then(|number| number.parse::<u32>().ok())
+        });
+    match packaged {
+        Some(version) => Ok(version.join("bin").join(name)),
+        None => server::required(
+            name,
+            "`apt-get install postgresql` on Debian and Ubuntu, `dnf install postgresql-server` on Fedora, \
+             `brew install postgresql` on macOS",
+        ),
+    }
+}

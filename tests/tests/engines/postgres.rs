@@ -1,0 +1,621 @@
+//! The engine `postgres`: its table in various states, privileges, locks, poolers, DSNs, and servers that are not
+//! quite PostgreSQL.
+
+use crate::{assert_fails, mint, open};
+use int_host::{Builtin, Error};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use testbed::TestResult;
+use testbed::contract::kind;
+use testbed::history::{History, Record, Span};
+use testbed::pgbouncer::PgBouncer;
+use testbed::postgres::{self, DATABASE, PASSWORD, Postgres, USER};
+use testbed::proxy::Proxy;
+use testbed::runtime::run;
+use testbed::{clock, wait};
+use tokio_postgres::NoTls;
+
+const POSTGRES: Builtin = Builtin::Postgres;
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A client of the minter's own, for transactions that stay open.
+async fn client(server: &Postgres) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&server.dsn(), NoTls)
+        .await
+        .expect("connected");
+    tokio::spawn(connection);
+    client
+}
+
+#[test]
+fn all_forms_of_the_dsn_reach_it() -> TestResult {
+    let server = Postgres::start()?;
+    let port = server.port();
+    let keywords =
+        format!("host=127.0.0.1 port={port} user={USER} password='{PASSWORD}' dbname={DATABASE}");
+    assert_eq!(mint(POSTGRES, &server.dsn(), "k"), Ok(1));
+    let longer = server.dsn().replace("postgres:", "postgresql:");
+    assert_eq!(mint(POSTGRES, &longer, "k"), Ok(3));
+    assert_eq!(mint(POSTGRES, &keywords, "k"), Ok(5));
+    let more = format!("{keywords} timeout=5s sslmode=prefer");
+    assert_eq!(mint(POSTGRES, &more, "k"), Ok(7));
+    let tls = format!("{keywords} sslmode=require");
+    assert_fails(mint(POSTGRES, &tls, "k"), "invalid", &["TLS"]);
+    Ok(())
+}
+
+/// Users who log in by other methods than the server's default one.
+#[test]
+fn logins() -> TestResult {
+    let server = Postgres::start()?;
+    let users = ["md5", "password", "trust", "reject"];
+    let file = server.dir().join("data/pg_hba.conf");
+    let mut rules = String::from(
+        "hostssl all encrypted 127.0.0.1/32 md5\nhost all encrypted 127.0.0.1/32 reject\n",
+    );
+    server.sql("CREATE ROLE encrypted LOGIN PASSWORD 'pw'")?;
+    for user in users {
+        let encryption = if user == "md5" {
+            "md5"
+        } else {
+            "scram-sha-256"
+        };
+        server.sql(&format!(
+            "SET password_encryption TO '{encryption}'; CREATE ROLE {user} LOGIN PASSWORD 'pw'; \
+             GRANT CREATE ON SCHEMA public TO {user}"
+        ))?;
+        rules.push_str(&format!("host all {user} 127.0.0.1/32 {user}\n"));
+    }
+    let before = std::fs::read_to_string(&file).expect("read");
+    std::fs::write(&file, format!("{rules}{before}")).expect("written");
+    server.stop()?;
+    server.start_again()?;
+    let minted = |user: &str, password: &str| {
+        mint(
+            POSTGRES,
+            &postgres::dsn(user, password, &[server.port()]),
+            user,
+        )
+    };
+    assert_eq!(minted("md5", "pw"), Ok(1));
+    server.sql("GRANT ALL ON artisanal_integers TO public")?;
+    for user in ["password", "trust"] {
+        assert_eq!(minted(user, "pw"), Ok(1), "{user}");
+    }
+    for user in ["md5", "password"] {
+        assert_fails(minted(user, "wrong"), "denied", &["password"]);
+    }
+    assert_fails(minted("reject", "pw"), "denied", &["pg_hba.conf"]);
+    assert_fails(minted("encrypted", "pw"), "denied", &["pg_hba.conf", "TLS"]);
+    Ok(())
+}
+
+#[test]
+fn users_need_the_right_password_and_rights() -> TestResult {
+    let server = Postgres::start()?;
+    server.sql("CREATE ROLE poor LOGIN PASSWORD 'secret'")?;
+    let dsn = |user: &str, password: &str| postgres::dsn(user, password, &[server.port()]);
+    let minted = || mint(POSTGRES, &dsn("poor", "secret"), "k");
+    let says = ["as an administrator", "CREATE TABLE", "GRANT", "\"poor\""];
+    assert_fails(minted(), "denied", &says);
+    assert_eq!(mint(POSTGRES, &server.dsn(), "k"), Ok(1));
+    let grant = "GRANT SELECT, INSERT, UPDATE ON artisanal_integers TO \"poor\"";
+    assert_fails(minted(), "denied", &[grant]);
+    server.sql(grant)?;
+    assert_eq!(minted(), Ok(3), "the hint is enough");
+    let wrong = mint(POSTGRES, &dsn("poor", "wrong"), "k");
+    assert_fails(wrong, "denied", &["password"]);
+    let without = format!("postgres://poor@127.0.0.1:{}/{DATABASE}", server.port());
+    assert_fails(
+        mint(POSTGRES, &without, "k"),
+        "denied",
+        &["requires a password"],
+    );
+    assert_fails(mint(POSTGRES, &dsn("nobody", "x"), "k"), "denied", &[]);
+    let elsewhere = server.dsn().replace(DATABASE, "nowhere");
+    let says = ["nowhere", "CREATE DATABASE"];
+    assert_fails(mint(POSTGRES, &elsewhere, "k"), "denied", &says);
+    Ok(())
+}
+
+/// The table is where the user's `search_path` has it. Sessions name its schema from then on.
+#[test]
+fn the_table_may_be_in_any_schema() -> TestResult {
+    let server = Postgres::start()?;
+    server.sql_as_user(&format!(
+        "CREATE SCHEMA \"my tickets\"; ALTER ROLE {USER} SET search_path TO missing, \"my tickets\", public"
+    ))?;
+    assert_eq!(mint(POSTGRES, &server.dsn(), "k"), Ok(1));
+    let marks = server.sql("SELECT name, mark FROM \"my tickets\".artisanal_integers")?;
+    assert_eq!(marks, "k\t2");
+    server.sql_as_user(&format!("ALTER ROLE {USER} SET search_path TO missing"))?;
+    assert_fails(
+        mint(POSTGRES, &server.dsn(), "k"),
+        "other",
+        &["search_path"],
+    );
+    Ok(())
+}
+
+#[test]
+fn tables_that_cannot_be_used_are_told_with_what_to_do() -> TestResult {
+    let server = Postgres::start()?;
+    for (columns, rows, case, says) in [
+        ("name text, mark bigint", "('k', 2)", "other", "PRIMARY KEY"),
+        (
+            "key text PRIMARY KEY, mark bigint",
+            "('k', 2)",
+            "other",
+            "PRIMARY KEY",
+        ),
+        (
+            "name text PRIMARY KEY, value bigint",
+            "('k', 2)",
+            "other",
+            "mark bigint",
+        ),
+        (
+            "name text PRIMARY KEY, mark text",
+            "('k', '2')",
+            "other",
+            "artisanal_integers",
+        ),
+    ] {
+        server.sql_as_user(&format!(
+            "SET client_min_messages TO warning; DROP TABLE IF EXISTS artisanal_integers; \
+             CREATE TABLE artisanal_integers ({columns}); INSERT INTO artisanal_integers VALUES {rows}"
+        ))?;
+        assert_fails(mint(POSTGRES, &server.dsn(), "k"), case, &[says]);
+    }
+    // A table that lost its key is found out by a sequence that only updates.
+    server.sql_as_user("DROP TABLE artisanal_integers")?;
+    run(async {
+        let sequence = open(POSTGRES, &server.dsn(), "k").await.expect("opened");
+        sequence.next(1).await.expect("minted");
+        server
+            .sql_as_user(
+                "ALTER TABLE artisanal_integers DROP CONSTRAINT artisanal_integers_pkey; \
+             INSERT INTO artisanal_integers VALUES ('k', 50)",
+            )
+            .expect("an answer");
+        for error in [
+            sequence.next(1).await.expect_err("two rows"),
+            sequence.last().await.expect_err("two rows"),
+        ] {
+            assert_eq!(kind(&error), "other", "{error}");
+            assert!(error.to_string().contains("several rows"), "{error}");
+        }
+    });
+    Ok(())
+}
+
+/// Open sequences that minted from a row that was deleted, or whose table was dropped, get an error, and do not
+/// write a low mark.
+#[test]
+fn a_row_that_is_deleted_is_not_begun_anew() -> TestResult {
+    let server = Postgres::start()?;
+    for remove in [
+        "DELETE FROM artisanal_integers",
+        "DROP TABLE artisanal_integers",
+    ] {
+        run(async {
+            let sequence = open(POSTGRES, &server.dsn(), "row").await.expect("opened");
+            let bystander = open(POSTGRES, &server.dsn(), "row").await.expect("opened");
+            sequence.next(5).await.expect("minted");
+            let last = bystander.last().await.expect("last").expect("minted");
+            server.sql_as_user(remove).expect("an answer");
+            for sequence in [&sequence, &bystander] {
+                let gone = |error: Error| {
+                    assert_eq!(kind(&error), "other", "{error}");
+                    assert!(error.to_string().contains("is gone from it"), "{error}");
+                };
+                gone(sequence.next(1).await.expect_err("it is gone"));
+                gone(sequence.last().await.expect_err("it is gone"));
+                gone(sequence.set_last(last + 9).await.expect_err("it is gone"));
+            }
+            // A sequence that never saw the row cannot know that it is missing.
+            let stranger = open(POSTGRES, &server.dsn(), "row").await.expect("opened");
+            assert_eq!(stranger.last().await, Ok(None), "nothing was left behind");
+            assert_eq!(stranger.next(1).await.expect("minted").first(), 1);
+            for sequence in [&sequence, &bystander] {
+                let older = |error: Error| {
+                    assert_eq!(kind(&error), "other", "{error}");
+                    assert!(error.to_string().contains("older copy"), "{error}");
+                };
+                older(sequence.next(1).await.expect_err("too low"));
+                older(sequence.last().await.expect_err("too low"));
+                older(sequence.set_last(last - 1).await.expect_err("too low"));
+            }
+            assert_eq!(stranger.last().await, Ok(Some(2)), "nothing was minted");
+            // The remedy that the message recommends.
+            sequence.set_last(last).await.expect("raised");
+            assert!(bystander.next(1).await.expect("minted").first() > last);
+            assert!(stranger.next(1).await.expect("minted").first() > last);
+            server
+                .sql_as_user("DELETE FROM artisanal_integers")
+                .expect("an answer");
+        });
+    }
+    Ok(())
+}
+
+/// A mint checks the row in the same round trip in which it advances the mark.
+#[test]
+fn a_mint_is_one_round_trip() -> TestResult {
+    const MINTS: usize = 50;
+    let server = Postgres::start()?;
+    let proxy = Proxy::to(server.port())?;
+    let dsn = postgres::dsn(USER, PASSWORD, &[proxy.port()]);
+    run(async {
+        let sequence = open(POSTGRES, &format!("{dsn}?timeout=30s"), "k")
+            .await
+            .expect("opened");
+        sequence.next(1).await.expect("minted");
+        let before = proxy.round_trips();
+        for _ in 0..MINTS {
+            sequence.next(1).await.expect("minted");
+        }
+        assert_eq!(proxy.round_trips() - before, MINTS);
+        let before = proxy.round_trips();
+        sequence.last().await.expect("last");
+        assert_eq!(proxy.round_trips() - before, 1);
+    });
+    assert_eq!(proxy.accepted(), 1);
+    Ok(())
+}
+
+/// The table and the row are created by the first mint, even when several clients mint concurrently.
+#[test]
+fn a_row_is_begun_once() -> TestResult {
+    let server = Postgres::start()?;
+    for round in 0..3 {
+        let dsn = server.dsn();
+        let mut minted = run(async move {
+            let mut clients = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let dsn = dsn.clone();
+                clients.spawn(async move {
+                    let sequence = open(POSTGRES, &dsn, "k").await.expect("opened");
+                    sequence.next(1).await.expect("minted").first()
+                });
+            }
+            clients.join_all().await
+        });
+        minted.sort_unstable();
+        assert_eq!(minted, [1, 3, 5, 7, 9, 11, 13, 15], "round {round}");
+        server.sql_as_user("DROP TABLE artisanal_integers")?;
+    }
+    Ok(())
+}
+
+/// Transactions that see the database as it was when they began fail when another one has changed the row.
+#[test]
+fn stricter_isolation_levels_are_retried() -> TestResult {
+    let server = Postgres::start()?;
+    server.sql(&format!(
+        "ALTER DATABASE {DATABASE} SET default_transaction_isolation TO serializable"
+    ))?;
+    let dsn = format!("{}?timeout=30s", server.dsn());
+    let history = run(async move {
+        let mut clients = tokio::task::JoinSet::new();
+        for process in 0..6 {
+            clients.spawn(mint_often(dsn.clone(), process, 30));
+        }
+        clients.join_all().await
+    });
+    assert_clean(history);
+    Ok(())
+}
+
+/// Mints through a new host, and returns the calls.
+async fn mint_often(dsn: String, process: u32, calls: usize) -> Vec<Record> {
+    let sequence = open(POSTGRES, &dsn, "often").await.expect("opened");
+    let mut records = Vec::new();
+    while records.len() < calls {
+        let begin = clock::now();
+        let minted = sequence.next(1 + process).await;
+        let minted = minted.unwrap_or_else(|e| panic!("{e}"));
+        records.push(Record {
+            process,
+            begin,
+            end: clock::now(),
+            span: Span {
+                first: minted.first(),
+                step: minted.step(),
+                count: minted.count(),
+            },
+        });
+    }
+    records
+}
+
+fn assert_clean(records: Vec<Vec<Record>>) {
+    let mut history = History::default();
+    for records in records {
+        history.extend(records);
+    }
+    history.assert_clean();
+    assert_eq!(history.off_lattice(2, 1), []);
+}
+
+/// More clients than the pooler has connections share these, and none depends on what another one left behind on
+/// a connection.
+#[test]
+fn a_pooler_may_lend_connections_for_one_transaction() -> TestResult {
+    let server = Postgres::start()?;
+    let pooler = PgBouncer::of(&server)?;
+    let dsn = format!("{}?timeout=30s", pooler.dsn());
+    let history = run(async {
+        let mut clients = tokio::task::JoinSet::new();
+        for process in 0..8 {
+            clients.spawn(mint_often(dsn.clone(), process, 30));
+        }
+        clients.join_all().await
+    });
+    assert_clean(history);
+    let lent = server.connections_of(USER)?;
+    assert!((1..=2).contains(&lent), "{lent} connections");
+    run(async {
+        let sequence = open(POSTGRES, &dsn, "often").await.expect("opened");
+        let last = sequence.last().await.expect("last").expect("minted");
+        sequence.set_last(last + 1000).await.expect("raised");
+        assert!(sequence.next(1).await.expect("minted").first() > last + 1000);
+        // Nothing that the engine sets stays on a connection.
+        let (other, connection) = tokio_postgres::connect(&pooler.dsn(), NoTls)
+            .await
+            .expect("connected");
+        tokio::spawn(connection);
+        let rows = other
+            .simple_query("SHOW lock_timeout")
+            .await
+            .expect("shown");
+        let shown = rows.iter().find_map(|row| match row {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        assert_eq!(shown, Some("0"));
+        // A setting that another client leaves behind does not move the table.
+        other
+            .batch_execute("CREATE SCHEMA elsewhere; SET search_path TO elsewhere")
+            .await
+            .expect("set");
+        for _ in 0..8 {
+            sequence.next(1).await.expect("minted");
+        }
+        // The pooler loses its server, and finds it again.
+        server.kill();
+        server.start_again().expect("an answer");
+        sequence.next(1).await.expect("minted");
+    });
+    Ok(())
+}
+
+/// An open transaction of another client blocks a mint until its deadline. The server does not wait any longer
+/// either.
+#[test]
+fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
+    let server = Postgres::start()?;
+    let dsn = format!("{}?timeout=1s", server.dsn());
+    run(async {
+        let sequence = open(POSTGRES, &dsn, "row").await.expect("opened");
+        let before = sequence.next(1).await.expect("minted");
+        let other = client(&server).await;
+        other
+            .batch_execute("BEGIN; SELECT * FROM artisanal_integers WHERE name = 'row' FOR UPDATE")
+            .await
+            .expect("locked");
+        for _ in 0..2 {
+            let error = sequence.next(1).await.expect_err("locked");
+            assert_eq!(kind(&error), "unavailable", "{error}");
+            assert!(error.to_string().contains("locked"), "{error}");
+        }
+        wait::until_true("the server gives up", LIMIT, || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+            server.sql(waiting).expect("an answer") == "0"
+        })
+        .expect("in time");
+        other.batch_execute("ROLLBACK").await.expect("ended");
+        let after = sequence.next(1).await.expect("minted");
+        assert!(after.first() > before.last());
+    });
+    Ok(())
+}
+
+/// A commit that is not known to have reached the synchronous standby may be lost in a failover, although the
+/// server reports it as done, with a warning.
+#[test]
+fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
+    let server = Postgres::with(&["lc_messages=C"])?;
+    let dsn = format!("{}?timeout=20s", server.dsn());
+    run(async {
+        let sequence = open(POSTGRES, &dsn, "k").await.expect("opened");
+        sequence.next(1).await.expect("minted");
+        server
+            .sql("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+            .expect("an answer");
+        server.sql("SELECT pg_reload_conf()").expect("an answer");
+        let cancelled = std::thread::scope(|scope| {
+            let minting = scope.spawn(|| run(async { sequence.next(1).await }));
+            wait::until_true("a mint waits for the standby", LIMIT, || {
+                let waiting =
+                    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
+                server
+                    .sql(waiting)
+                    .expect("an answer")
+                    .parse::<u32>()
+                    .is_ok()
+            })
+            .expect("in time");
+            let cancel =
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+            server.sql(cancel).expect("an answer");
+            wait::until_true("it tries again, and waits again", LIMIT, || {
+                let waiting =
+                    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
+                server
+                    .sql(waiting)
+                    .expect("an answer")
+                    .parse::<u32>()
+                    .is_ok()
+            })
+            .expect("in time");
+            let mark = "SELECT mark FROM artisanal_integers";
+            assert_eq!(
+                server.sql(mark).expect("an answer"),
+                "4",
+                "the first one was committed"
+            );
+            server
+                .sql("ALTER SYSTEM RESET synchronous_standby_names")
+                .expect("an answer");
+            server.sql("SELECT pg_reload_conf()").expect("an answer");
+            minting.join().expect("no panic")
+        });
+        assert_eq!(
+            cancelled.expect("minted").first(),
+            5,
+            "the integer 3 is skipped"
+        );
+    });
+    Ok(())
+}
+
+/// The primary is set to read-only, as before a planned switch to another one.
+#[test]
+fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
+    let server = Postgres::start()?;
+    let dsn = format!("{}?timeout=500ms", server.dsn());
+    run(async {
+        let sequence = open(POSTGRES, &dsn, "k").await.expect("opened");
+        let before = sequence.next(1).await.expect("minted");
+        server
+            .sql("ALTER SYSTEM SET default_transaction_read_only = on")
+            .expect("an answer");
+        server.sql("SELECT pg_reload_conf()").expect("an answer");
+        for _ in 0..2 {
+            for error in [
+                sequence.next(1).await.expect_err("read-only"),
+                sequence.last().await.expect_err("read-only"),
+                sequence.set_last(1000).await.expect_err("read-only"),
+            ] {
+                assert_eq!(kind(&error), "unavailable", "{error}");
+                assert!(error.to_string().contains("read-only"), "{error}");
+            }
+        }
+        server
+            .sql("ALTER SYSTEM RESET default_transaction_read_only")
+            .expect("an answer");
+        server.sql("SELECT pg_reload_conf()").expect("an answer");
+        let after = sequence.next(1).await.expect("minted");
+        assert!(after.first() > before.last());
+    });
+    Ok(())
+}
+
+/// Connections that the server ends while nothing is asked of them are replaced without an error.
+#[test]
+fn idle_connections_may_be_ended() -> TestResult {
+    let server = Postgres::start()?;
+    run(async {
+        let sequence = open(POSTGRES, &server.dsn(), "k").await.expect("opened");
+        for expected in [1, 3, 5] {
+            assert_eq!(sequence.next(1).await.expect("minted").first(), expected);
+            server.sql(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'"
+            )).expect("an answer");
+            wait::until_true("it is ended", LIMIT, || {
+                server.connections_of(USER).expect("an answer") == 0
+            })
+            .expect("in time");
+        }
+    });
+    Ok(())
+}
+
+/// A server that reads a message and sends these bytes, and then waits for the client to disconnect.
+fn impostor(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let bytes = bytes.clone();
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let mut buffer = [0; 4096];
+                if stream.read(&mut buffer).is_ok_and(|read| read > 0)
+                    && stream.write_all(&bytes).is_ok()
+                {
+                    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+                }
+            });
+        }
+    });
+    port
+}
+
+/// A message of the protocol.
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("short");
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}
+
+#[test]
+fn replies_of_other_programs_are_no_trap() {
+    let login = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+    let after_login = |bytes: &[u8]| [&login[..], bytes].concat();
+    let column = b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    let rows = |row: &[u8]| {
+        let row = [message(b'T', column), message(b'D', row)].concat();
+        after_login(&[row, message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat())
+    };
+    let endless = message(b'D', b"\0\x01\0\0\0\x01f").repeat(100_000);
+    let statuses = message(b'S', b"name\0value\0").repeat(100_000);
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("a web server", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        (
+            "a mail server",
+            b"220 mail.example ESMTP ready\r\n".to_vec(),
+        ),
+        ("no length", vec![b'R', 0, 0, 0, 0]),
+        ("a negative length", vec![b'R', 0xff, 0xff, 0xff, 0xff]),
+        ("the greatest length", vec![b'R', 0x7f, 0xff, 0xff, 0xff]),
+        ("an unknown login", message(b'R', &[0, 0, 0, 99])),
+        ("a login without a name", message(b'R', &[0, 0, 0, 10])),
+        ("a short salt", message(b'R', &[0, 0, 0, 5, 1])),
+        ("an error without fields", message(b'E', b"\0")),
+        ("an error without an end", message(b'E', b"Mabc")),
+        ("an unknown tag", message(b'?', b"")),
+        ("endless statuses", after_login(&statuses)),
+        (
+            "endless rows",
+            after_login(&[message(b'T', column), endless].concat()),
+        ),
+        (
+            "rows without columns",
+            after_login(&message(b'D', b"\0\x01\0\0\0\x01f")),
+        ),
+        ("no column", rows(b"\0\0")),
+        ("one column", rows(b"\0\x01\0\0\0\x01f")),
+        ("a null", rows(b"\0\x01\xff\xff\xff\xff")),
+        ("a long value", rows(b"\0\x01\x7f\xff\xff\xff")),
+        ("a copy", after_login(&message(b'G', b"\0\0\0"))),
+        (
+            "a notice without fields",
+            after_login(&message(b'N', b"\0")),
+        ),
+        ("not UTF-8", rows(b"\0\x01\0\0\0\x01\xff")),
+    ];
+    for (what, bytes) in cases {
+        let port = impostor(bytes);
+        let dsn = format!("{}?timeout=500ms", postgres::dsn(USER, PASSWORD, &[port]));
+        let error = mint(POSTGRES, &dsn, "k").expect_err(what);
+        assert!(
+            matches!(kind(&error), "other" | "unavailable" | "denied"),
+            "{what}: {error:?}"
+        );
+        let shown = error.to_string();
+        assert!(!shown.contains(PASSWORD), "{what}: {shown}");
+        assert!(shown.chars().count() < 700, "{what}: {shown}");
+    }
+}

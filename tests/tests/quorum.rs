@@ -1,0 +1,354 @@
+//! The engine `quorum` on real nodes: what a group survives, what a node notices, and which errors say so.
+
+use int_host::{Builtin, Config, Error, Host, Sequence};
+use serde_json::Value;
+use std::time::Duration;
+use testbed::backend;
+use testbed::contract::kind;
+use testbed::history::{History, Record, Span};
+use testbed::mariadb::MariaDb;
+use testbed::quorum::{Options, Quorum};
+use testbed::redis::{self, Redis};
+use testbed::rqlite::Rqlite;
+use testbed::runtime::run;
+use testbed::{TestResult, clock, wait};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
+    let config = Config {
+        dsn: dsn.to_owned(),
+        key: key.to_owned(),
+        ..Config::default()
+    };
+    host.open(Builtin::Quorum, config).await.expect("opened")
+}
+
+/// Mints once from the quorum, by a process that has not heard of it before.
+fn mint(quorum: &Quorum) -> Result<i64, Error> {
+    let host = backend::host(None).expect("a host");
+    run(async {
+        let sequence = open(&host, &format!("{}?timeout=3s", quorum.dsn()), "k").await;
+        Ok(sequence.next(1).await?.first())
+    })
+}
+
+fn assert_fails<T: std::fmt::Debug>(result: Result<T, Error>, expected: &str, says: &[&str]) {
+    let error = result.expect_err("it cannot succeed");
+    assert_eq!(kind(&error), expected, "{error}");
+    for text in says {
+        assert!(error.to_string().contains(text), "no {text:?} in {error}");
+    }
+}
+
+fn state(status: &Value) -> &str {
+    status["state"].as_str().unwrap_or_default()
+}
+
+fn await_state(quorum: &Quorum, index: usize, wanted: &str) -> TestResult {
+    wait::until(&format!("node {index} is {wanted}"), LIMIT, || {
+        let status = quorum.status(index).map_err(|error| error.to_string())?;
+        match state(&status) == wanted {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_minority_may_fail_and_a_majority_may_not() -> TestResult {
+    let quorum = Quorum::start()?;
+    assert_eq!(mint(&quorum), Ok(2));
+    quorum.server(0).kill();
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.server(1).kill();
+    let first = format!("127.0.0.1:{}", quorum.port(0));
+    let second = format!("127.0.0.1:{}", quorum.port(1));
+    assert_fails(mint(&quorum), "unavailable", &[&first, &second]);
+    // The node that is left has accepted claims that nobody got.
+    quorum.server(0).start_again()?;
+    let next = mint(&quorum).expect("a majority is there");
+    assert!(next > 4, "{next}");
+    // The other majority, of which one node missed all of that.
+    quorum.server(1).start_again()?;
+    quorum.server(2).kill();
+    let last = mint(&quorum).expect("a majority is there");
+    assert!(last > next, "{last} after {next}");
+    Ok(())
+}
+
+#[test]
+fn a_frozen_node_is_not_waited_for() -> TestResult {
+    let quorum = Quorum::start()?;
+    let host = backend::host(None)?;
+    quorum.server(2).pause();
+    run(async {
+        let sequence = open(&host, &format!("{}?timeout=30s", quorum.dsn()), "k").await;
+        for turn in 1..=20 {
+            let minted = sequence.next(1).await.expect("minted").first();
+            assert_eq!(minted, 2 * turn);
+        }
+    });
+    quorum.server(2).resume();
+    Ok(())
+}
+
+#[test]
+fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
+    let quorum = Quorum::start()?;
+    assert_eq!(mint(&quorum), Ok(2));
+    quorum.server(0).kill();
+    // The others move on while it is away.
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.wipe(0)?;
+    quorum.server(0).start_again()?;
+    assert_eq!(state(&quorum.status(0)?), "new");
+    // With one other node it would be a majority, which has forgotten everything.
+    quorum.server(1).kill();
+    assert_fails(mint(&quorum), "unavailable", &["no group"]);
+    let refused = quorum.join(0, 2).expect_err("it needs both others");
+    assert!(refused.to_string().contains("2 other members"), "{refused}");
+    assert_eq!(state(&quorum.status(0)?), "lost");
+    quorum.server(1).start_again()?;
+    let said = quorum.join(0, 2)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    // Now it has the marks, and counts.
+    quorum.server(2).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 4, "{minted}");
+    // It remembers its place after a restart.
+    quorum.server(0).kill();
+    quorum.server(0).start_again()?;
+    let status = quorum.status(0)?;
+    assert_eq!(
+        (state(&status), &status["incarnation"]),
+        ("serving", &Value::from(2))
+    );
+    let next = mint(&quorum).expect("a majority is there");
+    assert!(next > minted, "{next} after {minted}");
+    Ok(())
+}
+
+#[test]
+fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
+    let quorum = Quorum::start()?;
+    assert_eq!(mint(&quorum), Ok(2));
+    let store = |index: usize| -> TestResult<std::path::PathBuf> {
+        let mut files = std::fs::read_dir(quorum.data(index)).expect("a folder");
+        let found = files.find_map(|file| {
+            let path = file.ok()?.path();
+            (path.extension()? == "redb").then_some(path)
+        });
+        Ok(found.expect("the embedded store"))
+    };
+    // An older copy of the store comes back: it has fewer starts of the node.
+    quorum.server(0).stop()?;
+    let path = store(0)?;
+    let copy = std::fs::read(&path).expect("read");
+    quorum.server(0).start_again()?;
+    quorum.server(0).stop()?;
+    std::fs::write(&path, &copy).expect("written");
+    quorum.server(0).start_again()?;
+    let status = quorum.status(0)?;
+    assert_eq!(state(&status), "lost");
+    assert!(
+        status["reason"].to_string().contains("older copy"),
+        "{status}"
+    );
+    // The store of another node.
+    quorum.server(1).stop()?;
+    let other = std::fs::read(store(1)?).expect("read");
+    quorum.server(1).start_again()?;
+    quorum.server(0).stop()?;
+    std::fs::write(&path, other).expect("written");
+    quorum.server(0).start_again()?;
+    let status = quorum.status(0)?;
+    assert_eq!(state(&status), "lost");
+    assert!(
+        status["reason"].to_string().contains("belongs to node"),
+        "{status}"
+    );
+    let refused = quorum.join(0, 1).expect_err("the store is another node's");
+    assert!(refused.to_string().contains("empty one"), "{refused}");
+    // An empty store, and the node's own file: it may join.
+    quorum.server(0).stop()?;
+    std::fs::remove_file(&path).expect("removed");
+    quorum.server(0).start_again()?;
+    assert_eq!(state(&quorum.status(0)?), "lost");
+    quorum.join(0, 1)?;
+    assert_eq!(state(&quorum.status(0)?), "serving");
+    assert_eq!(mint(&quorum), Ok(4));
+    Ok(())
+}
+
+/// Five backends of four kinds carry one sequence, and fail one after another while clients with different counts
+/// mint.
+#[test]
+fn nodes_of_different_kinds_carry_one_sequence() -> TestResult {
+    let forgetful = Redis::with(redis::Options {
+        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
+        ..redis::Options::default()
+    })?;
+    let mariadb = MariaDb::start()?;
+    let rqlite = Rqlite::start()?;
+    let on = |engine: &str, dsn: String| {
+        vec![
+            "--engine".to_owned(),
+            engine.to_owned(),
+            "--dsn".to_owned(),
+            dsn,
+        ]
+    };
+    let quorum = Quorum::with(Options {
+        token: Some("s3cret".into()),
+        nodes: vec![
+            Vec::new(),
+            on("redis", forgetful.dsn()),
+            on("mysql", mariadb.dsn()),
+            on("rqlite", rqlite.dsn()),
+            Vec::new(),
+        ],
+    })?;
+    let history = run(async {
+        let mut minters = tokio::task::JoinSet::new();
+        for (process, count) in (0..).zip([1, 7, 1000, 1250]) {
+            let host = backend::host(None).expect("a host");
+            let dsn = format!("{}?timeout=10s", quorum.dsn());
+            minters.spawn(async move { mint_for(&host, &dsn, process, count).await });
+        }
+        // Each in turn: a Redis that forgets, one that is killed, one whose data is lost.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        forgetful.kill();
+        forgetful.start_again().expect("started");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        await_state(&quorum, 1, "serving").expect("it joined again by itself");
+        quorum.server(4).kill();
+        quorum.wipe(4).expect("wiped");
+        quorum.server(4).start_again().expect("started");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        quorum.join(4, 0).expect("joined");
+        quorum.server(2).pause();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        quorum.server(2).resume();
+        rqlite.node(0).kill();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rqlite.node(0).start_again().expect("started");
+        let mut history = History::default();
+        for records in minters.join_all().await {
+            assert!(records.len() > 3, "{} calls", records.len());
+            history.extend(records);
+        }
+        history
+    });
+    history.assert_clean();
+    let rejoined = quorum.status(1)?;
+    assert!(rejoined["incarnation"].as_u64() > Some(1), "{rejoined}");
+    Ok(())
+}
+
+/// Mints for some seconds; a call may fail while too many nodes are away.
+async fn mint_for(host: &Host, dsn: &str, process: u32, count: u32) -> Vec<Record> {
+    let sequence = open(host, dsn, "k").await;
+    let end = clock::now() + 6_000_000_000;
+    let mut records = Vec::new();
+    while clock::now() < end {
+        let begin = clock::now();
+        match sequence.next(count).await {
+            Ok(span) => records.push(Record {
+                process,
+                begin,
+                end: clock::now(),
+                span: Span {
+                    first: span.first(),
+                    step: span.step(),
+                    count: span.count(),
+                },
+            }),
+            Err(error) => assert_eq!(kind(&error), "unavailable", "{error}"),
+        }
+    }
+    records
+}
+
+#[test]
+fn two_processes_on_one_backend_are_noticed() -> TestResult {
+    let redis = Redis::start()?;
+    let on = vec![
+        "--engine".to_owned(),
+        "redis".to_owned(),
+        "--dsn".to_owned(),
+        redis.dsn(),
+    ];
+    let quorum = Quorum::with(Options {
+        nodes: vec![on.clone(), Vec::new(), Vec::new()],
+        ..Options::default()
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    // A second process on the Redis of the first node.
+    let second = Quorum::without_group(Options {
+        nodes: vec![on],
+        ..Options::default()
+    })?;
+    assert_eq!(state(&second.status(0)?), "lost");
+    assert_eq!(mint(&quorum), Ok(4));
+    await_state(&quorum, 0, "lost")?;
+    let reason = quorum.status(0)?["reason"].to_string();
+    assert!(reason.contains("another process"), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn wrong_tokens_groups_and_lists_are_told() -> TestResult {
+    let quorum = Quorum::with(Options {
+        token: Some("s3cret".into()),
+        nodes: vec![Vec::new(); 3],
+    })?;
+    let host = backend::host(None)?;
+    let nodes = quorum.dsn().replace("quorum://s3cret@", "");
+    let next = |dsn: String| run(async { open(&host, &dsn, "k").await.next(1).await });
+    assert_eq!(next(quorum.dsn()).expect("minted").first(), 2);
+    for login in ["", "wr0ng@"] {
+        let result = next(format!("quorum://{login}{nodes}"));
+        let error = result.expect_err("it needs the token");
+        assert_eq!(kind(&error), "denied", "{error}");
+        assert!(!error.to_string().contains("wr0ng"), "{error}");
+    }
+    // A member of another group in place of one of the nodes: the other two are enough, and the third is not
+    // counted.
+    let other = Quorum::with(Options {
+        token: Some("s3cret".into()),
+        nodes: vec![Vec::new()],
+    })?;
+    let list: Vec<&str> = nodes.split(',').collect();
+    let foreign = format!("127.0.0.1:{}", other.port(0));
+    let mixed = next(format!("quorum://s3cret@{},{},{foreign}", list[0], list[1]));
+    assert!(mixed.expect("minted").first() > 2);
+    let alone = next(format!("quorum://s3cret@{},{foreign},127.0.0.1:1", list[0]));
+    assert_fails(alone.map(drop), "denied", &["one group", "1 members"]);
+    // Too few of the members.
+    let one = next(format!("quorum://s3cret@{}", list[0]));
+    assert_fails(one.map(drop), "denied", &["3 members", "1 nodes"]);
+    // A group is made once.
+    let again = quorum.manage(&["node".into(), "init".into(), list[0].into()]);
+    let refused = again.expect_err("it is a member already").to_string();
+    assert!(refused.contains("already"), "{refused}");
+    // A request that is not a claim.
+    let url = format!("http://{}/v1/sequences/k/claim", list[0]);
+    let token = [("authorization", "Bearer s3cret")];
+    for (body, status, says) in [
+        ("{\"first\":5,\"last\":4}", 400, "interval"),
+        ("{\"first\":5}", 400, "last"),
+        ("", 400, "JSON"),
+        ("{\"first\":1,\"last\":1}", 409, "\"accepted\":false"),
+    ] {
+        let answer = testbed::http::request("POST", &url, &token, body)?;
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        assert!(answer.body.contains(says), "{body}: {}", answer.body);
+    }
+    let reserved = url.replace("/k/", "/~node%2Fidentity/");
+    let answer = testbed::http::request("POST", &reserved, &token, "{\"first\":1,\"last\":9}")?;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert_eq!(testbed::http::request("POST", &url, &[], "{}")?.status, 401);
+    Ok(())
+}

@@ -7,6 +7,7 @@ CARGO ?= cargo
 ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
 COMPONENTS := $(ENGINES) intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
+OUTSIDE := examples/engine/Cargo.toml
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
 
@@ -37,8 +38,10 @@ check: lint docs
 
 lint: toolchain
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path $(OUTSIDE)
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
+	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/outside --manifest-path $(OUTSIDE) -- -D warnings
 
 docs: toolchain
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items

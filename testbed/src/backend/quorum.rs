@@ -32,7 +32,8 @@ impl QuorumBackend {
 
 impl Backend for QuorumBackend {
     fn dsn(&self) -> String {
-        self.nodes.dsn()
+        // Each of many clients at once gets through in time also on a busy machine.
+        format!("{}?timeout=20s", self.nodes.dsn())
     }
 
     fn reach(&self) -> Reach {

@@ -29,9 +29,10 @@ use round::Attempt;
 use settings::Settings;
 use std::time::Duration;
 
-/// The pause after a failed attempt; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after a failed attempt; it doubles up to [`LONGEST_PAUSE`], or to a fifth of a short timeout.
+/// Clients that collide have to slow down until they get through one after the other, however many there are.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// After this many lost rounds a claim leaves room above the mark.
 const LOSSES: u32 = 2;
@@ -134,7 +135,7 @@ impl Engine for Quorum {
 impl Quorum {
     fn retry(&self) -> Retry {
         Retry::within(self.timeout, "a majority of the nodes")
-            .with_pauses(FIRST_PAUSE, LONGEST_PAUSE)
+            .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
     }
 
     /// Claims an interval. False if a node is past its beginning.

@@ -12,6 +12,7 @@ mod keys;
 mod marks;
 mod member;
 mod peers;
+mod recall;
 mod routes;
 
 pub use member::Node;

@@ -4,6 +4,7 @@ use super::file::{Record, RecordFile};
 use super::keys::Keys;
 use super::marks::Marks;
 use super::peers::Peers;
+use super::recall::recall;
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::{MAX_COUNT, check_key};
 use artisanal_quorum::{
@@ -15,7 +16,7 @@ use std::sync::{PoisonError, RwLock};
 use tokio::sync::Mutex;
 
 /// The number of the latest process that runs this node.
-const SESSION: &str = "session";
+pub(super) const SESSION: &str = "session";
 /// The identity of the node that the backend belongs to.
 pub(super) const IDENTITY: &str = "identity";
 /// The node's incarnation. It begins at 1, and is raised whenever marks may have been forgotten.
@@ -301,9 +302,9 @@ impl Node {
     }
 }
 
-const RESTARTED: &str = "the backend was restarted and may have forgotten marks";
+pub(super) const RESTARTED: &str = "the backend was restarted and may have forgotten marks";
 
-fn lost(reason: &str) -> String {
+pub(super) fn lost(reason: &str) -> String {
     format!("{reason}; it has to join again (`int-host node join`)")
 }
 
@@ -346,70 +347,6 @@ pub(super) fn check_members(described: &Describe) -> Result<(), Error> {
         )));
     }
     Ok(())
-}
-
-/// Finds out what the backend and the file say about this node.
-async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Error> {
-    let record = file.read()?;
-    let identity = marks.number(IDENTITY).await?;
-    let before = i64::try_from(marks.number(SESSION).await?).unwrap_or(i64::MAX);
-    let session = Node::begin_session(marks).await?;
-    let generation = Node::generation(marks).await?;
-    let mut state = State {
-        now: NodeState::Lost,
-        reason: None,
-        rejoins: false,
-        described: Describe {
-            node: identity,
-            group: 0,
-            members: Vec::new(),
-        },
-        incarnation: 0,
-        known: BTreeMap::new(),
-        session,
-        generation: generation.clone(),
-    };
-    let Some(mut record) = record else {
-        if identity == 0 {
-            state.now = NodeState::New;
-            state.described.node = random();
-            state.reason = Some("it belongs to no group yet (`int-host node init`)".into());
-        } else {
-            state.reason = Some(lost(&format!(
-                "the backend belongs to node {identity}, but the data directory has no node.json"
-            )));
-        }
-        return Ok(state);
-    };
-    state.described = Describe {
-        node: record.node,
-        group: record.group,
-        members: record.members.clone(),
-    };
-    let fault = match identity {
-        0 => Some("the backend is empty".to_owned()),
-        other if other != record.node => Some(format!("the backend belongs to node {other}")),
-        _ if before < record.session => Some("the backend was restored from an older copy".into()),
-        _ if record.generation != generation => {
-            state.rejoins = true;
-            Some(RESTARTED.into())
-        }
-        _ => None,
-    };
-    if let Some(fault) = fault {
-        tracing::error!("this node takes no part: {fault}");
-        state.reason = Some(lost(&fault));
-        return Ok(state);
-    }
-    for member in record.members.iter().filter(|m| m.node != record.node) {
-        let incarnation = marks.number(&known(member.node)).await?;
-        state.known.insert(member.node, incarnation);
-    }
-    state.incarnation = marks.number(INCARNATION).await?;
-    record.session = session;
-    file.write(&record)?;
-    state.now = NodeState::Serving;
-    Ok(state)
 }
 
 /// A random number from 1 to 2^52, which every JSON parser reads exactly.

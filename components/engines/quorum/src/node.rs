@@ -73,7 +73,6 @@ impl Nodes {
                 path: &self.path,
                 authorization: self.authorization.as_deref(),
                 body: body.as_deref(),
-                put: false,
             };
             Some(vote(*index, request, limit, &self.quoter))
         });

@@ -90,7 +90,6 @@ impl Client {
             path,
             authorization: self.authorization.as_deref(),
             body: body.as_deref(),
-            put: false,
         };
         let answer = request.send(limit, MOST, &self.quoter).await;
         success(

@@ -27,8 +27,6 @@ pub struct Request<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The body, which is JSON.
     pub body: Option<&'a [u8]>,
-    /// Sends `PUT` instead of `POST`.
-    pub put: bool,
 }
 
 /// A whole answer.
@@ -62,7 +60,6 @@ impl Request<'_> {
 
     async fn exchange(&self, nanos: u64, most: usize, quoter: &Quoter) -> Result<Answer, Failure> {
         let method = match self.body {
-            Some(_) if self.put => Method::Put,
             Some(_) => Method::Post,
             None => Method::Get,
         };

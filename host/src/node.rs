@@ -16,5 +16,7 @@ mod recall;
 mod routes;
 
 pub use member::Node;
+#[cfg(feature = "cli")]
+pub(crate) use member::random;
 pub use peers::Peers;
 pub use routes::serve;

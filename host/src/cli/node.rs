@@ -12,10 +12,8 @@ use engine_dsn::Address;
 use futures::future::join_all;
 use intd::Token;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Run a node of a quorum, or manage a group of nodes
 ///
@@ -191,8 +189,7 @@ async fn init(peers: &Peers, addresses: &[String]) -> Result<String, Error> {
             address: address.clone(),
         });
     }
-    // As with nodes, exact in every JSON parser.
-    let group = (RandomState::new().hash_one(SystemTime::now()) >> 12) + 1;
+    let group = node::random();
     for (done, member) in members.iter().enumerate() {
         let described = Describe {
             node: member.node,

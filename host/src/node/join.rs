@@ -8,7 +8,7 @@
 use super::file::Record;
 use super::member::{IDENTITY, INCARNATION, Node, check_members};
 use crate::Error;
-use artisanal_quorum::{Describe, Join, Joined, MAX_KEYS, Member, NodeState, Status};
+use artisanal_quorum::{Describe, Join, Joined, MAX_KEYS, Member, NodeState, Status, majority};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Node {
             .filter(|member| member.node != described.node)
             .cloned()
             .collect();
-        let needed = described.members.len() / 2 + 1;
+        let needed = majority(described.members.len());
         let mut join = Join {
             group: described.group,
             node: described.node,

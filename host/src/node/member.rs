@@ -350,7 +350,7 @@ pub(super) fn check_members(described: &Describe) -> Result<(), Error> {
 }
 
 /// A random number from 1 to 2^52, which every JSON parser reads exactly.
-pub(super) fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     (RandomState::new().hash_one(std::time::SystemTime::now()) >> 12) + 1
 }

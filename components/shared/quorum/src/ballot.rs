@@ -75,11 +75,6 @@ impl Ballot {
         self.group
     }
 
-    /// How many nodes have answered.
-    pub fn answered(&self) -> usize {
-        self.answers.len()
-    }
-
     /// The greatest mark in the answers.
     pub fn mark(&self) -> Option<i64> {
         self.answers.values().filter_map(|answer| answer.mark).max()
@@ -135,7 +130,7 @@ impl Ballot {
 }
 
 /// The size of a majority among this many nodes.
-fn majority(nodes: usize) -> usize {
+pub fn majority(nodes: usize) -> usize {
     nodes / 2 + 1
 }
 

@@ -12,7 +12,7 @@
 mod ballot;
 mod message;
 
-pub use ballot::{Ballot, Disagreement};
+pub use ballot::{Ballot, Disagreement, majority};
 pub use message::{
     Answer, Claim, Describe, Join, Joined, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Status,
 };

@@ -23,6 +23,7 @@ pub(crate) mod connections;
 pub(crate) mod first_frame;
 pub(crate) mod http;
 mod idle_timeout;
+pub(crate) mod linger;
 mod listeners;
 pub(crate) mod report;
 mod shutdown;

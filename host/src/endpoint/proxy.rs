@@ -6,11 +6,11 @@ use crate::serve::body::{Paced, outgoing};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
 use crate::serve::first_frame::{Buffered, with_first_frame};
+use crate::serve::linger::RequestBody;
 use crate::serve::report::Report;
 use crate::serve::{Limits, Listeners, Shutdown};
 use ::http::{Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use intd::RequestId;
 use std::convert::Infallible;
@@ -58,7 +58,7 @@ struct Server {
 type Answer = Response<Paced<Buffered>>;
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<RequestBody>) -> Answer {
         let sent = RequestId::sent(request.headers());
         let request =
             request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
@@ -70,7 +70,7 @@ impl Server {
         response.map(|body| Paced::new(body, None))
     }
 
-    async fn logged(&self, request: Request<Incoming>) -> Answer {
+    async fn logged(&self, request: Request<RequestBody>) -> Answer {
         let begun = Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let sent = RequestId::sent(request.headers());

@@ -6,12 +6,12 @@ use crate::serve::body::{Outgoing, outgoing};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
 use crate::serve::http::read;
+use crate::serve::linger::RequestBody;
 use crate::serve::{Limits, Listeners, Shutdown};
 use artisanal_quorum::{Claim, Describe, Join, NodeState};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use intd::{Content, RequestId, Token};
 use percent_encoding::percent_decode_str;
@@ -46,7 +46,7 @@ pub async fn serve(
     });
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<RequestBody>| {
             let shared = Arc::clone(&shared);
             Box::pin(async move { Ok::<_, Infallible>(shared.answer(request).await) })
         });
@@ -80,7 +80,7 @@ struct Document<'a> {
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Outgoing> {
         let begun = self.limits.log_requests.then(Instant::now);
         let (parts, body) = request.into_parts();
         let response = match self.route(&parts, body).await {
@@ -94,7 +94,7 @@ impl Server {
         response.map(outgoing)
     }
 
-    async fn route(&self, parts: &Parts, body: Incoming) -> Result<Response<Content>, Problem> {
+    async fn route(&self, parts: &Parts, body: RequestBody) -> Result<Response<Content>, Problem> {
         match parts.uri.path() {
             "/ping" => return Ok(answer(StatusCode::OK, "text/plain", b"PONG".to_vec())),
             "/healthz" => return self.health(),
@@ -186,7 +186,7 @@ impl Server {
         }
     }
 
-    async fn message<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Problem> {
+    async fn message<T: DeserializeOwned>(&self, body: RequestBody) -> Result<T, Problem> {
         let body: Bytes = read(body, MOST + 1, &self.limits).await.map_err(|_| {
             Problem::new(
                 StatusCode::BAD_REQUEST,

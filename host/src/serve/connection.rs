@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection, for any service.
 
 use super::idle_timeout::{Activity, IdleTimeout};
+use super::linger::RequestBody;
 use super::write_timeout::WriteTimeout;
 use super::{Limits, Shutdown};
 use ::http::{Method, Request, Response, StatusCode, Uri};
@@ -69,7 +70,7 @@ pub(crate) fn connection<S, B>(
     shutdown: &Shutdown,
 ) -> impl Future<Output = ()> + Send + use<S, B>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
     B: Body + Send + 'static,
@@ -79,7 +80,10 @@ where
     let activity = Arc::new(Activity::default());
     let stream = WriteTimeout::new(stream, limits.writing, Arc::clone(&activity));
     let mut idle = IdleTimeout::new(Arc::clone(&activity), limits.reading);
-    let service = service_fn(move |request| activity.request(service.call(request)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let request = request.map(|body| RequestBody::new(body, &activity));
+        activity.request(service.call(request))
+    });
     let connection = builder.serve_connection(stream, service);
     let requested = shutdown.requested();
     let shutdown = shutdown.clone();

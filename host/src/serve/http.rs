@@ -3,6 +3,7 @@
 use super::body::{Outgoing, outgoing};
 use super::connection::{builder, connection, log};
 use super::connections::accept;
+use super::linger::RequestBody;
 use super::report::Report;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
@@ -10,7 +11,7 @@ use ::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::future::Either;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::service::service_fn;
 use intd::{App, Content, RequestId, refuse};
 use std::convert::Infallible;
@@ -29,7 +30,7 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
     });
     accept(listeners, &limits, &shutdown, |stream| {
         let shared = Arc::clone(&shared);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<RequestBody>| {
             let shared = Arc::clone(&shared);
             // The most frequent request has a small future; all others have a large, boxed one.
             if short
@@ -79,7 +80,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Outgoing> {
         let (parts, body) = request.into_parts();
         let begun = self.limits.log_requests.then(Instant::now);
         let body = match self.app.body_bytes(&parts.method) {
@@ -121,7 +122,7 @@ impl Unread {
 }
 
 /// Reads the body, up to `most` bytes, so that a body that is too long is detected.
-pub(crate) async fn read(body: Incoming, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
+pub(crate) async fn read(body: RequestBody, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -132,7 +133,7 @@ pub(crate) async fn read(body: Incoming, most: usize, limits: &Limits) -> Result
     }
 }
 
-async fn first(mut body: Incoming, most: usize) -> Result<Bytes, hyper::Error> {
+async fn first(mut body: RequestBody, most: usize) -> Result<Bytes, hyper::Error> {
     let mut start = Vec::new();
     while start.len() < most
         && let Some(frame) = body.frame().await

@@ -19,6 +19,8 @@ pub(super) struct Activity {
     in_flight: AtomicBool,
     /// Whether to detect a disconnect: a request is in flight, and no data has arrived after it.
     watched: AtomicBool,
+    /// Whether the body of the latest request was not read to its end.
+    unread: AtomicBool,
 }
 
 impl Activity {
@@ -38,6 +40,14 @@ impl Activity {
             activity.note();
             answer
         }
+    }
+
+    pub(super) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Whether to detect that the client disconnects.

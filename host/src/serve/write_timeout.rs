@@ -1,12 +1,13 @@
 //! The write timeout of connections, and the detection of disconnects.
 
 use super::idle_timeout::Activity;
+use super::linger::Linger;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -34,6 +35,8 @@ pub(super) struct WriteTimeout {
     activity: Arc<Activity>,
     /// The timer of a pending write.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Set once the stream is closed for writing while a body is unread.
+    linger: Option<Linger>,
 }
 
 impl WriteTimeout {
@@ -43,6 +46,7 @@ impl WriteTimeout {
             timeout,
             activity,
             waiting: None,
+            linger: None,
         }
     }
 
@@ -121,7 +125,17 @@ impl Write for WriteTimeout {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(context, |stream, context| stream.poll_shutdown(context))
+        if self.linger.is_none() {
+            ready!(self.write(context, |stream, context| stream.poll_shutdown(context)))?;
+            if !self.activity.has_unread() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let Self { stream, linger, .. } = self.get_mut();
+        linger
+            .get_or_insert_with(Linger::new)
+            .poll(stream.inner(), context)
+            .map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -46,7 +46,7 @@ fn a_read_only_server_mints_for_nobody() -> TestResult {
     for key in KEYS {
         run(async {
             let dsn = format!(
-                "{}?timeout=500ms",
+                "{}?timeout=1500ms",
                 mariadb.dsn_of("root", "", mariadb.port())
             );
             let sequence = open(MYSQL, &dsn, key).await.expect("opened");

@@ -2,17 +2,13 @@
 
 use crate::connection::Connection;
 use crate::hosts;
-use crate::refusal::Fault;
-use crate::session::{Known, Operation, Session};
+use crate::session::{Known, Session};
 use crate::settings::Settings;
 use engine_guest::deadline::Deadline;
-use engine_guest::retry::{self, Retry};
-use engine_guest::{Error, Key};
-use std::time::Duration;
+use engine_guest::failover::{Failover, Fault, Used};
+use engine_guest::operation::Operation;
+use engine_guest::{Dsn, Error, Key};
 use tokio::runtime::{Builder, Runtime};
-
-/// The longest pause before a change is retried after a conflict.
-const LONGEST_YIELD: Duration = Duration::from_millis(32);
 
 /// The connection of one sequence.
 pub(crate) struct Client {
@@ -27,8 +23,12 @@ pub(crate) struct Client {
     known: Known,
 }
 
-impl Client {
-    pub(crate) fn new(settings: Settings, key: Key) -> Result<Self, Error> {
+impl engine_guest::operation::Client for Client {
+    const OFFSET: i64 = 1;
+    const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
+
+    fn open(dsn: &Dsn, key: Key) -> Result<Self, Error> {
+        let settings = Settings::read(dsn)?;
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -46,75 +46,29 @@ impl Client {
 
     /// Runs the operation on one host after another until it succeeds, fails for good, or reaches the
     /// deadline.
-    pub(crate) fn run(&mut self, operation: Operation) -> Result<Option<i64>, Error> {
-        let mut retry = Retry::within(self.settings.timeout, "the database");
+    fn run(&mut self, operation: Operation) -> Result<Option<i64>, Error> {
         let several = self.settings.nodes.len() > 1;
-        let mut conflicts = 0;
-        let mut contested = false;
+        let mut failover = Failover::within(self.settings.timeout, "the database", several);
         loop {
             let kept = self.session.is_some();
-            let (wait, elsewhere) = match self.try_once(retry.deadline(), operation) {
+            let fault = match self.try_once(failover.deadline(), operation) {
                 Ok(mark) => {
-                    let seen = match (operation, mark) {
-                        (Operation::Claim { last, .. } | Operation::Raise(last), None) => {
-                            Some(last)
-                        }
-                        (_, mark) => mark,
-                    };
+                    let seen = operation.reached(mark);
                     self.known.mark = self.known.mark.max(seen);
                     return Ok(mark);
                 }
-                Err(Fault::Final(error)) => return Err(error),
-                // A second conflict shows contention, so back off instead of retrying at once.
-                Err(Fault::Conflict(why)) => {
-                    retry.failed(why);
-                    conflicts += 1;
-                    (!kept || conflicts > 1, false)
-                }
-                // The server may have been restarted since: reconnect without a pause.
-                Err(Fault::Lost(why)) => {
-                    retry.failed(why);
-                    (!kept, false)
-                }
-                Err(Fault::Elsewhere(why)) => {
-                    retry.failed(why);
-                    (!kept, true)
-                }
-                // Another host may have the newer copy once it is back.
-                Err(Fault::Behind(why)) if several => {
-                    retry.failed(why);
-                    (true, true)
-                }
-                Err(Fault::Behind(why)) => return Err(Error::Other(why)),
-                // They may be changing roles at present, and were not queried at the same instant.
-                Err(Fault::Contested(why)) if !contested => {
-                    retry.failed(why);
-                    contested = true;
-                    // Also keeps clients that retry again and again from overloading the hosts.
-                    retry.slow_down();
-                    (true, false)
-                }
-                Err(Fault::Contested(why)) => return Err(Error::Denied(why)),
-                // An earlier reason says more.
-                Err(Fault::Slow(why)) => {
-                    retry.failed_first(why);
-                    (!kept, true)
-                }
+                Err(fault) => fault,
             };
-            if elsewhere {
+            if fault.prefers_another() {
                 self.at = (self.at + 1) % self.settings.nodes.len();
             }
-            if wait && self.session.is_some() {
-                std::thread::sleep(yielding(conflicts).min(retry.left()));
-                retry.check()?;
-            } else if wait {
-                retry.pause()?;
-            } else {
-                retry.check()?;
-            }
+            let usable = self.session.is_some();
+            failover.failed(fault, Used { kept, usable })?;
         }
     }
+}
 
+impl Client {
     fn try_once(&mut self, deadline: Deadline, operation: Operation) -> Result<Option<i64>, Fault> {
         let mut session = match self.session.take() {
             Some(session) => session,
@@ -166,13 +120,4 @@ impl Client {
         self.at = at;
         Ok(connection)
     }
-}
-
-/// How long to wait after this many conflicts: a random time, so that clients in conflict do not all
-/// retry at the same moment.
-fn yielding(conflicts: u32) -> Duration {
-    let most = Duration::from_millis(1)
-        .saturating_mul(1 << conflicts.min(10))
-        .min(LONGEST_YIELD);
-    most.mul_f64(retry::chance())
 }

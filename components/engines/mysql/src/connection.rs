@@ -1,10 +1,11 @@
 //! One open connection: logged in, with the session settings that the engine relies on.
 
-use crate::refusal::Fault;
+use crate::refusal;
 use crate::reply::{Reply, text};
 use crate::server::{self, Server};
 use crate::settings::{PORT, Settings};
 use engine_dsn::Address;
+use engine_guest::failover::Fault;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::net::IpAddr;
@@ -48,9 +49,9 @@ impl Connection {
         let conn = Conn::new(options).await.map_err(|error| {
             match &error {
                 mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                    Fault::network(io, &format!("cannot connect to {to}"))
+                    refusal::network(io, &format!("cannot connect to {to}"))
                 }
-                error => Fault::of(error, &to, settings),
+                error => refusal::fault(error, &to, settings),
             }
             .while_dialling()
         })?;
@@ -101,7 +102,7 @@ impl Connection {
         Ok(replies)
     }
 
-    /// As [`Connection::ask`], with errors converted by [`Fault::of`].
+    /// As [`Connection::ask`], with errors converted by [`refusal::fault`].
     pub(crate) async fn tell(
         &mut self,
         text: &str,
@@ -110,7 +111,7 @@ impl Connection {
     ) -> Result<Vec<Reply>, Fault> {
         self.ask(text, statements)
             .await
-            .map_err(|error| Fault::of(&error, &self.to, settings))
+            .map_err(|error| refusal::fault(&error, &self.to, settings))
     }
 
     /// As [`Connection::tell`], for a statement that the server may deny to this user: None in that case.
@@ -122,7 +123,7 @@ impl Connection {
         match self.ask(text, 1).await {
             Ok(replies) => Ok(replies.into_iter().next()),
             Err(mysql_async::Error::Server(_)) => Ok(None),
-            Err(error) => Err(Fault::of(&error, &self.to, settings)),
+            Err(error) => Err(refusal::fault(&error, &self.to, settings)),
         }
     }
 

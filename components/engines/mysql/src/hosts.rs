@@ -1,13 +1,13 @@
 //! Connects to the hosts of the DSN: if there are several, to all concurrently, to choose one.
 
 use crate::connection::Connection;
-use crate::refusal::Fault;
 use crate::settings::{PORT, Settings};
 use crate::survey::{Sight, Verdict, Witness, judge};
 use crate::witness;
 use engine_dsn::Address;
+use engine_guest::failover::Fault;
+use engine_guest::hosts::{resolve, silent};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) fn dial(
     node: &Address,
     settings: &Settings,
 ) -> Result<Connection, Fault> {
-    let (to, ips) = resolve(node)?;
+    let (to, ips) = resolve(node, PORT)?;
     let dialled = block_on(runtime, limit, Connection::open(&to, ips, settings));
     dialled.unwrap_or_else(|| Err(silent(&to)))
 }
@@ -41,7 +41,11 @@ pub(crate) fn choose(
     let signs: Vec<_> = (0..settings.nodes.len())
         .map(|number| format!("artisanal {sign:016x} {number}"))
         .collect();
-    let found: Vec<_> = settings.nodes.iter().map(resolve).collect();
+    let found: Vec<_> = settings
+        .nodes
+        .iter()
+        .map(|node| resolve(node, PORT))
+        .collect();
     let asking = found.iter().zip(&signs).map(|(found, sign)| async move {
         let (to, ips) = found.clone()?;
         let mut connection = Connection::open(&to, ips, settings).await?;
@@ -127,12 +131,6 @@ fn tell_apart(
     all(runtime, limit, looking);
 }
 
-fn silent(to: &Address) -> Fault {
-    Fault::Slow(format!(
-        "{to} does not answer, or does not accept connections"
-    ))
-}
-
 /// Runs the work to its end, or for at most `limit`. None if that was not enough.
 ///
 /// The component's thread blocks meanwhile. Unfinished work is dropped outside of the runtime.
@@ -176,25 +174,6 @@ fn all<T>(
     done
 }
 
-/// The addresses of a node. Name resolution is done by the host and has its own time limit.
-fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
-    let to = Address {
-        host: node.host.clone(),
-        port: Some(node.port_or(PORT)),
-    };
-    let ips = match node.ip() {
-        Some(ip) => vec![ip],
-        None => (node.host.as_str(), node.port_or(PORT))
-            .to_socket_addrs()
-            .map_err(|error| {
-                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
-            })?
-            .map(|address| address.ip())
-            .collect(),
-    };
-    Ok((to, ips))
-}
-
 /// A random number. The standard library seeds its hashers from the system.
 fn random() -> u64 {
     RandomState::new().hash_one(0)
@@ -204,13 +183,6 @@ fn random() -> u64 {
 mod tests {
     use super::*;
     use tokio::runtime::Builder;
-
-    #[test]
-    fn addresses_need_no_resolution() {
-        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
-        assert_eq!(to.to_string(), "[::1]:3306");
-        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
-    }
 
     #[test]
     fn who_does_not_answer_holds_nobody_up() {

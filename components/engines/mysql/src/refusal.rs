@@ -2,170 +2,111 @@
 
 use crate::quote;
 use crate::settings::Settings;
-use engine_guest::{Error, exhausted};
+use engine_guest::failover::Fault;
+use engine_guest::{Error, Quoter, exhausted};
 use mysql_async::{DriverError, IoError, ServerError};
-use std::{fmt, io};
+use std::io;
 
-/// Why an operation failed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fault {
-    /// A retry is useless.
-    Final(Error),
-    /// The connection was lost or its state is unknown; the same server may be retried.
-    Lost(String),
-    /// This server cannot serve at present; another one may, or the same one later.
-    Elsewhere(String),
-    /// The deadline passed before there was an answer.
-    Slow(String),
-    /// A concurrent change came first: nothing was done, and a retry is likely to succeed. The
-    /// connection can be used again, unless it had tables locked.
-    Conflict(String),
-    /// The server has an older copy of the sequence than this process has seen.
-    Behind(String),
-    /// Several hosts of the DSN accept writes without being members of one cluster.
-    Contested(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Final(Error::TooSmall(_)) => "the sequence is past that value",
-            Self::Final(
-                Error::Invalid(why)
-                | Error::Exhausted(why)
-                | Error::Denied(why)
-                | Error::Unavailable(why)
-                | Error::Other(why),
-            )
-            | Self::Lost(why)
-            | Self::Elsewhere(why)
-            | Self::Slow(why)
-            | Self::Conflict(why)
-            | Self::Behind(why)
-            | Self::Contested(why) => why,
-        })
+/// The fault for an error of the driver. `to` names the server.
+pub(crate) fn fault(error: &mysql_async::Error, to: &str, settings: &Settings) -> Fault {
+    match error {
+        mysql_async::Error::Server(error) => said(error, to, settings),
+        mysql_async::Error::Io(IoError::Io(error)) => network(error, &format!("lost {to}")),
+        mysql_async::Error::Driver(error) => driver(error, to),
+        _ => Fault::Final(Error::Other(format!(
+            "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
+        ))),
     }
 }
 
-/// The maximum length of a server's message that is passed on, in characters.
-const MAX_WORDS: usize = 300;
-
-impl Fault {
-    /// The fault for an error of the driver. `to` names the server.
-    pub(crate) fn of(error: &mysql_async::Error, to: &str, settings: &Settings) -> Self {
-        match error {
-            mysql_async::Error::Server(error) => Self::said(error, to, settings),
-            mysql_async::Error::Io(IoError::Io(error)) => {
-                Self::network(error, &format!("lost {to}"))
-            }
-            mysql_async::Error::Driver(error) => Self::driver(error, to),
-            _ => Self::Final(Error::Other(format!(
-                "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
-            ))),
-        }
+/// The fault for an error of a socket. `what` is the beginning of a sentence.
+pub(crate) fn network(error: &io::Error, what: &str) -> Fault {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Fault::Final(Error::Other(format!(
+            "{what}: it sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
+        ))),
+        _ => Fault::network(error, what),
     }
+}
 
-    /// The fault for an error of a socket. `what` is the beginning of a sentence.
-    pub(crate) fn network(error: &io::Error, what: &str) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::Final(Error::Denied(format!(
-                "{what}: the host does not permit this component to connect there; list the server \
-                 in the DSN, or allow its address on the host"
-            ))),
-            io::ErrorKind::InvalidData => Self::Final(Error::Other(format!(
-                "{what}: it sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
-            ))),
-            kind => Self::Lost(format!("{what}: {kind}")),
+fn driver(error: &DriverError, to: &str) -> Fault {
+    match error {
+        DriverError::ConnectionClosed => Fault::Lost(format!("lost {to}: connection closed")),
+        DriverError::UnknownAuthPlugin { name } => Fault::Final(Error::Denied(format!(
+            "{to} requires a login with {}; only mysql_native_password and \
+             caching_sha2_password are supported",
+            Quoter::default().quote(name)
+        ))),
+        DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => {
+            Fault::Final(Error::Denied(format!(
+                "{to} requires a login that would send the password in clear text; make the \
+                 user log in with mysql_native_password or caching_sha2_password"
+            )))
         }
+        // The messages of the other errors may contain bytes of packets.
+        _ => Fault::Final(Error::Other(format!(
+            "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
+        ))),
     }
+}
 
-    fn driver(error: &DriverError, to: &str) -> Self {
-        match error {
-            DriverError::ConnectionClosed => Self::Lost(format!("lost {to}: connection closed")),
-            DriverError::UnknownAuthPlugin { name } => Self::Final(Error::Denied(format!(
-                "{to} requires a login with {}; only mysql_native_password and \
-                 caching_sha2_password are supported",
-                printable(name)
-            ))),
-            DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => {
-                Self::Final(Error::Denied(format!(
-                    "{to} requires a login that would send the password in clear text; make the \
-                     user log in with mysql_native_password or caching_sha2_password"
-                )))
-            }
-            // The messages of the other errors may contain bytes of packets.
-            _ => Self::Final(Error::Other(format!(
-                "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
-            ))),
+/// The fault for an error reply. The codes are those of the servers, the same in both up to about
+/// 1900.
+fn said(error: &ServerError, to: &str, settings: &Settings) -> Fault {
+    let words = words(error, settings);
+    let denied = |hint: &str| Fault::Final(Error::Denied(format!("{to} says: {words}; {hint}")));
+    let other = |hint: &str| Fault::Final(Error::Other(format!("{to} says: {words}; {hint}")));
+    match error.code {
+        // An unsigned or signed result out of range; a counter or column that is full.
+        1690 | 1467 | 1264 | 167 => Fault::Final(exhausted()),
+        1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => {
+            denied("check the DSN's user and password, and the hosts that user may log in from")
         }
-    }
-
-    /// The fault for an error reply. The codes are those of the servers, the same in both up to about
-    /// 1900.
-    fn said(error: &ServerError, to: &str, settings: &Settings) -> Self {
-        let words = words(error, settings);
-        let denied = |hint: &str| Self::Final(Error::Denied(format!("{to} says: {words}; {hint}")));
-        let other = |hint: &str| Self::Final(Error::Other(format!("{to} says: {words}; {hint}")));
-        match error.code {
-            // An unsigned or signed result out of range; a counter or column that is full.
-            1690 | 1467 | 1264 | 167 => Self::Final(exhausted()),
-            1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => {
-                denied("check the DSN's user and password, and the hosts that user may log in from")
-            }
-            1251 | 1275 | 2059 => {
-                denied("make the user log in with mysql_native_password or caching_sha2_password")
-            }
-            3159 => denied(
-                "TLS is not supported; connect to the server through a TLS tunnel such as stunnel, \
-                 and use the tunnel's local address",
-            ),
-            1044 | 1142 | 1143 | 1227 => denied(&format!(
-                "as an administrator run: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, LOCK \
-                 TABLES ON {}.* TO {}",
-                quote::name(&settings.database),
-                quote::name(settings.user.as_deref().unwrap_or_default()),
-            )),
-            1049 => other(&format!(
-                "as an administrator run: CREATE DATABASE {}",
-                quote::name(&settings.database)
-            )),
-            // 126, 127, 145: codes of MyISAM that the server passes on.
-            126 | 127 | 144 | 145 | 1034 | 1035 | 1194 | 1195 => other(
-                "the table is damaged, as MyISAM tables are after a crash; run REPAIR TABLE, check \
-                 that its id is not below the greatest integer handed out, and then: ALTER TABLE … \
-                 ENGINE=InnoDB",
-            ),
-            1290 | 1792 | 1836 => {
-                Self::Elsewhere(format!("{to} is read-only, so it cannot mint ({words})"))
-            }
-            // Too many connections, out of resources, a limit of the user's, blocked, shutting down, a Galera
-            // node that is not in sync; a member of a replication group that is leaving, recovering or in
-            // error.
-            1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 | 3100 | 3796..=3799 => {
-                Self::Elsewhere(format!("{to} says: {words}"))
-            }
-            // A record that changed since it was read; a commit that a cluster refused, as reported by
-            // MariaDB, by MySQL if a row lock was in the way, and by MySQL otherwise.
-            1020 | 1180 | 1213 | 3101 => Self::Conflict(format!("{to} says: {words}")),
-            1205 => Self::Lost(format!(
-                "{to} says: {words}; another transaction, perhaps one left open or a backup, \
-                 keeps the table locked"
-            )),
-            // The table is missing, which needs a new decision; killed queries and connections, network
-            // errors on the server's side, idle connections.
-            1146 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
-                Self::Lost(format!("{to} says: {words}"))
-            }
-            _ => Self::Final(Error::Other(format!("{to} says: {words}"))),
+        1251 | 1275 | 2059 => {
+            denied("make the user log in with mysql_native_password or caching_sha2_password")
         }
-    }
-
-    /// The fault while connecting: a server that cannot be reached is not retried without a pause.
-    pub(crate) fn while_dialling(self) -> Self {
-        match self {
-            Self::Lost(why) | Self::Conflict(why) => Self::Elsewhere(why),
-            fault => fault,
+        3159 => denied(
+            "TLS is not supported; connect to the server through a TLS tunnel such as stunnel, \
+             and use the tunnel's local address",
+        ),
+        1044 | 1142 | 1143 | 1227 => denied(&format!(
+            "as an administrator run: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, LOCK \
+             TABLES ON {}.* TO {}",
+            quote::name(&settings.database),
+            quote::name(settings.user.as_deref().unwrap_or_default()),
+        )),
+        1049 => other(&format!(
+            "as an administrator run: CREATE DATABASE {}",
+            quote::name(&settings.database)
+        )),
+        // 126, 127, 145: codes of MyISAM that the server passes on.
+        126 | 127 | 144 | 145 | 1034 | 1035 | 1194 | 1195 => other(
+            "the table is damaged, as MyISAM tables are after a crash; run REPAIR TABLE, check \
+             that its id is not below the greatest integer handed out, and then: ALTER TABLE … \
+             ENGINE=InnoDB",
+        ),
+        1290 | 1792 | 1836 => {
+            Fault::Elsewhere(format!("{to} is read-only, so it cannot mint ({words})"))
         }
+        // Too many connections, out of resources, a limit of the user's, blocked, shutting down, a Galera
+        // node that is not in sync; a member of a replication group that is leaving, recovering or in
+        // error.
+        1040 | 1041 | 1203 | 1226 | 1129 | 1053 | 1047 | 3100 | 3796..=3799 => {
+            Fault::Elsewhere(format!("{to} says: {words}"))
+        }
+        // A record that changed since it was read; a commit that a cluster refused, as reported by
+        // MariaDB, by MySQL if a row lock was in the way, and by MySQL otherwise.
+        1020 | 1180 | 1213 | 3101 => Fault::Conflict(format!("{to} says: {words}")),
+        1205 => Fault::Lost(format!(
+            "{to} says: {words}; another transaction, perhaps one left open or a backup, \
+             keeps the table locked"
+        )),
+        // The table is missing, which needs a new decision; killed queries and connections, network
+        // errors on the server's side, idle connections.
+        1146 | 1317 | 1927 | 1152..=1161 | 1184 | 4031 => {
+            Fault::Lost(format!("{to} says: {words}"))
+        }
+        _ => Fault::Final(Error::Other(format!("{to} says: {words}"))),
     }
 }
 
@@ -184,26 +125,14 @@ pub(crate) fn cannot_create(
                 quote::name(&settings.database),
             )))
         }
-        error => Fault::of(error, to, settings),
+        error => fault(error, to, settings),
     }
 }
 
 /// The text of an error reply, with the password masked if the server repeats it.
 fn words(error: &ServerError, settings: &Settings) -> String {
-    let text = match &settings.password {
-        Some(password) if !password.reveal().is_empty() => {
-            error.message.replace(password.reveal(), "***")
-        }
-        _ => error.message.clone(),
-    };
-    format!("{} (error {})", printable(&text), error.code)
-}
-
-fn printable(text: &str) -> String {
-    text.chars()
-        .take(MAX_WORDS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let text = settings.quoter().quote(&error.message);
+    format!("{text} (error {})", error.code)
 }
 
 #[cfg(test)]
@@ -220,7 +149,7 @@ mod tests {
             message: message.into(),
             state: "HY000".into(),
         });
-        Fault::of(&error, "h:3306", &settings())
+        fault(&error, "h:3306", &settings())
     }
 
     #[test]
@@ -279,7 +208,7 @@ mod tests {
         let payload = mysql_async::Error::Driver(DriverError::UnexpectedPacket {
             payload: b"s3cret".to_vec(),
         });
-        let fault = format!("{:?}", Fault::of(&payload, "h:3306", &settings()));
+        let fault = format!("{:?}", fault(&payload, "h:3306", &settings()));
         assert!(
             !fault.contains("s3cret") && !fault.contains("115"),
             "{fault}"
@@ -288,13 +217,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_network() {
-        let lost = Fault::network(&io::ErrorKind::ConnectionReset.into(), "lost h");
+        let lost = network(&io::ErrorKind::ConnectionReset.into(), "lost h");
         assert_eq!(lost, Fault::Lost("lost h: connection reset".into()));
-        assert_eq!(
-            lost.while_dialling(),
-            Fault::Elsewhere("lost h: connection reset".into())
-        );
-        let denied = Fault::network(&io::ErrorKind::PermissionDenied.into(), "cannot connect");
-        assert!(matches!(denied, Fault::Final(Error::Denied(_))));
+        let strange = network(&io::ErrorKind::InvalidData.into(), "lost h");
+        assert!(matches!(strange, Fault::Final(Error::Other(_))));
     }
 }

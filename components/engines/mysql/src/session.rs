@@ -4,28 +4,15 @@ use crate::catalog::{describe, table};
 use crate::connection::Connection;
 use crate::layout::{Found, Layout, Plan, decide};
 use crate::quote;
-use crate::refusal::{Fault, cannot_create};
+use crate::refusal::cannot_create;
 use crate::reply::{Reply, text};
 use crate::rows::{self, Rows};
 use crate::settings::Settings;
 use crate::tickets::{self, Tickets};
+use engine_guest::failover::Fault;
+use engine_guest::operation::Operation;
 use engine_guest::{Error, Key};
 use std::mem::discriminant;
-
-/// An operation on a sequence.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Operation {
-    /// Adds this much to the mark and returns the new mark.
-    Advance(i64),
-    /// Returns the mark.
-    Mark,
-    /// Sets the mark to `last` if it is below `first`. Returns the mark if it is not, otherwise None.
-    Claim { first: i64, last: i64 },
-    /// Sets the mark to this if it is lower. Returns the mark if it is not, otherwise None.
-    Raise(i64),
-    /// Checks that the server does not forget what it has acknowledged, and returns None.
-    Settle,
-}
 
 /// What a process knows of a sequence from earlier replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use crate::connection::{Connection, pairs};
 use crate::quote;
-use crate::refusal::Fault;
 use crate::reply::{Reply, text};
 use crate::settings::Settings;
 use crate::survey::{Cluster, Replication, Source, Witness};
+use engine_guest::failover::Fault;
 use mysql_async::Row;
 use std::collections::BTreeSet;
 

@@ -1,14 +1,16 @@
 //! Connects to all hosts of the DSN concurrently, to choose the primary.
 
 use crate::choice::{Choice, History, Seen, Sight, choose, remember};
-use crate::refusal::{Fault, strange};
+use crate::refusal::strange;
 use crate::rows::TABLE;
 use crate::settings::{PORT, Settings};
 use crate::wire::Wire;
 use engine_dsn::Address;
 use engine_guest::Error;
+use engine_guest::failover::Fault;
+use engine_guest::hosts::{resolve, silent};
 use futures::future::join_all;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -34,7 +36,11 @@ pub(crate) fn find(
     known: Option<&History>,
 ) -> Result<Primary, Fault> {
     // Resolution blocks, so it comes before the connections.
-    let found: Vec<_> = settings.nodes.iter().map(resolve).collect();
+    let found: Vec<_> = settings
+        .nodes
+        .iter()
+        .map(|node| resolve(node, PORT))
+        .collect();
     let asking = found.iter().map(|found| async move {
         let (to, ips) = found.clone()?;
         timeout(limit, ask(&to, &ips, settings))
@@ -144,31 +150,6 @@ fn history(row: Vec<Option<String>>) -> Option<History> {
     })
 }
 
-fn silent(to: &Address) -> Fault {
-    Fault::Slow(format!(
-        "{to} does not answer, or does not accept connections"
-    ))
-}
-
-/// The addresses of a node. Name resolution is done by the host and has its own time limit.
-fn resolve(node: &Address) -> Result<(Address, Vec<IpAddr>), Fault> {
-    let to = Address {
-        host: node.host.clone(),
-        port: Some(node.port_or(PORT)),
-    };
-    let ips = match node.ip() {
-        Some(ip) => vec![ip],
-        None => (node.host.as_str(), node.port_or(PORT))
-            .to_socket_addrs()
-            .map_err(|error| {
-                Fault::network(&error, &format!("cannot find {}", node.host)).while_dialling()
-            })?
-            .map(|address| address.ip())
-            .collect(),
-    };
-    Ok((to, ips))
-}
-
 /// The error for a database without a usable schema.
 pub(crate) fn no_schema(to: &str) -> Fault {
     Fault::Final(Error::Other(format!(
@@ -180,13 +161,6 @@ pub(crate) fn no_schema(to: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_need_no_resolution() {
-        let (to, ips) = resolve(&Address::parse("[::1]").expect("an address")).expect("found");
-        assert_eq!(to.to_string(), "[::1]:5432");
-        assert_eq!(ips, ["::1".parse::<IpAddr>().expect("an address")]);
-    }
 
     #[test]
     fn histories_are_read() {

@@ -3,51 +3,11 @@
 use crate::quote;
 use crate::rows::TABLE;
 use crate::settings::Settings;
+use engine_guest::failover::Fault;
 use engine_guest::{Error, exhausted};
 use std::error::Error as _;
-use std::{fmt, io};
+use std::io;
 use tokio_postgres::error::DbError;
-
-/// Why an operation failed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Fault {
-    /// A retry is useless.
-    Final(Error),
-    /// The connection was lost or its state is unknown; the same server may be retried.
-    Lost(String),
-    /// This server cannot serve at present; another one may, or the same one later.
-    Elsewhere(String),
-    /// The deadline passed before there was an answer.
-    Slow(String),
-    /// A concurrent change or a lock was in the way: nothing was done, and a retry is likely to succeed.
-    /// The connection can be used again.
-    Conflict(String),
-    /// The server has an older copy of the sequence than this process has seen.
-    Behind(String),
-    /// The hosts of the DSN do not show which one is the primary.
-    Contested(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Final(Error::TooSmall(_)) => "the sequence is past that value",
-            Self::Final(
-                Error::Invalid(why)
-                | Error::Exhausted(why)
-                | Error::Denied(why)
-                | Error::Unavailable(why)
-                | Error::Other(why),
-            )
-            | Self::Lost(why)
-            | Self::Elsewhere(why)
-            | Self::Slow(why)
-            | Self::Conflict(why)
-            | Self::Behind(why)
-            | Self::Contested(why) => why,
-        })
-    }
-}
 
 /// An error reply of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,103 +27,86 @@ impl From<&DbError> for Refusal {
     }
 }
 
-/// The maximum length of a server's message that is passed on, in characters.
-const MAX_WORDS: usize = 300;
-
-impl Fault {
-    /// The fault for an error of the driver. `to` names the server.
-    pub(crate) fn of(error: &tokio_postgres::Error, to: &str, settings: &Settings) -> Self {
-        if let Some(error) = error.as_db_error() {
-            return Self::said(&error.into(), to, settings);
-        }
-        if error.is_closed() {
-            return Self::Lost(format!("lost {to}: connection closed"));
-        }
-        // The messages of the other errors may contain bytes of packets. The driver has no public name
-        // for their kinds but this text.
-        match (error.to_string().as_str(), error.source()) {
-            ("error communicating with the server", Some(source)) => {
-                match source.downcast_ref::<io::Error>() {
-                    Some(error) => Self::network(error, &format!("lost {to}")),
-                    None => Self::Lost(format!("lost {to}")),
-                }
+/// The fault for an error of the driver. `to` names the server.
+pub(crate) fn fault(error: &tokio_postgres::Error, to: &str, settings: &Settings) -> Fault {
+    if let Some(error) = error.as_db_error() {
+        return said(&error.into(), to, settings);
+    }
+    if error.is_closed() {
+        return Fault::Lost(format!("lost {to}: connection closed"));
+    }
+    // The messages of the other errors may contain bytes of packets. The driver has no public name
+    // for their kinds but this text.
+    match (error.to_string().as_str(), error.source()) {
+        ("error communicating with the server", Some(source)) => {
+            match source.downcast_ref::<io::Error>() {
+                Some(error) => network(error, &format!("lost {to}")),
+                None => Fault::Lost(format!("lost {to}")),
             }
-            ("invalid configuration", _) => Self::Final(Error::Denied(format!(
-                "{to} requires a password, and the DSN has none"
-            ))),
-            ("authentication error", _) => Self::Final(Error::Denied(format!(
-                "the login to {to} failed: it requires another method than scram-sha-256, md5 and \
-                 password, or it does not know this user's password itself"
-            ))),
-            _ => strange(to),
         }
+        ("invalid configuration", _) => Fault::Final(Error::Denied(format!(
+            "{to} requires a password, and the DSN has none"
+        ))),
+        ("authentication error", _) => Fault::Final(Error::Denied(format!(
+            "the login to {to} failed: it requires another method than scram-sha-256, md5 and \
+             password, or it does not know this user's password itself"
+        ))),
+        _ => strange(to),
     }
+}
 
-    /// The fault for an error of a socket. `what` is the beginning of a sentence.
-    pub(crate) fn network(error: &io::Error, what: &str) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::Final(Error::Denied(format!(
-                "{what}: the host does not permit this component to connect there; list the server \
-                 in the DSN, or allow its address on the host"
-            ))),
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                Self::Final(Error::Other(format!(
-                    "{what}: it sent a reply that PostgreSQL does not send; is it the right server?"
-                )))
-            }
-            kind => Self::Lost(format!("{what}: {kind}")),
+/// The fault for an error of a socket. `what` is the beginning of a sentence.
+pub(crate) fn network(error: &io::Error, what: &str) -> Fault {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Fault::Final(Error::Other(format!(
+                "{what}: it sent a reply that PostgreSQL does not send; is it the right server?"
+            )))
         }
+        _ => Fault::network(error, what),
     }
+}
 
-    /// The fault for an error reply.
-    pub(crate) fn said(error: &Refusal, to: &str, settings: &Settings) -> Self {
-        let words = words(error, settings);
-        let says = format!("{to} says: {words}");
-        let denied = |hint: String| Self::Final(Error::Denied(format!("{says}; {hint}")));
-        let code = &*error.code;
-        match (code, code.get(..2).unwrap_or_default()) {
-            ("22003", _) => Self::Final(exhausted()),
-            (_, "28") => denied(
-                "check the DSN's user and password, and that the server's pg_hba.conf admits this \
-                 user without TLS, which is not supported here"
-                    .to_owned(),
-            ),
-            ("42501", _) => denied(format!(
-                "as an administrator run in the database {}: GRANT SELECT, INSERT, UPDATE ON {TABLE} \
-                 TO {}",
-                quote::name(&settings.database),
-                quote::name(&settings.user),
-            )),
-            ("3D000", _) => denied(format!(
-                "as an administrator run: CREATE DATABASE {}",
-                quote::name(&settings.database)
-            )),
-            // A column that is missing, is no key, or has another type.
-            ("42703" | "42P10" | "42804" | "42883", _) => Self::Final(Error::Other(format!(
-                "{says}; the table {TABLE} must have the columns name text PRIMARY KEY and mark bigint \
-                 NOT NULL"
-            ))),
-            ("25006", _) => Self::Elsewhere(read_only(to)),
-            // A row that is locked; a serialization failure; a deadlock.
-            ("55P03", _) => Self::Conflict(format!(
-                "{says}; another transaction, perhaps one left open, keeps the sequence's row locked"
-            )),
-            ("40001" | "40P01", _) => Self::Conflict(says),
-            // Too many connections, no memory, a full disk; an error of the system, such as of a disk.
-            (_, "53" | "58") => Self::Elsewhere(says),
-            // A table that is missing by now; a statement that was cancelled; a server that stops or
-            // starts; a connection that a pooler lost.
-            ("42P01" | "57014", _) | (_, "08" | "40" | "57") => Self::Lost(says),
-            _ => Self::Final(Error::Other(says)),
-        }
-    }
-
-    /// The fault while connecting: a server that cannot be reached is not retried without a pause.
-    pub(crate) fn while_dialling(self) -> Self {
-        match self {
-            Self::Lost(why) | Self::Conflict(why) => Self::Elsewhere(why),
-            fault => fault,
-        }
+/// The fault for an error reply.
+pub(crate) fn said(error: &Refusal, to: &str, settings: &Settings) -> Fault {
+    let words = words(error, settings);
+    let says = format!("{to} says: {words}");
+    let denied = |hint: String| Fault::Final(Error::Denied(format!("{says}; {hint}")));
+    let code = &*error.code;
+    match (code, code.get(..2).unwrap_or_default()) {
+        ("22003", _) => Fault::Final(exhausted()),
+        (_, "28") => denied(
+            "check the DSN's user and password, and that the server's pg_hba.conf admits this \
+             user without TLS, which is not supported here"
+                .to_owned(),
+        ),
+        ("42501", _) => denied(format!(
+            "as an administrator run in the database {}: GRANT SELECT, INSERT, UPDATE ON {TABLE} \
+             TO {}",
+            quote::name(&settings.database),
+            quote::name(&settings.user),
+        )),
+        ("3D000", _) => denied(format!(
+            "as an administrator run: CREATE DATABASE {}",
+            quote::name(&settings.database)
+        )),
+        // A column that is missing, is no key, or has another type.
+        ("42703" | "42P10" | "42804" | "42883", _) => Fault::Final(Error::Other(format!(
+            "{says}; the table {TABLE} must have the columns name text PRIMARY KEY and mark bigint \
+             NOT NULL"
+        ))),
+        ("25006", _) => Fault::Elsewhere(read_only(to)),
+        // A row that is locked; a serialization failure; a deadlock.
+        ("55P03", _) => Fault::Conflict(format!(
+            "{says}; another transaction, perhaps one left open, keeps the sequence's row locked"
+        )),
+        ("40001" | "40P01", _) => Fault::Conflict(says),
+        // Too many connections, no memory, a full disk; an error of the system, such as of a disk.
+        (_, "53" | "58") => Fault::Elsewhere(says),
+        // A table that is missing by now; a statement that was cancelled; a server that stops or
+        // starts; a connection that a pooler lost.
+        ("42P01" | "57014", _) | (_, "08" | "40" | "57") => Fault::Lost(says),
+        _ => Fault::Final(Error::Other(says)),
     }
 }
 
@@ -182,7 +125,7 @@ pub(crate) fn strange(to: &str) -> Fault {
 /// The fault for an error of a `CREATE TABLE`.
 pub(crate) fn cannot_create(error: &Refusal, create: &str, to: &str, settings: &Settings) -> Fault {
     if error.code != "42501" {
-        return Fault::said(error, to, settings);
+        return said(error, to, settings);
     }
     Fault::Final(Error::Denied(format!(
         "{to} says: {}; as an administrator run in the database {}: {create}; GRANT SELECT, INSERT, \
@@ -195,20 +138,9 @@ pub(crate) fn cannot_create(error: &Refusal, create: &str, to: &str, settings: &
 
 /// The text of an error reply, with the password masked if the server repeats it.
 fn words(error: &Refusal, settings: &Settings) -> String {
-    let text = match &settings.password {
-        Some(password) if !password.reveal().is_empty() => {
-            error.message.replace(password.reveal(), "***")
-        }
-        _ => error.message.clone(),
-    };
-    format!("{} (SQLSTATE {})", printable(&text), printable(&error.code))
-}
-
-fn printable(text: &str) -> String {
-    text.chars()
-        .take(MAX_WORDS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let quoter = settings.quoter();
+    let (text, code) = (quoter.quote(&error.message), quoter.quote(&error.code));
+    format!("{text} (SQLSTATE {code})")
 }
 
 #[cfg(test)]
@@ -224,7 +156,7 @@ mod tests {
             code: code.into(),
             message: message.into(),
         };
-        Fault::said(&refusal, "h:5432", &settings())
+        super::said(&refusal, "h:5432", &settings())
     }
 
     #[test]
@@ -303,11 +235,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_network() {
-        let lost = Fault::network(&io::ErrorKind::ConnectionReset.into(), "lost h");
+        let lost = network(&io::ErrorKind::ConnectionReset.into(), "lost h");
         assert_eq!(lost, Fault::Lost("lost h: connection reset".into()));
-        let denied = Fault::network(&io::ErrorKind::PermissionDenied.into(), "cannot connect");
-        assert!(matches!(denied, Fault::Final(Error::Denied(_))));
-        let strange = Fault::network(&io::ErrorKind::InvalidData.into(), "lost h");
+        let strange = network(&io::ErrorKind::InvalidData.into(), "lost h");
         assert!(matches!(strange, Fault::Final(Error::Other(_))));
     }
 }

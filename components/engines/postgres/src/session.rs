@@ -2,26 +2,13 @@
 //! time.
 
 use crate::quote;
-use crate::refusal::{self, Fault, cannot_create, strange};
+use crate::refusal::{self, cannot_create, strange};
 use crate::rows::{Row, TABLE};
 use crate::settings::Settings;
 use crate::wire::{Rows, Trouble, Wire};
+use engine_guest::failover::Fault;
+use engine_guest::operation::Operation;
 use engine_guest::{Error, Key};
-
-/// An operation on a sequence.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Operation {
-    /// Adds this much to the mark and returns the new mark.
-    Advance(i64),
-    /// Returns the mark.
-    Mark,
-    /// Sets the mark to `last` if it is below `first`. Returns the mark if it is not, otherwise None.
-    Claim { first: i64, last: i64 },
-    /// Sets the mark to this if it is lower. Returns the mark if it is not, otherwise None.
-    Raise(i64),
-    /// Checks that the server does not forget what it has acknowledged, and returns None.
-    Settle,
-}
 
 /// One connection, and the row of a sequence.
 pub(crate) struct Session {

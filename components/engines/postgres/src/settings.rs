@@ -1,7 +1,7 @@
 //! The settings in the DSN.
 
 use engine_dsn::{Address, Secret};
-use engine_guest::{Dsn, Error, deadline};
+use engine_guest::{Dsn, Error, Quoter, deadline};
 use std::time::Duration;
 
 /// The default port of PostgreSQL.
@@ -63,6 +63,11 @@ impl Settings {
             database: dsn.path().to_owned(),
             timeout: deadline::timeout(dsn)?,
         })
+    }
+
+    /// Quotes messages of the server, which may repeat the password.
+    pub(crate) fn quoter(&self) -> Quoter {
+        Quoter::new(self.password.iter().map(|p| p.reveal().to_owned()))
     }
 
     /// How long the server may wait for a lock, in milliseconds: half of the timeout, so that the

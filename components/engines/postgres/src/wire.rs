@@ -1,8 +1,9 @@
 //! One open connection: logged in, asked one message at a time.
 
-use crate::refusal::{Fault, Refusal};
+use crate::refusal::{self, Refusal};
 use crate::settings::{PORT, Settings};
 use engine_dsn::Address;
+use engine_guest::failover::Fault;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
@@ -75,7 +76,7 @@ impl Wire {
         let (client, connection) = config
             .connect_raw(stream, NoTls)
             .await
-            .map_err(|error| Fault::of(&error, &to, settings).while_dialling())?;
+            .map_err(|error| refusal::fault(&error, &to, settings).while_dialling())?;
         Ok(Self {
             client,
             connection,
@@ -131,17 +132,17 @@ impl Wire {
             Some(Err(error)) => Err(match (error.as_db_error(), ended.flatten()) {
                 (Some(said), _) => Trouble::Said(said.into()),
                 // The connection's own error says more than that of the query, which is that it ended.
-                (None, Some(error)) => Trouble::Fault(Fault::of(&error, to, settings)),
-                (None, None) => Trouble::Fault(Fault::of(&error, to, settings)),
+                (None, Some(error)) => Trouble::Fault(refusal::fault(&error, to, settings)),
+                (None, None) => Trouble::Fault(refusal::fault(&error, to, settings)),
             }),
             None => Err(Trouble::Fault(match ended.flatten() {
-                Some(error) => Fault::of(&error, to, settings),
+                Some(error) => refusal::fault(&error, to, settings),
                 None => Fault::Lost(format!("lost {to}: connection closed")),
             })),
         }
     }
 
-    /// As [`Wire::ask`], with errors of the server converted by [`Fault::said`].
+    /// As [`Wire::ask`], with errors of the server converted by [`refusal::said`].
     pub(crate) async fn tell(&mut self, text: &str, settings: &Settings) -> Result<Rows, Fault> {
         self.ask(text, settings)
             .await
@@ -166,7 +167,7 @@ impl Wire {
 impl Trouble {
     pub(crate) fn into_fault(self, to: &str, settings: &Settings) -> Fault {
         match self {
-            Self::Said(error) => Fault::said(&error, to, settings),
+            Self::Said(error) => refusal::said(&error, to, settings),
             Self::Fault(fault) => fault,
         }
     }
@@ -177,7 +178,7 @@ async fn connect(to: &Address, ips: &[IpAddr]) -> Result<TcpStream, Fault> {
     for ip in ips {
         match TcpStream::connect((*ip, to.port_or(PORT))).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => fault = Fault::network(&error, &format!("cannot connect to {to}")),
+            Err(error) => fault = refusal::network(&error, &format!("cannot connect to {to}")),
         }
     }
     Err(fault)

@@ -43,10 +43,14 @@ mod config;
 mod convert;
 pub mod deadline;
 mod engine;
+pub mod failover;
+pub mod hosts;
+pub mod operation;
 pub mod retry;
 mod sequence;
 mod shared;
 
+pub use artisanal_core::Quoter;
 pub use artisanal_core::limits::{MAX_COUNT, MAX_KEY_BYTES};
 pub use engine::{Engine, Key, exhausted};
 pub use engine_dsn::Dsn;

@@ -2,11 +2,10 @@
 
 mod bindings;
 mod failure;
-mod quote;
 mod request;
 
+pub use artisanal_core::Quoter;
 pub use failure::Failure;
-pub use quote::Quoter;
 pub use request::{Answer, Request};
 
 use bindings::wasi::clocks::monotonic_clock;

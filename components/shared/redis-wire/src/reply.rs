@@ -1,9 +1,7 @@
 //! Integers and text in replies.
 
+use engine_guest::Quoter;
 use redis::Value;
-
-/// The maximum length of a server's message that is passed on, in characters.
-const MAX_WORDS: usize = 200;
 
 /// A description of an unexpected reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +51,7 @@ pub fn text(reply: &Value) -> Option<&str> {
 
 /// A server's message, truncated and without control characters.
 pub fn printable(words: &str) -> String {
-    let mut chars = words.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut printable: String = chars.by_ref().take(MAX_WORDS).collect();
-    if chars.next().is_some() {
-        printable.push('…');
-    }
-    printable
+    Quoter::default().quote(words)
 }
 
 fn describe(reply: &Value) -> String {

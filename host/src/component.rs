@@ -34,6 +34,14 @@ impl Source {
         }
     }
 
+    /// A short name: the engine's, or that of the file without its folder.
+    pub(crate) fn name(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::Builtin(engine) => engine.about().name.into(),
+            Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+        }
+    }
+
     /// The component's bytes.
     pub(crate) fn read(&self) -> Result<std::borrow::Cow<'static, [u8]>, Error> {
         match self {

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::bindings::{config, config_rc1, keyvalue};
 use crate::cache::Cache;
 use crate::meter::Clock;
+use crate::metrics::Metrics;
 use crate::state::{GuestLimits, State, TICK};
 use crate::wasi::config::ConfigStore;
 use crate::wasi::http::Client;
@@ -83,6 +84,7 @@ struct Inner {
     cache: Option<Cache>,
     client: Client,
     clock: Clock,
+    metrics: Metrics,
     options: Options,
     /// The embedded store, once it is open.
     store: Mutex<Option<Store>>,
@@ -102,6 +104,7 @@ impl Host {
             cache: options.cache.clone().map(Cache::new),
             client: Client::new(),
             clock: Clock::default(),
+            metrics: Metrics::new(),
             options,
             store: Mutex::new(None),
         });
@@ -112,6 +115,11 @@ impl Host {
     /// The options it was made with.
     pub fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     pub(crate) fn linker(&self) -> &Linker<State> {

@@ -25,6 +25,7 @@ pub(crate) struct Provider {
     /// None if the component does not export this interface.
     claims: Option<claims::GuestIndices>,
     rights: Rights,
+    engine_name: String,
 }
 
 /// The interfaces that an instance exports.
@@ -51,6 +52,7 @@ impl Provider {
             engine,
             claims,
             rights,
+            engine_name: source.name().into_owned(),
         })
     }
 
@@ -114,6 +116,11 @@ impl Opening {
         }
     }
 
+    /// The sequence's key.
+    pub(crate) fn key(&self) -> &str {
+        &self.config.key
+    }
+
     fn failures(&self) -> u64 {
         lock(&self.failures).count
     }
@@ -153,6 +160,11 @@ impl EngineInstance {
             live: AsyncMutex::default(),
             closed: Mutex::default(),
         }
+    }
+
+    /// The name of the engine.
+    pub(crate) fn engine(&self) -> &str {
+        &self.provider.engine_name
     }
 
     /// Opens a sequence and returns its lattice.
@@ -204,7 +216,10 @@ impl EngineInstance {
         }
         .await;
         match &done {
-            Err(Error::Broken(_)) => return done,
+            Err(Error::Broken(_)) => {
+                self.provider.rights.metrics.broken.inc();
+                return done;
+            }
             Err(Error::Unavailable(reason)) => opening.fail(reason),
             _ => {}
         }

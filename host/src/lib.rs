@@ -39,6 +39,7 @@ pub mod endpoint;
 mod host;
 mod instance;
 mod meter;
+pub mod metrics;
 #[cfg(feature = "serve")]
 pub mod node;
 pub mod runtime;
@@ -52,5 +53,6 @@ pub use artisanal_core::{Error, Lattice, Span};
 pub use builtin::{About, Builtin, CONFIG_BRIDGE, INTD};
 pub use component::{ENGINE, Shape, Source};
 pub use host::{Host, Options};
+pub use metrics::Metrics;
 pub use sequence::{Config, Sequence};
 pub use wasi::store;

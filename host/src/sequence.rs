@@ -3,6 +3,7 @@
 use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::component::{CLAIMS, Source};
 use crate::instance::{EngineInstance, Id, Opening, Provider};
+use crate::metrics::{Operation, SequenceMetrics};
 use crate::{Builtin, Error, Host};
 use artisanal_core::{Coalescer, Driver, Lattice, Span};
 use std::fmt;
@@ -120,15 +121,20 @@ impl Host {
         let opening = Opening::new(id, config);
         // A bad configuration must fail here, not at the first mint.
         let lattice = instances.first.open(&opening).await?;
+        let (engine, key) = (
+            instances.first.engine().to_owned(),
+            opening.key().to_owned(),
+        );
         let calls = EngineCalls(Arc::new(Inner {
+            metrics: self.metrics().sequence(&engine, &key),
             instances,
             opening,
             lattice,
             runtime: Handle::current(),
         }));
-        Ok(Sequence {
-            coalescer: Coalescer::new(calls, self.options().queue),
-        })
+        let coalescer = Coalescer::new(calls, self.options().queue);
+        self.metrics().watch(&engine, &key, coalescer.watch());
+        Ok(Sequence { coalescer })
     }
 }
 
@@ -197,7 +203,7 @@ impl Sequence {
     /// component trapped or violated its contract. `Busy`, `Unavailable` and `Broken` are worth a retry: a
     /// broken component is recreated.
     pub async fn next(&self, count: u32) -> Result<Span, Error> {
-        self.coalescer.next(count).await
+        self.answer(self.coalescer.next(count).await)
     }
 
     /// The greatest integer taken so far; None before the first mint.
@@ -205,7 +211,7 @@ impl Sequence {
     /// # Errors
     /// As [`Sequence::next`].
     pub async fn last(&self) -> Result<Option<i64>, Error> {
-        self.coalescer.last().await
+        self.answer(self.coalescer.last().await)
     }
 
     /// Raises the sequence so that every later integer is greater than `value`, 0 or more.
@@ -213,7 +219,7 @@ impl Sequence {
     /// # Errors
     /// [`Error::TooSmall`] with the current value when `value` is smaller; otherwise as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
-        self.coalescer.set_last(value).await
+        self.answer(self.coalescer.set_last(value).await)
     }
 
     /// Takes the integers from `first` to `last` if none of them was taken. This is what a node of a quorum
@@ -235,6 +241,14 @@ impl Sequence {
     /// As [`Sequence::claim`].
     pub async fn generation(&self) -> Result<Option<String>, Error> {
         self.coalescer.upstream().generation().await
+    }
+
+    /// Counts a request that failed.
+    fn answer<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &answer {
+            self.coalescer.upstream().metrics.refused(error);
+        }
+        answer
     }
 
     /// The lattice of the integers that it mints.
@@ -272,6 +286,7 @@ struct Inner {
     lattice: Lattice,
     /// The runtime for calls that several callers share, and for those without callers.
     runtime: Handle,
+    metrics: SequenceMetrics,
 }
 
 impl std::ops::Deref for EngineCalls {
@@ -313,7 +328,8 @@ impl Instances {
 
 impl EngineCalls {
     async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
-        self.instances
+        let call = self
+            .instances
             .first
             .call(
                 &self.opening,
@@ -321,8 +337,8 @@ impl EngineCalls {
                     Some(claims) => claims.call_claim(accessor, sequence, first, last).await,
                     None => Ok(Err(no_claims())),
                 },
-            )
-            .await
+            );
+        self.metrics.count(Operation::Claim, call).await
     }
 
     async fn generation(&self) -> Result<Option<String>, Error> {
@@ -352,58 +368,58 @@ impl artisanal_core::Upstream for EngineCalls {
     fn next(&self, slot: usize, count: u32) -> Self::Call<Span> {
         let calls = self.clone();
         Box::pin(async move {
-            let span = calls
-                .instances
-                .at(slot)
-                .call(&calls.opening, async |exports, accessor, sequence| {
-                    exports
-                        .engine
-                        .sequence()
-                        .call_next(accessor, sequence, count)
-                        .await
-                })
-                .await?;
-            Span::checked(span.first, span.step, span.count)
+            let instance = calls.instances.at(slot);
+            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
+                exports
+                    .engine
+                    .sequence()
+                    .call_next(accessor, sequence, count)
+                    .await
+            });
+            let span = calls.metrics.count(Operation::Next, call).await?;
+            let span = Span::checked(span.first, span.step, span.count)
                 .filter(|span| calls.lattice.holds(*span))
                 .ok_or_else(|| {
                     Error::Broken(format!(
                         "the component returned the impossible span {span:?}"
                     ))
-                })
+                })?;
+            calls.metrics.minted(span);
+            Ok(span)
         })
     }
 
     fn last(&self) -> Self::Call<Option<i64>> {
         let calls = self.clone();
         Box::pin(async move {
-            calls
-                .instances
-                .first
-                .call(&calls.opening, async |exports, accessor, sequence| {
-                    exports
-                        .engine
-                        .sequence()
-                        .call_last(accessor, sequence)
-                        .await
-                })
-                .await
+            let instance = &calls.instances.first;
+            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
+                exports
+                    .engine
+                    .sequence()
+                    .call_last(accessor, sequence)
+                    .await
+            });
+            let last = calls.metrics.count(Operation::Last, call).await?;
+            calls.metrics.reached(last.unwrap_or(0));
+            Ok(last)
         })
     }
 
     fn set_last(&self, value: i64) -> Self::Call<()> {
         let calls = self.clone();
         Box::pin(async move {
-            calls
-                .instances
-                .first
-                .call(&calls.opening, async |exports, accessor, sequence| {
-                    exports
-                        .engine
-                        .sequence()
-                        .call_set_last(accessor, sequence, value)
-                        .await
-                })
-                .await
+            let instance = &calls.instances.first;
+            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
+                exports
+                    .engine
+                    .sequence()
+                    .call_set_last(accessor, sequence, value)
+                    .await
+            });
+            calls.metrics.count(Operation::SetLast, call).await?;
+            calls.metrics.reached(value);
+            Ok(())
         })
     }
 

@@ -36,6 +36,7 @@ pub use listeners::Listeners;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 
+use crate::Metrics;
 use std::time::Duration;
 
 /// Limits and timeouts for client connections.
@@ -60,6 +61,9 @@ pub struct Limits {
     pub nodelay: bool,
     /// Whether to log each request, with the target `int_host::requests`. Default no.
     pub log_requests: bool,
+    /// What counts connections and requests, such as [`Host::metrics`](crate::Host::metrics). Default: new
+    /// counters.
+    pub metrics: Metrics,
 }
 
 impl Default for Limits {
@@ -72,6 +76,7 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
             nodelay: true,
             log_requests: false,
+            metrics: Metrics::new(),
         }
     }
 }

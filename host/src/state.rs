@@ -1,6 +1,7 @@
 //! The store data of one component instance: its rights and its limits, with no other access to the machine.
 
 use crate::meter::{Clock, Meter};
+use crate::metrics::EngineMetrics;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::http::{Client, Hooks};
 use crate::wasi::keyvalue::KeyValue;
@@ -63,11 +64,12 @@ impl State {
                 table.set_max_capacity(100_000);
                 table
             },
-            wasi: wasi(&grant),
+            wasi: wasi(&grant, &rights.metrics),
             http: WasiHttpCtx::new(),
             hooks: Hooks {
                 client: client.clone(),
                 grant,
+                metrics: rights.metrics.clone(),
             },
             store: rights.store.clone(),
             settings: rights.settings.clone(),
@@ -153,19 +155,23 @@ impl State {
 pub(crate) const OVERRUN: &str = "the component computed for longer than its limit";
 
 /// Grants TCP to the allowed addresses, standard error and clocks; no files, arguments or environment.
-fn wasi(grant: &Grant) -> WasiCtx {
+fn wasi(grant: &Grant, metrics: &EngineMetrics) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stderr();
     if !grant.is_empty() {
-        let grant = grant.clone();
+        let (grant, metrics) = (grant.clone(), metrics.clone());
         wasi.allow_tcp(true).allow_ip_name_lookup(grant.has_names());
         wasi.socket_addr_check(move |address, usage| {
-            let grant = grant.clone();
+            let (grant, metrics) = (grant.clone(), metrics.clone());
             Box::pin(async move {
                 match usage {
                     // Every outgoing connection binds to an unspecified address and any free port first.
                     SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
-                    SocketAddrUse::TcpConnect => grant.allows(address).await,
+                    SocketAddrUse::TcpConnect => {
+                        let allowed = grant.allows(address).await;
+                        metrics.connected(allowed);
+                        allowed
+                    }
                     _ => false,
                 }
             })

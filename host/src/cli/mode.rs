@@ -180,7 +180,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The options that have an effect in every mode.
-    const EVERYWHERE: [&str; 15] = [
+    const EVERYWHERE: [&str; 16] = [
         "protocol",
         "host",
         "port",
@@ -188,6 +188,7 @@ mod tests {
         "threads",
         "busy_poll",
         "log_requests",
+        "metrics",
         "engine",
         "component",
         "dsn",

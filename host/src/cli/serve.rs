@@ -6,7 +6,7 @@ use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
 use crate::endpoint::{self, EndpointOptions};
 use crate::serve::{self, Limits, Listeners, Shutdown};
-use crate::{Error, Host, Options, Sequence, Source, runtime};
+use crate::{Error, Host, Options, Sequence, Source, metrics, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
 use intd::{App, Settings};
@@ -82,6 +82,10 @@ pub(super) struct Serve {
     /// --threads there is no polling.
     #[arg(long, env = "ARTISANAL_BUSY_POLL", value_name = "MICROSECONDS", default_value_t = runtime::Options::BUSY_POLL.as_micros() as u16, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = SERVER, hide_env_values = true)]
     busy_poll: u16,
+    /// Serve metrics for Prometheus under /metrics, at this port of localhost or of another address of this
+    /// machine
+    #[arg(long, env = "ARTISANAL_METRICS", value_name = "[HOST:]PORT", value_parser = metrics_address, help_heading = SERVER, hide_env_values = true)]
+    metrics: Option<(String, u16)>,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,
@@ -133,6 +137,18 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Parses `[HOST:]PORT`.
+fn metrics_address(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port),
+        None => ("localhost", text),
+    };
+    match port.parse() {
+        Ok(port) if !host.is_empty() => Ok((host.to_owned(), port)),
+        _ => Err("expected a port, or an address of this machine, `:` and a port".to_owned()),
+    }
+}
+
 /// Parses a duration of up to a year.
 fn time(text: &str) -> Result<Duration, NotATime> {
     engine_dsn::duration::parse(text, Duration::from_secs(365 * 24 * 3600))
@@ -171,6 +187,10 @@ impl Serve {
         let options = self.options(flags);
         let limits = self.limits(files, options.instances);
         let host = Host::new(options)?;
+        let limits = Limits {
+            metrics: host.metrics().clone(),
+            ..limits
+        };
         let mode = self.mode(&host, &source)?;
         self.given.check(mode, &source)?;
         let server = Server {
@@ -181,6 +201,7 @@ impl Serve {
             limits,
             shutdown: Shutdown::new(),
         };
+        server.metrics().await?;
         match mode {
             Mode::Http => server.http().await?,
             Mode::Tcp => server.tcp().await?,
@@ -305,6 +326,20 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
+    /// Starts to serve metrics, if that was asked for.
+    async fn metrics(&self) -> Result<(), Error> {
+        let Some((host, port)) = &self.serve.metrics else {
+            return Ok(());
+        };
+        let listeners = Listeners::bind(host, *port).await?;
+        for address in listeners.addresses() {
+            tracing::info!("metrics on http://{address}/metrics");
+        }
+        let metrics = self.host.metrics().clone();
+        tokio::spawn(metrics::serve(listeners, metrics, self.shutdown.clone()));
+        Ok(())
+    }
+
     /// Serves the sequences of an engine over HTTP.
     async fn http(self) -> Result<(), Error> {
         let settings = self.settings()?;

@@ -79,10 +79,19 @@ where
 {
     let activity = Arc::new(Activity::default());
     let stream = WriteTimeout::new(stream, limits.writing, Arc::clone(&activity));
+    let metrics = Arc::new(limits.metrics.server());
     let mut idle = IdleTimeout::new(Arc::clone(&activity), limits.reading);
     let service = service_fn(move |request: Request<Incoming>| {
         let request = request.map(|body| RequestBody::new(body, &activity));
-        activity.request(service.call(request))
+        let response = activity.request(service.call(request));
+        let metrics = metrics.clone();
+        async move {
+            let response = response.await;
+            if let Ok(response) = &response {
+                metrics.answered(response.status());
+            }
+            response
+        }
     });
     let connection = builder.serve_connection(stream, service);
     let requested = shutdown.requested();

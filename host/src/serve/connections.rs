@@ -1,6 +1,7 @@
 //! Accepting a bounded number of connections until the shutdown.
 
 use super::{Limits, Listeners, Shutdown};
+use crate::metrics::ServerMetrics;
 use futures::future::join_all;
 use intd::LogLimiter;
 use std::io::ErrorKind;
@@ -26,12 +27,13 @@ pub(crate) async fn accept<F>(
         .connections
         .clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
     let slots = Arc::new(Semaphore::new(most as usize));
+    let metrics = limits.metrics.server();
     let accepting = listeners.into_inner().into_iter().map(|listener| {
-        let (slots, serve) = (&slots, &serve);
+        let (slots, serve, metrics) = (&slots, &serve, &metrics);
         async move {
             tokio::select! {
                 () = shutdown.requested() => {}
-                () = accept_from(&listener, limits.nodelay, slots, serve) => {}
+                () = accept_from(&listener, limits.nodelay, slots, metrics, serve) => {}
             }
         }
     });
@@ -53,6 +55,7 @@ async fn accept_from<F>(
     listener: &TcpListener,
     nodelay: bool,
     slots: &Arc<Semaphore>,
+    metrics: &ServerMetrics,
     serve: &impl Fn(TcpStream) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -77,9 +80,10 @@ async fn accept_from<F>(
                 // An error is ignored: it only delays responses.
                 let _ = stream.set_nodelay(nodelay);
                 let connection = serve(stream);
+                let open = metrics.connected();
                 tokio::spawn(async move {
                     connection.await;
-                    drop(slot);
+                    drop((slot, open));
                 });
             }
             Err(error) if is_the_clients(error.kind()) => {}

@@ -1,5 +1,6 @@
 //! The HTTP client behind `wasi:http/client`: it has a connection pool and connects only to allowed addresses.
 
+use crate::metrics::EngineMetrics;
 use crate::wasi::network::Grant;
 use engine_dsn::Address;
 use http::Uri;
@@ -39,6 +40,7 @@ impl Client {
 pub(crate) struct Hooks {
     pub(crate) client: Client,
     pub(crate) grant: Grant,
+    pub(crate) metrics: EngineMetrics,
 }
 
 type Sent = Result<
@@ -70,6 +72,7 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let grant = self.grant.clone();
         let client = self.client.0.clone();
+        let metrics = self.metrics.clone();
         Box::new(async move {
             let uri = request.uri();
             let default = if uri.scheme_str() == Some("https") {
@@ -79,10 +82,10 @@ impl WasiHttpHooks for Hooks {
             };
             let port = uri.port_u16().unwrap_or(default);
             let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-            let allowed = grant
-                .host(host, port)
-                .await
-                .ok_or(Error::HttpRequestDenied)?;
+            let Some(allowed) = grant.host(host, port).await else {
+                metrics.connected(false);
+                return Err(Error::HttpRequestDenied);
+            };
             if !allowed.eq(host.trim_start_matches('[').trim_end_matches(']')) {
                 let uri = at(uri, allowed, port).ok_or(Error::HttpRequestUriInvalid)?;
                 *request.uri_mut() = uri;

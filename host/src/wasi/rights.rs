@@ -1,5 +1,6 @@
 //! The rights of a component, derived from its DSN.
 
+use crate::metrics::EngineMetrics;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Grant;
 use crate::wasi::store::Store;
@@ -7,11 +8,12 @@ use crate::{Builtin, Error, Host, Shape, Source};
 use engine_dsn::Dsn;
 
 /// The resources that a component may use besides its own memory.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Rights {
     pub(crate) grant: Grant,
     pub(crate) store: Option<Store>,
     pub(crate) settings: ConfigStore,
+    pub(crate) metrics: EngineMetrics,
 }
 
 impl Host {
@@ -35,6 +37,7 @@ impl Host {
                 None
             },
             settings,
+            metrics: self.metrics().engine(&source.name()),
         })
     }
 }

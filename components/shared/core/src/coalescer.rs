@@ -189,6 +189,12 @@ impl<S: Upstream> Coalescer<S> {
         mints + reads + lock(&self.shared.raises).pending()
     }
 
+    /// Returns [`Coalescer::pending`] as long as there is a clone of this coalescer, and None after that.
+    pub fn watch(&self) -> impl Fn() -> Option<usize> + use<S> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade().map(|shared| Self { shared }.pending())
+    }
+
     /// Serves a request that found the coalescer idle.
     async fn lead(&self, ticket: u64, slot: usize, count: u32) -> Result<Span, Error> {
         let mut leader = Leader {

@@ -22,7 +22,7 @@ impl Span {
         })
     }
 
-    /// The difference between neighbouring integers, 1 or more.
+    /// The smallest integer, 1 or more.
     pub fn first(&self) -> i64 {
         self.first
     }

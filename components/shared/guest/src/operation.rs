@@ -10,7 +10,12 @@ pub enum Operation {
     /// Returns the mark.
     Mark,
     /// Sets the mark to `last` if it is below `first`. Returns the mark if it is not, otherwise None.
-    Claim { first: i64, last: i64 },
+    Claim {
+        /// The smallest integer to take.
+        first: i64,
+        /// The greatest one.
+        last: i64,
+    },
     /// Sets the mark to this if it is lower. Returns the mark if it is not, otherwise None.
     Raise(i64),
     /// Checks that the server does not forget what it has acknowledged, and returns None.

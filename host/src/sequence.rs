@@ -145,6 +145,8 @@ pub(crate) struct Sequences {
     config: Config,
     instances: Vec<Arc<EngineInstance>>,
     opened: std::sync::atomic::AtomicUsize,
+    /// Whether all state is in the backend.
+    stateless: bool,
 }
 
 #[cfg(feature = "serve")]
@@ -158,8 +160,8 @@ impl Sequences {
     ) -> Result<Self, Error> {
         let provider = Arc::new(Provider::new(host, source, &config.dsn)?);
         // A component that is not built in may keep its sequences in its own memory.
-        let shared_state = matches!(source, Source::Builtin(engine) if *engine != Builtin::Memory);
-        let instances = if shared_state { instances.max(1) } else { 1 };
+        let stateless = matches!(source, Source::Builtin(engine) if *engine != Builtin::Memory);
+        let instances = if stateless { instances.max(1) } else { 1 };
         Ok(Self {
             host: host.clone(),
             config,
@@ -167,7 +169,13 @@ impl Sequences {
                 .map(|_| Arc::new(EngineInstance::new(Arc::clone(&provider))))
                 .collect(),
             opened: Default::default(),
+            stateless,
         })
+    }
+
+    /// Whether a sequence that was dropped goes on where it was when it is opened again.
+    pub(crate) fn reopen(&self) -> bool {
+        self.stateless
     }
 
     pub(crate) async fn open(&self, key: &str) -> Result<Sequence, Error> {

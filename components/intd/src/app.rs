@@ -1,18 +1,22 @@
 //! Routes requests to sequences and builds the answers.
 
+use crate::authorization::authorize;
 use crate::budget::{Budget, Reservation};
 use crate::content::{LINE_BYTES, PIECE_BYTES, digits};
 use crate::json::{Int, Minted, State};
+use crate::opened::{Opened, Opening};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Cors, RequestId, Settings, Token, body, json};
+use crate::{Content, Cors, RequestId, Settings, body, json};
 use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+
+mod keys;
 
 /// The OpenAPI document that `/openapi.json` serves.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -26,14 +30,17 @@ pub struct App<S> {
     settings: Settings,
     /// The sequence behind `/`.
     default: S,
-    /// The other sequences. The set is fixed, so that clients cannot create sequences.
+    /// The other sequences that the settings name.
     others: BTreeMap<String, S>,
+    /// The sequences whose keys match a pattern; None if there is nothing that opens them.
+    opened: Option<Opened<S>>,
     /// The memory for text answers with several integers.
     memory: Budget,
 }
 
 impl<S: Sequence> App<S> {
-    /// An endpoint with these settings. `sequence` is called once for each key.
+    /// An endpoint with these settings. `sequence` is called once for each key. For patterns see
+    /// [`App::opening`].
     pub fn new(settings: Settings, mut sequence: impl FnMut(&str) -> S) -> Self {
         let app = Self::try_new(settings, |key| Ok::<_, Infallible>(sequence(key)));
         match app {
@@ -58,9 +65,25 @@ impl<S: Sequence> App<S> {
                 .filter(|key| **key != settings.key)
                 .map(|key| Ok((key.clone(), sequence(key)?)))
                 .collect::<Result<_, E>>()?,
+            opened: None,
             memory: Budget::new(settings.answer_memory),
             settings,
         })
+    }
+
+    /// Opens the sequences whose keys match one of [`Settings::patterns`] when they are needed. Without this
+    /// they do not exist.
+    ///
+    /// `reopens` tells whether a sequence may be closed and opened again: not if that loses its integers,
+    /// because they are in the memory of the sequence itself.
+    pub fn opening(
+        mut self,
+        reopens: bool,
+        open: impl Fn(&str) -> Opening<S> + Send + Sync + 'static,
+    ) -> Self {
+        let opened = Opened::new(Box::new(open), reopens, self.settings.max_keys);
+        self.opened = Some(opened);
+        self
     }
 
     /// The settings of this endpoint.
@@ -68,7 +91,7 @@ impl<S: Sequence> App<S> {
         &self.settings
     }
 
-    /// The sequence with this name, if it exists.
+    /// The sequence with this name, if the settings name it.
     pub fn sequence(&self, key: &str) -> Option<&S> {
         if key == self.settings.key {
             Some(&self.default)
@@ -157,10 +180,11 @@ impl<S: Sequence> App<S> {
             Ok(query) => query,
             Err(error) => return Problem::from(error).into_response(false, id()),
         };
+        let strings = query.strings;
         let mut response = self
             .answer(route, query, request, &body)
             .await
-            .unwrap_or_else(|problem| problem.into_response(query.strings, id()));
+            .unwrap_or_else(|problem| problem.into_response(strings, id()));
         if request.method == Method::HEAD {
             let length = HeaderValue::from(response.body().len());
             response
@@ -205,21 +229,36 @@ impl<S: Sequence> App<S> {
                     .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 Ok(response)
             }
-            Route::Next(key) => {
-                let sequence = self.sequence(&key).ok_or_else(no_sequence)?;
+            Route::Sequences => {
                 self.allowed_to_mint(&request.headers)?;
-                let span = sequence.next(query.count).await?;
+                self.list(&query)
+            }
+            Route::Next(key) => {
+                let place = self.find(&key)?;
+                self.allowed_to_mint(&request.headers)?;
+                let held = place.hold(true)?;
+                let span = held.sequence().await?.next(query.count).await?;
+                held.keep();
                 Ok(minted(&key, span, query.strings))
             }
             Route::Sequence(key) => {
-                let sequence = self.sequence(&key).ok_or_else(no_sequence)?;
-                let last = if request.method == Method::PUT {
-                    self.allowed_to_raise(&request.headers)?;
-                    let last = body::last(&request.headers, body)?;
-                    sequence.set_last(last).await?;
-                    Some(last)
-                } else {
-                    sequence.last().await?
+                let place = self.find(&key)?;
+                let raise = match request.method == Method::PUT {
+                    true => {
+                        self.allowed_to_raise(&request.headers)?;
+                        Some(body::last(&request.headers, body)?)
+                    }
+                    false => None,
+                };
+                let held = place.hold(raise.is_some())?;
+                let sequence = held.sequence().await?;
+                let last = match raise {
+                    Some(last) => {
+                        sequence.set_last(last).await?;
+                        held.keep();
+                        Some(last)
+                    }
+                    None => sequence.last().await?,
                 };
                 let lattice = sequence.lattice().await?;
                 let int = |value| Int {
@@ -254,16 +293,16 @@ impl<S: Sequence> App<S> {
             .unwrap_or(usize::MAX)
             .saturating_mul(LINE_BYTES)
             .min(PIECE_BYTES);
-        match self.memory.reserve(bytes) {
-            Some(reserved) => Ok(Some(reserved)),
-            None => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "too many clients are still reading answers with several integers; \
-                 nothing was minted; try again in a moment",
+        self.reserve_bytes(bytes).map(Some)
+    }
+
+    fn reserve_bytes(&self, bytes: usize) -> Result<Reservation, Problem> {
+        self.memory.reserve(bytes).ok_or_else(|| {
+            Problem::from(Error::Busy).detail(
+                "too many clients are still reading long answers; nothing was minted; try again in a \
+                 moment",
             )
-            .with(header::RETRY_AFTER, "1")),
-        }
+        })
     }
 
     fn allowed_to_mint(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -307,14 +346,6 @@ fn nothing_here() -> Problem {
     )
 }
 
-fn no_sequence() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "no-sequence",
-        "this sequence does not exist; the server's settings `key` and `keys` name those that do",
-    )
-}
-
 fn preflight(route: &Route<'_>) -> Response<Content> {
     let mut response = Response::new(Content::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -325,40 +356,6 @@ fn preflight(route: &Route<'_>) -> Response<Content> {
     );
     headers.extend(Cors::preflight(route.allow()));
     response
-}
-
-/// Checks `Authorization: Bearer …` (RFC 6750).
-fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
-    let unauthorized = |detail, challenge| {
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-            .with(header::WWW_AUTHENTICATE, challenge)
-    };
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let presented = match (all.next(), all.next()) {
-        (Some(one), None) => bearer(one.as_bytes()),
-        _ => None,
-    };
-    let Some(presented) = presented else {
-        return Err(unauthorized(
-            "this request needs a token; send it as `Authorization: Bearer …`",
-            "Bearer",
-        ));
-    };
-    if token.matches(presented) {
-        Ok(())
-    } else {
-        Err(unauthorized(
-            "the token is not valid for this request",
-            "Bearer error=\"invalid_token\"",
-        ))
-    }
-}
-
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then(|| rest.trim_ascii_start())
 }
 
 fn answer(kind: HeaderValue, body: Content) -> Response<Content> {

@@ -53,10 +53,13 @@ fn app() -> Result<Rc<App<Engine>>, Error> {
             return Ok(Rc::clone(app));
         }
         let settings = settings::read()?;
-        let (common, queue_limit) = (settings.clone(), settings.queue_limit);
-        let new = Rc::new(App::new(settings, |key| {
-            Engine::new(&common, key, queue_limit)
-        }));
-        Ok(Rc::clone(app.get_or_init(|| new)))
+        let common = settings.clone();
+        let new = App::new(settings, |key| Engine::new(&common, key));
+        // Of the engine it is not known whether its sequences survive that they are closed.
+        let new = new.opening(false, move |key| {
+            let (common, key) = (common.clone(), key.to_owned());
+            Box::pin(async move { Ok(Engine::new(&common, &key)) })
+        });
+        Ok(Rc::clone(app.get_or_init(|| Rc::new(new))))
     })
 }

@@ -95,6 +95,14 @@ impl Content {
         }
     }
 
+    /// Bytes in memory. The reservation is released when the content is dropped.
+    pub(crate) fn reserved(bytes: Bytes, reservation: Reservation) -> Self {
+        Self {
+            reservation: Some(reservation),
+            ..Self::from(bytes)
+        }
+    }
+
     /// How many bytes remain.
     pub fn len(&self) -> u64 {
         match &self.remaining {

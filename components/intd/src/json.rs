@@ -40,6 +40,17 @@ pub(crate) struct State<'a> {
     pub(crate) offset: Int,
 }
 
+/// The answer to `GET /v1/sequences`.
+#[derive(Serialize)]
+pub(crate) struct Listed<'a> {
+    /// The keys of this page, in order.
+    pub(crate) keys: &'a [String],
+    /// The `after` of the next page; null on the last one.
+    pub(crate) next: Option<&'a str>,
+    /// The patterns of the keys of sequences that are opened when they are needed.
+    pub(crate) patterns: Vec<&'a str>,
+}
+
 pub(crate) fn bytes(value: &impl Serialize) -> Bytes {
     // Structs of strings and integers, written to memory: this cannot fail.
     serde_json::to_vec(value).unwrap_or_default().into()

@@ -5,6 +5,7 @@
 //! `wasi:http/handler` and imports the engine.
 
 mod app;
+mod authorization;
 mod body;
 mod budget;
 mod cause;
@@ -12,6 +13,8 @@ mod content;
 mod cors;
 mod json;
 mod log_limiter;
+mod opened;
+mod pattern;
 mod problem;
 mod query;
 mod request_id;
@@ -25,6 +28,8 @@ pub use cause::Cause;
 pub use content::{Content, PIECE_BYTES};
 pub use cors::Cors;
 pub use log_limiter::LogLimiter;
+pub use opened::Opening;
+pub use pattern::Pattern;
 pub use request_id::RequestId;
 pub use secret::Token;
 pub use settings::{Settings, SettingsError};

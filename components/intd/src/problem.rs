@@ -37,6 +37,12 @@ impl Problem {
         self
     }
 
+    /// Replaces the message.
+    pub(crate) fn detail(mut self, detail: impl Into<Box<str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     /// Replaces the status: `/healthz` has only one for errors.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;

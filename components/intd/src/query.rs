@@ -2,14 +2,22 @@
 
 use artisanal_core::{Error, MAX_COUNT};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// The maximum number of keys in one answer.
+pub(crate) const MAX_LIMIT: u32 = 1_000;
 
 /// The parameters of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
     /// How many integers; default 1.
     pub(crate) count: u32,
     /// Whether integers in JSON are to be strings.
     pub(crate) strings: bool,
+    /// The key after which a list begins; empty for the first page.
+    pub(crate) after: String,
+    /// How many keys a list has at most; default 100.
+    pub(crate) limit: u32,
 }
 
 /// Which parameters a route takes.
@@ -17,12 +25,36 @@ pub(crate) struct Query {
 pub(crate) struct Takes {
     pub(crate) count: bool,
     pub(crate) strings: bool,
+    /// `after` and `limit`.
+    pub(crate) page: bool,
+}
+
+impl Takes {
+    pub(crate) const NONE: Self = Self {
+        count: false,
+        strings: false,
+        page: false,
+    };
+
+    fn names(self) -> Vec<&'static str> {
+        [
+            ("count", self.count),
+            ("strings", self.strings),
+            ("after", self.page),
+            ("limit", self.page),
+        ]
+        .into_iter()
+        .filter_map(|(name, takes)| takes.then_some(name))
+        .collect()
+    }
 }
 
 impl Query {
     pub(crate) const DEFAULT: Self = Self {
         count: 1,
         strings: false,
+        after: String::new(),
+        limit: 100,
     };
 
     /// Parses the parameters. One that the route does not take is an error, because the client expects
@@ -32,25 +64,18 @@ impl Query {
         let Some(query) = query else {
             return Ok(parsed);
         };
-        let mut seen = Takes {
-            count: false,
-            strings: false,
-        };
+        let mut seen = BTreeSet::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let twice = match &*name {
-                "count" if takes.count => {
-                    parsed.count = count(&value)?;
-                    std::mem::replace(&mut seen.count, true)
-                }
-                "strings" if takes.strings => {
-                    parsed.strings = flag(&value)?;
-                    std::mem::replace(&mut seen.strings, true)
-                }
+            match &*name {
+                "count" if takes.count => parsed.count = number("count", &value, MAX_COUNT)?,
+                "strings" if takes.strings => parsed.strings = flag(&value)?,
+                "after" if takes.page => parsed.after = value.into_owned(),
+                "limit" if takes.page => parsed.limit = number("limit", &value, MAX_LIMIT)?,
                 _ => return Err(unknown(&name, takes)),
-            };
-            if twice {
+            }
+            if let Some(twice) = seen.replace(name) {
                 return Err(Error::Invalid(format!(
-                    "the parameter `{name}` appears twice; give it once"
+                    "the parameter `{twice}` appears twice; give it once"
                 )));
             }
         }
@@ -58,14 +83,14 @@ impl Query {
     }
 }
 
-fn count(text: &str) -> Result<u32, Error> {
+fn number(name: &str, text: &str, most: u32) -> Result<u32, Error> {
     Some(text)
         .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
-        .filter(|count| (1..=MAX_COUNT).contains(count))
+        .filter(|number| (1..=most).contains(number))
         .ok_or_else(|| {
             Error::Invalid(format!(
-                "count is `{}`; it must be a whole number from 1 to {MAX_COUNT}",
+                "{name} is `{}`; it must be a whole number from 1 to {most}",
                 shown(text)
             ))
         })
@@ -83,11 +108,12 @@ fn flag(text: &str) -> Result<bool, Error> {
 }
 
 fn unknown(name: &str, takes: Takes) -> Error {
-    let known = match (takes.count, takes.strings) {
-        (true, true) => "this path takes `count` and `strings`",
-        (true, false) => "this path takes `count`",
-        (false, true) => "this path takes `strings`",
-        (false, false) => "this path takes none",
+    let known = match takes.names()[..] {
+        [] => "this path takes none".to_owned(),
+        [ref first @ .., last] if !first.is_empty() => {
+            format!("this path takes `{}` and `{last}`", first.join("`, `"))
+        }
+        [ref only @ ..] => format!("this path takes `{}`", only.concat()),
     };
     Error::Invalid(format!("unknown parameter `{}`; {known}", shown(name)))
 }
@@ -108,6 +134,12 @@ mod tests {
     const BOTH: Takes = Takes {
         count: true,
         strings: true,
+        page: false,
+    };
+
+    const PAGE: Takes = Takes {
+        page: true,
+        ..Takes::NONE
     };
 
     fn parse(query: &str) -> Result<Query, Error> {
@@ -120,7 +152,13 @@ mod tests {
 
     #[test]
     fn what_is_understood() {
-        let query = |count, strings| Ok(Query { count, strings });
+        let query = |count, strings| {
+            Ok(Query {
+                count,
+                strings,
+                ..Query::DEFAULT
+            })
+        };
         assert_eq!(Query::parse(None, BOTH), query(1, false));
         assert_eq!(parse(""), query(1, false));
         assert_eq!(parse("&"), query(1, false));
@@ -154,10 +192,7 @@ mod tests {
 
     #[test]
     fn a_parameter_has_its_place() {
-        let none = Takes {
-            count: false,
-            strings: false,
-        };
+        let none = Takes::NONE;
         assert!(Query::parse(Some("count=1"), none).is_err());
         assert!(Query::parse(Some("strings=true"), none).is_err());
         assert!(
@@ -170,6 +205,24 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn pages() {
+        let page = |query: &str| Query::parse(Some(query), PAGE);
+        let read = page("after=a%2Fb+c&limit=1000").unwrap();
+        assert_eq!((&*read.after, read.limit), ("a/b c", 1_000));
+        assert_eq!(page("").unwrap(), Query::DEFAULT);
+        for (bad, says) in [
+            ("limit=0", "1 to 1000"),
+            ("limit=1001", "1 to 1000"),
+            ("after=a&after=b", "twice"),
+            ("count=1", "takes `after` and `limit`"),
+        ] {
+            let text = page(bad).expect_err(bad).to_string();
+            assert!(text.contains(says), "{bad}: {text}");
+        }
+        assert!(message("limit=1").contains("takes `count` and `strings`"));
     }
 
     proptest! {

@@ -12,6 +12,8 @@ pub(crate) enum Route<'a> {
     Ping,
     Healthz,
     OpenApi,
+    /// The list of sequences.
+    Sequences,
     /// Mints from the sequence with this name, which may not exist.
     Next(Cow<'a, str>),
     /// The sequence with this name, which may not exist.
@@ -27,6 +29,7 @@ impl<'a> Route<'a> {
             "/ping" => return Some(Self::Ping),
             "/healthz" => return Some(Self::Healthz),
             "/openapi.json" => return Some(Self::OpenApi),
+            "/v1/sequences" => return Some(Self::Sequences),
             _ => {}
         }
         // Split at slashes before decoding: a key may contain an encoded slash.
@@ -53,7 +56,9 @@ impl<'a> Route<'a> {
     pub(crate) fn allow(&self) -> &'static str {
         match self {
             Self::Root => "GET, POST",
-            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => "GET, HEAD",
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi | Self::Sequences => {
+                "GET, HEAD"
+            }
             Self::Next(_) => "POST",
             Self::Sequence(_) => "GET, HEAD, PUT",
         }
@@ -63,7 +68,9 @@ impl<'a> Route<'a> {
     pub(crate) fn allow_with_options(&self) -> &'static str {
         match self {
             Self::Root => "GET, POST, OPTIONS",
-            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi | Self::Sequences => {
+                "GET, HEAD, OPTIONS"
+            }
             Self::Next(_) => "POST, OPTIONS",
             Self::Sequence(_) => "GET, HEAD, PUT, OPTIONS",
         }
@@ -75,13 +82,24 @@ impl<'a> Route<'a> {
     }
 
     pub(crate) fn takes(&self) -> Takes {
-        let (count, strings) = match self {
-            Self::Root => (true, false),
-            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => (false, false),
-            Self::Next(_) => (true, true),
-            Self::Sequence(_) => (false, true),
-        };
-        Takes { count, strings }
+        let none = Takes::NONE;
+        match self {
+            Self::Root => Takes {
+                count: true,
+                ..none
+            },
+            Self::Last | Self::Ping | Self::Healthz | Self::OpenApi => none,
+            Self::Sequences => Takes { page: true, ..none },
+            Self::Next(_) => Takes {
+                count: true,
+                strings: true,
+                ..none
+            },
+            Self::Sequence(_) => Takes {
+                strings: true,
+                ..none
+            },
+        }
     }
 }
 
@@ -98,6 +116,7 @@ mod tests {
         assert_eq!(Route::find("/v1/sequences/a%2Fb"), sequence("a/b"));
         assert_eq!(Route::find("/v1/sequences/%C3%A9%20"), sequence("é "));
         assert_eq!(Route::find("/v1/sequences/next"), sequence("next"));
+        assert_eq!(Route::find("/v1/sequences"), Some(Route::Sequences));
         assert_eq!(
             Route::find("/v1/sequences/a/next"),
             Some(Route::Next("a".into()))
@@ -117,7 +136,6 @@ mod tests {
             "/LAST",
             "/%6cast",
             "/v1",
-            "/v1/sequences",
             "/v1/sequences/",
             "/v1/sequences//next",
             "/v1/sequences/a/next/",

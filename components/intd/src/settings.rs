@@ -1,6 +1,6 @@
 //! The settings of the endpoint.
 
-use crate::{Cors, PIECE_BYTES, Token};
+use crate::{Cors, PIECE_BYTES, Pattern, Token};
 use artisanal_core::{Secret, limits};
 use std::collections::BTreeSet;
 
@@ -13,6 +13,10 @@ pub struct Settings {
     pub key: String,
     /// The other sequences, served under `/v1/sequences/`. Does not contain `key` or duplicates.
     pub keys: Vec<String>,
+    /// Patterns of the keys of further sequences, which are opened when they are needed.
+    pub patterns: Vec<Pattern>,
+    /// The maximum number of sequences that are opened by pattern.
+    pub max_keys: usize,
     /// The difference between neighbouring integers; None means the engine's default.
     pub increment: Option<i64>,
     /// The residue class of the integers; None means the engine's default.
@@ -36,6 +40,8 @@ impl Default for Settings {
             dsn: Secret::default(),
             key: "integers".to_owned(),
             keys: Vec::new(),
+            patterns: Vec::new(),
+            max_keys: Self::MAX_KEYS,
             increment: None,
             offset: None,
             admin_token: None,
@@ -59,10 +65,11 @@ pub struct SettingsError {
 
 impl Settings {
     /// The names of all settings that [`Settings::from_lookup`] looks up.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "dsn",
         "key",
         "keys",
+        "max_keys",
         "increment",
         "offset",
         "admin_token",
@@ -74,6 +81,12 @@ impl Settings {
 
     /// The default number of requests that may wait for one sequence.
     pub const QUEUE_LIMIT: usize = 4096;
+
+    /// The default number of sequences that are opened by pattern.
+    pub const MAX_KEYS: usize = 1_000;
+
+    /// The greatest number of sequences that a server may be told to open by pattern.
+    pub const MOST_KEYS: i64 = 100_000;
 
     /// The default memory for answers, in bytes: 64 MiB, or 16 MiB in the component, since an instance
     /// has 64 MiB in total. Each of the longest answers takes 16 KiB while a client reads it.
@@ -97,18 +110,26 @@ impl Settings {
         let key = get("key").unwrap_or(default.key);
         check_key("key", &key)?;
         let mut keys = Vec::new();
+        let mut patterns = Vec::new();
         let mut known = BTreeSet::from([key.clone()]);
         for other in get("keys").iter().flat_map(|list| list.split(',')) {
             let other = other.trim();
             check_key("keys", other)?;
             if known.insert(other.to_owned()) {
-                keys.push(other.to_owned());
+                match Pattern::new(other) {
+                    Some(pattern) => patterns.push(pattern),
+                    None => keys.push(other.to_owned()),
+                }
             }
         }
         Ok(Self {
             dsn: Secret::new(get("dsn").unwrap_or_default()),
             key,
             keys,
+            patterns,
+            max_keys: integer("max_keys", get("max_keys"), 1, Self::MOST_KEYS)?
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(default.max_keys),
             increment: integer("increment", get("increment"), 1, i64::MAX)?,
             offset: integer("offset", get("offset"), 0, i64::MAX)?,
             admin_token: token("admin_token", get("admin_token"))?,
@@ -205,6 +226,7 @@ mod tests {
             assert!(settings.cors.is_none());
             assert_eq!(settings.queue_limit, Settings::QUEUE_LIMIT);
             assert_eq!(settings.answer_memory, Settings::ANSWER_MEMORY);
+            assert_eq!((settings.patterns.len(), settings.max_keys), (0, 1_000));
         }
     }
 
@@ -213,7 +235,8 @@ mod tests {
         let settings = from(&[
             ("dsn", "redis://:s3cret@localhost"),
             ("key", "a"),
-            ("keys", "b, c,a,b"),
+            ("keys", "b, c,a,orders-*,b,*-x,orders-*"),
+            ("max_keys", "100000"),
             ("increment", "9223372036854775807"),
             ("offset", "0"),
             ("admin_token", "t0p"),
@@ -226,6 +249,9 @@ mod tests {
         assert_eq!(settings.dsn.reveal(), "redis://:s3cret@localhost");
         assert_eq!(settings.key, "a");
         assert_eq!(settings.keys, ["b", "c"]);
+        let patterns: Vec<_> = settings.patterns.iter().map(Pattern::as_str).collect();
+        assert_eq!(patterns, ["orders-*", "*-x"]);
+        assert_eq!(settings.max_keys, 100_000);
         assert_eq!(
             (settings.increment, settings.offset),
             (Some(i64::MAX), Some(0))
@@ -248,6 +274,10 @@ mod tests {
             ("key", &"x".repeat(129)),
             ("keys", "a,,b"),
             ("keys", "a,\u{7f}"),
+            ("keys", "*\u{7f}"),
+            ("max_keys", "0"),
+            ("max_keys", "100001"),
+            ("max_keys", "many"),
             ("increment", "0"),
             ("increment", "two"),
             ("increment", "1.0"),

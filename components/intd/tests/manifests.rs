@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const ENGINES: [&str; 6] = [
-    "keyvalue", "redis", "mysql", "postgres", "rqlite", "summitdb",
+const ENGINES: [&str; 7] = [
+    "keyvalue", "redis", "mysql", "postgres", "rqlite", "summitdb", "quorum",
 ];
 
 fn root() -> PathBuf {

@@ -22,8 +22,9 @@ use Mode::{Endpoint, Http, Tcp, Unconfigured};
 /// The options of `serve` that do not have an effect in every mode, by their clap ids, with the modes in
 /// which they have one. In other modes they are rejected: ignoring an option such as a token could leave
 /// the server open.
-const EFFECTIVE: [(&str, &[Mode]); 20] = [
+const EFFECTIVE: [(&str, &[Mode]); 21] = [
     ("keys", &[Http, Endpoint]),
+    ("max_keys", &[Http, Endpoint]),
     ("admin_token", &[Http, Endpoint]),
     ("mint_token", &[Http, Endpoint]),
     ("cors_origin", &[Http, Endpoint]),

@@ -1,5 +1,7 @@
 //! `int-host serve`: serves integers over HTTP or TCP.
 
+mod sequences;
+
 use super::flags::Flags;
 use super::interrupt::signal;
 use super::mode::{Given, Mode};
@@ -9,7 +11,8 @@ use crate::serve::{self, Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, Sequence, Source, metrics, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
-use intd::{App, Settings};
+use intd::{App, Pattern, Settings};
+use sequences::Named;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -34,9 +37,18 @@ pub(super) struct Serve {
     /// The port to listen on; 0 means any free port, which the log shows
     #[arg(long, env = "ARTISANAL_PORT", value_name = "PORT", default_value_t = 8080, help_heading = SERVER, hide_env_values = true)]
     port: u16,
-    /// Keys of additional sequences, served under /v1/sequences/
+    /// Keys of additional sequences, served under /v1/sequences/, or patterns of keys, like `orders-*`
+    ///
+    /// `*` means any characters. A sequence whose key matches a pattern is opened when it is first needed.
     #[arg(long, env = "ARTISANAL_KEYS", value_name = "KEY,…", value_delimiter = ',', help_heading = SERVER, hide_env_values = true)]
     keys: Vec<String>,
+    /// The maximum number of sequences that are opened by pattern
+    ///
+    /// Beyond it the sequence that was idle for the longest time is closed; it goes on where it was when it is
+    /// needed again. With the engine memory, and with components that are not built in, none is closed, and
+    /// requests for further keys get 403.
+    #[arg(long, env = "ARTISANAL_MAX_KEYS", value_name = "N", default_value_t = Settings::MAX_KEYS as u64, value_parser = clap::value_parser!(u64).range(1..=Settings::MOST_KEYS as u64), help_heading = SERVER, hide_env_values = true)]
+    max_keys: u64,
     /// The token that allows raising sequences; without it raising is disabled. Set it in the
     /// environment, since other users can see the command line
     #[arg(long, env = "ARTISANAL_ADMIN_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
@@ -245,10 +257,14 @@ impl Serve {
     fn options(&self, flags: &Flags) -> Options {
         let options = flags.options();
         let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
+        let by_pattern = match self.has_patterns() {
+            true => Sequence::INSTANCES,
+            false => 0,
+        };
         let instances = match flags.component {
             // For each instance a retired one may still be finishing.
             Some(_) => endpoints.saturating_mul(2),
-            None => Sequence::INSTANCES,
+            None => Sequence::INSTANCES + by_pattern,
         };
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         Options {
@@ -259,9 +275,18 @@ impl Serve {
         }
     }
 
+    fn has_patterns(&self) -> bool {
+        self.keys.iter().any(|key| Pattern::new(key).is_some())
+    }
+
     fn limits(&self, files: Option<u64>, instances: u32) -> Limits {
         let most = files.map_or(u32::MAX, |files| {
-            open_files::connections_within(files, instances, self.keys.len())
+            let by_pattern = match self.has_patterns() {
+                true => usize::try_from(self.max_keys).unwrap_or(usize::MAX),
+                false => 0,
+            };
+            let sequences = self.keys.len().saturating_add(by_pattern);
+            open_files::connections_within(files, instances, sequences)
         });
         if most < self.max_connections {
             tracing::info!(
@@ -283,6 +308,7 @@ impl Serve {
             ("dsn", flags.dsn.clone()),
             ("key", flags.key.clone()),
             ("keys", (!self.keys.is_empty()).then(|| self.keys.join(","))),
+            ("max_keys", Some(self.max_keys.to_string())),
             ("increment", flags.set_increment.map(|n| n.to_string())),
             ("offset", flags.set_offset.map(|n| n.to_string())),
             ("admin_token", self.admin_token.clone()),
@@ -344,7 +370,11 @@ impl Server<'_> {
     async fn http(self) -> Result<(), Error> {
         let settings = self.settings()?;
         let sequences = self.sequences(&settings).await?;
-        let app = App::try_new(settings, |key| sequences.named(key))?;
+        let patterns = !settings.patterns.is_empty();
+        let mut app = App::try_new(settings, |key| sequences.named(key))?;
+        if patterns {
+            app = sequences::by_pattern(app, &self.host, &self.source, self.flags.config())?;
+        }
         let listeners = self.listen().await?;
         serve::http(listeners, app, self.limits, self.shutdown).await;
         Ok(())
@@ -375,8 +405,8 @@ impl Server<'_> {
             .map_err(|error| Error::Invalid(error.to_string()))
     }
 
-    async fn sequences(&self, settings: &Settings) -> Result<Sequences, Error> {
-        Sequences::open(&self.host, &self.source, self.flags, settings).await
+    async fn sequences(&self, settings: &Settings) -> Result<Named, Error> {
+        Named::open(&self.host, &self.source, self.flags, settings).await
     }
 
     async fn listen(&self) -> Result<Listeners, Error> {
@@ -395,41 +425,6 @@ impl fmt::Debug for Serve {
     }
 }
 
-/// The open sequences of a server, by key.
-struct Sequences(BTreeMap<String, Sequence>);
-
-impl Sequences {
-    async fn open(
-        host: &Host,
-        source: &Source,
-        flags: &Flags,
-        settings: &Settings,
-    ) -> Result<Self, Error> {
-        let others = settings.keys.iter().filter(|key| **key != settings.key);
-        let keys = std::iter::once(&settings.key).chain(others).cloned();
-        let opened = host.open_keys(source.clone(), flags.config(), keys.clone());
-        let sequences = Self(keys.zip(opened.await?).collect());
-        if let Some(last) = flags.set_last_int {
-            match sequences.named(&settings.key)?.set_last(last).await {
-                // A server that restarts with the same options continues where it was.
-                Err(Error::TooSmall(current)) => {
-                    tracing::info!(current, "the sequence is already past {last}")
-                }
-                other => other?,
-            }
-        }
-        Ok(sequences)
-    }
-
-    /// The sequence of this key, never a fallback: integers of different sequences must not be mixed up.
-    fn named(&self, key: &str) -> Result<Sequence, Error> {
-        self.0
-            .get(key)
-            .cloned()
-            .ok_or_else(|| Error::Other(format!("no sequence was opened for the key `{key}`")))
-    }
-}
-
 /// The first signal begins the shutdown, the second one terminates the process.
 pub(super) async fn end_on_signals(shutdown: Shutdown) {
     for last in [false, true] {
@@ -445,62 +440,5 @@ pub(super) async fn end_on_signals(shutdown: Shutdown) {
             "shutting down: no further connections; requests in flight have 10 s to finish"
         );
         shutdown.begin();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Builtin, Config};
-
-    #[tokio::test]
-    async fn a_key_without_a_sequence_never_gets_another_ones() {
-        let options = Options {
-            cache: None,
-            ..Options::default()
-        };
-        let host = Host::new(options).expect("a host");
-        let keys = ["a", "b"].map(str::to_owned);
-        let opened = host
-            .open_keys(Builtin::Memory, Config::default(), keys.clone())
-            .await
-            .expect("opened");
-        let sequences = Sequences(keys.into_iter().zip(opened).collect());
-        assert_eq!(
-            sequences
-                .named("a")
-                .expect("there")
-                .next(1)
-                .await
-                .expect("minted")
-                .first(),
-            2
-        );
-        assert_eq!(
-            sequences
-                .named("b")
-                .expect("there")
-                .next(1)
-                .await
-                .expect("minted")
-                .first(),
-            2
-        );
-        let settings = Settings {
-            key: "a".into(),
-            keys: vec!["b".into(), "c".into()],
-            ..Settings::default()
-        };
-        let refused = sequences.named("c").err();
-        assert!(
-            matches!(&refused, Some(Error::Other(text)) if text.contains("`c`")),
-            "{refused:?}"
-        );
-        let app = App::try_new(settings, |key| sequences.named(key));
-        assert_eq!(
-            app.err(),
-            refused,
-            "no endpoint without all of its sequences"
-        );
     }
 }

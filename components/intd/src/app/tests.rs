@@ -2,6 +2,7 @@
 
 mod access;
 mod document;
+mod keys;
 mod routes;
 
 use super::{App, OPENAPI};
@@ -106,8 +107,9 @@ impl Api {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
         });
+        let app = App::new(settings.unwrap(), |_| Rc::default());
         Self {
-            app: App::new(settings.unwrap(), |_| Rc::default()),
+            app: app.opening(false, |_| Box::pin(async { Ok(Rc::default()) })),
             document: serde_json::from_str(OPENAPI).unwrap(),
         }
     }
@@ -254,6 +256,7 @@ fn pattern(route: &Route<'_>) -> &'static str {
         Route::Ping => "/ping",
         Route::Healthz => "/healthz",
         Route::OpenApi => "/openapi.json",
+        Route::Sequences => "/v1/sequences",
         Route::Next(_) => "/v1/sequences/{key}/next",
         Route::Sequence(_) => "/v1/sequences/{key}",
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Engine(Coalescer<Remote>);
 
 impl Engine {
-    pub(super) fn new(settings: &Settings, key: &str, queue_limit: usize) -> Self {
+    pub(super) fn new(settings: &Settings, key: &str) -> Self {
         let remote = Remote(Rc::new(Inner {
             config: types::Config {
                 dsn: settings.dsn.reveal().to_owned(),
@@ -26,7 +26,7 @@ impl Engine {
             took: Cell::new(Duration::ZERO),
             untimed: Cell::new(0),
         }));
-        Self(Coalescer::new(remote, queue_limit))
+        Self(Coalescer::new(remote, settings.queue_limit))
     }
 }
 

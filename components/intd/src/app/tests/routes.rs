@@ -99,6 +99,7 @@ fn a_wrong_method_is_405_and_mints_nothing() {
         ("/ping", "GET, HEAD"),
         ("/healthz", "GET, HEAD"),
         ("/openapi.json", "GET, HEAD"),
+        ("/v1/sequences", "GET, HEAD"),
         ("/v1/sequences/integers", "GET, HEAD, PUT"),
         ("/v1/sequences/integers/next", "POST"),
     ] {

@@ -1,0 +1,39 @@
+//! The tokens of requests.
+
+use crate::Token;
+use crate::problem::Problem;
+use http::{HeaderMap, StatusCode, header};
+
+/// Checks `Authorization: Bearer …` (RFC 6750).
+pub(crate) fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
+    let unauthorized = |detail, challenge| {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            .with(header::WWW_AUTHENTICATE, challenge)
+    };
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let presented = match (all.next(), all.next()) {
+        (Some(one), None) => bearer(one.as_bytes()),
+        _ => None,
+    };
+    let Some(presented) = presented else {
+        return Err(unauthorized(
+            "this request needs a token; send it as `Authorization: Bearer …`",
+            "Bearer",
+        ));
+    };
+    if token.matches(presented) {
+        Ok(())
+    } else {
+        Err(unauthorized(
+            "the token is not valid for this request",
+            "Bearer error=\"invalid_token\"",
+        ))
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| rest.trim_ascii_start())
+}

@@ -218,14 +218,22 @@ fn without_secrets(error: clap::Error) -> clap::Error {
             ContextKind::InvalidArg | ContextKind::InvalidSubcommand | ContextKind::InvalidValue
         ) && secret(value)
     });
-    if repeated {
-        Cli::command().error(
-            ErrorKind::UnknownArgument,
-            "unexpected DSN; give it with --dsn: --dsn 'DSN'",
-        )
-    } else {
-        error
+    if !repeated {
+        return error;
     }
+    // Its values are URLs and no DSNs, and the message does not repeat them.
+    if let (Some(ContextValue::String(option)), Some(why)) = (
+        error.get(ContextKind::InvalidArg),
+        std::error::Error::source(&error),
+    ) && option.starts_with("--listen")
+    {
+        let message = format!("invalid value for '{option}': {why}");
+        return Cli::command().error(ErrorKind::ValueValidation, message);
+    }
+    Cli::command().error(
+        ErrorKind::UnknownArgument,
+        "unexpected DSN; give it with --dsn: --dsn 'DSN'",
+    )
 }
 
 fn looks_like_dsn(text: &str) -> bool {

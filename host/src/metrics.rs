@@ -62,6 +62,7 @@ struct Families {
     dials: IntCounterVec,
     refusals: IntCounterVec,
     requests: IntCounterVec,
+    commands: IntCounter,
     connections: IntCounter,
     open: IntGauge,
 }
@@ -157,6 +158,12 @@ impl Metrics {
             dials: dials.with_label_values(&[engine]),
             refusals: refusals.with_label_values(&[engine]),
         }
+    }
+
+    /// Counts commands of the Redis protocol.
+    #[cfg(feature = "serve")]
+    pub(crate) fn commands(&self) -> IntCounter {
+        self.0.families.commands.clone()
     }
 
     /// The metrics of a server.
@@ -337,6 +344,13 @@ impl Families {
                 "http_requests_total",
                 "Answered HTTP requests, by status.",
                 &["code"],
+            ),
+            commands: add(
+                registry,
+                IntCounter::with_opts(opts(
+                    "redis_commands_total",
+                    "Commands of clients with the Redis protocol.",
+                )),
             ),
             connections: add(
                 registry,

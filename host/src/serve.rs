@@ -26,6 +26,7 @@ mod idle_timeout;
 pub(crate) mod linger;
 mod listeners;
 pub(crate) mod report;
+mod resp;
 mod shutdown;
 mod tcp;
 mod write_timeout;
@@ -33,6 +34,7 @@ mod write_timeout;
 pub use self::http::http;
 pub use intd::{App, Settings};
 pub use listeners::Listeners;
+pub use resp::resp;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 

@@ -136,8 +136,14 @@ fn requests_integers_and_calls_are_counted() -> TestResult {
     assert_eq!(scrape.get(&of("engine_calls_in_flight")), 0.0);
     assert_eq!(scrape.get(&of("requests_waiting")), 0.0);
     assert_eq!(scrape.get(&of("engine_call_integers_sum")), 22.0);
-    assert_eq!(scrape.get(&with("engine_call_integers_bucket", r#"le="1""#)), 2.0);
-    assert_eq!(scrape.get(&with("engine_call_integers_bucket", r#"le="+Inf""#)), 3.0);
+    assert_eq!(
+        scrape.get(&with("engine_call_integers_bucket", r#"le="1""#)),
+        2.0
+    );
+    assert_eq!(
+        scrape.get(&with("engine_call_integers_bucket", r#"le="+Inf""#)),
+        3.0
+    );
     for (operation, calls) in [("next", 3.0), ("last", 1.0), ("set-last", 2.0)] {
         let label = format!("operation=\"{operation}\"");
         assert_eq!(
@@ -155,7 +161,10 @@ fn requests_integers_and_calls_are_counted() -> TestResult {
     }
     assert!(scrape.get("artisanal_connections_total") >= 1.0);
     assert!(scrape.get("process_resident_memory_bytes") > 1e6);
-    let info = format!("artisanal_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    let info = format!(
+        "artisanal_build_info{{version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
     assert_eq!(scrape.get(&info), 1.0);
     // Reading the metrics counts nothing.
     let again = watched.scrape()?;
@@ -195,13 +204,24 @@ fn metrics_have_a_port_of_their_own() -> TestResult {
     assert_eq!(watched.serving.get("/")?.status, 401);
     assert_eq!(watched.ask("GET", "/")?.status, 404);
     let refused = watched.ask("POST", "/metrics")?;
-    assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"));
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (405, "GET, HEAD")
+    );
     let head = watched.ask("HEAD", "/metrics")?;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let text = watched.ask("GET", "/metrics")?.body;
     assert!(!text.contains("hunter2"), "{text}");
     let taken = format!("127.0.0.1:{}", watched.port);
-    let run = Place::new()?.run(&["--engine", "memory", "serve", "--port", "0", "--metrics", &taken])?;
+    let run = Place::new()?.run(&[
+        "--engine",
+        "memory",
+        "serve",
+        "--port",
+        "0",
+        "--metrics",
+        &taken,
+    ])?;
     assert_eq!(run.code, Some(8), "{}", run.stderr);
     assert!(run.stderr.contains("in use"), "{}", run.stderr);
     let run = Place::new()?.run(&["serve", "--metrics", "localhost"])?;
@@ -249,6 +269,10 @@ fn the_dashboard_and_the_alerts_use_metrics_that_exist() -> TestResult {
     }
     let text = std::fs::read_to_string(docs.join("dashboard.json")).expect("a file");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() >= 8));
+    assert!(
+        dashboard["panels"]
+            .as_array()
+            .is_some_and(|panels| panels.len() >= 8)
+    );
     Ok(())
 }

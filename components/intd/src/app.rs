@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 mod keys;
+mod told;
+
+pub use told::Told;
 
 /// The OpenAPI document that `/openapi.json` serves.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");

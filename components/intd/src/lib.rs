@@ -22,7 +22,7 @@ mod route;
 mod secret;
 mod settings;
 
-pub use app::{App, refuse};
+pub use app::{App, Told, refuse};
 pub use budget::Reservation;
 pub use cause::Cause;
 pub use content::{Content, PIECE_BYTES};

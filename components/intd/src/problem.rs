@@ -1,6 +1,6 @@
 //! Error answers: `application/problem+json`, RFC 9457.
 
-use crate::{Cause, Content, RequestId};
+use crate::{Cause, Content, RequestId, Told};
 use artisanal_core::Error;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -47,6 +47,20 @@ impl Problem {
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
+    }
+
+    /// The same for a protocol without headers and status. The message has the id if there is a cause.
+    pub(crate) fn tell(self, id: RequestId) -> Told {
+        let mut detail = String::from(self.detail);
+        let cause = self.cause.map(|text| {
+            detail.push_str(&format!(" ({})", id.as_str()));
+            Cause::new(id, self.code, text.into())
+        });
+        Told {
+            code: self.code,
+            detail,
+            cause,
+        }
     }
 
     /// The answer to the request with this id; `strings` writes its integers as strings. Its extensions

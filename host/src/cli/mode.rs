@@ -1,5 +1,6 @@
 //! The modes of `serve`, and the options that have an effect in each.
 
+use super::serve::Protocol;
 use crate::{Error, Shape, Source};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -9,7 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 pub(super) enum Mode {
     /// Serves an engine's sequences over HTTP.
     Http,
-    /// Serves an engine's sequence over TCP.
+    /// Serves an engine's sequences over the Redis protocol, and not over HTTP.
+    Resp,
+    /// Serves an engine's sequence over TCP alone.
     Tcp,
     /// Serves an HTTP endpoint that reads settings.
     Endpoint,
@@ -17,24 +20,25 @@ pub(super) enum Mode {
     Unconfigured,
 }
 
-use Mode::{Endpoint, Http, Tcp, Unconfigured};
+use Mode::{Endpoint, Http, Resp, Tcp, Unconfigured};
 
 /// The options of `serve` that do not have an effect in every mode, by their clap ids, with the modes in
 /// which they have one. In other modes they are rejected: ignoring an option such as a token could leave
 /// the server open.
-const EFFECTIVE: [(&str, &[Mode]); 21] = [
-    ("keys", &[Http, Endpoint]),
-    ("max_keys", &[Http, Endpoint]),
+const EFFECTIVE: [(&str, &[Mode]); 22] = [
+    ("listen", &[Http, Resp, Tcp]),
+    ("keys", &[Http, Resp, Endpoint]),
+    ("max_keys", &[Http, Resp, Endpoint]),
     ("admin_token", &[Http, Endpoint]),
-    ("mint_token", &[Http, Endpoint]),
+    ("mint_token", &[Http, Resp, Endpoint]),
     ("cors_origin", &[Http, Endpoint]),
-    ("key", &[Http, Tcp, Endpoint]),
-    ("set_increment", &[Http, Tcp, Endpoint]),
-    ("set_offset", &[Http, Tcp, Endpoint]),
-    ("queue", &[Http, Tcp, Endpoint]),
+    ("key", &[Http, Resp, Tcp, Endpoint]),
+    ("set_increment", &[Http, Resp, Tcp, Endpoint]),
+    ("set_offset", &[Http, Resp, Tcp, Endpoint]),
+    ("queue", &[Http, Resp, Tcp, Endpoint]),
     ("answer_memory", &[Http, Endpoint]),
-    ("calls", &[Http, Tcp]),
-    ("set_last_int", &[Http, Tcp]),
+    ("calls", &[Http, Resp, Tcp]),
+    ("set_last_int", &[Http, Resp, Tcp]),
     ("config", &[Endpoint]),
     ("max_requests", &[Endpoint, Unconfigured]),
     ("max_instances", &[Endpoint, Unconfigured]),
@@ -48,19 +52,26 @@ const EFFECTIVE: [(&str, &[Mode]); 21] = [
 ];
 
 impl Mode {
-    /// The mode for a component of this shape, over TCP or HTTP. `None` stands for a built-in engine.
+    /// The mode for a component of this shape, served over these protocols. `None` stands for a built-in
+    /// engine.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an HTTP endpoint over TCP.
-    pub(super) fn of(shape: Option<&Shape>, tcp: bool, source: &Source) -> Result<Self, Error> {
-        match (shape.filter(|shape| shape.exports_http()), tcp) {
-            (None, false) => Ok(Http),
-            (None, true) => Ok(Tcp),
-            (Some(shape), false) if shape.imports("wasi:config/") => Ok(Endpoint),
-            (Some(_), false) => Ok(Unconfigured),
-            (Some(_), true) => Err(Error::Invalid(format!(
-                "{source} answers HTTP only; leave out --protocol tcp"
+    /// [`Error::Invalid`] for an HTTP endpoint over another protocol.
+    pub(super) fn of(
+        shape: Option<&Shape>,
+        protocols: &[Protocol],
+        source: &Source,
+    ) -> Result<Self, Error> {
+        let only_http = protocols.iter().all(|p| *p == Protocol::Http);
+        match shape.filter(|shape| shape.exports_http()) {
+            Some(shape) if only_http && shape.imports("wasi:config/") => Ok(Endpoint),
+            Some(_) if only_http => Ok(Unconfigured),
+            Some(_) => Err(Error::Invalid(format!(
+                "{source} answers HTTP only; leave out other protocols, or serve its engine"
             ))),
+            None if protocols.contains(&Protocol::Http) => Ok(Http),
+            None if protocols.contains(&Protocol::Resp) => Ok(Resp),
+            None => Ok(Tcp),
         }
     }
 
@@ -71,6 +82,10 @@ impl Mode {
             Http => (
                 format!("{source} is an engine and not an HTTP endpoint, for which"),
                 "",
+            ),
+            Resp => (
+                "over the Redis protocol".into(),
+                ", or serve over HTTP as well",
             ),
             Tcp => (
                 "over TCP a client sends nothing and gets an integer of one sequence, so".into(),
@@ -262,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_not_refused() {
-        for mode in [Http, Tcp, Endpoint, Unconfigured] {
+        for mode in [Http, Resp, Tcp, Endpoint, Unconfigured] {
             for line in [
                 "int-host serve",
                 "int-host --dsn memory:// serve --log-requests --threads 2",

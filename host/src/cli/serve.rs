@@ -1,23 +1,27 @@
-//! `int-host serve`: serves integers over HTTP or TCP.
+//! `int-host serve`: serves integers over HTTP, the Redis protocol or TCP.
 
+mod listen;
 mod sequences;
+mod server;
 
 use super::flags::Flags;
 use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
-use crate::endpoint::{self, EndpointOptions};
-use crate::serve::{self, Limits, Listeners, Shutdown};
-use crate::{Error, Host, Options, Sequence, Source, metrics, runtime};
+use crate::endpoint::EndpointOptions;
+use crate::serve::{Limits, Shutdown};
+use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
-use intd::{App, Pattern, Settings};
-use sequences::Named;
+use intd::{Pattern, Settings};
+use listen::Listen;
+pub(super) use listen::Protocol;
+use server::Server;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Serve integers over HTTP or TCP
+/// Serve integers over HTTP, the Redis protocol or TCP
 ///
 /// Sequences are opened at startup, so that an invalid configuration fails at once; an unreachable
 /// backend is an error only when a client requests an integer. --set-last-int first raises the sequence;
@@ -37,6 +41,10 @@ pub(super) struct Serve {
     /// The port to listen on; 0 means any free port, which the log shows
     #[arg(long, env = "ARTISANAL_PORT", value_name = "PORT", default_value_t = 8080, help_heading = SERVER, hide_env_values = true)]
     port: u16,
+    /// Serve the same sequences at further addresses: http://HOST:PORT, resp://HOST:PORT (the Redis protocol) or
+    /// tcp://HOST:PORT
+    #[arg(long, env = "ARTISANAL_LISTEN", value_name = "URL,…", value_delimiter = ',', value_parser = Listen::parse, help_heading = SERVER, hide_env_values = true)]
+    listen: Vec<Listen>,
     /// Keys of additional sequences, served under /v1/sequences/, or patterns of keys, like `orders-*`
     ///
     /// `*` means any characters. A sequence whose key matches a pattern is opened when it is first needed.
@@ -133,15 +141,6 @@ const COMPONENT: &str = "Endpoints of --component";
 /// Additional instances beside those in use, to replace failed ones.
 const SPARE_INSTANCES: u32 = 8;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Protocol {
-    /// HTTP/1.1; GET /openapi.json describes the API.
-    #[default]
-    Http,
-    /// Each connection receives one integer and a newline.
-    Tcp,
-}
-
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -205,6 +204,7 @@ impl Serve {
         };
         let mode = self.mode(&host, &source)?;
         self.given.check(mode, &source)?;
+        self.check_tokens()?;
         let server = Server {
             serve: self,
             flags,
@@ -215,8 +215,7 @@ impl Serve {
         };
         server.metrics().await?;
         match mode {
-            Mode::Http => server.http().await?,
-            Mode::Tcp => server.tcp().await?,
+            Mode::Http | Mode::Tcp | Mode::Resp => server.sequences().await?,
             Mode::Endpoint | Mode::Unconfigured => server.endpoint().await?,
         }
         tracing::info!("stopped");
@@ -228,22 +227,37 @@ impl Serve {
             Source::Builtin(_) => None,
             Source::File(_) => Some(host.inspect(source)?),
         };
-        Mode::of(shape.as_ref(), self.protocol == Protocol::Tcp, source)
+        let protocols: Vec<_> = self
+            .listens()
+            .iter()
+            .map(|listen| listen.protocol)
+            .collect();
+        Mode::of(shape.as_ref(), &protocols, source)
     }
 
-    /// Starts to listen, and to wait for signals.
-    async fn listen(&self, source: &Source, shutdown: &Shutdown) -> Result<Listeners, Error> {
-        let listeners = Listeners::bind(&self.host, self.port).await?;
-        tokio::spawn(end_on_signals(shutdown.clone()));
-        let scheme = match self.protocol {
-            Protocol::Http => "http",
-            Protocol::Tcp => "tcp",
-        };
-        tracing::info!("serving {source}");
-        for address in listeners.addresses() {
-            tracing::info!("listening on {scheme}://{address}");
+    /// Rejects a token that one of several protocols cannot check.
+    fn check_tokens(&self) -> Result<(), Error> {
+        let tcp = self.listens().iter().any(|l| l.protocol == Protocol::Tcp);
+        match &self.mint_token {
+            Some(_) if tcp => Err(Error::Invalid(
+                "over TCP a client sends nothing, so tcp:// would serve everybody in spite of --mint-token; \
+                 leave one of them out"
+                    .into(),
+            )),
+            _ => Ok(()),
         }
-        Ok(listeners)
+    }
+
+    /// Where to listen, the address of `--host` and `--port` first.
+    fn listens(&self) -> Vec<Listen> {
+        let first = Listen {
+            protocol: self.protocol,
+            host: self.host.clone(),
+            port: self.port,
+        };
+        std::iter::once(first)
+            .chain(self.listen.iter().cloned())
+            .collect()
     }
 
     fn threads(&self) -> runtime::Options {
@@ -294,8 +308,10 @@ impl Serve {
                 files.unwrap_or_default()
             );
         }
+        // Each address has as many connections.
+        let servers = u32::try_from(1 + self.listen.len()).unwrap_or(u32::MAX);
         Limits {
-            connections: self.max_connections.min(most),
+            connections: self.max_connections.min(most / servers),
             log_requests: self.log_requests,
             ..Limits::default()
         }
@@ -338,79 +354,6 @@ impl Serve {
             request_timeout: self.request_timeout,
             requests: self.max_requests,
         }
-    }
-}
-
-/// A server that is about to listen.
-struct Server<'a> {
-    serve: &'a Serve,
-    flags: &'a Flags,
-    host: Host,
-    source: Source,
-    limits: Limits,
-    shutdown: Shutdown,
-}
-
-impl Server<'_> {
-    /// Starts to serve metrics, if that was asked for.
-    async fn metrics(&self) -> Result<(), Error> {
-        let Some((host, port)) = &self.serve.metrics else {
-            return Ok(());
-        };
-        let listeners = Listeners::bind(host, *port).await?;
-        for address in listeners.addresses() {
-            tracing::info!("metrics on http://{address}/metrics");
-        }
-        let metrics = self.host.metrics().clone();
-        tokio::spawn(metrics::serve(listeners, metrics, self.shutdown.clone()));
-        Ok(())
-    }
-
-    /// Serves the sequences of an engine over HTTP.
-    async fn http(self) -> Result<(), Error> {
-        let settings = self.settings()?;
-        let sequences = self.sequences(&settings).await?;
-        let patterns = !settings.patterns.is_empty();
-        let mut app = App::try_new(settings, |key| sequences.named(key))?;
-        if patterns {
-            app = sequences::by_pattern(app, &self.host, &self.source, self.flags.config())?;
-        }
-        let listeners = self.listen().await?;
-        serve::http(listeners, app, self.limits, self.shutdown).await;
-        Ok(())
-    }
-
-    /// Serves one sequence of an engine over TCP.
-    async fn tcp(self) -> Result<(), Error> {
-        let settings = self.settings()?;
-        let sequences = self.sequences(&settings).await?;
-        let sequence = sequences.named(&settings.key)?;
-        let listeners = self.listen().await?;
-        serve::tcp(listeners, sequence, self.limits, self.shutdown).await;
-        Ok(())
-    }
-
-    /// Serves a component that is an HTTP endpoint.
-    async fn endpoint(self) -> Result<(), Error> {
-        let options = self.serve.endpoint(self.serve.settings(self.flags));
-        let endpoint = self.host.endpoint(&self.source, options)?;
-        let listeners = self.listen().await?;
-        endpoint::proxy(listeners, endpoint, self.limits, self.shutdown).await;
-        Ok(())
-    }
-
-    fn settings(&self) -> Result<Settings, Error> {
-        let settings = self.serve.settings(self.flags);
-        Settings::from_lookup(|name| settings.get(name).cloned())
-            .map_err(|error| Error::Invalid(error.to_string()))
-    }
-
-    async fn sequences(&self, settings: &Settings) -> Result<Named, Error> {
-        Named::open(&self.host, &self.source, self.flags, settings).await
-    }
-
-    async fn listen(&self) -> Result<Listeners, Error> {
-        self.serve.listen(&self.source, &self.shutdown).await
     }
 }
 

@@ -20,7 +20,13 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 /// Serves the routes of [`App`].
-pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shutdown: Shutdown) {
+pub async fn http(
+    listeners: Listeners,
+    app: impl Into<Arc<App<Sequence>>>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let app = app.into();
     let server = builder();
     let short = app.mints_for_all() && !limits.log_requests;
     let shared = Arc::new(Server {
@@ -54,7 +60,7 @@ pub async fn http(listeners: Listeners, app: App<Sequence>, limits: Limits, shut
 
 /// The state that all connections share.
 struct Server {
-    app: App<Sequence>,
+    app: Arc<App<Sequence>>,
     limits: Limits,
     report: Report,
 }

@@ -24,9 +24,13 @@ impl Report {
 
     /// Logs the cause in a response's extensions, if there is one.
     pub(crate) fn tell(&self, extensions: &Extensions) {
-        let Some(Cause { id, code, text }) = extensions.get::<Cause>() else {
-            return;
-        };
+        if let Some(cause) = extensions.get::<Cause>() {
+            self.log(cause);
+        }
+    }
+
+    /// Logs the cause of an error.
+    pub(crate) fn log(&self, Cause { id, code, text }: &Cause) {
         let others = if self.all {
             Some(0)
         } else {

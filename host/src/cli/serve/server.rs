@@ -1,0 +1,112 @@
+//! A server that is about to listen.
+
+use super::listen::{Listen, Protocol};
+use super::sequences::{self, Named};
+use super::{Serve, end_on_signals};
+use crate::cli::flags::Flags;
+use crate::serve::{self, Limits, Listeners, Shutdown};
+use crate::{Error, Host, Sequence, Source, endpoint, metrics};
+use futures::future::{BoxFuture, FutureExt, join_all};
+use intd::{App, Settings};
+use std::sync::Arc;
+
+/// A server with its configuration.
+pub(super) struct Server<'a> {
+    pub(super) serve: &'a Serve,
+    pub(super) flags: &'a Flags,
+    pub(super) host: Host,
+    pub(super) source: Source,
+    pub(super) limits: Limits,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Server<'_> {
+    /// Starts to serve metrics, if that was asked for.
+    pub(super) async fn metrics(&self) -> Result<(), Error> {
+        let Some((host, port)) = &self.serve.metrics else {
+            return Ok(());
+        };
+        let listeners = Listeners::bind(host, *port).await?;
+        for address in listeners.addresses() {
+            tracing::info!("metrics on http://{address}/metrics");
+        }
+        let metrics = self.host.metrics().clone();
+        tokio::spawn(metrics::serve(listeners, metrics, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Serves the sequences of an engine at all addresses.
+    pub(super) async fn sequences(self) -> Result<(), Error> {
+        let settings = self.settings()?;
+        let named = Named::open(&self.host, &self.source, self.flags, &settings).await?;
+        let default = named.named(&settings.key)?;
+        let patterns = !settings.patterns.is_empty();
+        let mut app = App::try_new(settings, |key| named.named(key))?;
+        if patterns {
+            app = sequences::by_pattern(app, &self.host, &self.source, self.flags.config())?;
+        }
+        let app = Arc::new(app);
+        let servers = self.listen().await?;
+        let servers = servers
+            .into_iter()
+            .map(|(protocol, listeners)| self.server(protocol, listeners, &app, &default));
+        join_all(servers).await;
+        Ok(())
+    }
+
+    /// Serves a component that is an HTTP endpoint.
+    pub(super) async fn endpoint(self) -> Result<(), Error> {
+        let options = self.serve.endpoint(self.serve.settings(self.flags));
+        let endpoint = self.host.endpoint(&self.source, options)?;
+        let servers = self.listen().await?;
+        let servers = servers.into_iter().map(|(_, listeners)| {
+            let (limits, shutdown) = (self.limits.clone(), self.shutdown.clone());
+            endpoint::proxy(listeners, endpoint.clone(), limits, shutdown)
+        });
+        join_all(servers).await;
+        Ok(())
+    }
+
+    fn server(
+        &self,
+        protocol: Protocol,
+        listeners: Listeners,
+        app: &Arc<App<Sequence>>,
+        default: &Sequence,
+    ) -> BoxFuture<'static, ()> {
+        let (app, limits) = (Arc::clone(app), self.limits.clone());
+        let shutdown = self.shutdown.clone();
+        match protocol {
+            Protocol::Http => serve::http(listeners, app, limits, shutdown).boxed(),
+            Protocol::Resp => serve::resp(listeners, app, limits, shutdown).boxed(),
+            Protocol::Tcp => serve::tcp(listeners, default.clone(), limits, shutdown).boxed(),
+        }
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        let settings = self.serve.settings(self.flags);
+        Settings::from_lookup(|name| settings.get(name).cloned())
+            .map_err(|error| Error::Invalid(error.to_string()))
+    }
+
+    /// Starts to listen at all addresses, and to wait for signals.
+    async fn listen(&self) -> Result<Vec<(Protocol, Listeners)>, Error> {
+        let mut servers = Vec::new();
+        for Listen {
+            protocol,
+            host,
+            port,
+        } in self.serve.listens()
+        {
+            servers.push((protocol, Listeners::bind(&host, port).await?));
+        }
+        tokio::spawn(end_on_signals(self.shutdown.clone()));
+        tracing::info!("serving {}", self.source);
+        for (protocol, listeners) in &servers {
+            for address in listeners.addresses() {
+                tracing::info!("listening on {}://{address}", protocol.scheme());
+            }
+        }
+        Ok(servers)
+    }
+}

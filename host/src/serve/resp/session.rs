@@ -1,0 +1,488 @@
+//! What a client of the Redis protocol may ask, and the answers.
+
+use super::command::{COMMANDS, Command};
+use super::reply::{Replies, Version};
+use crate::Sequence;
+use crate::serve::report::Report;
+use artisanal_core::MAX_COUNT;
+use intd::{App, Told};
+
+/// The longest name that a client may give its connection, in bytes.
+const MAX_NAME: usize = 128;
+
+/// The state of one connection.
+pub(super) struct Session<'a> {
+    app: &'a App<Sequence>,
+    report: &'a Report,
+    id: u64,
+    name: String,
+    version: Version,
+    authorized: bool,
+    ending: bool,
+    mints: Mints,
+}
+
+/// Mints of one sequence that follow each other: one call serves all of them.
+#[derive(Default)]
+struct Mints {
+    key: Vec<u8>,
+    counts: Vec<u32>,
+    sum: u32,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(app: &'a App<Sequence>, report: &'a Report, id: u64) -> Self {
+        Self {
+            app,
+            report,
+            id,
+            name: String::new(),
+            version: Version::default(),
+            authorized: app.mint_token().is_none(),
+            ending: false,
+            mints: Mints::default(),
+        }
+    }
+
+    /// Whether the client asked to be disconnected.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Runs a request. Its reply may be written later, by the next call of this or by [`Session::finish`],
+    /// but always in order.
+    pub(super) async fn run<'r>(
+        &mut self,
+        mut arguments: impl ExactSizeIterator<Item = &'r [u8]>,
+        output: &mut Vec<u8>,
+    ) {
+        let Some(name) = arguments.next() else {
+            return;
+        };
+        let arguments = Arguments::of(arguments);
+        let arguments = arguments.as_slice();
+        let command = Command::find(name);
+        if let (Some(Command::Incr), [key], true) = (command, arguments, self.authorized) {
+            return self.mint(key, 1, output).await;
+        }
+        if let (Some(Command::IncrBy), [key, count], true) = (command, arguments, self.authorized)
+            && let Some(count) = number(count)
+            && (1..=MAX_COUNT).contains(&count)
+        {
+            return self.mint(key, count, output).await;
+        }
+        self.finish(output).await;
+        let Some(command) = command else {
+            return self.replies(output).error(&unknown(name, arguments));
+        };
+        if !command.takes(arguments.len()) {
+            return self.replies(output).error(&format!(
+                "ERR wrong number of arguments for '{}' command",
+                command.name()
+            ));
+        }
+        if !self.authorized && command.needs_token() {
+            return self
+                .replies(output)
+                .error("NOAUTH Authentication required.");
+        }
+        self.answer(command, arguments, output).await;
+    }
+
+    /// Writes the replies of mints that are still to be made.
+    pub(super) async fn finish(&mut self, output: &mut Vec<u8>) {
+        if self.mints.counts.is_empty() {
+            return;
+        }
+        let minted = match std::str::from_utf8(&self.mints.key) {
+            Ok(key) => self.app.next(key, self.mints.sum).await.map_err(Some),
+            Err(_) => Err(None),
+        };
+        let mut counts = std::mem::take(&mut self.mints.counts);
+        self.mints.sum = 0;
+        let mut replies = self.replies(output);
+        match minted {
+            Ok(span) => {
+                let mut rest = Some(span);
+                for count in &counts {
+                    let Some(span) = rest else { break };
+                    let (own, others) = span.split(*count);
+                    replies.integer(own.last());
+                    rest = others;
+                }
+            }
+            Err(error) => {
+                let text = error.as_ref().map_or_else(not_a_key, text);
+                for _ in &counts {
+                    replies.error(&text);
+                }
+                self.log(error.as_ref());
+            }
+        }
+        counts.clear();
+        self.mints.counts = counts;
+    }
+
+    async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) {
+        let fits = self.mints.sum + count <= MAX_COUNT;
+        if !self.mints.counts.is_empty() && (self.mints.key != key || !fits) {
+            self.finish(output).await;
+        }
+        if self.mints.counts.is_empty() {
+            self.mints.key.clear();
+            self.mints.key.extend_from_slice(key);
+        }
+        self.mints.counts.push(count);
+        self.mints.sum += count;
+    }
+
+    async fn answer(&mut self, command: Command, arguments: &[&[u8]], output: &mut Vec<u8>) {
+        match (command, arguments) {
+            // Valid increments do not get here.
+            (Command::Incr | Command::IncrBy, arguments) => {
+                let text = match arguments.get(1).map(|count| number::<i64>(count)) {
+                    Some(None) => "ERR value is not an integer or out of range".to_owned(),
+                    _ => format!(
+                        "ERR value is out of range: this server mints integers, 1 to {MAX_COUNT} with \
+                         one command"
+                    ),
+                };
+                self.replies(output).error(&text);
+            }
+            (Command::Get, [key]) => self.get(key, output).await,
+            (Command::MGet, keys) => {
+                self.replies(output).array(keys.len());
+                for key in keys {
+                    self.get(key, output).await;
+                }
+            }
+            (Command::Exists, keys) => self.exists(keys, output).await,
+            (Command::Ping, []) => self.replies(output).status("PONG"),
+            (Command::Ping | Command::Echo, [text, ..]) => self.replies(output).bulk(text),
+            (Command::Hello, arguments) => self.hello(arguments, output),
+            (Command::Auth, arguments) => {
+                let allowed = self.authorize(arguments.last().copied().unwrap_or_default());
+                self.ok_or(allowed, output);
+            }
+            (Command::Select, [database]) => {
+                let there = match number::<i64>(database) {
+                    Some(0) => Ok(()),
+                    Some(_) => Err("ERR DB index is out of range".to_owned()),
+                    None => Err("ERR invalid DB index".to_owned()),
+                };
+                self.ok_or(there, output);
+            }
+            (Command::Client, arguments) => self.client(arguments, output),
+            (Command::Command, arguments) => self.describe(arguments, output),
+            (Command::Info, _) => {
+                let text = info();
+                self.replies(output).bulk(text.as_bytes());
+            }
+            (Command::Quit, _) => {
+                self.replies(output).ok();
+                self.ending = true;
+            }
+            // Excluded by the number of arguments.
+            (Command::Get | Command::Echo | Command::Select, _) => {
+                self.replies(output).error("ERR syntax error");
+            }
+        }
+    }
+
+    async fn get(&self, key: &[u8], output: &mut Vec<u8>) {
+        let found = match std::str::from_utf8(key) {
+            Ok(key) => self.app.last(key).await.map_err(Some),
+            Err(_) => Err(None),
+        };
+        let mut replies = self.replies(output);
+        match found {
+            Ok(Some(last)) => replies.bulk(itoa::Buffer::new().format(last).as_bytes()),
+            Ok(None) => replies.null(),
+            Err(error) => {
+                replies.error(&error.as_ref().map_or_else(not_a_key, text));
+                self.log(error.as_ref());
+            }
+        }
+    }
+
+    /// How many of the keys have a sequence from which something was minted.
+    async fn exists(&self, keys: &[&[u8]], output: &mut Vec<u8>) {
+        let mut count = 0;
+        for key in keys {
+            let Ok(key) = std::str::from_utf8(key) else {
+                continue;
+            };
+            match self.app.last(key).await {
+                Ok(last) => count += i64::from(last.is_some()),
+                Err(error) if error.code == "no-sequence" => {}
+                Err(error) => {
+                    self.log(Some(&error));
+                    return self.replies(output).error(&text(&error));
+                }
+            }
+        }
+        self.replies(output).integer(count);
+    }
+
+    /// `HELLO [version [AUTH user password] [SETNAME name]]`. Nothing is changed if any part is wrong.
+    fn hello(&mut self, arguments: &[&[u8]], output: &mut Vec<u8>) {
+        match self.greet(arguments) {
+            Ok(()) => {}
+            Err(error) => return self.replies(output).error(&error),
+        }
+        let (id, version) = (self.id, self.version);
+        let mut replies = self.replies(output);
+        replies.map(6);
+        for (name, text) in [
+            ("server", "int-host"),
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("mode", "standalone"),
+            ("role", "master"),
+        ] {
+            replies.bulk(name.as_bytes());
+            replies.bulk(text.as_bytes());
+        }
+        replies.bulk(b"proto");
+        replies.integer(match version {
+            Version::Two => 2,
+            Version::Three => 3,
+        });
+        replies.bulk(b"id");
+        replies.integer(i64::try_from(id).unwrap_or(i64::MAX));
+    }
+
+    fn greet(&mut self, arguments: &[&[u8]]) -> Result<(), String> {
+        let (version, mut options) = match arguments {
+            [] => (self.version, arguments),
+            [version, options @ ..] => {
+                let version = match number::<i64>(version) {
+                    Some(2) => Version::Two,
+                    Some(3) => Version::Three,
+                    Some(_) => return Err("NOPROTO unsupported protocol version".to_owned()),
+                    None => {
+                        return Err(
+                            "ERR Protocol version is not an integer or out of range".to_owned()
+                        );
+                    }
+                };
+                (version, options)
+            }
+        };
+        let mut name = None;
+        let mut token = None;
+        while let Some((option, rest)) = options.split_first() {
+            options = match rest {
+                [_user, given, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
+                    token = Some(*given);
+                    rest
+                }
+                [given, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
+                    name = Some(client_name(given)?);
+                    rest
+                }
+                _ => return Err("ERR Syntax error in HELLO".to_owned()),
+            };
+        }
+        match token {
+            Some(token) => self.authorize(token)?,
+            None if !self.authorized => {
+                return Err(
+                    "NOAUTH HELLO must be called with the client already authenticated, otherwise \
+                     the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
+                     client and select the RESP protocol version at the same time"
+                        .to_owned(),
+                );
+            }
+            None => {}
+        }
+        self.version = version;
+        self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
+        Ok(())
+    }
+
+    fn authorize(&mut self, token: &[u8]) -> Result<(), String> {
+        match self.app.mint_token() {
+            None => Err(
+                "ERR AUTH <password> called without any password configured for the default user. Are \
+                 you sure your configuration is correct?"
+                    .to_owned(),
+            ),
+            Some(right) if right.matches(token) => {
+                self.authorized = true;
+                Ok(())
+            }
+            Some(_) => {
+                Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
+            }
+        }
+    }
+
+    fn client(&mut self, arguments: &[&[u8]], output: &mut Vec<u8>) {
+        let Some((first, rest)) = arguments.split_first() else {
+            return;
+        };
+        let upper = first.to_ascii_uppercase();
+        match (upper.as_slice(), rest) {
+            (b"ID", []) => {
+                let id = i64::try_from(self.id).unwrap_or(i64::MAX);
+                self.replies(output).integer(id);
+            }
+            (b"GETNAME", []) if self.name.is_empty() => self.replies(output).null(),
+            (b"GETNAME", []) => self.replies(output).bulk(self.name.as_bytes()),
+            (b"SETNAME", [name]) => {
+                let named = client_name(name).map(|name| self.name = name);
+                self.ok_or(named, output);
+            }
+            // Clients tell the name and version of their library. Nothing uses it.
+            (b"SETINFO", [_, _]) => self.replies(output).ok(),
+            (b"INFO", []) => {
+                let version = match self.version {
+                    Version::Two => 2,
+                    Version::Three => 3,
+                };
+                let text = format!("id={} name={} db=0 resp={version}\n", self.id, self.name);
+                self.replies(output).bulk(text.as_bytes());
+            }
+            _ => self.replies(output).error(&format!(
+                "ERR unknown subcommand or wrong number of arguments for '{}'. Try CLIENT ID, GETNAME, \
+                 SETNAME, SETINFO or INFO.",
+                shown(first)
+            )),
+        }
+    }
+
+    /// `COMMAND`, `COMMAND COUNT`, and empty answers to the rest, which only help people who type.
+    fn describe(&self, arguments: &[&[u8]], output: &mut Vec<u8>) {
+        let mut replies = self.replies(output);
+        let Some((first, rest)) = arguments.split_first() else {
+            replies.array(COMMANDS.len());
+            for command in COMMANDS {
+                command.describe(&mut replies);
+            }
+            return;
+        };
+        if first.eq_ignore_ascii_case(b"COUNT") {
+            replies.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX));
+        } else if first.eq_ignore_ascii_case(b"DOCS") {
+            replies.map(0);
+        } else if first.eq_ignore_ascii_case(b"INFO") {
+            replies.array(rest.len());
+            for name in rest {
+                match Command::find(name) {
+                    Some(command) => command.describe(&mut replies),
+                    None => replies.null(),
+                }
+            }
+        } else {
+            replies.error(&format!(
+                "ERR unknown subcommand '{}'. Try COMMAND COUNT, DOCS or INFO.",
+                shown(first)
+            ));
+        }
+    }
+
+    fn ok_or(&self, done: Result<(), String>, output: &mut Vec<u8>) {
+        match done {
+            Ok(()) => self.replies(output).ok(),
+            Err(error) => self.replies(output).error(&error),
+        }
+    }
+
+    fn replies<'o>(&self, output: &'o mut Vec<u8>) -> Replies<'o> {
+        Replies {
+            buffer: output,
+            version: self.version,
+        }
+    }
+
+    fn log(&self, error: Option<&Told>) {
+        if let Some(cause) = error.and_then(|error| error.cause.as_ref()) {
+            self.report.log(cause);
+        }
+    }
+}
+
+/// The arguments after the name. Few, mostly.
+enum Arguments<'r> {
+    One([&'r [u8]; 1]),
+    All(Vec<&'r [u8]>),
+}
+
+impl<'r> Arguments<'r> {
+    fn of(mut arguments: impl ExactSizeIterator<Item = &'r [u8]>) -> Self {
+        match (arguments.len(), arguments.next()) {
+            (1, Some(only)) => Self::One([only]),
+            (_, first) => Self::All(first.into_iter().chain(arguments).collect()),
+        }
+    }
+
+    fn as_slice(&self) -> &[&'r [u8]] {
+        match self {
+            Self::One(one) => one,
+            Self::All(all) => all,
+        }
+    }
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The name that a client gives its connection, without spaces and line ends, as in Redis.
+fn client_name(name: &[u8]) -> Result<String, String> {
+    let valid = name.len() <= MAX_NAME && name.iter().all(u8::is_ascii_graphic);
+    let name = valid.then(|| String::from_utf8_lossy(name).into_owned());
+    name.ok_or_else(|| {
+        format!(
+            "ERR Client names are at most {MAX_NAME} bytes and cannot contain spaces, newlines or \
+             special characters."
+        )
+    })
+}
+
+/// The error for a sequence's error. Clients retry after `TRYAGAIN`.
+fn text(error: &Told) -> String {
+    let prefix = match error.code {
+        "unavailable" | "busy" => "TRYAGAIN",
+        _ => "ERR",
+    };
+    match error.code {
+        "exhausted" => format!(
+            "ERR increment or decrement would overflow: {}",
+            error.detail
+        ),
+        _ => format!("{prefix} {}", error.detail),
+    }
+}
+
+fn not_a_key() -> String {
+    "ERR this sequence does not exist: keys are UTF-8".to_owned()
+}
+
+/// As Redis words it.
+fn unknown(name: &[u8], arguments: &[&[u8]]) -> String {
+    let mut list = String::new();
+    for argument in arguments {
+        if list.len() >= 128 {
+            break;
+        }
+        list.push_str(&format!("'{}' ", shown(argument)));
+    }
+    format!(
+        "ERR unknown command '{}', with args beginning with: {list}",
+        shown(name)
+    )
+}
+
+/// The beginning of a client's text.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(128).collect()
+}
+
+fn info() -> String {
+    format!(
+        "# Server\r\nint_host_version:{}\r\nredis_mode:standalone\r\nprocess_id:{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    )
+}

@@ -113,7 +113,7 @@ fn unknown(name: &str, takes: Takes) -> Error {
         [ref first @ .., last] if !first.is_empty() => {
             format!("this path takes `{}` and `{last}`", first.join("`, `"))
         }
-        [ref only @ ..] => format!("this path takes `{}`", only.concat()),
+        ref only => format!("this path takes `{}`", only.concat()),
     };
     Error::Invalid(format!("unknown parameter `{}`; {known}", shown(name)))
 }

@@ -16,7 +16,7 @@ pub(super) enum Command {
     Auth,
     Select,
     Client,
-    Command,
+    Commands,
     Info,
     Quit,
 }
@@ -34,7 +34,7 @@ pub(super) const COMMANDS: [Command; 14] = [
     Command::Auth,
     Command::Select,
     Command::Client,
-    Command::Command,
+    Command::Commands,
     Command::Info,
     Command::Quit,
 ];
@@ -60,7 +60,7 @@ impl Command {
             Self::Auth => "auth",
             Self::Select => "select",
             Self::Client => "client",
-            Self::Command => "command",
+            Self::Commands => "command",
             Self::Info => "info",
             Self::Quit => "quit",
         }
@@ -74,7 +74,7 @@ impl Command {
             Self::MGet | Self::Exists | Self::Client => arguments >= 1,
             Self::Ping => arguments <= 1,
             Self::Auth => (1..=2).contains(&arguments),
-            Self::Hello | Self::Command | Self::Info | Self::Quit => true,
+            Self::Hello | Self::Commands | Self::Info | Self::Quit => true,
         }
     }
 
@@ -93,7 +93,7 @@ impl Command {
             Self::MGet | Self::Exists => (-2, &["readonly", "fast"][..], 1, -1),
             Self::Echo | Self::Select => (2, &["fast"][..], 0, 0),
             Self::Client | Self::Auth => (-2, &[][..], 0, 0),
-            Self::Ping | Self::Hello | Self::Command | Self::Info | Self::Quit => {
+            Self::Ping | Self::Hello | Self::Commands | Self::Info | Self::Quit => {
                 (-1, &[][..], 0, 0)
             }
         };

@@ -152,7 +152,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, Malformed> {
+    /// The arguments of a request, and its length.
+    type Read = (Vec<Vec<u8>>, usize);
+
+    fn read(bytes: &[u8]) -> Result<Option<Read>, Malformed> {
         let mut request = Request::default();
         let length = request.read(bytes)?;
         let arguments = request.arguments(bytes).map(<[u8]>::to_vec).collect();

@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
                 self.ok_or(there, output);
             }
             (Command::Client, arguments) => self.client(arguments, output),
-            (Command::Command, arguments) => self.describe(arguments, output),
+            (Command::Commands, arguments) => self.describe(arguments, output),
             (Command::Info, _) => {
                 let text = info();
                 self.replies(output).bulk(text.as_bytes());

@@ -3,11 +3,13 @@
 //! A client has one persistent connection, one statement per call, no deadline and no retry. This is the
 //! cost of a mint without this project, except for the lattice arithmetic.
 
+mod http;
 mod mysql;
 mod postgres;
 mod quorum;
 mod rqlite;
 
+use self::http::Http;
 use anyhow::Context;
 use artisanal_core::{Lattice, Span};
 use engine_dsn::Dsn;
@@ -47,6 +49,7 @@ enum Client {
     Postgres(Postgres),
     Rqlite(Rqlite),
     Quorum(Quorum),
+    Http(Http),
 }
 
 impl Native {
@@ -74,6 +77,7 @@ impl Native {
             (Builtin::Quorum, Place::Dsn(dsn)) => {
                 Client::Quorum(Quorum::connect(&parse(dsn)?).await?)
             }
+            (Builtin::Http, Place::Dsn(dsn)) => Client::Http(Http::connect(&parse(dsn)?).await?),
             (engine, place) => anyhow::bail!("no client of {engine:?} for {place:?}"),
         };
         Ok(Self {
@@ -108,6 +112,8 @@ impl Native {
             Client::Postgres(postgres) => postgres.advance(&self.key, by).await,
             Client::Rqlite(rqlite) => rqlite.advance(&self.key, by).await,
             Client::Quorum(quorum) => quorum.advance(&self.key, by).await,
+            // The server has the default lattice, too.
+            Client::Http(http) => http.next(&self.key, by / self.lattice.increment()).await,
         }
     }
 }

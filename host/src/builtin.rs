@@ -25,6 +25,8 @@ pub enum Builtin {
     Summitdb,
     /// A quorum of nodes.
     Quorum,
+    /// Another server of integers.
+    Http,
 }
 
 /// The properties of an engine that users need to choose one. The source of `--help`, of

@@ -1,6 +1,7 @@
 //! The backends that engines are tested on: a server, and an administrator's access to it.
 
 mod embedded;
+mod http;
 mod memory;
 mod mysql;
 mod postgres;
@@ -29,6 +30,15 @@ pub enum Reach {
 pub trait Backend: Send + Sync {
     /// The DSN of the backend.
     fn dsn(&self) -> String;
+
+    /// The DSN of the same sequences with this lattice, for backends that decide themselves which integers they
+    /// mint.
+    ///
+    /// # Errors
+    /// When a server for that lattice does not start.
+    fn dsn_for(&self, _increment: i64, _offset: i64) -> Result<String> {
+        Ok(self.dsn())
+    }
 
     /// Among which callers its sequences are shared.
     fn reach(&self) -> Reach;
@@ -72,6 +82,11 @@ pub trait Backend: Send + Sync {
     /// When the server refuses.
     fn store(&self, _key: &str, _mark: i64) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether a client may claim integers that are not the next ones.
+    fn claims(&self) -> bool {
+        true
     }
 
     /// Whether the engine discovers other addresses of the server from the server itself, and so can bypass a
@@ -143,6 +158,7 @@ backends! {
     Rqlite => rqlite::RqliteBackend,
     Summitdb => summitdb::SummitdbBackend,
     Quorum => quorum::QuorumBackend,
+    Http => http::HttpBackend,
 }
 
 /// Alternative storage layouts of engines, for which the contract must hold as well.

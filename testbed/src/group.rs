@@ -6,6 +6,7 @@ use crate::postgres::{self, Postgres};
 use crate::quorum::Quorum;
 use crate::redis::Redis;
 use crate::rqlite::Rqlite;
+use crate::served::{self, Served};
 use crate::server::Server;
 use crate::summitdb::{self, SummitDb};
 use crate::wait;
@@ -64,6 +65,7 @@ pub const GROUPS: &[(Builtin, Start, Missing)] = &[
         || summitdb::program().is_none().then_some(summitdb::MISSING),
     ),
     (Builtin::Quorum, || Ok(Box::new(Quorum::start()?)), || None),
+    (Builtin::Http, || Ok(Box::new(Served::start()?)), || None),
 ];
 
 /// Starts a group.
@@ -201,6 +203,33 @@ impl Group for Quorum {
 
     fn port(&self, index: usize) -> u16 {
         Quorum::port(self, index)
+    }
+
+    fn leader(&self) -> Result<usize> {
+        Ok(0)
+    }
+}
+
+/// One server of integers; its Redis is not one of them.
+impl Group for Served {
+    fn dsn(&self) -> String {
+        Served::dsn(self)
+    }
+
+    fn dsn_on(&self, port: u16) -> String {
+        served::dsn(port)
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn server(&self, _: usize) -> &Server {
+        Served::server(self)
+    }
+
+    fn port(&self, _: usize) -> u16 {
+        Served::port(self)
     }
 
     fn leader(&self) -> Result<usize> {

@@ -33,6 +33,7 @@ pub mod rqlite;
 pub mod runtime;
 pub mod scratch;
 pub mod sentinel;
+pub mod served;
 pub mod server;
 pub mod stand_in;
 pub mod suite;

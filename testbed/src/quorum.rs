@@ -211,7 +211,7 @@ impl Node {
 }
 
 /// The program, without this machine's settings.
-fn program(token: Option<&str>) -> Result<Command> {
+pub(crate) fn program(token: Option<&str>) -> Result<Command> {
     let mut command = Command::new(target::int_host()?);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ARTISANAL_") || name == "RUST_LOG" {

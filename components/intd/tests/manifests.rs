@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const ENGINES: [&str; 7] = [
-    "keyvalue", "redis", "mysql", "postgres", "rqlite", "summitdb", "quorum",
+const ENGINES: [&str; 8] = [
+    "keyvalue", "redis", "mysql", "postgres", "rqlite", "summitdb", "quorum", "http",
 ];
 
 fn root() -> PathBuf {

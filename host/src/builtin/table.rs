@@ -169,4 +169,20 @@ pub(super) const TABLE: &[Entry] = &[
         redirects: false,
         calls: 1,
     },
+    Entry {
+        engine: Builtin::Http,
+        about: About {
+            name: "http",
+            dsn: &["http[s]://[TOKEN[:ADMIN_TOKEN]@]HOST[:8080][/KEY]"],
+            default_dsn: None,
+            parameters: &["timeout=2s"],
+            offset: 0,
+            survives: "what it survives at the server that is minted from",
+        },
+        wasm: wasm!("http"),
+        port: Some(8080),
+        default_address: None,
+        redirects: false,
+        calls: 4,
+    },
 ];

@@ -82,7 +82,11 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         addresses.extend(engine.default_address());
     }
     // Sentinels name the servers to use, which most often run on the same hosts.
-    let names_others = parsed.is_some_and(|dsn| dsn.scheme() == SENTINEL);
+    let names_others = parsed.as_ref().is_some_and(|dsn| dsn.scheme() == SENTINEL);
+    let port = match &parsed {
+        Some(dsn) if engine == Builtin::Http && dsn.scheme() == "https" => 443,
+        _ => port,
+    };
     Ok(Grant::new(
         &addresses,
         &[port],
@@ -100,7 +104,7 @@ fn ports_of(scheme: &str) -> &'static [u16] {
         "redis" | "rediss" => &[6379, 7481],
         SENTINEL => &[26379],
         "mysql" | "mariadb" => &[3306],
-        "http" => &[80, 4001],
+        "http" => &[80, 4001, 8080],
         "https" => &[443, 4001],
         "postgres" | "postgresql" => &[5432],
         "quorum" => &[8081],
@@ -137,6 +141,21 @@ mod tests {
                 .allows("127.0.0.1:26379".parse().expect("an address"))
                 .await
         );
+    }
+
+    #[tokio::test]
+    async fn the_port_of_a_server_depends_on_the_scheme() {
+        for (dsn, allowed) in [
+            ("http://127.0.0.1", 8080),
+            ("https://127.0.0.1", 443),
+            ("https://127.0.0.1:99/k", 99),
+        ] {
+            let grant = grant(&Source::Builtin(Builtin::Http), dsn).expect("a DSN");
+            for port in [80, 99, 443, 4001, 8080] {
+                let address = ([127, 0, 0, 1], port).into();
+                assert_eq!(grant.allows(address).await, port == allowed, "{dsn} {port}");
+            }
+        }
     }
 
     #[tokio::test]

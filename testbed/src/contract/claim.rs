@@ -9,6 +9,10 @@ use int_host::{Error, Sequence};
 use std::time::Duration;
 
 pub(super) fn test(stage: &Stage) -> TestResult {
+    if !stage.backend.claims() {
+        stage.run(refused_and_without_effect(stage));
+        return Ok(());
+    }
     stage.run(only_above_the_mark(stage));
     stage.run(works_on_a_fresh_sequence(stage));
     stage.run(exact_above_doubles(stage));
@@ -17,6 +21,19 @@ pub(super) fn test(stage: &Stage) -> TestResult {
         stage.run(lost_replies(stage, &Proxy::to(port)?))?;
     }
     Ok(())
+}
+
+/// What an engine does whose backend has no claims.
+async fn refused_and_without_effect(stage: &Stage) {
+    let sequence = stage.open("c11 none").await;
+    let minted = sequence.next(1).await.expect("minted");
+    for (first, last) in [(minted.last() + 1, minted.last() + 9), (1, 1)] {
+        refused("other", sequence.claim(first, last).await, "claim");
+        refused("other", sequence.generation().await, "generation");
+    }
+    assert_eq!(sequence.last().await, Ok(Some(minted.last())));
+    let next = sequence.next(1).await.expect("minted");
+    assert_eq!(next.first(), minted.last() + minted.step());
 }
 
 async fn only_above_the_mark(stage: &Stage) {

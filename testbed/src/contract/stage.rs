@@ -94,8 +94,9 @@ impl Stage {
         offset: i64,
     ) -> Result<Sequence, Error> {
         self.prepare(key);
+        let dsn = self.backend.dsn_for(increment, offset);
         let config = Config {
-            dsn: self.backend.dsn(),
+            dsn: dsn.unwrap_or_else(|e| panic!("a server for {increment}, {offset}: {e}")),
             key: key.to_owned(),
             increment: Some(increment),
             offset: Some(offset),

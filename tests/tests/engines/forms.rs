@@ -31,6 +31,9 @@ fn written_out(form: &str, everything: bool) -> String {
         ("DB", "3"),
         ("NAME", "primary"),
         ("BUCKET", "bucket"),
+        ("ADMIN_TOKEN", "t0p"),
+        ("TOKEN", "m1nt"),
+        ("KEY", "orders"),
         ("REPLICAS", "2"),
     ]
     .iter()

@@ -1,6 +1,7 @@
 //! Tests of single engines: behaviour that depends on the kind of backend.
 
 mod forms;
+mod http;
 mod mysql;
 mod mysql_hosts;
 mod originals;
@@ -64,6 +65,7 @@ fn connections_are_kept_and_mints_are_one_round_trip() -> TestResult {
         Builtin::Mysql,
         Builtin::Postgres,
         Builtin::Rqlite,
+        Builtin::Http,
     ] {
         let kinds = backend::KINDS.iter();
         let kind = kinds

@@ -5,7 +5,7 @@ use crate::settings::Settings;
 use artisanal_quorum::{Answer, Ballot, Claim};
 use engine_guest::retry::Retry;
 use engine_guest::{Error, Key};
-use engine_http_client::{Failure, Quoter, Request};
+use engine_http_client::{Failure, Method, Quoter, Request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 
@@ -68,6 +68,10 @@ impl Nodes {
         let asked = attempt.open.clone();
         let votes = asked.iter().filter_map(|index| {
             let request = Request {
+                method: match body {
+                    Some(_) => Method::Post,
+                    None => Method::Get,
+                },
                 secure: false,
                 authority: &self.nodes.get(*index)?.address,
                 path: &self.path,

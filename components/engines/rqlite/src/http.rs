@@ -85,6 +85,10 @@ impl Client {
         limit: Duration,
     ) -> Result<Vec<u8>, Fault> {
         let request = http::Request {
+            method: match body {
+                Some(_) => http::Method::Post,
+                None => http::Method::Get,
+            },
             secure: node.secure,
             authority: &node.address.to_string(),
             path,
@@ -101,7 +105,7 @@ impl Client {
 
 /// The body of an answer with status 200, or the fault for any other status.
 fn success(answer: http::Answer, quoter: &Quoter) -> Result<Vec<u8>, Fault> {
-    let http::Answer { status, body } = answer;
+    let http::Answer { status, body, .. } = answer;
     let text = || quoter.quote(&String::from_utf8_lossy(&body));
     Err(match status {
         200 => return Ok(body),

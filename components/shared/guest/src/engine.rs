@@ -1,6 +1,7 @@
 //! The trait that an engine author implements.
 
 use crate::bindings::artisanal::integers::types::Error;
+use artisanal_core::Lattice;
 use engine_dsn::Dsn;
 
 /// A valid sequence name: 1 to 128 bytes of UTF-8 without control characters.
@@ -37,6 +38,10 @@ pub trait Engine: Sized + 'static {
     /// # Errors
     /// `invalid` for a DSN that this engine cannot use, before any I/O; otherwise as in the WIT.
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error>;
+
+    /// Tells which integers the sequence mints, once, after `open`. Most engines need not know: they only
+    /// advance a mark. It is for backends that decide themselves which integers they mint.
+    fn use_lattice(&mut self, _lattice: Lattice) {}
 
     /// Atomically adds `by` (1 or more) to the mark and returns the new mark. A missing mark counts
     /// as 0.

@@ -50,7 +50,7 @@ pub mod retry;
 mod sequence;
 mod shared;
 
-pub use artisanal_core::Quoter;
+pub use artisanal_core::{Lattice, Quoter};
 pub use artisanal_core::limits::{MAX_COUNT, MAX_KEY_BYTES};
 pub use engine::{Engine, Key, exhausted};
 pub use engine_dsn::Dsn;

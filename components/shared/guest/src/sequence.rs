@@ -21,8 +21,12 @@ impl<E: Engine> Sequence<E> {
     /// As in the WIT.
     pub async fn open(config: wit::Config) -> Result<Self, Error> {
         let (dsn, key, lattice) = config::check::<E>(config)?;
-        let engine = Mutex::new(E::open(dsn, key).await?);
-        Ok(Self { lattice, engine })
+        let mut engine = E::open(dsn, key).await?;
+        engine.use_lattice(lattice);
+        Ok(Self {
+            lattice,
+            engine: Mutex::new(engine),
+        })
     }
 
     /// Takes an interval; see the WIT's `claims.claim`.

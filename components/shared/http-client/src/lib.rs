@@ -6,7 +6,7 @@ mod request;
 
 pub use artisanal_core::Quoter;
 pub use failure::Failure;
-pub use request::{Answer, Request};
+pub use request::{Answer, Method, Request};
 
 use bindings::wasi::clocks::monotonic_clock;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::bindings::wasi::http::client;
 use crate::bindings::wasi::http::types::{
-    Fields, Method, Request as Outgoing, RequestOptions, Response, Scheme,
+    Fields, Method as WasiMethod, Request as Outgoing, RequestOptions, Response, Scheme,
 };
 use crate::bindings::{wit_future, wit_stream};
 use crate::{Failure, Quoter, nanos, sleep};
@@ -14,9 +14,22 @@ use wit_bindgen::StreamResult;
 /// How much is read at a time, in bytes; most answers are shorter.
 const CHUNK: usize = 4 * 1024;
 
-/// A request: `POST` if it has a body, otherwise `GET`.
+/// The method of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `POST`.
+    Post,
+    /// `PUT`.
+    Put,
+}
+
+/// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
     /// Whether to use `https`.
     pub secure: bool,
     /// Host and port.
@@ -36,6 +49,9 @@ pub struct Answer {
     pub status: u16,
     /// The body. A truncated one is not detected here: JSON shows it.
     pub body: Vec<u8>,
+    /// How long the upstream asks to wait before the next request (`Retry-After`), if it says so in
+    /// seconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Request<'_> {
@@ -59,9 +75,10 @@ impl Request<'_> {
     }
 
     async fn exchange(&self, nanos: u64, most: usize, quoter: &Quoter) -> Result<Answer, Failure> {
-        let method = match self.body {
-            Some(_) => Method::Post,
-            None => Method::Get,
+        let method = match self.method {
+            Method::Get => WasiMethod::Get,
+            Method::Post => WasiMethod::Post,
+            Method::Put => WasiMethod::Put,
         };
         let (contents, to_write) = match self.body {
             Some(body) => {
@@ -104,6 +121,8 @@ impl Request<'_> {
             entries.push(("content-type".to_owned(), b"application/json".to_vec()));
             let length = body.len().to_string().into_bytes();
             entries.push(("content-length".to_owned(), length));
+        } else if self.method != Method::Get {
+            entries.push(("content-length".to_owned(), b"0".to_vec()));
         }
         Fields::from_list(&entries).map_err(|_| Failure::Headers)
     }
@@ -121,6 +140,7 @@ fn options(nanos: u64) -> RequestOptions {
 
 async fn receive(response: Response, most: usize) -> Result<Answer, Failure> {
     let status = response.get_status_code();
+    let retry_after = retry_after(&response.get_headers().get("retry-after"));
     let (_, done) = wit_future::new(|| Ok(()));
     let (mut stream, _trailers) = Response::consume_body(response, done);
     let mut body = Vec::new();
@@ -133,7 +153,44 @@ async fn receive(response: Response, most: usize) -> Result<Answer, Failure> {
         }
         match result {
             StreamResult::Complete(_) => buffer = chunk,
-            StreamResult::Dropped | StreamResult::Cancelled => return Ok(Answer { status, body }),
+            StreamResult::Dropped | StreamResult::Cancelled => {
+                return Ok(Answer {
+                    status,
+                    body,
+                    retry_after,
+                });
+            }
         }
+    }
+}
+
+/// The value of the header in seconds. Dates, and whatever else it may be, are ignored.
+fn retry_after(values: &[Vec<u8>]) -> Option<Duration> {
+    let [value] = values else { return None };
+    let seconds: u32 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_to_wait() {
+        let of = |text: &str| retry_after(&[text.as_bytes().to_vec()]);
+        assert_eq!(of("3"), Some(Duration::from_secs(3)));
+        assert_eq!(of(" 0 "), Some(Duration::ZERO));
+        for other in [
+            "",
+            "-1",
+            "1.5",
+            "99999999999",
+            "Fri, 31 Dec 1999 23:59:59 GMT",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        assert_eq!(retry_after(&[]), None);
+        assert_eq!(retry_after(&[b"1".to_vec(), b"2".to_vec()]), None);
+        assert_eq!(retry_after(&[vec![0xff]]), None);
     }
 }

@@ -181,7 +181,10 @@ fn under_spin(kind: Kind, program: &Path, manifest: &Path) -> TestResult {
     command.env("SPIN_VARIABLE_KEYS", second("composed"));
     command.env("SPIN_VARIABLE_ADMIN_TOKEN", TOKEN);
     if let Some(port) = backend.port() {
-        let scheme = if kind.name == "rqlite" { "http" } else { "tcp" };
+        let scheme = match kind.name {
+            "rqlite" | "http" => "http",
+            _ => "tcp",
+        };
         command.env(
             "SPIN_VARIABLE_BACKEND",
             format!("{scheme}://127.0.0.1:{port}"),

@@ -108,12 +108,11 @@ fn flag(text: &str) -> Result<bool, Error> {
 }
 
 fn unknown(name: &str, takes: Takes) -> Error {
-    let known = match takes.names()[..] {
-        [] => "this path takes none".to_owned(),
-        [ref first @ .., last] if !first.is_empty() => {
-            format!("this path takes `{}` and `{last}`", first.join("`, `"))
-        }
-        ref only => format!("this path takes `{}`", only.concat()),
+    let names = takes.names();
+    let known = match names.split_last() {
+        None => "this path takes none".to_owned(),
+        Some((only, [])) => format!("this path takes `{only}`"),
+        Some((last, first)) => format!("this path takes `{}` and `{last}`", first.join("`, `")),
     };
     Error::Invalid(format!("unknown parameter `{}`; {known}", shown(name)))
 }

@@ -115,11 +115,11 @@ impl Settings {
         for other in get("keys").iter().flat_map(|list| list.split(',')) {
             let other = other.trim();
             check_key("keys", other)?;
-            if known.insert(other.to_owned()) {
-                match Pattern::new(other) {
-                    Some(pattern) => patterns.push(pattern),
-                    None => keys.push(other.to_owned()),
-                }
+            match Pattern::new(other) {
+                Some(pattern) if patterns.contains(&pattern) => {}
+                Some(pattern) => patterns.push(pattern),
+                None if known.insert(other.to_owned()) => keys.push(other.to_owned()),
+                None => {}
             }
         }
         Ok(Self {

@@ -279,7 +279,11 @@ fn what_may_pass_is_tried_again() -> TestResult {
     // A wait that is longer than the deadline is not begun.
     let long = answer("503 Service Unavailable", "retry-after: 60\r\n", "so it is");
     let fake = Fake::new(vec![long]);
-    assert_fails(mint(HTTP, &fake.dsn(), "k"), "unavailable", &["so it is"]);
+    assert_fails(
+        mint(HTTP, &fake.dsn(), "k"),
+        "unavailable",
+        &["so it is", "wait 60s"],
+    );
     assert_eq!(fake.requests(), 1);
     let full = r#"{"code":"exhausted","detail":"full"}"#;
     let fake = Fake::new(vec![

@@ -7,6 +7,7 @@ use engine_guest::Error;
 use engine_guest::retry::Retry;
 use engine_http_client::{Failure, Method, Quoter, Request, sleep};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::Duration;
 
 /// The maximum size of an answer, in bytes: an order of magnitude above the longest.
 const MOST: usize = 16 * 1024;
@@ -92,9 +93,16 @@ impl Server {
             };
             let wait = match fault {
                 Fault::Final(error) => return Err(error),
-                Fault::Passing { why, wait } => {
+                Fault::Passing { why, wait: None } => {
                     retry.failed(why);
-                    wait.unwrap_or_default()
+                    Duration::ZERO
+                }
+                Fault::Passing {
+                    why,
+                    wait: Some(wait),
+                } => {
+                    retry.failed(format!("{why}; the server asks to wait {wait:?}"));
+                    wait
                 }
                 // The time that was left says nothing about the server, an earlier fault does.
                 Fault::Late(why) => {

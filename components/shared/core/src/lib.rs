@@ -1,11 +1,13 @@
 //! Plain Rust shared by the engines, the HTTP endpoint and the host: no WIT, no HTTP, no I/O.
 //!
 //! An engine advances a *mark*; a [`Lattice`] computes the integers that an advance has taken, and a
-//! [`Span`] holds them. A [`Coalescer`] lets many requests share one engine call.
+//! [`Span`] holds them. A [`Coalescer`] lets many requests share one engine call, and a [`lease::Lease`] lets many
+//! calls share one span that was fetched before.
 
 mod coalescer;
 mod error;
 mod lattice;
+pub mod lease;
 pub mod limits;
 mod quote;
 mod secret;

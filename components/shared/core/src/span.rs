@@ -90,6 +90,14 @@ impl Span {
         (front, rest)
     }
 
+    /// Both spans as one; None unless `next` begins where this one ends.
+    pub(crate) fn join(self, next: Self) -> Option<Self> {
+        let neighbours =
+            self.step == next.step && self.last().checked_add(self.step) == Some(next.first);
+        let count = self.count.checked_add(next.count)?;
+        neighbours.then_some(Self { count, ..self })
+    }
+
     fn at(&self, index: u32) -> i64 {
         self.first
             .wrapping_add(self.step.wrapping_mul(i64::from(index)))
@@ -134,6 +142,17 @@ mod tests {
         }
         assert_eq!(span.split(5).1, None);
         assert_eq!(span.split(0).0.count, 1);
+    }
+
+    #[test]
+    fn neighbours_can_be_joined() {
+        let span = |first, step, count| Span::checked(first, step, count).unwrap();
+        let (a, b) = span(2, 2, 5).split(2);
+        assert_eq!(a.join(b.unwrap()), Some(span(2, 2, 5)));
+        for other in [span(6, 3, 2), span(8, 2, 2), span(4, 2, 2), span(2, 2, 2)] {
+            assert_eq!(a.join(other), None, "{other:?}");
+        }
+        assert_eq!(span(i64::MAX, 2, 1).join(span(1, 2, 1)), None);
     }
 
     proptest! {

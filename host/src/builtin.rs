@@ -130,3 +130,7 @@ pub const INTD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/intd.wasm"));
 
 /// The adapter that passes the settings of `wasmtime serve` to [`INTD`].
 pub const CONFIG_BRIDGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config_bridge.wasm"));
+
+/// The middleware for leases, to be composed with an engine. The parameter `lease` of the DSN sets the size of the
+/// largest span. It gives up the order of integers between holders.
+pub const LEASE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_lease.wasm"));

@@ -1,6 +1,6 @@
-//! Composes the HTTP endpoint and an engine into one component.
+//! Composes components: the HTTP endpoint with an engine, and an engine with the middleware for leases.
 
-use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD};
+use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD, LEASE};
 use std::collections::HashSet;
 use wac_graph::types::{Package, SubtypeChecker};
 use wac_graph::{CompositionGraph, EncodeOptions, PackageId, plug};
@@ -23,19 +23,36 @@ pub enum Target {
 /// [`Error::Misconfigured`] when `engine` is not a component, does not export this version of the
 /// engine interface, or would take the place of another import of the endpoint.
 pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
+    let bridge = match target {
+        Target::Spin => None,
+        Target::Wasmtime => Some(CONFIG_BRIDGE),
+    };
+    join(engine, INTD, bridge)
+}
+
+/// Composes an engine with the middleware for leases ([`LEASE`]). The result is an engine again: it exports the
+/// engine interface, without the claims that the engine may export besides, and imports what the engine does.
+///
+/// The parameter `lease` of the DSN sets the size of the largest span. Integers of different holders are not in
+/// order; a holder is one open sequence.
+///
+/// # Errors
+/// As [`compose`].
+pub fn lease(engine: &[u8]) -> Result<Vec<u8>, Error> {
+    join(engine, LEASE, None)
+}
+
+/// Composes a component that imports the engine interface with an engine, and perhaps with a config bridge.
+fn join(engine: &[u8], socket: &[u8], bridge: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     let mut graph = CompositionGraph::new();
-    let endpoint = register(&mut graph, "artisanal:intd", INTD)?;
+    let socket = register(&mut graph, "artisanal:socket", socket)?;
     let engine = register(&mut graph, "artisanal:plugged-engine", engine)?;
-    check(&graph, engine, endpoint)?;
+    check(&graph, engine, socket)?;
     let mut plugs = vec![engine];
-    if target == Target::Wasmtime {
-        plugs.push(register(
-            &mut graph,
-            "artisanal:config-bridge",
-            CONFIG_BRIDGE,
-        )?);
+    if let Some(bridge) = bridge {
+        plugs.push(register(&mut graph, "artisanal:config-bridge", bridge)?);
     }
-    plug(&mut graph, plugs, endpoint).map_err(|error| refuse("composed", &error))?;
+    plug(&mut graph, plugs, socket).map_err(|error| refuse("composed", &error))?;
     graph
         .encode(EncodeOptions::default())
         .map_err(|error| refuse("encoded", &error))
@@ -48,9 +65,7 @@ fn refuse(step: &str, error: &(dyn std::error::Error + 'static)) -> Error {
         why = format!("{why}: {error}");
         cause = error.source();
     }
-    Error::Misconfigured(format!(
-        "the endpoint and the engine cannot be {step}: {why}"
-    ))
+    Error::Misconfigured(format!("the components cannot be {step}: {why}"))
 }
 
 fn register(graph: &mut CompositionGraph, name: &str, wasm: &[u8]) -> Result<PackageId, Error> {
@@ -71,7 +86,7 @@ fn check(graph: &CompositionGraph, engine: PackageId, endpoint: PackageId) -> Re
     let imports = &types[graph[endpoint].ty()].imports;
     let unfit = |why: String| {
         Error::Misconfigured(format!(
-            "the endpoint and the engine cannot be composed: {why}"
+            "the component and the engine cannot be composed: {why}"
         ))
     };
     let (Some(export), Some(import)) = (exports.get(ENGINE), imports.get(ENGINE)) else {
@@ -88,7 +103,7 @@ fn check(graph: &CompositionGraph, engine: PackageId, endpoint: PackageId) -> Re
         .find(|name| *name != ENGINE && imported.contains(&unversioned(name)))
     {
         Some(name) => Err(unfit(format!(
-            "the engine also exports {name}, which the endpoint takes from its host"
+            "the engine also exports {name}, which the other component takes from its host"
         ))),
         None => Ok(()),
     }
@@ -133,6 +148,20 @@ mod tests {
                 "the engine is inside"
             );
         }
+    }
+
+    #[test]
+    fn an_engine_with_leases_is_an_engine() {
+        let leased = lease(Builtin::Keyvalue.wasm()).unwrap();
+        let imported = imports(&leased);
+        assert!(
+            imported
+                .iter()
+                .any(|name| name.starts_with("wasi:keyvalue/"))
+        );
+        assert!(!imported.iter().any(|name| name == ENGINE));
+        assert!(compose(&leased, Target::Spin).is_ok());
+        assert!(matches!(lease(INTD), Err(Error::Misconfigured(_))));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod compose;
 pub mod endpoint;
 mod host;
 mod instance;
+mod lease;
 mod meter;
 pub mod metrics;
 #[cfg(feature = "serve")]
@@ -50,7 +51,7 @@ mod state;
 mod wasi;
 
 pub use artisanal_core::{Error, Lattice, Span};
-pub use builtin::{About, Builtin, CONFIG_BRIDGE, INTD};
+pub use builtin::{About, Builtin, CONFIG_BRIDGE, INTD, LEASE};
 pub use component::{ENGINE, Shape, Source};
 pub use host::{Host, Options};
 pub use metrics::Metrics;

@@ -3,6 +3,7 @@
 use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::component::{CLAIMS, Source};
 use crate::instance::{EngineInstance, Id, Opening, Provider};
+use crate::lease::Holder;
 use crate::metrics::{Operation, SequenceMetrics};
 use crate::{Builtin, Error, Host};
 use artisanal_core::{Coalescer, Driver, Lattice, Span};
@@ -55,9 +56,14 @@ impl Default for Config {
 ///
 /// A call to the backend runs to its end even if all its callers are gone, because an instance that is
 /// dropped during a call has to be recreated. Until then the call counts as in flight.
+///
+/// [`Sequence::lease`] returns the same sequence with leases, which mints without a round trip and gives up the
+/// order between holders.
 #[derive(Clone)]
 pub struct Sequence {
-    coalescer: Coalescer<EngineCalls>,
+    pub(crate) coalescer: Coalescer<EngineCalls>,
+    /// None for a sequence without leases.
+    pub(crate) holder: Option<Holder>,
 }
 
 impl Host {
@@ -130,11 +136,15 @@ impl Host {
             instances,
             opening,
             lattice,
+            queue: self.options().queue,
             runtime: Handle::current(),
         }));
         let coalescer = Coalescer::new(calls, self.options().queue);
         self.metrics().watch(&engine, &key, coalescer.watch());
-        Ok(Sequence { coalescer })
+        Ok(Sequence {
+            coalescer,
+            holder: None,
+        })
     }
 }
 
@@ -211,10 +221,15 @@ impl Sequence {
     /// component trapped or violated its contract. `Busy`, `Unavailable` and `Broken` are worth a retry: a
     /// broken component is recreated.
     pub async fn next(&self, count: u32) -> Result<Span, Error> {
-        self.answer(self.coalescer.next(count).await)
+        let answer = match &self.holder {
+            None => self.coalescer.next(count).await,
+            Some(holder) => holder.next(count).await,
+        };
+        self.answer(answer)
     }
 
-    /// The greatest integer taken so far; None before the first mint.
+    /// The greatest integer taken so far; None before the first mint. With leases, this is at least the greatest
+    /// integer that any holder has fetched, handed out or not.
     ///
     /// # Errors
     /// As [`Sequence::next`].
@@ -227,7 +242,11 @@ impl Sequence {
     /// # Errors
     /// [`Error::TooSmall`] with the current value when `value` is smaller; otherwise as [`Sequence::next`].
     pub async fn set_last(&self, value: i64) -> Result<(), Error> {
-        self.answer(self.coalescer.set_last(value).await)
+        let answer = match &self.holder {
+            None => self.coalescer.set_last(value).await,
+            Some(holder) => holder.set_last(value).await,
+        };
+        self.answer(answer)
     }
 
     /// Takes the integers from `first` to `last` if none of them was taken. This is what a node of a quorum
@@ -239,7 +258,11 @@ impl Sequence {
     /// [`Error::TooSmall`] with the mark when that is not below `first`; [`Error::Other`] when the
     /// component does not export claims; otherwise as [`Sequence::next`].
     pub async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
-        self.coalescer.upstream().claim(first, last).await
+        let claimed = self.coalescer.upstream().claim(first, last).await;
+        if let Some(holder) = &self.holder {
+            holder.after_raise(last, &claimed);
+        }
+        claimed
     }
 
     /// A text that differs from all earlier ones if the backend may have forgotten marks since; None if it
@@ -285,15 +308,17 @@ impl artisanal_core::Sequence for Sequence {
 
 /// The upstream of the coalescer: makes the calls of one sequence.
 #[derive(Clone)]
-struct EngineCalls(Arc<Inner>);
+pub(crate) struct EngineCalls(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     instances: Instances,
     opening: Opening,
     /// The lattice that the first instance returned; later ones have the same configuration.
-    lattice: Lattice,
+    pub(crate) lattice: Lattice,
+    /// How many calls of each kind may wait.
+    pub(crate) queue: usize,
     /// The runtime for calls that several callers share, and for those without callers.
-    runtime: Handle,
+    pub(crate) runtime: Handle,
     metrics: SequenceMetrics,
 }
 

@@ -89,6 +89,21 @@ pub trait Backend: Send + Sync {
         true
     }
 
+    /// Whether sequences mint from integers that they fetched before. Then the order (C3) is promised only among
+    /// the calls on one opened sequence, `last` may be ahead of what was handed out, and mints may succeed for a
+    /// while without the server.
+    fn leased(&self) -> bool {
+        false
+    }
+
+    /// A sequence that was just opened, with the leases that this backend is about.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn hold(&self, sequence: Sequence) -> Result<Sequence, Error> {
+        Ok(sequence)
+    }
+
     /// Whether the engine discovers other addresses of the server from the server itself, and so can bypass a
     /// proxy.
     fn knows_other_ways(&self) -> bool {

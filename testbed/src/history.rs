@@ -185,6 +185,21 @@ impl History {
         assert!(found.is_empty(), "{}", shown.join("\n"));
     }
 
+    /// Checks C1, and C3 among the calls of each process, for processes that hold leases.
+    ///
+    /// # Panics
+    /// When one does not hold, with the violations.
+    pub fn assert_clean_by_process(&self) {
+        let mut found = self.duplicates();
+        let mut processes: BTreeMap<u32, Self> = BTreeMap::new();
+        for record in &self.records {
+            processes.entry(record.process).or_default().push(*record);
+        }
+        found.extend(processes.values().flat_map(Self::reordered));
+        let shown: Vec<_> = found.iter().map(Violation::to_string).collect();
+        assert!(found.is_empty(), "{}", shown.join("\n"));
+    }
+
     /// Finds violations of C1 by a sweep over the spans in the order of their first integers. A span is
     /// compared only with earlier ones that end at or after its first integer: none in a correct history.
     fn duplicates(&self) -> Vec<Violation> {

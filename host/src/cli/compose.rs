@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::flags::Flags;
-use crate::compose::{Target, compose};
+use crate::compose::{Target, compose, lease};
 use crate::{Error, Source};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,12 @@ pub(super) struct Compose {
     /// The host whose settings interface the component uses; int-host supports both
     #[arg(long = "for", value_name = "HOST", value_enum, default_value_t)]
     target: Host,
+    /// Put leases between the endpoint and the engine; the DSN's parameter `lease` sets their size, 1000 by default
+    ///
+    /// Integers are then fetched in spans and minted from memory. Every integer is still minted once, but integers
+    /// of different instances are not in order, and those that an instance does not mint are a gap.
+    #[arg(long)]
+    leased: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -45,7 +51,10 @@ impl Compose {
                 source.read()?
             }
         };
-        let composed = compose(&engine, target)?;
+        let composed = match self.leased {
+            true => compose(&lease(&engine)?, target)?,
+            false => compose(&engine, target)?,
+        };
         write(&self.output, &composed).map_err(|error| {
             Error::Misconfigured(format!("cannot write {}: {error}", self.output.display()))
         })?;

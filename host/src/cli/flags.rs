@@ -33,6 +33,13 @@ pub(super) struct Flags {
     /// First raise the sequence, so that all later integers are greater than N
     #[arg(long, visible_alias = "last-int", global = true, env = "ARTISANAL_LAST_INT", value_name = "N", allow_negative_numbers = true, help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) set_last_int: Option<i64>,
+    /// Fetch integers in spans of up to N and mint from memory; gives up the order between processes
+    ///
+    /// Calls then need no round trip, and succeed for a while if the backend fails. Every integer is still minted
+    /// once, but of two processes (of which at least one uses leases) the one that mints later may mint the smaller
+    /// integers. Integers that a process has fetched and not minted when it ends are a gap.
+    #[arg(long, global = true, env = "ARTISANAL_LEASE", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(artisanal_core::MAX_COUNT)), help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) lease: Option<u32>,
     /// How many integers to mint, without an upper limit; with --continuous, how many at a time
     #[arg(long, global = true, env = "ARTISANAL_COUNT", value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..), help_heading = MINTING, hide_env_values = true)]
     pub(super) count: u64,
@@ -145,7 +152,18 @@ impl Flags {
     pub(super) async fn open_and(&self, host: &Host, raise: &mut Raise) -> Result<Sequence, Error> {
         let sequence = host.open(self.source(), self.config()).await?;
         raise.make(&sequence).await?;
-        Ok(sequence)
+        self.leased(sequence)
+    }
+
+    /// The sequence with leases if `--lease` was given.
+    ///
+    /// # Errors
+    /// As [`Sequence::lease`].
+    pub(super) fn leased(&self, sequence: Sequence) -> Result<Sequence, Error> {
+        match self.lease {
+            Some(most) => sequence.lease(most),
+            None => Ok(sequence),
+        }
     }
 }
 

@@ -100,6 +100,8 @@ fn mistakes() {
         ("--count 0", ErrorKind::ValueValidation),
         ("--count -1", ErrorKind::UnknownArgument),
         ("--count many", ErrorKind::ValueValidation),
+        ("--lease 0", ErrorKind::ValueValidation),
+        ("--lease 100001", ErrorKind::ValueValidation),
         ("--engine oracle", ErrorKind::InvalidValue),
         ("--set-increment two", ErrorKind::ValueValidation),
         (

@@ -95,7 +95,7 @@ async fn exact_above_doubles(stage: &Stage) {
 
 /// A successful claim is ordered among concurrent mints like a mint of its integers.
 async fn amid_mints_and_raises(stage: &Stage) {
-    let mut handles = stage.handles("c11 amid", 5).await;
+    let mut handles = stage.ordered_handles("c11 amid", 5).await;
     let mut tasks = tokio::task::JoinSet::new();
     for (process, handle) in (0..).zip(handles.drain(..2)) {
         tasks.spawn(async move {

@@ -33,7 +33,11 @@ async fn what_does_not_fit_takes_nothing(stage: &Stage) {
         history.push(mint(&sequence, 0, count).await.expect("there is room"));
     }
     history.assert_clean();
-    assert_eq!(sequence.last().await, Ok(Some(TOP - 18)));
+    let last = sequence.last().await.expect("last");
+    match stage.backend.leased() {
+        true => assert!(last >= Some(TOP - 18), "{last:?}"),
+        false => assert_eq!(last, Some(TOP - 18)),
+    }
 }
 
 async fn up_to_the_top(stage: &Stage) {

@@ -10,7 +10,7 @@ pub(super) fn test(stage: &Stage) -> TestResult {
 }
 
 async fn one_after_another(stage: &Stage) {
-    let handles = stage.handles("c3 in turn", 3).await;
+    let handles = stage.ordered_handles("c3 in turn", 3).await;
     let mut greatest = 0;
     for round in 0..30 {
         for (process, handle) in (0..).zip(&handles) {
@@ -25,7 +25,7 @@ async fn one_after_another(stage: &Stage) {
 }
 
 async fn at_once(stage: &Stage) {
-    let handles = stage.handles("c3 at once", 4).await;
+    let handles = stage.ordered_handles("c3 at once", 4).await;
     // One task per handle makes many calls begin just after others have returned.
     let history = mint_at_once(&handles, 1, 100).await;
     history.assert_clean();

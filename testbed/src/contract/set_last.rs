@@ -77,7 +77,9 @@ async fn amid_mints(stage: &Stage) {
     const MINTERS: usize = 3;
     const RAISERS: i64 = 2;
     let mut handles = Vec::new();
-    let usual = stage.handles("c5 amid", MINTERS + RAISERS as usize).await;
+    let usual = stage
+        .ordered_handles("c5 amid", MINTERS + RAISERS as usize)
+        .await;
     let offset = usual[0].lattice().offset();
     handles.extend(usual);
     let mut tasks = tokio::task::JoinSet::new();

@@ -77,7 +77,8 @@ impl Stage {
     /// When the backend cannot prepare the storage of the sequence.
     pub async fn try_open(&self, dsn: &str, key: &str) -> Result<Sequence, Error> {
         self.prepare(key);
-        backend::open(&self.host, &self.source, dsn, key).await
+        let opened = backend::open(&self.host, &self.source, dsn, key).await?;
+        self.backend.hold(opened)
     }
 
     /// Opens a sequence on a lattice.
@@ -101,7 +102,8 @@ impl Stage {
             increment: Some(increment),
             offset: Some(offset),
         };
-        self.host.open(self.source.clone(), config).await
+        let opened = self.host.open(self.source.clone(), config).await?;
+        self.backend.hold(opened)
     }
 
     /// Opens the same sequence `number` times, with as little shared state as the backend allows: separate
@@ -127,11 +129,35 @@ impl Stage {
                         _ => self.host.clone(),
                     };
                     let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;
+                    let opened = opened.and_then(|opened| self.backend.hold(opened));
                     handles.push(opened.unwrap_or_else(|e| panic!("open {key:?}: {e}")));
                 }
             }
         }
         handles
+    }
+
+    /// Opens the same sequence `number` times, as [`Stage::handles`] does. Among the calls on these handles the
+    /// order (C3) is promised: with leases, all of them are one holder.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn ordered_handles(&self, key: &str, number: usize) -> Vec<Sequence> {
+        match self.backend.leased() {
+            true => vec![self.open(key).await; number],
+            false => self.handles(key, number).await,
+        }
+    }
+
+    /// Checks C1, and C3 as far as it is promised: with leases, only among the calls of each process.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn assert_clean(&self, history: &History) {
+        match self.backend.leased() {
+            true => history.assert_clean_by_process(),
+            false => history.assert_clean(),
+        }
     }
 
     fn prepare(&self, key: &str) {

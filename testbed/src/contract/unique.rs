@@ -18,7 +18,7 @@ pub(super) fn test(stage: &Stage) -> TestResult {
 async fn at_once(stage: &Stage) {
     let handles = stage.handles("c1 at once", 4).await;
     let history = mint_at_once(&handles, 4, 20).await;
-    history.assert_clean();
+    stage.assert_clean(&history);
     assert_eq!(history.records().len(), 4 * 4 * 20);
 }
 
@@ -71,7 +71,7 @@ async fn given_up_calls_waste_only_their_own(stage: &Stage) {
         let minted = mint(&sequence, 0, 2).await;
         history.push(minted.unwrap_or_else(|e| panic!("after a call that was given up: {e}")));
     }
-    history.assert_clean();
+    stage.assert_clean(&history);
 }
 
 async fn lattices_share_one_mark(stage: &Stage) {
@@ -81,5 +81,5 @@ async fn lattices_share_one_mark(stage: &Stage) {
         handles.push(opened.unwrap_or_else(|e| panic!("{increment}, {offset}: {e}")));
     }
     let history = mint_at_once(&handles, 2, 20).await;
-    history.assert_clean();
+    stage.assert_clean(&history);
 }

@@ -127,10 +127,15 @@ impl Lease {
         Ok(())
     }
 
-    /// Drops all integers that were fetched, because the sequence was raised to `floor`, or may have
-    /// been. Integers from a fetch that is under way are dropped, too.
-    pub fn clear(&self, floor: i64) {
-        self.buffer.clear(floor);
+    /// Drops all integers that were fetched, also those of a fetch under way, unless the sequence was
+    /// certainly not raised. To be called with the result of every `set-last`, before that is passed on.
+    pub fn after_raise(&self, value: i64, raised: &Result<(), Error>) {
+        match raised {
+            Ok(()) => self.buffer.clear(value),
+            Err(Error::Invalid(_) | Error::TooSmall(_) | Error::Denied(_) | Error::Busy) => {}
+            // It may have been raised, and then other clients rely on that.
+            Err(_) => self.buffer.clear(0),
+        }
     }
 
     /// How many integers are fetched and not handed out.

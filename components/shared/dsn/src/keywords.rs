@@ -8,7 +8,7 @@ const OWN: [&str; 5] = ["host", "port", "user", "password", "dbname"];
 
 /// Keywords of libpq and of this project's engines. A DSN in this form begins with one of them, and other
 /// words may be a part of a password, which no error must repeat.
-const OTHERS: [&str; 23] = [
+const OTHERS: [&str; 24] = [
     "application_name",
     "channel_binding",
     "client_encoding",
@@ -18,6 +18,7 @@ const OTHERS: [&str; 23] = [
     "hostaddr",
     "keepalives",
     "keepalives_idle",
+    "lease",
     "load_balance_hosts",
     "options",
     "passfile",

@@ -50,8 +50,8 @@ pub mod retry;
 mod sequence;
 mod shared;
 
-pub use artisanal_core::{Lattice, Quoter};
 pub use artisanal_core::limits::{MAX_COUNT, MAX_KEY_BYTES};
+pub use artisanal_core::{Lattice, Quoter};
 pub use engine::{Engine, Key, exhausted};
 pub use engine_dsn::Dsn;
 pub use sequence::Sequence;

@@ -30,7 +30,38 @@ impl Named {
                 other => other?,
             }
         }
-        Ok(sequences)
+        match flags.lease {
+            Some(most) => sequences.leased(most),
+            None => Ok(sequences),
+        }
+    }
+
+    /// The same sequences with leases.
+    fn leased(self, most: u32) -> Result<Self, Error> {
+        tracing::info!(
+            "integers are fetched in spans of up to {most}: they are unique, but NOT in order between this process \
+             and others"
+        );
+        let leased = self
+            .0
+            .into_iter()
+            .map(|(key, sequence)| Ok((key, sequence.lease(most)?)));
+        leased.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Reports the integers that were fetched and will not be minted, which happens only with leases.
+    pub(super) fn report_gaps(&self) {
+        for (key, sequence) in &self.0 {
+            let (held, skipped) = (sequence.held(), sequence.skipped());
+            if held + skipped > 0 {
+                tracing::info!(
+                    key,
+                    held,
+                    skipped,
+                    "integers were fetched and not minted: they are a gap"
+                );
+            }
+        }
     }
 
     /// The sequence of this key, never a fallback: integers of different sequences must not be mixed up.
@@ -48,12 +79,19 @@ pub(super) fn by_pattern(
     host: &Host,
     source: &Source,
     config: Config,
+    lease: Option<u32>,
 ) -> Result<App<Sequence>, Error> {
     let sequences = Sequences::new(host, source, config, Sequence::INSTANCES)?;
     let (reopens, sequences) = (sequences.reopen(), Arc::new(sequences));
     Ok(app.opening(reopens, move |key| {
         let (sequences, key) = (Arc::clone(&sequences), key.to_owned());
-        Box::pin(async move { sequences.open(&key).await })
+        Box::pin(async move {
+            let sequence = sequences.open(&key).await?;
+            match lease {
+                Some(most) => sequence.lease(most),
+                None => Ok(sequence),
+            }
+        })
     }))
 }
 

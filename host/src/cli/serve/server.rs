@@ -43,7 +43,8 @@ impl Server<'_> {
         let patterns = !settings.patterns.is_empty();
         let mut app = App::try_new(settings, |key| named.named(key))?;
         if patterns {
-            app = sequences::by_pattern(app, &self.host, &self.source, self.flags.config())?;
+            let (config, lease) = (self.flags.config(), self.flags.lease);
+            app = sequences::by_pattern(app, &self.host, &self.source, config, lease)?;
         }
         let app = Arc::new(app);
         let servers = self.listen().await?;
@@ -51,6 +52,7 @@ impl Server<'_> {
             .into_iter()
             .map(|(protocol, listeners)| self.server(protocol, listeners, &app, &default));
         join_all(servers).await;
+        named.report_gaps();
         Ok(())
     }
 

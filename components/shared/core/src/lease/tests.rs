@@ -99,9 +99,7 @@ impl<'a> Holder<'a> {
 
     fn set_last(&self, value: i64) -> Result<(), Error> {
         let raised = self.backend.set_last(value);
-        if raised.is_ok() {
-            self.lease.clear(value);
-        }
+        self.lease.after_raise(value, &raised);
         raised
     }
 

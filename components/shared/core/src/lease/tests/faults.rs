@@ -233,14 +233,14 @@ fn yugabyte_16497_a_fetch_under_way_does_not_refill_them() {
     let backend = Slow::default();
     let mut ahead = Box::pin(lease.ahead(|n| backend.next(n)));
     assert_eq!((&mut ahead).now_or_never(), None);
-    lease.clear(1000);
+    lease.after_raise(1000, &Ok(()));
     backend.answer(65);
     assert_eq!(ahead.now_or_never(), Some(Ok(())));
     assert_eq!((lease.held(), lease.take(1)), (0, None));
     // A call that began before the raise may get what it fetched; nothing of that is kept.
     let mut call = Box::pin(lease.mint(1, |n| backend.next(n)));
     assert_eq!((&mut call).now_or_never(), None);
-    lease.clear(2000);
+    lease.after_raise(2000, &Err(Error::Unavailable("lost".into())));
     backend.answer(1001);
     assert_eq!(call.now_or_never().unwrap().unwrap().first(), 1001);
     assert_eq!(lease.held(), 0);

@@ -32,9 +32,9 @@ fn main() -> ExitCode {
             if promise.name != "c11_claim" {
                 let name = format!("middleware::{}::{}", kind.name, promise.name);
                 suite.test_unless((kind.missing)(), name, || {
-                    let backend = Arc::new(Leased::by_the_middleware(kind)?);
-                    let source = Source::File(composed(kind)?);
-                    (promise.test)(&Stage::with(source, kind.engine.about(), backend)?)
+                    let (backend, source) = Leased::by_the_middleware(kind)?;
+                    let about = kind.engine.about();
+                    (promise.test)(&Stage::with(source, about, Arc::new(backend))?)
                 });
             }
         }
@@ -42,39 +42,32 @@ fn main() -> ExitCode {
     suite.run()
 }
 
-/// A file with the engine and the middleware, written once per engine.
-fn composed(kind: &Kind) -> TestResult<PathBuf> {
-    let file = testbed::target::directory().join(format!("leased-{}.wasm", kind.name));
-    let wasm = compose::lease(kind.engine.wasm())?;
-    if std::fs::read(&file).is_ok_and(|found| found == wasm) {
-        return Ok(file);
-    }
-    // Other tests may read the file at the same time.
-    let scratch = Scratch::new("leased")?;
-    let new = scratch.join("leased.wasm");
-    let written = std::fs::write(&new, &wasm).and_then(|()| std::fs::rename(&new, &file));
-    written.map_err(testbed::Error::io(file.display().to_string()))?;
-    Ok(file)
-}
-
 /// A backend whose sequences have leases.
 struct Leased {
     backend: Box<dyn Backend>,
-    /// Whether the host adds the leases, and not the middleware.
-    host: bool,
+    /// The folder of the engine composed with the middleware; None if the host adds the leases.
+    composed: Option<Scratch>,
 }
 
 impl Leased {
     fn by_the_host(kind: &Kind) -> TestResult<Self> {
-        let backend = (kind.start)()?;
-        let host = true;
-        Ok(Self { backend, host })
+        Ok(Self {
+            backend: (kind.start)()?,
+            composed: None,
+        })
     }
 
-    fn by_the_middleware(kind: &Kind) -> TestResult<Self> {
-        let backend = (kind.start)()?;
-        let host = false;
-        Ok(Self { backend, host })
+    /// The backend and the composed component.
+    fn by_the_middleware(kind: &Kind) -> TestResult<(Self, Source)> {
+        let folder = Scratch::new("leased")?;
+        let file = folder.join("leased.wasm");
+        let wasm = compose::lease(kind.engine.wasm())?;
+        std::fs::write(&file, wasm).map_err(testbed::Error::io(file.display().to_string()))?;
+        let leased = Self {
+            backend: (kind.start)()?,
+            composed: Some(folder),
+        };
+        Ok((leased, Source::File(file)))
     }
 }
 
@@ -116,9 +109,9 @@ impl Backend for Leased {
     }
 
     fn hold(&self, sequence: Sequence) -> Result<Sequence, Error> {
-        match self.host {
-            true => sequence.lease(MOST),
-            false => Ok(sequence),
+        match self.composed {
+            None => sequence.lease(MOST),
+            Some(_) => Ok(sequence),
         }
     }
 

@@ -236,22 +236,19 @@ fn a_composed_endpoint_with_leases_serves() -> TestResult {
 fn many_threads_of_a_program_share_a_holder() -> TestResult {
     let redis = Redis::start()?;
     let host = backend::host(None)?;
-    let runtime = int_host::runtime::start(&int_host::runtime::Options::default())?;
     let source = int_host::Builtin::Redis.into();
-    let opened = runtime.block_on(backend::open(&host, &source, &redis.dsn(), "integers"))?;
+    let opened = run(backend::open(&host, &source, &redis.dsn(), "integers"))?;
     let leased = opened.lease(1000)?;
     assert_eq!(opened.take(1), None, "it has no leases");
     let mut all: Vec<i64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {
-                let (leased, handle) = (leased.clone(), runtime.handle().clone());
+                let leased = leased.clone();
                 scope.spawn(move || {
                     let mut minted: Vec<i64> = Vec::new();
                     for _ in 0..25_000 {
-                        let span = leased.take(1).map_or_else(
-                            || handle.block_on(leased.next(1)).expect("minted"),
-                            |span| span,
-                        );
+                        let taken = leased.take(1);
+                        let span = taken.unwrap_or_else(|| run(leased.next(1)).expect("minted"));
                         assert!(minted.last().is_none_or(|last| *last < span.first()));
                         minted.push(span.first());
                     }

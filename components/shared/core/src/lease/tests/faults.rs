@@ -79,7 +79,7 @@ fn leaf_calls_that_outrun_the_fetch_wait_for_it() {
     );
 }
 
-/// Leaf (issues 23 and 16): the next segment could be used before its bounds were set. Here a span that
+/// Leaf (issue 16): the next segment could be used before its bounds were set. Here a span that
 /// is not fetched yet cannot be taken from, and one that was refused is never used.
 #[test]
 fn leaf_a_span_is_not_used_before_it_is_complete() {

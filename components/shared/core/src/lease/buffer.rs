@@ -329,7 +329,11 @@ impl Buffer {
 
     fn slot(&self, generation: u64) -> &Slot {
         let [even, odd] = &self.shown.0.slots;
-        if generation % 2 == 0 { even } else { odd }
+        if generation.is_multiple_of(2) {
+            even
+        } else {
+            odd
+        }
     }
 
     /// Ignores poisoning: nothing under the lock panics halfway.

@@ -17,6 +17,7 @@ mod log;
 mod mint;
 mod mode;
 mod node;
+mod node_status;
 mod open_files;
 mod raise;
 mod serve;

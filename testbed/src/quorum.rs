@@ -171,7 +171,8 @@ impl Quorum {
         format!("quorum://{}{}", token.unwrap_or_default(), nodes.join(","))
     }
 
-    fn address(&self, index: usize) -> String {
+    /// `host:port` of a node.
+    pub fn address(&self, index: usize) -> String {
         format!("127.0.0.1:{}", self.port(index))
     }
 

@@ -1,6 +1,7 @@
 //! `int-host node`: runs a node of a quorum, and manages groups of them.
 
 use super::flags::Flags;
+use super::node_status::status;
 use super::{Failure, log, one_thread, open_files};
 use crate::node::{self, Node, Peers};
 use crate::serve::{Limits, Listeners, Shutdown};
@@ -9,7 +10,6 @@ use artisanal_core::Secret;
 use artisanal_quorum::{Describe, Member, PORT, Status};
 use clap::builder::NonEmptyStringValueParser;
 use engine_dsn::Address;
-use futures::future::join_all;
 use intd::Token;
 use std::fmt;
 use std::io::Write;
@@ -66,11 +66,17 @@ enum Manage {
         #[arg(long, value_name = "HOST[:8081]", value_parser = address)]
         via: String,
     },
-    /// Show nodes: what they can do, their group and incarnation
+    /// Show nodes: what they can do, their group, incarnation and marks
+    ///
+    /// A node lags by the difference between its mark and the greatest one of the nodes that are listed and
+    /// answer. A lag is harmless: the node catches up with its next claim.
     Status {
         /// The nodes
         #[arg(required = true, value_name = "HOST[:8081]", value_parser = address)]
         nodes: Vec<String>,
+        /// The maximum number of sequences to show, in the order of their keys; --key KEY shows one alone
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        keys: usize,
     },
 }
 
@@ -88,7 +94,7 @@ impl NodeCommand {
             None => self.serve(flags, peers),
             Some(manage) => {
                 log::start(flags.log_format, log::QUIET);
-                let text = one_thread()?.block_on(manage.run(&peers))?;
+                let text = one_thread()?.block_on(manage.run(&peers, flags.key.as_deref()))?;
                 Ok(std::io::stdout().write_all(text.as_bytes())?)
             }
         }
@@ -162,11 +168,11 @@ impl NodeCommand {
 }
 
 impl Manage {
-    async fn run(&self, peers: &Peers) -> Result<String, Error> {
+    async fn run(&self, peers: &Peers, key: Option<&str>) -> Result<String, Error> {
         match self {
             Self::Init { members } => init(peers, members).await,
             Self::Join { node, via } => join(peers, node, via).await,
-            Self::Status { nodes } => status(peers, nodes).await,
+            Self::Status { nodes, keys } => status(peers, nodes, key, *keys).await,
         }
     }
 }
@@ -235,27 +241,7 @@ async fn join(peers: &Peers, address: &str, via: &str) -> Result<String, Error> 
     Ok(format!("{address}: {}\n", summary(&status)))
 }
 
-async fn status(peers: &Peers, nodes: &[String]) -> Result<String, Error> {
-    let mut text = String::new();
-    let mut down = 0;
-    let found = join_all(nodes.iter().map(|node| peers.status(node))).await;
-    for (address, found) in nodes.iter().zip(found) {
-        let line = match found {
-            Ok(status) => format!("node {}: {}", status.node, summary(&status)),
-            Err(error) => {
-                down += 1;
-                error.to_string()
-            }
-        };
-        text += &format!("{address}  {line}\n");
-    }
-    if down == nodes.len() {
-        return Err(Error::Unavailable(format!("no node answers:\n{text}")));
-    }
-    Ok(text)
-}
-
-fn summary(status: &Status) -> String {
+pub(super) fn summary(status: &Status) -> String {
     let Status {
         group,
         incarnation,

@@ -8,7 +8,9 @@
 use super::file::Record;
 use super::member::{IDENTITY, INCARNATION, Node, check_members};
 use crate::Error;
-use artisanal_quorum::{Describe, Join, Joined, MAX_KEYS, Member, NodeState, Status, majority};
+use artisanal_quorum::{
+    Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
+};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,8 +70,7 @@ impl Node {
             group: described.group,
             node: described.node,
             incarnation: 0,
-            list: false,
-            keys: Vec::new(),
+            read: Read::default(),
         };
 
         // 1. The newest incarnation that anybody knows of.
@@ -88,19 +89,26 @@ impl Node {
         join.incarnation = newest.max(own).max(1) + 1;
 
         // 2. and 3. Store the new one at them, then read what they know.
-        join.list = true;
-        let (others, told) = self.ask(&others, &join, needed).await?;
-        let mut known = newest_of(&told, described.node);
-        let keys: BTreeSet<&String> = told.iter().flat_map(|joined| &joined.keys).collect();
-        let keys: Vec<&String> = keys.into_iter().collect();
-        join.list = false;
-        for part in keys.chunks(MAX_KEYS) {
-            join.keys = part.iter().map(|key| (*key).clone()).collect();
+        let mut known = BTreeMap::new();
+        let mut keys = BTreeSet::new();
+        let mut after = Some(String::new());
+        while after.is_some() {
+            join.read.after = after;
             let (_, told) = self.ask(&others, &join, needed).await?;
-            for (index, key) in join.keys.iter().enumerate() {
+            // Lists end at different keys: what is beyond the end of the shortest full page is listed again.
+            after = told.iter().filter_map(Report::next_page).min().cloned();
+            keys.extend(told.iter().flat_map(|report| report.listed.clone()));
+            merge(&mut known, newest_of(&told, described.node));
+        }
+        let keys: Vec<String> = keys.into_iter().collect();
+        join.read.after = None;
+        for part in keys.chunks(MAX_KEYS) {
+            join.read.keys = part.to_vec();
+            let (_, told) = self.ask(&others, &join, needed).await?;
+            for (index, key) in part.iter().enumerate() {
                 let mark = told
                     .iter()
-                    .filter_map(|joined| joined.marks.get(index).copied().flatten())
+                    .filter_map(|report| report.marks.get(index).copied().flatten())
                     .max();
                 self.keys.add(key)?;
                 if let Some(mark) = mark {
@@ -146,7 +154,7 @@ impl Node {
         members: &[Member],
         join: &Join,
         needed: usize,
-    ) -> Result<(Vec<Member>, Vec<Joined>), Error> {
+    ) -> Result<(Vec<Member>, Vec<Report>), Error> {
         let asked = members.iter().map(|member| async move {
             let answer = self.peers.joining(&member.address, join).await;
             (member, answer)
@@ -156,9 +164,6 @@ impl Node {
         let mut failures = Vec::new();
         for (member, answer) in join_all(asked).await {
             match answer {
-                Ok(joined) if joined.marks.len() != join.keys.len() => {
-                    failures.push(format!("{} left out marks", member.address));
-                }
                 Ok(joined) if joined.node == member.node => {
                     answered.push(member.clone());
                     answers.push(joined);
@@ -196,7 +201,7 @@ impl Node {
 }
 
 /// The newest incarnations in the answers, without that of the node itself.
-fn newest_of(told: &[Joined], node: u64) -> BTreeMap<u64, u64> {
+fn newest_of(told: &[Report], node: u64) -> BTreeMap<u64, u64> {
     let mut newest = BTreeMap::new();
     for joined in told {
         merge(&mut newest, joined.known.clone());

@@ -5,6 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,10 +36,13 @@ impl Keys {
         }
     }
 
-    /// All keys.
-    pub(super) fn all(&self) -> Vec<String> {
+    /// The first keys after this one, in their order, at most so many.
+    pub(super) fn after(&self, key: &str, most: usize) -> Vec<String> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.keys.iter().cloned().collect()
+        let further = open
+            .keys
+            .range::<str, _>((Bound::Excluded(key), Bound::Unbounded));
+        further.take(most).cloned().collect()
     }
 
     /// Adds a key, synced to disk, before its first claim.
@@ -98,7 +102,9 @@ mod tests {
         for key in ["b", "a\u{e9} %0A", "b"] {
             keys.add(key).expect("added");
         }
-        assert_eq!(keys.all(), ["a\u{e9} %0A", "b"]);
+        assert_eq!(keys.after("", 9), ["a\u{e9} %0A", "b"]);
+        assert_eq!(keys.after("", 1), ["a\u{e9} %0A"]);
+        assert_eq!(keys.after("a\u{e9} %0A", 9), ["b"]);
         std::fs::write(
             directory.path().join("keys"),
             std::fs::read_to_string(directory.path().join("keys")).expect("read") + "\nhal",
@@ -107,6 +113,6 @@ mod tests {
         let keys = Keys::within(directory.path()).expect("opened again");
         keys.add("c").expect("added");
         let again = Keys::within(directory.path()).expect("opened again");
-        assert_eq!(again.all(), ["a\u{e9} %0A", "b", "c", "hal"]);
+        assert_eq!(again.after("", 9), ["a\u{e9} %0A", "b", "c", "hal"]);
     }
 }

@@ -8,7 +8,7 @@ use super::recall::recall;
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::{MAX_COUNT, check_key};
 use artisanal_quorum::{
-    Answer, Claim, Describe, Join, Joined, MAX_KEYS, MAX_MEMBERS, NodeState, RESERVED, Status,
+    Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, NodeState, RESERVED, Read, Report, Status,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -168,7 +168,7 @@ impl Node {
     /// # Errors
     /// [`Error::Unavailable`] when this node does not take part itself, [`Error::Denied`] for nodes of
     /// other groups; otherwise as its backend.
-    pub async fn joining(&self, join: &Join) -> Result<Joined, Error> {
+    pub async fn joining(&self, join: &Join) -> Result<Report, Error> {
         let before = self.serving()?;
         let Describe {
             node,
@@ -182,32 +182,46 @@ impl Node {
                 join.node, join.group
             )));
         }
-        if join.keys.len() > MAX_KEYS {
-            return Err(Error::Invalid(format!(
-                "{} keys are asked for; the maximum is {MAX_KEYS}",
-                join.keys.len()
-            )));
-        }
         if join.incarnation > 0 {
             self.learn(&[(join.node, join.incarnation)].into()).await?;
         }
-        let mut marks = Vec::with_capacity(join.keys.len());
-        for key in &join.keys {
+        self.report(&before, &join.read).await
+    }
+
+    /// Lists sequences and reads their marks.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when this node does not take part; otherwise as its backend.
+    pub async fn read(&self, read: &Read) -> Result<Report, Error> {
+        let before = self.serving()?;
+        self.report(&before, read).await
+    }
+
+    async fn report(&self, before: &State, read: &Read) -> Result<Report, Error> {
+        if read.keys.len() > MAX_KEYS {
+            return Err(Error::Invalid(format!(
+                "{} keys are asked for; the maximum is {MAX_KEYS}",
+                read.keys.len()
+            )));
+        }
+        let mut marks = Vec::with_capacity(read.keys.len());
+        for key in &read.keys {
             client_key(key)?;
             marks.push(self.marks.sequence(key).await?.last().await?);
         }
-        let keys = if join.list {
-            self.keys.all()
-        } else {
-            Vec::new()
-        };
+        let listed = read
+            .after
+            .as_ref()
+            .map(|key| self.keys.after(key, MAX_KEYS))
+            .unwrap_or_default();
         let session = self.marks.reserved(SESSION).await?;
-        let now = self.still(&before, &session).await?;
-        Ok(Joined {
+        let now = self.still(before, &session).await?;
+        Ok(Report {
             node: now.described.node,
+            group: now.described.group,
             incarnation: now.incarnation,
             known: now.known,
-            keys,
+            listed,
             marks,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use artisanal_core::Secret;
-use artisanal_quorum::{Describe, Join, Joined, Status};
+use artisanal_quorum::{Describe, Join, Read, Report, Status};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,8 +17,8 @@ use tokio::time::timeout;
 /// The time limit of one request. A join stores its incarnation at the other node before that answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The maximum size of an answer, in bytes.
-const MOST: usize = 64 * 1024;
+/// The maximum size of an answer, in bytes: more than a page of the longest keys.
+const MOST: usize = 256 * 1024;
 
 /// A client for the nodes of a group, with their token.
 #[derive(Clone)]
@@ -67,9 +67,22 @@ impl Peers {
             .await
     }
 
-    pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Joined, Error> {
-        self.ask(Method::POST, address, "/v1/node/joining", Some(join))
-            .await
+    /// Lists sequences of a node and reads their marks.
+    ///
+    /// # Errors
+    /// As [`Peers::init`].
+    pub async fn read(&self, address: &str, read: &Read) -> Result<Report, Error> {
+        let report: Report = self
+            .ask(Method::POST, address, "/v1/node/read", Some(read))
+            .await?;
+        checked(address, report, read)
+    }
+
+    pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Report, Error> {
+        let report: Report = self
+            .ask(Method::POST, address, "/v1/node/joining", Some(join))
+            .await?;
+        checked(address, report, &join.read)
     }
 
     async fn ask<T: Serialize, A: DeserializeOwned>(
@@ -141,6 +154,15 @@ impl Peers {
             .await
             .map_err(|_| lost("the answer is incomplete or too long"))?;
         Ok((status, body.to_bytes()))
+    }
+}
+
+fn checked(address: &str, report: Report, read: &Read) -> Result<Report, Error> {
+    match report.answers(read) {
+        true => Ok(report),
+        false => Err(Error::Other(format!(
+            "{address} answers something else than it was asked for"
+        ))),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::serve::connections::accept;
 use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::{Limits, Listeners, Shutdown};
-use artisanal_quorum::{Claim, Describe, Join, NodeState};
+use artisanal_quorum::{Claim, Describe, Join, NodeState, Read};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -142,6 +142,10 @@ impl Server {
             ("/v1/node/join", true) => {
                 let described = self.message::<Describe>(body).await?;
                 json(StatusCode::OK, &node.join(described).await?)
+            }
+            ("/v1/node/read", true) => {
+                let read = self.message::<Read>(body).await?;
+                json(StatusCode::OK, &node.read(&read).await?)
             }
             ("/v1/node/joining", true) => {
                 let join = self.message::<Join>(body).await?;

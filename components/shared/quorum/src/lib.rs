@@ -14,7 +14,7 @@ mod message;
 
 pub use ballot::{Ballot, Disagreement, majority};
 pub use message::{
-    Answer, Claim, Describe, Join, Joined, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Status,
+    Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Read, Report, Status,
 };
 
 /// The prefix of keys that nodes reserve for themselves.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The maximum number of members of a group.
 pub const MAX_MEMBERS: usize = 15;
 
-/// The maximum number of keys in one [`Join`].
+/// The maximum number of keys in one message.
 pub const MAX_KEYS: usize = 256;
 
 /// `POST /v1/sequences/{key}/claim`: take the integers from `first` to `last`.
@@ -108,29 +108,61 @@ pub struct Join {
     pub node: u64,
     /// Its new incarnation, which is stored before anything is read; 0 to only read.
     pub incarnation: u64,
-    /// Whether to list the keys of all sequences.
+    /// The sequences that are asked for.
     #[serde(default)]
-    pub list: bool,
+    pub read: Read,
+}
+
+/// Which sequences to list, and the marks of which to read.
+///
+/// `POST /v1/node/read` has this alone: it reads from a node that takes part, and changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// List the first [`MAX_KEYS`] keys after this one, in their order; the empty text is before all keys.
+    /// Absent lists none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// The sequences whose marks are asked for, at most [`MAX_KEYS`].
     #[serde(default)]
     pub keys: Vec<String>,
 }
 
-/// The answer to [`Join`].
+/// The answer to [`Join`] and [`Read`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Joined {
+pub struct Report {
     /// The identity of the node that answers.
     pub node: u64,
+    /// The group that it belongs to.
+    pub group: u64,
     /// Its own incarnation.
     pub incarnation: u64,
-    /// What it knows of all members' incarnations, including that of the member that joins.
+    /// What it knows of all members' incarnations, read last.
     pub known: BTreeMap<u64, u64>,
-    /// The keys of all sequences, if they were to be listed.
+    /// The keys that were to be listed: fewer than [`MAX_KEYS`] if there are no further ones.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub listed: Vec<String>,
     /// The mark of each sequence that was asked for; null if there is none.
     #[serde(default)]
     pub marks: Vec<Option<i64>>,
+}
+
+impl Report {
+    /// Whether this can be the answer to that request.
+    pub fn answers(&self, read: &Read) -> bool {
+        let sorted = self.listed.is_sorted_by(|a, b| a < b);
+        let first = self.listed.first();
+        let further = match &read.after {
+            Some(after) => first.is_none_or(|first| first > after),
+            None => first.is_none(),
+        };
+        self.marks.len() == read.keys.len() && self.listed.len() <= MAX_KEYS && sorted && further
+    }
+
+    /// Where the list goes on: the last key of a full page.
+    pub fn next_page(&self) -> Option<&String> {
+        self.listed.last().filter(|_| self.listed.len() >= MAX_KEYS)
+    }
 }
 
 #[cfg(test)]
@@ -157,5 +189,45 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Claim>(bad).is_err(), "{bad}");
         }
+    }
+
+    fn report(listed: Vec<String>, marks: usize) -> Report {
+        Report {
+            node: 1,
+            group: 7,
+            incarnation: 1,
+            known: BTreeMap::new(),
+            listed,
+            marks: vec![None; marks],
+        }
+    }
+
+    #[test]
+    fn only_answers_to_the_question_are_taken() {
+        let keys = |range: std::ops::Range<usize>| -> Vec<String> {
+            range.map(|n| format!("{n:04}")).collect()
+        };
+        let read = Read {
+            after: Some("0010".into()),
+            keys: vec!["a".into(), "b".into()],
+        };
+        let full = report(keys(11..11 + MAX_KEYS), 2);
+        assert!(full.answers(&read));
+        assert_eq!(full.next_page(), full.listed.last());
+        let short = report(keys(11..20), 2);
+        assert!(short.answers(&read) && short.next_page().is_none());
+        for bad in [
+            report(keys(11..20), 1),
+            report(keys(11..20), 3),
+            report(keys(10..20), 2),
+            report(keys(11..12 + MAX_KEYS), 2),
+            report(vec!["0012".into(), "0011".into()], 2),
+            report(vec!["0011".into(), "0011".into()], 2),
+        ] {
+            assert!(!bad.answers(&read), "{bad:?}");
+        }
+        let nothing = Read::default();
+        assert!(report(Vec::new(), 0).answers(&nothing));
+        assert!(!report(keys(0..1), 0).answers(&nothing));
     }
 }

@@ -52,4 +52,6 @@ pub enum Action {
     RaiseMark(NodeId, Mark),
     /// Enough nodes have raised their marks.
     UseNewList,
+    /// A node hears that the new list is in use.
+    HearNewList(NodeId),
 }

@@ -28,6 +28,9 @@ pub struct Memory {
     pub known: Vector,
     /// The member list for which it accepts claims.
     pub epoch: Epoch,
+    /// The newest member list that it has heard is in use. If that is older, a change is open at the node.
+    /// Only where joins wait for the end of a change.
+    pub in_use: Epoch,
 }
 
 /// A claim that the node works on: it has done the first of two steps.

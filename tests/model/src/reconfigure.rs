@@ -86,6 +86,11 @@ pub(crate) fn actions(system: &System, state: &State, actions: &mut Vec<Action>)
                 actions.push(Action::UseNewList);
             }
         }
+        Stage::InUse if system.rule.has_one_list_for_joins() => {
+            let names = state.names().filter(|name| state.node(*name).serves());
+            let behind = names.filter(|name| state.node(*name).memory.in_use < NEW_EPOCH);
+            actions.extend(behind.map(Action::HearNewList));
+        }
         Stage::InUse => {}
     }
 }
@@ -204,4 +209,11 @@ pub(crate) fn use_new_list(state: &mut State) {
         .network
         .forget(|message| matches!(message, Message::Raised(_)));
     state.stage = Stage::InUse;
+}
+
+/// A node hears that the new list is in use.
+pub(crate) fn hear_new_list(state: &mut State, name: NodeId) {
+    let memory = &mut state.node_mut(name).memory;
+    memory.epoch = NEW_EPOCH;
+    memory.in_use = NEW_EPOCH;
 }

@@ -10,6 +10,9 @@ use crate::system::{ORDER, UNIQUE};
 pub enum Rule {
     /// The rule of the quorum engine.
     Correct,
+    /// Another correct one, which is that of the program. While the member list is replaced, a joining node asks no
+    /// node that has taken the new epoch; afterwards it asks nodes of the new list only.
+    JoinsWait,
 
     /// A node accepts a claim whose last integer is above its mark, though its first is not.
     AnyLargerValue,
@@ -54,13 +57,20 @@ pub enum Rule {
     JoinWithOldListOnly,
     /// While the member list is replaced, a joining node asks only nodes of the new list.
     JoinWithNewListOnly,
+    /// Joins do not wait: a joining node that knows the old list asks also nodes that have taken the new epoch.
+    OpenNodesAnswerJoins,
 }
 
 impl Rule {
+    /// Whether a joining node asks nodes of one list only, the one that is in use.
+    pub(crate) fn has_one_list_for_joins(self) -> bool {
+        matches!(self, Self::JoinsWait | Self::OpenNodesAnswerJoins)
+    }
+
     /// The property that a wrong rule breaks.
     pub fn breaks(self) -> Option<&'static str> {
         match self {
-            Self::Correct => None,
+            Self::Correct | Self::JoinsWait => None,
             Self::GapsAccepted => Some(ORDER),
             _ => Some(UNIQUE),
         }

@@ -136,6 +136,7 @@ impl System {
             Action::StartRaising(to) => reconfigure::start_raising(self, state, to),
             Action::RaiseMark(name, to) => reconfigure::raise_mark(state, name, to),
             Action::UseNewList => reconfigure::use_new_list(state),
+            Action::HearNewList(name) => reconfigure::hear_new_list(state, name),
         }
     }
 

@@ -160,3 +160,8 @@ fn join_with_new_list_only() {
 fn change_without_vectors() {
     assert_breaks(Rule::ChangeWithoutVectors, REPLACE_WIPE, 20);
 }
+
+#[test]
+fn open_nodes_answer_joins() {
+    assert_breaks(Rule::OpenNodesAnswerJoins, REPLACE_WIPE, 20);
+}

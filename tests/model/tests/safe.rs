@@ -20,19 +20,22 @@ const BOUNDS: Bounds = Bounds {
     pauses: true,
 };
 
-/// Searches all states. The properties that must always hold do, and each of those that show that
+/// Searches all states of the rule of the design. The properties that must always hold do, and each of those that show that
 /// the system does something holds at least once.
 #[track_caller]
 fn assert_safe(bounds: Bounds) {
-    let checker = System {
-        rule: Rule::Correct,
-        bounds,
-    }
-    .checker()
-    .threads(2)
-    .symmetry_fn(symmetry::representative)
-    .spawn_dfs()
-    .join();
+    assert_rule_is_safe(Rule::Correct, bounds);
+}
+
+/// The same for one of the correct rules.
+#[track_caller]
+fn assert_rule_is_safe(rule: Rule, bounds: Bounds) {
+    let checker = System { rule, bounds }
+        .checker()
+        .threads(2)
+        .symmetry_fn(symmetry::representative)
+        .spawn_dfs()
+        .join();
     println!("{bounds:?}: {} states", checker.unique_state_count());
     checker.assert_properties();
 }
@@ -119,6 +122,18 @@ fn another_list_and_one_wipe() {
         pauses: false,
         ..BOUNDS
     });
+}
+
+#[test]
+fn another_list_and_one_wipe_and_joins_that_wait() {
+    let bounds = Bounds {
+        greatest: 2,
+        wipes: 1,
+        replace: true,
+        pauses: false,
+        ..BOUNDS
+    };
+    assert_rule_is_safe(Rule::JoinsWait, bounds);
 }
 
 /// Without the reduction by names, which could hide a state if it were wrong.

@@ -78,9 +78,7 @@ impl Quorum {
     /// # Errors
     /// When the command fails, with what it says.
     pub fn manage(&self, arguments: &[String]) -> Result<String> {
-        let mut command = program(self.token.as_deref())?;
-        command.args(arguments);
-        let outcome = cli::run(command)?;
+        let outcome = cli::run(self.command(arguments)?)?;
         if outcome.code == Some(0) {
             return Ok(outcome.stdout);
         }
@@ -89,6 +87,16 @@ impl Quorum {
             request: arguments.join(" "),
             why: outcome.stderr,
         })
+    }
+
+    /// `int-host` with these arguments and the nodes' token.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn command(&self, arguments: &[String]) -> Result<Command> {
+        let mut command = program(self.token.as_deref())?;
+        command.args(arguments);
+        Ok(command)
     }
 
     /// Lets a node that lost its data join again, through another one.

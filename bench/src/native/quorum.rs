@@ -1,7 +1,7 @@
 //! A client of a quorum on hyper, which waits for all nodes.
 
 use anyhow::{Context, bail};
-use artisanal_quorum::{Answer, Ballot, Claim, PORT};
+use artisanal_quorum::{Answer, Ballot, Claim, FIRST_EPOCH, PORT};
 use bytes::Bytes;
 use engine_dsn::Dsn;
 use futures::future::try_join_all;
@@ -44,10 +44,14 @@ impl Quorum {
         let mut state = self.0.lock().await;
         loop {
             let (first, last) = (state.mark + 1, state.mark + by);
-            let body = Bytes::from(serde_json::to_vec(&Claim { first, last })?);
+            let body = Bytes::from(serde_json::to_vec(&Claim {
+                first,
+                last,
+                epoch: FIRST_EPOCH,
+            })?);
             let count = state.nodes.len();
             let asked = state.nodes.iter_mut().map(|node| node.claim(key, &body));
-            let mut ballot = Ballot::new(count, None);
+            let mut ballot = Ballot::new(count, None, FIRST_EPOCH);
             for answer in try_join_all(asked).await? {
                 ballot.add(answer)?;
             }

@@ -7,7 +7,7 @@ use crate::node::{self, Node, Peers};
 use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, runtime};
 use artisanal_core::Secret;
-use artisanal_quorum::{Describe, Member, PORT, Status};
+use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, PORT, Status};
 use clap::builder::NonEmptyStringValueParser;
 use engine_dsn::Address;
 use intd::Token;
@@ -63,6 +63,22 @@ enum Manage {
         #[arg(value_name = "HOST[:8081]", value_parser = address)]
         node: String,
         /// A member of the group that is up
+        #[arg(long, value_name = "HOST[:8081]", value_parser = address)]
+        via: String,
+    },
+    /// Put a new node in the place of a member, which may be lost for good
+    ///
+    /// A majority of the members before and after has to be up. Nothing is minted in the meantime, and clients
+    /// with the old list go on with the members that it still has. An interrupted replacement goes on when
+    /// the same command runs again; it cannot be given up.
+    Replace {
+        /// The member that leaves
+        #[arg(value_name = "OLD[:8081]", value_parser = address)]
+        old: String,
+        /// The node that takes its place, which belongs to no group, as the members and the clients reach it
+        #[arg(value_name = "NEW[:8081]", value_parser = address)]
+        new: String,
+        /// Another member of the group that is up
         #[arg(long, value_name = "HOST[:8081]", value_parser = address)]
         via: String,
     },
@@ -147,7 +163,7 @@ impl NodeCommand {
         let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
-        tokio::spawn(Arc::clone(&node).rejoin_after_restarts());
+        tokio::spawn(Arc::clone(&node).keep_up());
         let status = node.status();
         tracing::info!("node {}: {}", status.node, summary(&status));
         for address in listeners.addresses() {
@@ -172,6 +188,7 @@ impl Manage {
         match self {
             Self::Init { members } => init(peers, members).await,
             Self::Join { node, via } => join(peers, node, via).await,
+            Self::Replace { old, new, via } => replace(peers, old, new, via).await,
             Self::Status { nodes, keys } => status(peers, nodes, key, *keys).await,
         }
     }
@@ -200,6 +217,7 @@ async fn init(peers: &Peers, addresses: &[String]) -> Result<String, Error> {
         let described = Describe {
             node: member.node,
             group,
+            epoch: FIRST_EPOCH,
             members: members.clone(),
         };
         if let Err(error) = peers.init(&member.address, &described).await {
@@ -235,10 +253,24 @@ async fn join(peers: &Peers, address: &str, via: &str) -> Result<String, Error> 
     let described = Describe {
         node: member.node,
         group: group.group,
+        epoch: group.epoch,
         members: group.members.clone(),
     };
     let status = peers.join(address, &described).await?;
     Ok(format!("{address}: {}\n", summary(&status)))
+}
+
+async fn replace(peers: &Peers, old: &str, new: &str, via: &str) -> Result<String, Error> {
+    let replaced = node::replace(peers, old, new, via).await?;
+    let List { epoch, .. } = replaced.list;
+    let addresses = replaced.list.addresses();
+    let mut text = format!(
+        "the members are {addresses} (list {epoch})\nuse them with --engine quorum --dsn quorum://{addresses}\n"
+    );
+    for address in &replaced.missed {
+        text += &format!("{address} has not heard of it yet; it will from the others\n");
+    }
+    Ok(text)
 }
 
 pub(super) fn summary(status: &Status) -> String {
@@ -246,12 +278,17 @@ pub(super) fn summary(status: &Status) -> String {
         group,
         incarnation,
         members,
+        epoch,
         ..
     } = status;
-    match &status.reason {
-        Some(reason) => reason.clone(),
-        None => format!(
-            "serving group {group} of {} members, incarnation {incarnation}",
+    match (&status.reason, &status.open) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(open)) => format!(
+            "in group {group}, incarnation {incarnation}; a change of the members to {} has begun and not ended",
+            open.addresses()
+        ),
+        (None, None) => format!(
+            "serving group {group} of {} members, incarnation {incarnation}, member list {epoch}",
             members.len()
         ),
     }

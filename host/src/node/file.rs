@@ -1,7 +1,8 @@
 //! The file `node.json`: what a node keeps outside its backend.
 
+use super::state::State;
 use crate::Error;
-use artisanal_quorum::{Describe, Member};
+use artisanal_quorum::{FIRST_EPOCH, List, Member};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,17 @@ use std::path::{Path, PathBuf};
 pub(super) struct Record {
     pub(super) node: u64,
     pub(super) group: u64,
+    /// The number of the member list in force.
+    #[serde(default = "first_epoch")]
+    pub(super) epoch: u64,
     pub(super) members: Vec<Member>,
+    /// The change of the member list that has begun and not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) open: Option<List>,
+    /// The greatest epoch for which the node has ever taken claims. The backend has no greater one, unless this
+    /// file was restored from an older copy.
+    #[serde(default)]
+    pub(super) reached: u64,
     /// The number of the last process that ran the node. The backend has the same or a greater one,
     /// unless it was restored from an older copy.
     pub(super) session: i64,
@@ -19,15 +30,23 @@ pub(super) struct Record {
     pub(super) generation: Option<String>,
 }
 
+fn first_epoch() -> u64 {
+    FIRST_EPOCH
+}
+
 impl Record {
-    /// What the node is told when it becomes a member.
-    pub(super) fn new(described: Describe, session: i64, generation: Option<String>) -> Self {
+    /// What a node that takes part has to remember.
+    pub(super) fn of(state: &State) -> Self {
+        let described = &state.described;
         Self {
             node: described.node,
             group: described.group,
-            members: described.members,
-            session,
-            generation,
+            epoch: described.epoch,
+            members: described.members.clone(),
+            open: state.open.clone(),
+            reached: state.reached.max(state.epoch()),
+            session: state.session,
+            generation: state.generation.clone(),
         }
     }
 }
@@ -86,12 +105,20 @@ mod tests {
         let record = Record {
             node: 1,
             group: 2,
+            epoch: 5,
             members: Vec::new(),
+            open: Some(List::default()),
+            reached: 6,
             session: 3,
             generation: Some("x".into()),
         };
         file.write(&record).expect("written");
         assert_eq!(file.read(), Ok(Some(record)));
+        // The file of a version without changes of the member list.
+        let first = r#"{"node":1,"group":2,"members":[],"session":3,"generation":null}"#;
+        std::fs::write(directory.path().join("new/node.json"), first).expect("written");
+        let read = file.read().expect("read").expect("a record");
+        assert_eq!((read.epoch, read.open, read.reached), (1, None, 0));
         std::fs::write(directory.path().join("new/node.json"), "{\"node\":").expect("written");
         assert!(
             matches!(file.read(), Err(Error::Misconfigured(text)) if text.contains("node.json"))

@@ -6,7 +6,7 @@
 //! new one.
 
 use super::file::Record;
-use super::member::{IDENTITY, INCARNATION, Node, check_members};
+use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, check_members};
 use crate::Error;
 use artisanal_quorum::{
     Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
@@ -68,6 +68,7 @@ impl Node {
         let needed = majority(described.members.len());
         let mut join = Join {
             group: described.group,
+            epoch: described.epoch,
             node: described.node,
             incarnation: 0,
             read: Read::default(),
@@ -75,6 +76,7 @@ impl Node {
 
         // 1. The newest incarnation that anybody knows of.
         let (others, told) = self.ask(&others, &join, needed).await?;
+        let promised = told.iter().map(|report| report.promised).max();
         let newest = told
             .iter()
             .filter_map(|joined| joined.known.get(&described.node))
@@ -105,42 +107,40 @@ impl Node {
         for part in keys.chunks(MAX_KEYS) {
             join.read.keys = part.to_vec();
             let (_, told) = self.ask(&others, &join, needed).await?;
+            self.keys.add(part.iter().map(String::as_str))?;
+            let mut greatest = Vec::new();
             for (index, key) in part.iter().enumerate() {
-                let mark = told
-                    .iter()
-                    .filter_map(|report| report.marks.get(index).copied().flatten())
-                    .max();
-                self.keys.add(key)?;
-                if let Some(mark) = mark {
-                    match marks.sequence(key).await?.set_last(mark).await {
-                        Ok(()) | Err(Error::TooSmall(_)) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
+                let marks = told.iter().filter_map(|report| *report.marks.get(index)?);
+                greatest.extend(marks.max().map(|mark| (key.clone(), mark)));
             }
+            marks.raise_all(&greatest).await?;
             merge(&mut known, newest_of(&told, described.node));
         }
 
-        // 4. Store it all, and take part.
+        // 4. Store it all, and take part. A change of the member list that this node has heard of before counts no
+        // more than what else it may have forgotten: if it went on, enough others know of it.
         self.learn(&known).await?;
+        marks.raise(PROMISED, promised.unwrap_or(0)).await?;
         marks.raise(INCARNATION, join.incarnation).await?;
         marks.raise(IDENTITY, described.node).await?;
-        let session = Self::begin_session(marks).await?;
-        let record = Record::new(described.clone(), session, generation.clone());
-        if Self::generation(marks).await? != generation {
+        let mut state = self.state();
+        state.now = NodeState::Serving;
+        state.reason = None;
+        state.rejoins = false;
+        state.reached = marks.number(EPOCH).await?.max(described.epoch);
+        state.described = described;
+        state.open = None;
+        state.incarnation = join.incarnation;
+        state.session = Self::begin_session(marks).await?;
+        state.generation = generation;
+        if Self::generation(marks).await? != state.generation {
             return Err(Error::Unavailable(
                 "the backend was restarted meanwhile".into(),
             ));
         }
-        self.file.write(&record)?;
-        let mut state = self.write();
-        state.now = NodeState::Serving;
-        state.reason = None;
-        state.rejoins = false;
-        state.described = described;
-        state.incarnation = join.incarnation;
-        state.session = session;
-        state.generation = generation;
+        self.file.write(&Record::of(&state))?;
+        marks.raise(EPOCH, state.reached).await?;
+        *self.write() = state;
         tracing::info!(
             incarnation = join.incarnation,
             "this node has joined its group again"
@@ -185,10 +185,12 @@ impl Node {
         Ok((answered, answers))
     }
 
-    /// Joins the group again by itself whenever only the backend's restart made the node lose its place.
-    pub async fn rejoin_after_restarts(self: Arc<Self>) {
+    /// Joins the group again by itself whenever only the backend's restart made the node lose its place, and takes
+    /// newer member lists from the other members.
+    pub async fn keep_up(self: Arc<Self>) {
         loop {
             tokio::time::sleep(RETRY).await;
+            self.catch_up().await;
             let state = self.state();
             if state.now == NodeState::Lost && state.rejoins {
                 match self.join(state.described).await {

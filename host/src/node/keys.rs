@@ -45,27 +45,32 @@ impl Keys {
         further.take(most).cloned().collect()
     }
 
-    /// Adds a key, synced to disk, before its first claim.
+    /// Adds keys, synced to disk, before their first claims.
     ///
     /// # Errors
     /// [`Error::Denied`] if there are too many, [`Error::Unavailable`] if the file cannot be written.
-    pub(super) fn add(&self, key: &str) -> Result<(), Error> {
+    pub(super) fn add<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.keys.contains(key) {
+        let further = keys.into_iter().filter(|key| !open.keys.contains(*key));
+        let further: BTreeSet<&str> = further.collect();
+        if further.is_empty() {
             return Ok(());
         }
-        if open.keys.len() >= MOST {
+        if open.keys.len() + further.len() > MOST {
             return Err(Error::Denied(format!(
                 "the node has {MOST} sequences, which is its limit"
             )));
         }
         // A line that a crash cut off is completed to a key that nobody uses.
-        let line = format!("\n{}\n", utf8_percent_encode(key, NON_ALPHANUMERIC));
+        let encoded = further
+            .iter()
+            .map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC));
+        let lines: String = encoded.map(|key| format!("\n{key}\n")).collect();
         open.file
-            .write_all(line.as_bytes())
+            .write_all(lines.as_bytes())
             .and_then(|()| open.file.sync_data())
             .map_err(|error| Error::Unavailable(failed(&self.path, &error).to_string()))?;
-        open.keys.insert(key.to_owned());
+        open.keys.extend(further.into_iter().map(str::to_owned));
         Ok(())
     }
 }
@@ -100,7 +105,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let keys = Keys::within(directory.path()).expect("opened");
         for key in ["b", "a\u{e9} %0A", "b"] {
-            keys.add(key).expect("added");
+            keys.add([key]).expect("added");
         }
         assert_eq!(keys.after("", 9), ["a\u{e9} %0A", "b"]);
         assert_eq!(keys.after("", 1), ["a\u{e9} %0A"]);
@@ -111,7 +116,7 @@ mod tests {
         )
         .expect("written");
         let keys = Keys::within(directory.path()).expect("opened again");
-        keys.add("c").expect("added");
+        keys.add(["c", "c", "b"]).expect("added");
         let again = Keys::within(directory.path()).expect("opened again");
         assert_eq!(again.after("", 9), ["a\u{e9} %0A", "b", "c", "hal"]);
     }

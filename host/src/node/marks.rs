@@ -3,6 +3,7 @@
 use crate::sequence::Sequences;
 use crate::{Config, Error, Host, Sequence, Source};
 use artisanal_quorum::RESERVED;
+use futures::future::try_join_all;
 use std::collections::HashMap;
 use tokio::sync::Mutex;
 
@@ -58,6 +59,22 @@ impl Marks {
         let number = i64::try_from(number)
             .map_err(|_| Error::Invalid(format!("{number} is out of range for {name}")))?;
         match self.reserved(name).await?.set_last(number).await {
+            Ok(()) | Err(Error::TooSmall(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Raises the marks of sequences, several at a time, unless greater ones are there.
+    pub(super) async fn raise_all(&self, marks: &[(String, i64)]) -> Result<(), Error> {
+        for part in marks.chunks(INSTANCES) {
+            let raised = part.iter().map(|(key, mark)| self.raise_one(key, *mark));
+            try_join_all(raised).await?;
+        }
+        Ok(())
+    }
+
+    async fn raise_one(&self, key: &str, mark: i64) -> Result<(), Error> {
+        match self.sequence(key).await?.set_last(mark).await {
             Ok(()) | Err(Error::TooSmall(_)) => Ok(()),
             Err(error) => Err(error),
         }

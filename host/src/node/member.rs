@@ -5,13 +5,13 @@ use super::keys::Keys;
 use super::marks::Marks;
 use super::peers::Peers;
 use super::recall::recall;
+use super::state::{RESTARTED, State, lost, under_way};
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::{MAX_COUNT, check_key};
-use artisanal_quorum::{
-    Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, NodeState, RESERVED, Read, Report, Status,
-};
+use artisanal_quorum::{Answer, Claim, Describe, FIRST_EPOCH, List, NodeState, RESERVED, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use tokio::sync::Mutex;
 
@@ -22,9 +22,26 @@ pub(super) const IDENTITY: &str = "identity";
 /// The node's incarnation. It begins at 1, and is raised whenever marks may have been forgotten.
 pub(super) const INCARNATION: &str = "incarnation";
 
+/// The greatest epoch for which the node has ever taken claims.
+pub(super) const EPOCH: &str = "epoch";
+/// The greatest epoch that a change of the member list has claimed.
+pub(super) const PROMISED: &str = "promised";
+
 /// The newest incarnation of another member that this one was told of.
 pub(super) fn known(node: u64) -> String {
     format!("known/{node}")
+}
+
+/// What a client asks of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// To take an interval.
+    Claim(&'a Claim),
+    /// To read the mark.
+    Mark {
+        /// The number of the member list that the client uses.
+        epoch: u64,
+    },
 }
 
 /// A node, with its backend and its part in a group.
@@ -34,23 +51,10 @@ pub struct Node {
     pub(super) file: RecordFile,
     pub(super) peers: Peers,
     pub(super) state: RwLock<State>,
-    /// Lets one `init` or `join` run at a time.
+    /// Lets one `init` or `join` run at a time, or one step of a change of the member list.
     pub(super) changing: Mutex<()>,
-}
-
-/// The node's part in its group. All numbers are in the backend; these are copies, which are valid as long as
-/// `session` is the number in the backend: then no other process has changed them, and nothing was lost.
-#[derive(Clone, Debug)]
-pub(super) struct State {
-    pub(super) now: NodeState,
-    pub(super) reason: Option<String>,
-    /// Whether the node may join again by itself.
-    pub(super) rejoins: bool,
-    pub(super) described: Describe,
-    pub(super) incarnation: u64,
-    pub(super) known: BTreeMap<u64, u64>,
-    pub(super) session: i64,
-    pub(super) generation: Option<String>,
+    /// Whether the other members may have a newer member list.
+    pub(super) behind: AtomicBool,
 }
 
 impl Node {
@@ -77,6 +81,7 @@ impl Node {
             keys,
             file,
             peers,
+            behind: AtomicBool::new(state.described.group != 0),
             state: RwLock::new(state),
             changing: Mutex::default(),
         })
@@ -90,7 +95,9 @@ impl Node {
             reason: state.reason,
             node: state.described.node,
             group: state.described.group,
+            epoch: state.described.epoch,
             members: state.described.members,
+            open: state.open,
             incarnation: state.incarnation,
             known: state.known,
         }
@@ -118,29 +125,48 @@ impl Node {
                 state.described.node, described.node
             )));
         }
-        let record = Record::new(described.clone(), state.session, state.generation.clone());
-        self.marks.raise(INCARNATION, 1).await?;
-        self.marks.raise(IDENTITY, described.node).await?;
-        self.file.write(&record)?;
-        state.now = NodeState::Serving;
-        state.reason = None;
-        state.incarnation = 1;
+        if described.epoch != FIRST_EPOCH {
+            return Err(Error::Invalid(
+                "a new group begins with its first list".into(),
+            ));
+        }
         state.described = described;
-        *self.write() = state;
+        self.become_member(state).await?;
         tracing::info!("this node is a member of a new group");
         Ok(self.status())
     }
 
-    /// Takes an interval, or with `claim` None reads the mark.
+    /// Stores that this new node is a member, then takes part.
+    pub(super) async fn become_member(&self, mut state: State) -> Result<(), Error> {
+        state.now = NodeState::Serving;
+        state.reason = None;
+        state.incarnation = 1;
+        self.marks.raise(INCARNATION, 1).await?;
+        self.marks.raise(IDENTITY, state.described.node).await?;
+        self.file.write(&Record::of(&state))?;
+        self.marks.raise(EPOCH, state.epoch()).await?;
+        state.reached = state.reached.max(state.epoch());
+        *self.write() = state;
+        Ok(())
+    }
+
+    /// Takes an interval, or reads the mark, for the member list with this number.
     ///
     /// # Errors
     /// [`Error::Unavailable`] with the reason when the node does not take part at present; otherwise as
     /// [`Sequence::claim`], apart from `TooSmall`, which is an answer.
-    pub async fn claim(&self, key: &str, claim: Option<&Claim>) -> Result<Answer, Error> {
+    pub async fn claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
         client_key(key)?;
         let before = self.serving()?;
+        let (epoch, claim) = match asked {
+            Asked::Claim(claim) => (claim.epoch, Some(claim)),
+            Asked::Mark { epoch } => (epoch, None),
+        };
+        if epoch != before.epoch() {
+            return self.refuse(before, epoch);
+        }
         if claim.is_some() {
-            self.keys.add(key)?;
+            self.keys.add([key])?;
         }
         let sequence = self.marks.sequence(key).await?;
         let (accepted, mark) = match claim {
@@ -152,77 +178,22 @@ impl Node {
             },
         };
         let now = self.still(&before, &sequence).await?;
+        Ok(answer(now, accepted, mark))
+    }
+
+    /// The answer to a request for another member list than this node's.
+    fn refuse(&self, state: State, epoch: u64) -> Result<Answer, Error> {
+        if let Some(open) = state.open.as_ref().filter(|open| epoch < open.epoch) {
+            return Err(Error::Unavailable(under_way(open)));
+        }
+        let mut addresses = Vec::new();
+        match epoch < state.epoch() {
+            true => addresses.extend(state.members().iter().map(|m| m.address.clone())),
+            false => self.behind.store(true, Ordering::Relaxed),
+        }
         Ok(Answer {
-            node: now.described.node,
-            group: now.described.group,
-            members: now.described.members.iter().map(|m| m.node).collect(),
-            accepted,
-            mark,
-            incarnation: now.incarnation,
-            known: now.known,
-        })
-    }
-
-    /// Stores another member's new incarnation, then reads what that member may have forgotten.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when this node does not take part itself, [`Error::Denied`] for nodes of
-    /// other groups; otherwise as its backend.
-    pub async fn joining(&self, join: &Join) -> Result<Report, Error> {
-        let before = self.serving()?;
-        let Describe {
-            node,
-            group,
-            members,
-        } = &before.described;
-        let is_other = join.node != *node && members.iter().any(|m| m.node == join.node);
-        if join.group != *group || !is_other {
-            return Err(Error::Denied(format!(
-                "node {} of group {} is not another member of group {group}",
-                join.node, join.group
-            )));
-        }
-        if join.incarnation > 0 {
-            self.learn(&[(join.node, join.incarnation)].into()).await?;
-        }
-        self.report(&before, &join.read).await
-    }
-
-    /// Lists sequences and reads their marks.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when this node does not take part; otherwise as its backend.
-    pub async fn read(&self, read: &Read) -> Result<Report, Error> {
-        let before = self.serving()?;
-        self.report(&before, read).await
-    }
-
-    async fn report(&self, before: &State, read: &Read) -> Result<Report, Error> {
-        if read.keys.len() > MAX_KEYS {
-            return Err(Error::Invalid(format!(
-                "{} keys are asked for; the maximum is {MAX_KEYS}",
-                read.keys.len()
-            )));
-        }
-        let mut marks = Vec::with_capacity(read.keys.len());
-        for key in &read.keys {
-            client_key(key)?;
-            marks.push(self.marks.sequence(key).await?.last().await?);
-        }
-        let listed = read
-            .after
-            .as_ref()
-            .map(|key| self.keys.after(key, MAX_KEYS))
-            .unwrap_or_default();
-        let session = self.marks.reserved(SESSION).await?;
-        let now = self.still(before, &session).await?;
-        Ok(Report {
-            node: now.described.node,
-            group: now.described.group,
-            incarnation: now.incarnation,
-            known: now.known,
-            listed,
-            marks,
+            addresses,
+            ..answer(state, false, None)
         })
     }
 
@@ -241,7 +212,7 @@ impl Node {
     }
 
     /// The state of a node that takes part.
-    fn serving(&self) -> Result<State, Error> {
+    pub(super) fn serving(&self) -> Result<State, Error> {
         let state = self.state();
         if state.now == NodeState::Serving {
             return Ok(state);
@@ -254,11 +225,14 @@ impl Node {
 
     /// Checks, after something was done or read, that the node is still the one that it was before, and
     /// returns its state, whose copies are at least as new as what was done.
-    async fn still(&self, before: &State, sequence: &Sequence) -> Result<State, Error> {
+    pub(super) async fn still(&self, before: &State, sequence: &Sequence) -> Result<State, Error> {
         let now = self.serving()?;
         let changed = || Error::Unavailable("this node has changed its incarnation".into());
         if now.incarnation != before.incarnation || now.session != before.session {
             return Err(changed());
+        }
+        if now.epoch() != before.epoch() {
+            return Err(Error::Unavailable("the member list has changed".into()));
         }
         if now.generation.is_some() {
             let generation = sequence.generation().await?;
@@ -316,14 +290,22 @@ impl Node {
     }
 }
 
-pub(super) const RESTARTED: &str = "the backend was restarted and may have forgotten marks";
-
-pub(super) fn lost(reason: &str) -> String {
-    format!("{reason}; it has to join again (`int-host node join`)")
+fn answer(state: State, accepted: bool, mark: Option<i64>) -> Answer {
+    Answer {
+        node: state.described.node,
+        group: state.described.group,
+        epoch: state.epoch(),
+        members: state.members().iter().map(|m| m.node).collect(),
+        addresses: Vec::new(),
+        accepted,
+        mark,
+        incarnation: state.incarnation,
+        known: state.known,
+    }
 }
 
 /// A key that clients may use.
-fn client_key(key: &str) -> Result<(), Error> {
+pub(super) fn client_key(key: &str) -> Result<(), Error> {
     check_key(key)?;
     if key.starts_with(RESERVED) {
         return Err(Error::Invalid(format!(
@@ -338,24 +320,16 @@ pub(super) fn check_members(described: &Describe) -> Result<(), Error> {
     let Describe {
         node,
         group,
+        epoch,
         members,
     } = described;
-    let count = members.len();
-    if count > MAX_MEMBERS || count.is_multiple_of(2) {
-        return Err(Error::Invalid(format!(
-            "a group has an odd number of members, at most {MAX_MEMBERS}; these are {count}"
-        )));
-    }
-    let mut nodes: Vec<_> = members.iter().map(|m| m.node).collect();
-    let mut addresses: Vec<_> = members.iter().map(|m| m.address.as_str()).collect();
-    nodes.sort_unstable();
-    nodes.dedup();
-    addresses.sort_unstable();
-    addresses.dedup();
-    if nodes.len() != count || addresses.len() != count {
-        return Err(Error::Invalid("a member is listed twice".into()));
-    }
-    if *group == 0 || nodes.first() == Some(&0) || !nodes.contains(node) {
+    let list = List {
+        epoch: *epoch,
+        members: members.clone(),
+    };
+    list.check()
+        .map_err(|why| Error::Invalid(why.to_string()))?;
+    if *group == 0 || !list.contains(*node) {
         return Err(Error::Invalid(format!(
             "node {node} is not among the members of group {group}"
         )));

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use artisanal_core::Secret;
-use artisanal_quorum::{Describe, Join, Read, Report, Status};
+use artisanal_quorum::{Change, Changed, Describe, Join, Read, Report, Status};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 /// The time limit of one request. A join stores its incarnation at the other node before that answers.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// The time limit of a request to join, in which a node reads and stores the marks of all sequences.
+const JOIN_LIMIT: Duration = Duration::from_secs(600);
 
 /// The maximum size of an answer, in bytes: more than a page of the longest keys.
 const MOST: usize = 256 * 1024;
@@ -63,7 +66,8 @@ impl Peers {
     /// # Errors
     /// As [`Peers::init`].
     pub async fn join(&self, address: &str, described: &Describe) -> Result<Status, Error> {
-        self.ask(Method::POST, address, "/v1/node/join", Some(described))
+        let path = "/v1/node/join";
+        self.ask_within(JOIN_LIMIT, Method::POST, address, path, Some(described))
             .await
     }
 
@@ -76,6 +80,11 @@ impl Peers {
             .ask(Method::POST, address, "/v1/node/read", Some(read))
             .await?;
         checked(address, report, read)
+    }
+
+    pub(super) async fn change(&self, address: &str, change: &Change) -> Result<Changed, Error> {
+        self.ask(Method::POST, address, "/v1/node/change", Some(change))
+            .await
     }
 
     pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Report, Error> {
@@ -92,12 +101,23 @@ impl Peers {
         path: &str,
         message: Option<&T>,
     ) -> Result<A, Error> {
-        let (status, body) = timeout(LIMIT, self.exchange(method, address, path, message))
+        self.ask_within(LIMIT, method, address, path, message).await
+    }
+
+    async fn ask_within<T: Serialize, A: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: Method,
+        address: &str,
+        path: &str,
+        message: Option<&T>,
+    ) -> Result<A, Error> {
+        let (status, body) = timeout(limit, self.exchange(method, address, path, message))
             .await
             .unwrap_or_else(|_| {
                 Err(Error::Unavailable(format!(
                     "{address} did not answer within {} s",
-                    LIMIT.as_secs()
+                    limit.as_secs()
                 )))
             })?;
         if status == 200 {

@@ -1,11 +1,12 @@
 //! What a node finds out about itself when its process starts.
 
-use super::file::RecordFile;
+use super::file::{Record, RecordFile};
 use super::marks::Marks;
-use super::member::{IDENTITY, INCARNATION, Node, RESTARTED, SESSION, State, known, lost, random};
+use super::member::{EPOCH, IDENTITY, INCARNATION, Node, SESSION, known, random};
+use super::state::{RESTARTED, State, lost, replaced};
 use crate::Error;
-use artisanal_quorum::{Describe, NodeState};
-use std::collections::BTreeMap;
+use artisanal_quorum::{Describe, FIRST_EPOCH, NodeState};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Finds out what the backend and the file say about this node.
 pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Error> {
@@ -21,14 +22,17 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
         described: Describe {
             node: identity,
             group: 0,
+            epoch: FIRST_EPOCH,
             members: Vec::new(),
         },
+        open: None,
+        reached: marks.number(EPOCH).await?,
         incarnation: 0,
         known: BTreeMap::new(),
         session,
         generation: generation.clone(),
     };
-    let Some(mut record) = record else {
+    let Some(record) = record else {
         if identity == 0 {
             state.now = NodeState::New;
             state.described.node = random();
@@ -43,12 +47,22 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     state.described = Describe {
         node: record.node,
         group: record.group,
+        epoch: record.epoch,
         members: record.members.clone(),
     };
+    state.open = record.open.clone();
+    if !state.is_member() {
+        state.now = NodeState::Replaced;
+        state.reason = Some(replaced(&state.described));
+        return Ok(state);
+    }
     let fault = match identity {
         0 => Some("the backend is empty".to_owned()),
         other if other != record.node => Some(format!("the backend belongs to node {other}")),
         _ if before < record.session => Some("the backend was restored from an older copy".into()),
+        _ if state.reached > record.reached.max(FIRST_EPOCH) => {
+            Some("node.json was restored from an older copy".into())
+        }
         _ if record.generation != generation => {
             state.rejoins = true;
             Some(RESTARTED.into())
@@ -60,13 +74,16 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
         state.reason = Some(lost(&fault));
         return Ok(state);
     }
-    for member in record.members.iter().filter(|m| m.node != record.node) {
-        let incarnation = marks.number(&known(member.node)).await?;
-        state.known.insert(member.node, incarnation);
+    let others: BTreeSet<u64> = state.nodes().filter(|node| *node != record.node).collect();
+    for node in others {
+        let incarnation = marks.number(&known(node)).await?;
+        state.known.insert(node, incarnation);
     }
     state.incarnation = marks.number(INCARNATION).await?;
-    record.session = session;
-    file.write(&record)?;
+    // A crash may have left the file ahead of the backend.
+    state.reached = state.reached.max(record.reached);
+    file.write(&Record::of(&state))?;
+    marks.raise(EPOCH, state.reached).await?;
     state.now = NodeState::Serving;
     Ok(state)
 }

@@ -1,6 +1,6 @@
 //! The HTTP server of a node.
 
-use super::Node;
+use super::{Asked, Node};
 use crate::Error;
 use crate::serve::body::{Outgoing, outgoing};
 use crate::serve::connection::{builder, connection, log};
@@ -8,7 +8,7 @@ use crate::serve::connections::accept;
 use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::{Limits, Listeners, Shutdown};
-use artisanal_quorum::{Claim, Describe, Join, NodeState, Read};
+use artisanal_quorum::{Change, Claim, Describe, FIRST_EPOCH, Join, NodeState, Read};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -122,11 +122,17 @@ impl Server {
         let node = &self.node;
         if let Some(key) = claimed_key(parts.uri.path()) {
             let key = key?;
-            let claim = match post {
-                true => Some(self.message::<Claim>(body).await?),
-                false => None,
+            let claim;
+            let asked = match post {
+                true => {
+                    claim = self.message::<Claim>(body).await?;
+                    Asked::Claim(&claim)
+                }
+                false => Asked::Mark {
+                    epoch: epoch(parts.uri.query())?,
+                },
             };
-            let found = node.claim(&key, claim.as_ref()).await?;
+            let found = node.claim(&key, asked).await?;
             let status = match post && !found.accepted {
                 true => StatusCode::CONFLICT,
                 false => StatusCode::OK,
@@ -141,11 +147,19 @@ impl Server {
             }
             ("/v1/node/join", true) => {
                 let described = self.message::<Describe>(body).await?;
-                json(StatusCode::OK, &node.join(described).await?)
+                let node = Arc::clone(node);
+                let joined = to_the_end(async move { node.join(described).await });
+                json(StatusCode::OK, &joined.await?)
             }
             ("/v1/node/read", true) => {
                 let read = self.message::<Read>(body).await?;
                 json(StatusCode::OK, &node.read(&read).await?)
+            }
+            ("/v1/node/change", true) => {
+                let change = self.message::<Change>(body).await?;
+                let node = Arc::clone(node);
+                let changed = to_the_end(async move { node.change(&change).await });
+                json(StatusCode::OK, &changed.await?)
             }
             ("/v1/node/joining", true) => {
                 let join = self.message::<Join>(body).await?;
@@ -216,6 +230,14 @@ impl Server {
     }
 }
 
+/// Does what would otherwise stop halfway when the client gives up.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|error| Err(Error::Other(error.to_string())))
+}
+
 /// The key in `/v1/sequences/{key}/claim`; None for other paths.
 fn claimed_key(path: &str) -> Option<Result<String, Problem>> {
     let key = path
@@ -236,6 +258,21 @@ fn claimed_key(path: &str) -> Option<Result<String, Problem>> {
                 )
             }),
     )
+}
+
+/// The epoch in the query of a read.
+fn epoch(query: Option<&str>) -> Result<u64, Problem> {
+    let Some(query) = query else {
+        return Ok(FIRST_EPOCH);
+    };
+    let number = query.strip_prefix("epoch=").and_then(|n| n.parse().ok());
+    number.ok_or_else(|| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "the query is not `epoch=N`, the number of a member list",
+        )
+    })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Content>, Problem> {

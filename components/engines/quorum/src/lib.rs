@@ -9,6 +9,9 @@
 //! retry after a random pause, and after two lost rounds they leave room above the mark, so that the
 //! claims of others that are on their way do not reach them. The integers in between are skipped.
 //!
+//! Claims name the member list that they are for. A client whose list is older than that of the nodes hears the
+//! newer one's number and goes on with those of its members that the DSN lists, as long as they are a majority.
+//!
 //! The slowest minority is not waited for: nodes that fail, or answer late, cost nothing. `last` asks a
 //! majority, and brings a majority to the greatest mark before it answers, since a later call may reach
 //! another majority.
@@ -20,7 +23,7 @@ mod node;
 mod round;
 mod settings;
 
-use artisanal_quorum::{Ballot, Claim};
+use artisanal_quorum::{Ballot, Claim, FIRST_EPOCH};
 use engine_guest::retry::{Retry, chance};
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use engine_http_client::sleep;
@@ -64,7 +67,7 @@ impl Engine for Quorum {
     }
 
     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
-        let mut retry = self.retry();
+        let mut retry = self.begin();
         let mut losses = 0;
         // How far others have moved the mark during an attempt.
         let mut jump = by;
@@ -94,7 +97,7 @@ impl Engine for Quorum {
     }
 
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
-        let mut retry = self.retry();
+        let mut retry = self.begin();
         let mut attempt = self.nodes.attempt(None);
         loop {
             self.nodes
@@ -115,7 +118,7 @@ impl Engine for Quorum {
     }
 
     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
-        let mut retry = self.retry();
+        let mut retry = self.begin();
         if self.try_claim(first, last, &mut retry).await? {
             return Ok(());
         }
@@ -133,14 +136,16 @@ impl Engine for Quorum {
 }
 
 impl Quorum {
-    fn retry(&self) -> Retry {
+    /// Begins an operation.
+    fn begin(&mut self) -> Retry {
+        self.nodes.begin();
         Retry::within(self.timeout, "a majority of the nodes")
             .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
     }
 
     /// Claims an interval. False if a node is past its beginning.
     async fn try_claim(&mut self, first: i64, last: i64, retry: &mut Retry) -> Result<bool, Error> {
-        let mut attempt = self.nodes.attempt(Some(Claim { first, last }));
+        let mut attempt = self.nodes.attempt(Some(claim(first, last)));
         loop {
             let decided = |ballot: &Ballot| ballot.is_accepted() || ballot.is_hopeless();
             self.nodes.ask(&mut attempt, decided, retry).await?;
@@ -158,11 +163,7 @@ impl Quorum {
 
     /// Brings a majority to this mark or above.
     async fn reach(&mut self, mark: i64, retry: &mut Retry) -> Result<(), Error> {
-        let claim = Claim {
-            first: mark,
-            last: mark,
-        };
-        let mut attempt = self.nodes.attempt(Some(claim));
+        let mut attempt = self.nodes.attempt(Some(claim(mark, mark)));
         loop {
             let reached = |ballot: &Ballot| ballot.has_reached(mark);
             self.nodes.ask(&mut attempt, reached, retry).await?;
@@ -187,6 +188,15 @@ impl Quorum {
 
     fn hear(&mut self, ballot: &Ballot) {
         self.mark = self.mark.max(ballot.mark().unwrap_or(0));
+    }
+}
+
+/// A claim for the member list that the nodes will be asked for.
+fn claim(first: i64, last: i64) -> Claim {
+    Claim {
+        first,
+        last,
+        epoch: FIRST_EPOCH,
     }
 }
 

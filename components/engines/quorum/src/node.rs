@@ -2,7 +2,7 @@
 
 use crate::round::{Attempt, Round, Vote};
 use crate::settings::Settings;
-use artisanal_quorum::{Answer, Ballot, Claim};
+use artisanal_quorum::{Answer, Ballot, Claim, FIRST_EPOCH};
 use engine_guest::retry::Retry;
 use engine_guest::{Error, Key};
 use engine_http_client::{Failure, Method, Quoter, Request};
@@ -20,6 +20,12 @@ pub(crate) struct Nodes {
     quoter: Quoter,
     /// The group whose majority answered first. The nodes of another one know nothing of its integers.
     group: Option<u64>,
+    /// The number of the member list for which claims are made: the newest that a node told of.
+    epoch: u64,
+    /// The one for which a majority answered last.
+    proven: u64,
+    /// The members of a list that is newer than the first one that was tried, for errors.
+    members: Vec<String>,
 }
 
 /// One node.
@@ -45,16 +51,48 @@ impl Nodes {
                 .map(|address| Node { address, late: 0 })
                 .collect(),
             group: None,
+            epoch: FIRST_EPOCH,
+            proven: FIRST_EPOCH,
+            members: Vec::new(),
         }
+    }
+
+    /// Begins an operation. A member list that the last one heard of without finding a majority for it is
+    /// forgotten: the node that told of it may be none of the group.
+    pub(crate) fn begin(&mut self) {
+        self.epoch = self.proven;
     }
 
     /// A claim, or with None a read, that no node was asked for yet.
     pub(crate) fn attempt(&self, claim: Option<Claim>) -> Attempt {
-        Attempt::new(claim, self.nodes.len(), self.group)
+        Attempt::new(claim, self.nodes.len(), self.group, self.epoch)
     }
 
-    /// Asks all nodes that have not answered yet, at once, until the ballot is decided.
+    /// Asks all nodes that have not answered yet, at once, until the ballot is decided. If one of them tells
+    /// of a newer member list, all are asked anew, for that one.
     pub(crate) async fn ask(
+        &mut self,
+        attempt: &mut Attempt,
+        decided: impl Fn(&Ballot) -> bool,
+        retry: &mut Retry,
+    ) -> Result<(), Error> {
+        loop {
+            self.ask_once(attempt, &decided, retry).await?;
+            let Some(newer) = attempt.newer.take() else {
+                return Ok(());
+            };
+            // A decided ballot is for an older list, but what it decided was true.
+            if decided(&attempt.ballot) {
+                return Ok(());
+            }
+            self.epoch = newer.epoch;
+            self.members = newer.addresses;
+            *attempt = self.attempt(attempt.claim.take());
+            retry.check()?;
+        }
+    }
+
+    async fn ask_once(
         &mut self,
         attempt: &mut Attempt,
         decided: impl Fn(&Ballot) -> bool,
@@ -66,6 +104,10 @@ impl Nodes {
             .as_ref()
             .map(|claim| serde_json::to_vec(claim).unwrap_or_default());
         let asked = attempt.open.clone();
+        let path = match body {
+            Some(_) => self.path.clone(),
+            None => format!("{}?epoch={}", self.path, attempt.ballot.epoch()),
+        };
         let votes = asked.iter().filter_map(|index| {
             let request = Request {
                 method: match body {
@@ -74,7 +116,7 @@ impl Nodes {
                 },
                 secure: false,
                 authority: &self.nodes.get(*index)?.address,
-                path: &self.path,
+                path: &path,
                 authorization: self.authorization.as_deref(),
                 body: body.as_deref(),
             };
@@ -91,16 +133,23 @@ impl Nodes {
             }
         }
         if !failures.is_empty() {
-            let list: Vec<_> = failures
+            let mut list: Vec<_> = failures
                 .iter()
                 .filter_map(|(index, why)| {
                     Some(format!("{}: {why}", self.nodes.get(*index)?.address))
                 })
                 .collect();
+            if !self.members.is_empty() {
+                list.push(format!(
+                    "the members of the group are {}, all of which the DSN should list",
+                    self.quoter.quote(&self.members.join(","))
+                ));
+            }
             retry.failed(list.join("; "));
         }
         if attempt.ballot.is_read() {
             self.group = attempt.ballot.group();
+            self.proven = attempt.ballot.epoch();
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One claim at all nodes, and the rounds of requests that it takes.
 
 use crate::node::{Node, NodeFault};
-use artisanal_quorum::{Answer, Ballot, Claim};
+use artisanal_quorum::{Answer, Ballot, Claim, Disagreement};
 use engine_guest::Error;
 use engine_http_client::sleep;
 use futures::future::{Either, select};
@@ -24,14 +24,23 @@ pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     /// The numbers of the nodes that have not answered.
     pub(crate) open: Vec<usize>,
+    /// The member list of which a node told that is newer than that of the claim.
+    pub(crate) newer: Option<NewerList>,
+}
+
+/// A member list, as a node describes it.
+pub(crate) struct NewerList {
+    pub(crate) epoch: u64,
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Attempt {
-    pub(crate) fn new(claim: Option<Claim>, nodes: usize, group: Option<u64>) -> Self {
+    pub(crate) fn new(claim: Option<Claim>, nodes: usize, group: Option<u64>, epoch: u64) -> Self {
         Self {
-            claim,
-            ballot: Ballot::new(nodes, group),
+            claim: claim.map(|claim| Claim { epoch, ..claim }),
+            ballot: Ballot::new(nodes, group, epoch),
             open: (0..nodes).collect(),
+            newer: None,
         }
     }
 
@@ -70,21 +79,22 @@ impl<'a, V: Future<Output = Vote>> Round<'a, V> {
         }
     }
 
-    /// Collects votes until the ballot is decided or all nodes have answered or failed. Returns why nodes
-    /// failed.
+    /// Collects votes until the ballot is decided, a newer member list is heard of, or all nodes have answered
+    /// or failed. Returns why nodes failed.
     pub(crate) async fn run(
         mut self,
         nodes: &[Node],
         decided: impl Fn(&Ballot) -> bool,
     ) -> Result<Vec<(usize, String)>, Error> {
         let begun = Instant::now();
-        while !decided(&self.attempt.ballot) {
+        while !decided(&self.attempt.ballot) && self.attempt.newer.is_none() {
             let Some(vote) = self.votes.next().await else {
                 break;
             };
             self.count(vote);
         }
         if !decided(&self.attempt.ballot)
+            && self.attempt.newer.is_none()
             && let Some(refusal) = self.refusal
         {
             return Err(refusal);
@@ -110,15 +120,25 @@ impl<'a, V: Future<Output = Vote>> Round<'a, V> {
 
     fn count(&mut self, vote: Vote) {
         match vote.result {
-            Ok(answer) => {
-                self.attempt.open.retain(|index| *index != vote.index);
-                if let Err(why) = self.attempt.ballot.add(answer) {
+            Ok(answer) => match self.attempt.ballot.add(answer) {
+                Ok(()) => self.attempt.open.retain(|index| *index != vote.index),
+                Err(Disagreement::Newer { epoch, addresses }) => {
+                    let known = self.attempt.newer.as_ref();
+                    if known.is_none_or(|known| known.epoch < epoch) {
+                        self.attempt.newer = Some(NewerList { epoch, addresses });
+                    }
+                }
+                Err(why @ Disagreement::Behind(_)) => {
+                    self.failures.push((vote.index, why.to_string()));
+                }
+                Err(why) => {
+                    self.attempt.open.retain(|index| *index != vote.index);
                     self.refusal = Some(Error::Denied(format!(
                         "the nodes in the DSN do not form one group: {why}; list every member of one \
                          group once (`int-host node status` shows them)"
                     )));
                 }
-            }
+            },
             Err(NodeFault::Passing(why)) => self.failures.push((vote.index, why)),
             Err(NodeFault::Final(error)) => self.refusal = Some(error),
         }

@@ -1,7 +1,7 @@
 //! Counts the answers to one claim.
 
-use crate::{Answer, MAX_MEMBERS};
-use std::collections::BTreeMap;
+use crate::{Answer, MAX_MEMBERS, Voice, effective, majority};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The answers to one claim so far, at most one for each node.
 ///
@@ -13,6 +13,8 @@ pub struct Ballot {
     asked: usize,
     /// The group that all answers must have; None until it is known.
     group: Option<u64>,
+    /// The number of the member list that the claim is for.
+    epoch: u64,
     answers: BTreeMap<u64, Answer>,
 }
 
@@ -33,14 +35,27 @@ pub enum Disagreement {
     /// A node that is not a member answered, or one answered under two addresses.
     #[error("node {0} is listed twice, or is not a member of the group")]
     Member(u64),
+    /// The node has not heard of the member list yet. It may later.
+    #[error("the node knows the member list {0} only, and not yet the one in force")]
+    Behind(u64),
+    /// The node has a newer member list: the claim has to be made for that one.
+    #[error("the members are those of list {epoch}: {}", addresses.join(","))]
+    Newer {
+        /// The number of that list.
+        epoch: u64,
+        /// The addresses of its members.
+        addresses: Vec<String>,
+    },
 }
 
 impl Ballot {
-    /// A ballot for a claim at this many nodes, of a certain group if it is known.
-    pub fn new(asked: usize, group: Option<u64>) -> Self {
+    /// A ballot for a claim at this many nodes, of a certain group if it is known, for the member list with this
+    /// number.
+    pub fn new(asked: usize, group: Option<u64>, epoch: u64) -> Self {
         Self {
             asked,
             group,
+            epoch,
             answers: BTreeMap::new(),
         }
     }
@@ -60,9 +75,23 @@ impl Ballot {
         if let Some(group) = self.group.filter(|group| *group != answer.group) {
             return Err(Disagreement::Groups(group, answer.group));
         }
+        if answer.epoch < self.epoch {
+            return Err(Disagreement::Behind(answer.epoch));
+        }
+        if answer.epoch > self.epoch {
+            return Err(Disagreement::Newer {
+                epoch: answer.epoch,
+                addresses: answer.addresses,
+            });
+        }
         let listed = |node| answer.members.iter().filter(|m| **m == node).count();
         let unique = answer.members.iter().all(|member| listed(*member) == 1);
-        if listed(answer.node) != 1 || !unique || self.answers.contains_key(&answer.node) {
+        let same = |other: &Answer| other.members.iter().all(|member| listed(*member) == 1);
+        if listed(answer.node) != 1
+            || !unique
+            || !self.answers.values().all(same)
+            || self.answers.contains_key(&answer.node)
+        {
             return Err(Disagreement::Member(answer.node));
         }
         self.group = Some(answer.group);
@@ -73,6 +102,11 @@ impl Ballot {
     /// The group; None before the first answer if it was not known.
     pub fn group(&self) -> Option<u64> {
         self.group
+    }
+
+    /// The number of the member list.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The greatest mark in the answers.
@@ -113,25 +147,21 @@ impl Ballot {
     }
 
     fn effective(&self, counts: impl Fn(&Answer) -> bool) -> usize {
-        self.answers
-            .values()
-            .filter(|answer| counts(answer) && !self.is_forgotten(answer))
+        let effective = self.effective_nodes();
+        let counted = self.answers.values().filter(|answer| counts(answer));
+        counted
+            .filter(|answer| effective.contains(&answer.node))
             .count()
     }
 
-    fn is_forgotten(&self, answer: &Answer) -> bool {
-        self.answers.values().any(|other| {
-            other
-                .known
-                .get(&answer.node)
-                .is_some_and(|newest| *newest > answer.incarnation)
-        })
+    fn effective_nodes(&self) -> BTreeSet<u64> {
+        let voices = self.answers.values().map(|answer| Voice {
+            node: answer.node,
+            incarnation: answer.incarnation,
+            known: &answer.known,
+        });
+        effective(&voices.collect::<Vec<_>>())
     }
-}
-
-/// The size of a majority among this many nodes.
-pub fn majority(nodes: usize) -> usize {
-    nodes / 2 + 1
 }
 
 #[cfg(test)]
@@ -143,7 +173,9 @@ mod tests {
         Answer {
             node,
             group: 7,
+            epoch: 1,
             members: vec![1, 2, 3],
+            addresses: Vec::new(),
             accepted,
             mark: Some(10),
             incarnation: 1,
@@ -152,7 +184,7 @@ mod tests {
     }
 
     fn ballot(answers: impl IntoIterator<Item = Answer>) -> Ballot {
-        let mut ballot = Ballot::new(3, None);
+        let mut ballot = Ballot::new(3, None, 1);
         for answer in answers {
             ballot.add(answer).expect("it belongs here");
         }
@@ -213,8 +245,39 @@ mod tests {
             members: vec![1, 2, 2],
             ..answer(1, true)
         };
-        assert!(Ballot::new(3, None).add(twice).is_err());
+        assert!(Ballot::new(3, None, 1).add(twice).is_err());
         assert!(!ballot.is_accepted());
+    }
+
+    #[test]
+    fn answers_for_other_member_lists_are_not_counted() {
+        let mut ballot = ballot([answer(1, true)]);
+        let behind = Answer {
+            epoch: 0,
+            ..answer(2, true)
+        };
+        assert_eq!(ballot.add(behind), Err(Disagreement::Behind(0)));
+        let newer = Answer {
+            epoch: 5,
+            addresses: vec!["a:1".into()],
+            ..answer(2, true)
+        };
+        let error = ballot
+            .add(newer.clone())
+            .expect_err("it is for another list");
+        assert!(error.to_string().contains("list 5: a:1"), "{error}");
+        assert!(matches!(error, Disagreement::Newer { epoch: 5, .. }));
+        assert!(!ballot.is_accepted() && !ballot.is_read());
+        // The list of another group is none of ours.
+        let foreign = Answer { group: 8, ..newer };
+        assert_eq!(ballot.add(foreign), Err(Disagreement::Groups(7, 8)));
+        // Two lists under one number.
+        let other = Answer {
+            members: vec![1, 2, 4],
+            ..answer(2, true)
+        };
+        assert_eq!(ballot.add(other), Err(Disagreement::Member(2)));
+        assert!(ballot.add(answer(3, true)).is_ok() && ballot.is_accepted());
     }
 
     proptest! {
@@ -223,7 +286,7 @@ mod tests {
         fn two_majorities_share_a_node(accepts in prop::collection::vec(any::<bool>(), 5)) {
             let members: Vec<u64> = (0..5).collect();
             let vote = |yes: &dyn Fn(usize) -> bool| {
-                let mut ballot = Ballot::new(5, None);
+                let mut ballot = Ballot::new(5, None, 1);
                 for node in 0..5 {
                     ballot
                         .add(Answer {

@@ -6,13 +6,19 @@
 //!
 //! A node that may have forgotten marks takes a new *incarnation* number, and tells the others before it
 //! reads their marks. Each answer carries what its node knows of the others' incarnations, read after the
-//! claim, so that an acceptance that its node has forgotten since is not counted. `docs/quorum.md` has the
-//! reasons; `tests/model` checks them exhaustively.
+//! claim, so that an acceptance that its node has forgotten since is not counted.
+//!
+//! A group has one list of members after another, each with a greater *epoch*. A claim names the epoch, and
+//! nodes refuse all but their own. `docs/quorum.md` has the reasons; `tests/model` checks them exhaustively.
 
 mod ballot;
+mod change;
+mod count;
 mod message;
 
-pub use ballot::{Ballot, Disagreement, majority};
+pub use ballot::{Ballot, Disagreement};
+pub use change::{Change, Changed, FIRST_EPOCH, Impossible, List, Step, Tally};
+pub use count::{Voice, effective, has_majority, majority};
 pub use message::{
     Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Read, Report, Status,
 };

@@ -1,6 +1,8 @@
 //! The messages between proposers and nodes, as JSON. Integers are exact up to the top of `i64`; readers
 //! that parse numbers as doubles lose those above 2^53.
 
+use crate::change::{List, first_epoch};
+use crate::count::Voice;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,18 +20,27 @@ pub struct Claim {
     pub first: i64,
     /// The last integer, `first` or more.
     pub last: i64,
+    /// The number of the member list that the proposer uses; without it that of the first list.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
 }
 
 /// The answer to a claim, with status 200 if it was accepted and 409 if it was refused; and to
-/// `GET /v1/sequences/{key}/claim`, which only reads the mark.
+/// `GET /v1/sequences/{key}/claim?epoch=1`, which only reads the mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The identity of the node.
     pub node: u64,
     /// The group that it belongs to.
     pub group: u64,
-    /// The identities of all members of that group.
+    /// The number of the member list for which it takes claims. Claims for others are refused.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
+    /// The identities of the members in that list.
     pub members: Vec<u64>,
+    /// Their addresses, if the claim is for an older list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Whether the claim was accepted.
     pub accepted: bool,
     /// The mark after the claim; absent if there is none.
@@ -62,6 +73,8 @@ pub enum NodeState {
     Joining,
     /// It may have forgotten marks, or its data is not its own: it has to join again.
     Lost,
+    /// Another node has taken its place in the group.
+    Replaced,
 }
 
 /// The answer to `GET /v1/node`.
@@ -76,8 +89,14 @@ pub struct Status {
     pub node: u64,
     /// Its group; 0 for none.
     pub group: u64,
+    /// The number of the member list in force; later lists have greater ones.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
     /// The members of its group.
     pub members: Vec<Member>,
+    /// The change of the member list that has begun and not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<List>,
     /// Its incarnation; 0 before it belongs to a group.
     pub incarnation: u64,
     /// What it knows of the others' incarnations.
@@ -93,6 +112,9 @@ pub struct Describe {
     pub node: u64,
     /// The group.
     pub group: u64,
+    /// The number of the member list.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
     /// All members, including that node.
     pub members: Vec<Member>,
 }
@@ -104,6 +126,9 @@ pub struct Describe {
 pub struct Join {
     /// The group of both.
     pub group: u64,
+    /// The number of the member list that the joining node has.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
     /// The member that joins.
     pub node: u64,
     /// Its new incarnation, which is stored before anything is read; 0 to only read.
@@ -139,6 +164,9 @@ pub struct Report {
     pub incarnation: u64,
     /// What it knows of all members' incarnations, read last.
     pub known: BTreeMap<u64, u64>,
+    /// The greatest epoch that a change of the member list has claimed at it.
+    #[serde(default)]
+    pub promised: u64,
     /// The keys that were to be listed: fewer than [`MAX_KEYS`] if there are no further ones.
     #[serde(default)]
     pub listed: Vec<String>,
@@ -148,6 +176,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// What the node says of itself.
+    pub fn voice(&self) -> Voice<'_> {
+        Voice {
+            node: self.node,
+            incarnation: self.incarnation,
+            known: &self.known,
+        }
+    }
+
     /// Whether this can be the answer to that request.
     pub fn answers(&self, read: &Read) -> bool {
         let sorted = self.listed.is_sorted_by(|a, b| a < b);
@@ -174,13 +211,16 @@ mod tests {
         let claim = Claim {
             first: (1 << 53) + 1,
             last: i64::MAX,
+            epoch: 3,
         };
         let text = serde_json::to_string(&claim).unwrap();
         assert_eq!(
             text,
-            r#"{"first":9007199254740993,"last":9223372036854775807}"#
+            r#"{"first":9007199254740993,"last":9223372036854775807,"epoch":3}"#
         );
         assert_eq!(serde_json::from_str::<Claim>(&text).unwrap(), claim);
+        let first: Claim = serde_json::from_str(r#"{"first":1,"last":2}"#).unwrap();
+        assert_eq!(first.epoch, 1);
         for bad in [
             r#"{"first":1}"#,
             r#"{"first":1,"last":9223372036854775808}"#,
@@ -197,6 +237,7 @@ mod tests {
             group: 7,
             incarnation: 1,
             known: BTreeMap::new(),
+            promised: 0,
             listed,
             marks: vec![None; marks],
         }

@@ -1,0 +1,86 @@
+//! What a node tells other nodes, and operators.
+
+use super::member::{Node, PROMISED, SESSION, client_key};
+use super::state::{State, under_way};
+use crate::Error;
+use artisanal_quorum::{Describe, Join, MAX_KEYS, Read, Report};
+use std::sync::atomic::Ordering;
+
+impl Node {
+    /// Stores another member's new incarnation, then reads what that member may have forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when this node does not take part itself, [`Error::Denied`] for nodes of
+    /// other groups; otherwise as its backend.
+    pub async fn joining(&self, join: &Join) -> Result<Report, Error> {
+        let before = self.serving()?;
+        let Describe {
+            node,
+            group,
+            epoch,
+            members,
+        } = &before.described;
+        let is_other = join.node != *node && members.iter().any(|m| m.node == join.node);
+        if join.group != *group || !is_other {
+            return Err(Error::Denied(format!(
+                "node {} of group {} is not another member of group {group}",
+                join.node, join.group
+            )));
+        }
+        if let Some(open) = &before.open {
+            return Err(Error::Unavailable(under_way(open)));
+        }
+        if join.epoch != *epoch {
+            self.behind.fetch_or(join.epoch > *epoch, Ordering::Relaxed);
+            return Err(Error::Unavailable(format!(
+                "the member list {} is not {epoch}, which is in force here; the members are {}",
+                join.epoch,
+                before.list().addresses()
+            )));
+        }
+        if join.incarnation > 0 {
+            self.learn(&[(join.node, join.incarnation)].into()).await?;
+        }
+        self.report(&before, &join.read).await
+    }
+
+    /// Lists sequences and reads their marks.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when this node does not take part; otherwise as its backend.
+    pub async fn read(&self, read: &Read) -> Result<Report, Error> {
+        let before = self.serving()?;
+        self.report(&before, read).await
+    }
+
+    pub(super) async fn report(&self, before: &State, read: &Read) -> Result<Report, Error> {
+        if read.keys.len() > MAX_KEYS {
+            return Err(Error::Invalid(format!(
+                "{} keys are asked for; the maximum is {MAX_KEYS}",
+                read.keys.len()
+            )));
+        }
+        let mut marks = Vec::with_capacity(read.keys.len());
+        for key in &read.keys {
+            client_key(key)?;
+            marks.push(self.marks.sequence(key).await?.last().await?);
+        }
+        let listed = read
+            .after
+            .as_ref()
+            .map(|key| self.keys.after(key, MAX_KEYS))
+            .unwrap_or_default();
+        let promised = self.marks.number(PROMISED).await?;
+        let session = self.marks.reserved(SESSION).await?;
+        let now = self.still(before, &session).await?;
+        Ok(Report {
+            promised,
+            node: now.described.node,
+            group: now.described.group,
+            incarnation: now.incarnation,
+            known: now.known,
+            listed,
+            marks,
+        })
+    }
+}

@@ -1,0 +1,613 @@
+//! `int-host node replace` on real nodes: members are replaced while clients mint, also when the command is interrupted or
+//! others do the same.
+
+use int_host::{Builtin, Config, Error, Host, Sequence};
+use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
+use testbed::contract::kind;
+use testbed::history::{History, Record, Span};
+use testbed::quorum::{Options, Quorum};
+use testbed::runtime::run;
+use testbed::{TestResult, backend, clock, http, wait};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const TOKEN: &str = "s3cret";
+
+fn group() -> testbed::Result<Quorum> {
+    Quorum::with(Options {
+        token: Some(TOKEN.into()),
+        nodes: vec![Vec::new(); 3],
+    })
+}
+
+/// A node that belongs to no group.
+fn newcomer() -> testbed::Result<Quorum> {
+    Quorum::without_group(Options {
+        token: Some(TOKEN.into()),
+        nodes: vec![Vec::new()],
+    })
+}
+
+fn dsn(addresses: &[&str]) -> String {
+    format!("quorum://{TOKEN}@{}?timeout=5s", addresses.join(","))
+}
+
+async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
+    let config = Config {
+        dsn: dsn.to_owned(),
+        key: key.to_owned(),
+        ..Config::default()
+    };
+    host.open(Builtin::Quorum, config).await.expect("opened")
+}
+
+/// Mints once, by a process that has not heard of the group before.
+fn mint(addresses: &[&str]) -> Result<i64, Error> {
+    let host = backend::host(None).expect("a host");
+    run(async {
+        let sequence = open(&host, &dsn(addresses), "k").await;
+        Ok(sequence.next(1).await?.first())
+    })
+}
+
+fn arguments(old: &str, new: &str, via: &str) -> Vec<String> {
+    ["node", "replace", old, new, "--via", via]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+fn post(address: &str, path: &str, body: &Value) -> testbed::Result<http::Answer> {
+    http::request(
+        "POST",
+        &format!("http://{address}{path}"),
+        &[("authorization", &format!("Bearer {TOKEN}"))],
+        &body.to_string(),
+    )
+}
+
+fn status(address: &str) -> testbed::Result<Value> {
+    let answer = http::request(
+        "GET",
+        &format!("http://{address}/v1/node"),
+        &[("authorization", &format!("Bearer {TOKEN}"))],
+        "",
+    )?;
+    Ok(answer.json())
+}
+
+/// Sends a step of a change to a node.
+fn step(address: &str, group: &Value, step: &Value) -> TestResult<Value> {
+    let node = &status(address)?["node"];
+    let message = json!({"group": group, "node": node, "step": step});
+    let answer = post(address, "/v1/node/change", &message)?;
+    assert_eq!(answer.status, 200, "{step}: {}", answer.body);
+    Ok(answer.json())
+}
+
+/// The list in force at a node, and the one in which `new` has the place of `old`.
+fn lists(via: &str, old: &str, new: &str, epoch: u64) -> TestResult<(Value, Value, Value)> {
+    let known = status(via)?;
+    let newcomer = status(new)?;
+    let mut members = known["members"].clone();
+    for member in members.as_array_mut().expect("members") {
+        if member["address"] == old {
+            *member = json!({"node": newcomer["node"], "address": new});
+        }
+    }
+    let base = json!({"epoch": known["epoch"], "members": known["members"]});
+    let next = json!({"epoch": epoch, "members": members});
+    Ok((known["group"].clone(), base, next))
+}
+
+fn await_status(address: &str, field: &str, wanted: &Value) -> TestResult {
+    wait::until(&format!("{address} has {field} {wanted}"), LIMIT, || {
+        let status = status(address).map_err(|error| error.to_string())?;
+        match status[field] == *wanted {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    })?;
+    Ok(())
+}
+
+/// Mints until the end; a call may fail while too few members are reached.
+async fn mint_until(host: Host, dsn: String, process: u32, count: u32, end: u64) -> Vec<Record> {
+    let sequence = open(&host, &dsn, "k").await;
+    let mut records = Vec::new();
+    while clock::now() < end {
+        let begin = clock::now();
+        match sequence.next(count).await {
+            Ok(span) => records.push(Record {
+                process,
+                begin,
+                end: clock::now(),
+                span: Span {
+                    first: span.first(),
+                    step: span.step(),
+                    count: span.count(),
+                },
+            }),
+            Err(error) => assert_eq!(kind(&error), "unavailable", "{error}"),
+        }
+    }
+    records
+}
+
+/// Three members; the third is killed and replaced, then the first is killed, all while clients mint with the old list,
+/// and then with the new one.
+#[test]
+fn a_dead_member_is_replaced_while_clients_mint() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let old: Vec<String> = (0..3).map(|index| group.address(index)).collect();
+    let old: Vec<&str> = old.iter().map(String::as_str).collect();
+    let fourth = new.address(0);
+    let (old_dsn, new_dsn) = (dsn(&old), dsn(&[old[0], old[1], &fourth]));
+    let end = clock::now() + 9_000_000_000;
+    let (history, later, killed) = run(async {
+        let mut with_old = tokio::task::JoinSet::new();
+        for (process, count) in (0..).zip([1, 7, 1000, 3]) {
+            let host = backend::host(None).expect("a host");
+            with_old.spawn(mint_until(host, old_dsn.clone(), process, count, end));
+        }
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        group.server(2).kill();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let said = group
+            .manage(&arguments(old[2], &fourth, old[0]))
+            .expect("replaced");
+        assert!(
+            said.contains("(list 2)") && said.contains(&fourth),
+            "{said}"
+        );
+        let replaced = clock::now();
+        let mut with_new = tokio::task::JoinSet::new();
+        for (process, count) in (4..).zip([1, 7, 1000]) {
+            let host = backend::host(None).expect("a host");
+            with_new.spawn(mint_until(host, new_dsn.clone(), process, count, end));
+        }
+        tokio::time::sleep(Duration::from_millis(2000)).await;
+        // The one that was replaced comes back.
+        group.server(2).start_again().expect("started");
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        let killed = clock::now();
+        group.server(0).kill();
+        let mut history = History::default();
+        let mut with_old_list = 0;
+        for records in with_old.join_all().await {
+            with_old_list += records.iter().filter(|r| r.begin > replaced).count();
+            history.extend(records);
+        }
+        // Each one competes with six others, and may have lost all the time.
+        assert!(
+            with_old_list > 0,
+            "the old list has two members of the new one"
+        );
+        let mut later = Vec::new();
+        for records in with_new.join_all().await {
+            later.extend(records.iter().copied());
+            history.extend(records);
+        }
+        (history, later, killed)
+    });
+    history.assert_clean();
+    assert!(
+        later.iter().any(|record| record.begin > killed),
+        "the new member counts"
+    );
+    await_status(old[2], "state", &json!("replaced"))?;
+    // One member of the new list is all that the old one can reach.
+    let alone = mint(&old).expect_err("no majority");
+    assert_eq!(kind(&alone), "unavailable", "{alone}");
+    let members = format!("{},{},{fourth}", old[0], old[1]);
+    assert!(alone.to_string().contains(&members), "{alone}");
+    Ok(())
+}
+
+/// One group whose members are replaced again and again, each time after somebody else has sent some of the messages and
+/// gone.
+#[test]
+fn an_interrupted_replacement_goes_on() -> TestResult {
+    let group = group()?;
+    let mut members: Vec<String> = (0..3).map(|index| group.address(index)).collect();
+    let mut newcomers = Vec::new();
+    let mut last = 0;
+    for round in 0..7_usize {
+        let new = newcomer()?;
+        let fourth = new.address(0);
+        newcomers.push(new);
+        let (old, first, second) = (
+            members[round % 3].clone(),
+            members[(round + 1) % 3].clone(),
+            members[(round + 2) % 3].clone(),
+        );
+        let epoch = status(&first)?["epoch"].as_u64().expect("an epoch") + 1;
+        let (id, base, next) = lists(&first, &old, &fourth, epoch)?;
+        let begin = json!({"begin": {"base": base, "next": next}});
+        let propose = json!({"propose": {"epoch": epoch}});
+        let raise = json!({"raise": {"epoch": epoch, "marks": [["k", last]]}});
+        let finish = json!({"finish": {"next": next}});
+        let messages = [
+            (&first, &propose),
+            (&first, &begin),
+            (&fourth, &begin),
+            (&second, &begin),
+            (&fourth, &raise),
+            (&fourth, &finish),
+        ];
+        for (address, message) in messages.iter().take(round) {
+            let answer = step(address, &id, message)?;
+            assert_eq!(answer["accepted"], true, "round {round}: {answer}");
+        }
+        let all = [&*first, &*second, &*fourth];
+        if (4..=5).contains(&round) {
+            // A majority has refused older epochs, and nobody has heard that the next one is in force.
+            let refused = mint(&all).expect_err("not in force");
+            assert_eq!(kind(&refused), "unavailable", "{refused}");
+            assert!(refused.to_string().contains("under way"), "{refused}");
+        }
+        let said = group.manage(&arguments(&old, &fourth, &first))?;
+        assert!(
+            said.contains(&format!("(list {}", epoch)) || round == 1,
+            "{said}"
+        );
+        // Once more changes nothing.
+        let again = group.manage(&arguments(&old, &fourth, &first))?;
+        assert_eq!(again.lines().next(), said.lines().next());
+        members[round % 3].clone_from(&fourth);
+        for address in &members {
+            let status = status(address)?;
+            assert_eq!(status["state"], "serving", "round {round}: {status}");
+            assert_eq!(status["open"], Value::Null, "round {round}: {status}");
+        }
+        let minted = mint(&all).expect("minted");
+        assert!(minted > last, "round {round}: {minted} after {last}");
+        last = minted;
+    }
+    // None of the first members is left.
+    let first: Vec<String> = (0..3).map(|index| group.address(index)).collect();
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    let error = mint(&first).expect_err("all were replaced").to_string();
+    assert!(error.contains("taken its place"), "{error}");
+    Ok(())
+}
+
+/// The command is killed after some time, whatever it does then, while clients mint.
+#[test]
+fn a_killed_command_is_repeated() -> TestResult {
+    let group = group()?;
+    let addresses: Vec<String> = (0..3).map(|index| group.address(index)).collect();
+    // Further sequences, which make the replacement take longer.
+    for number in 0..300 {
+        for address in &addresses[..2] {
+            let claim = json!({"first": 1, "last": number + 1});
+            post(
+                address,
+                &format!("/v1/sequences/more{number}/claim"),
+                &claim,
+            )?;
+        }
+    }
+    let end = clock::now() + 10_000_000_000;
+    let all = dsn(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    let new: Vec<Quorum> = (0..2).map(|_| newcomer()).collect::<Result<_, _>>()?;
+    let history = run(async {
+        let mut minters = tokio::task::JoinSet::new();
+        for (process, count) in (0..).zip([1, 7, 1000]) {
+            let host = backend::host(None).expect("a host");
+            minters.spawn(mint_until(host, all.clone(), process, count, end));
+        }
+        let mut old = addresses[2].clone();
+        for (turn, new) in new.iter().enumerate() {
+            let fourth = new.address(0);
+            let arguments = arguments(&old, &fourth, &addresses[0]);
+            for pause in [5, 10, 20, 40, 80] {
+                let mut command = group.command(&arguments).expect("the program");
+                let mut child = command
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .expect("started");
+                tokio::time::sleep(Duration::from_millis(pause + 7 * turn as u64)).await;
+                child.kill().expect("killed");
+                child.wait().expect("it has ended");
+            }
+            group.manage(&arguments).expect("replaced");
+            old = fourth;
+        }
+        let mut history = History::default();
+        for records in minters.join_all().await {
+            assert!(records.len() > 3, "{} calls", records.len());
+            history.extend(records);
+        }
+        history
+    });
+    history.assert_clean();
+    // The new member has all sequences.
+    let fourth = new[1].address(0);
+    for number in [0, 150, 299] {
+        let read = json!({"keys": [format!("more{number}")]});
+        let answer = post(&fourth, "/v1/node/read", &read)?;
+        assert_eq!(
+            answer.json()["marks"],
+            json!([number + 1]),
+            "{}",
+            answer.body
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn of_two_replacements_one_wins() -> TestResult {
+    let group = group()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let new: Vec<Quorum> = (0..2).map(|_| newcomer()).collect::<Result<_, _>>()?;
+    group.server(2).kill();
+    let commands: Vec<_> = new
+        .iter()
+        .map(|new| {
+            let arguments = arguments(&third, &new.address(0), &first);
+            let mut command = group.command(&arguments).expect("the program");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("started")
+        })
+        .collect();
+    let outcomes: Vec<_> = commands
+        .into_iter()
+        .map(|child| child.wait_with_output().expect("it has ended"))
+        .collect();
+    let winner = outcomes.iter().position(|outcome| outcome.status.success());
+    let winner = winner.expect("one of them wins");
+    let loser = &outcomes[1 - winner];
+    let said = String::from_utf8_lossy(&loser.stderr);
+    assert!(!loser.status.success(), "{said}");
+    let gone = said.contains("no member at");
+    assert!(gone || said.contains("another change"), "{said}");
+    let fourth = new[winner].address(0);
+    assert!(mint(&[&first, &second, &fourth]).is_ok());
+    for address in [&first, &second, &fourth] {
+        let addresses: Vec<Value> = status(address)?["members"]
+            .as_array()
+            .expect("members")
+            .iter()
+            .map(|member| member["address"].clone())
+            .collect();
+        assert_eq!(addresses, [&*first, &*second, &*fourth]);
+    }
+    Ok(())
+}
+
+/// Two replacements have each begun at one of the two members that are left. Neither can go on as it is; the one with
+/// the greater number can be finished.
+#[test]
+fn two_that_block_each_other_are_resolved() -> TestResult {
+    let group = group()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    let new: Vec<Quorum> = (0..2).map(|_| newcomer()).collect::<Result<_, _>>()?;
+    let [fourth, fifth] = [0, 1].map(|index: usize| new[index].address(0));
+    let mut begun = Vec::new();
+    for (at, new, epoch) in [(&first, &fourth, 2), (&second, &fifth, 3)] {
+        let (id, base, next) = lists(&third, &third, new, epoch)?;
+        let begin = json!({"begin": {"base": base, "next": next}});
+        assert_eq!(step(at, &id, &begin)?["accepted"], true);
+        begun.push((id, begin, json!({"finish": {"next": next}})));
+    }
+    group.server(2).kill();
+    let refused = group.manage(&arguments(&third, &fourth, &first));
+    let refused = refused
+        .expect_err("the other has the greater number")
+        .to_string();
+    assert!(
+        refused.contains(&format!("replace {third} {fifth}")),
+        "{refused}"
+    );
+    let said = group.manage(&arguments(&third, &fifth, &first))?;
+    assert!(said.contains(&fifth), "{said}");
+    let minted = mint(&[&first, &second, &fifth]).expect("minted");
+    assert!(minted > 2, "{minted}");
+    // Messages of the one that lost arrive late.
+    let (id, begin, finish) = &begun[0];
+    for address in [&first, &second] {
+        for late in [begin, finish] {
+            assert_eq!(step(address, id, late)?["accepted"], false, "{late}");
+        }
+    }
+    let (id, begin, finish) = &begun[1];
+    assert_eq!(step(&first, id, begin)?["accepted"], false);
+    assert_eq!(step(&first, id, finish)?["accepted"], true);
+    let next = mint(&[&first, &second, &fifth]).expect("minted");
+    assert!(next > minted, "{next} after {minted}");
+    Ok(())
+}
+
+#[test]
+fn a_replaced_node_takes_no_part() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let fourth = new.address(0);
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    group.server(2).kill();
+    group.manage(&arguments(&third, &fourth, &first))?;
+    // It has heard nothing while it was away. The others refuse what it would accept.
+    group.server(0).pause();
+    group.server(1).pause();
+    group.server(2).start_again()?;
+    let claim = json!({"first": 100, "last": 100});
+    let path = "/v1/sequences/k/claim";
+    let accepted = post(&third, path, &claim)?;
+    assert_eq!(accepted.status, 200, "{}", accepted.body);
+    group.server(0).resume();
+    group.server(1).resume();
+    let refused = post(&first, path, &claim)?;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(refused.json()["epoch"], 2);
+    assert_eq!(
+        refused.json()["addresses"],
+        json!([first, second, fourth]),
+        "the new list"
+    );
+    // Two of the old list are no majority without another member of the new one.
+    await_status(&third, "state", &json!("replaced"))?;
+    let refused = post(&third, path, &claim)?;
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.body.contains(&fourth), "{}", refused.body);
+    group.server(1).kill();
+    let error = mint(&[&first, &second, &third]).expect_err("one member");
+    assert_eq!(kind(&error), "unavailable", "{error}");
+    group.server(1).start_again()?;
+    // It stays so, and cannot join.
+    group.server(2).kill();
+    group.server(2).start_again()?;
+    assert_eq!(status(&third)?["state"], "replaced");
+    let refused = group.join(2, 0).expect_err("it is no member").to_string();
+    assert!(refused.contains("no member"), "{refused}");
+    let again = arguments(&second, &third, &first);
+    let refused = group.manage(&again).expect_err("it is not empty");
+    assert!(refused.to_string().contains("empty"), "{refused}");
+    // With empty data it is a new node.
+    group.server(2).kill();
+    group.wipe(2)?;
+    group.server(2).start_again()?;
+    group.manage(&again)?;
+    let minted = mint(&[&first, &third, &fourth]).expect("minted");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
+/// A node that was away during the replacement hears of it from the others.
+#[test]
+fn a_member_that_was_away_catches_up() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let fourth = new.address(0);
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    group.server(1).kill();
+    // The third is up, and leaves: the first and the third are a majority of the old list.
+    let said = group.manage(&arguments(&third, &fourth, &first))?;
+    assert!(said.contains(&format!("{second} has not heard")), "{said}");
+    await_status(&third, "state", &json!("replaced"))?;
+    group.server(1).start_again()?;
+    await_status(&second, "epoch", &json!(2))?;
+    group.server(0).kill();
+    let minted = mint(&[&first, &second, &fourth]).expect("minted");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
+#[test]
+fn a_join_waits_until_the_change_has_ended() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let fourth = new.address(0);
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    let (id, base, next) = lists(&first, &third, &fourth, 2)?;
+    step(&first, &id, &json!({"begin": {"base": base, "next": next}}))?;
+    group.server(1).kill();
+    group.wipe(1)?;
+    group.server(1).start_again()?;
+    let refused = group.join(1, 0).expect_err("a change is open").to_string();
+    assert!(refused.contains("under way"), "{refused}");
+    // The second one has lost its place, and is not needed.
+    group.manage(&arguments(&third, &fourth, &first))?;
+    let said = group.join(1, 0)?;
+    assert!(said.contains("incarnation 2, member list 2"), "{said}");
+    group.server(0).kill();
+    let minted = mint(&[&first, &second, &fourth]).expect("minted");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_is_refused() -> TestResult {
+    let group = group()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let new = newcomer()?;
+    let fourth = new.address(0);
+    let other = Quorum::with(Options {
+        token: Some(TOKEN.into()),
+        nodes: vec![Vec::new()],
+    })?;
+    let foreign = other.address(0);
+    let none = "127.0.0.1:1";
+    for (old, new, via, says) in [
+        (&*third, &*foreign, &*first, "already"),
+        (&third, &second, &first, "a member of the group already"),
+        (&foreign, &fourth, &first, "no member at"),
+        (&third, &fourth, &fourth, "belongs to no group"),
+        (&third, none, &first, "127.0.0.1:1 does not answer"),
+        (&third, &fourth, none, "does not answer"),
+    ] {
+        let refused = group.manage(&arguments(old, new, via));
+        let refused = refused.expect_err(says).to_string();
+        assert!(refused.contains(says), "no {says:?} in {refused}");
+    }
+    let wrong = Quorum::without_group(Options {
+        token: Some("wr0ng".into()),
+        nodes: Vec::new(),
+    })?;
+    let refused = wrong.manage(&arguments(&third, &fourth, &first));
+    let refused = refused.expect_err("the wrong token").to_string();
+    assert!(
+        refused.contains("token") && !refused.contains("wr0ng"),
+        "{refused}"
+    );
+    // Too few members: nothing has changed, and the command can be repeated when they are back.
+    let (id, base, next) = lists(&first, &third, &fourth, 2)?;
+    let member = &status(&first)?["node"];
+    for (step, code) in [
+        (json!({"begin": {"base": base, "next": base}}), 400),
+        (
+            json!({"begin": {"base": base, "next": {"epoch": 2, "members": []}}}),
+            400,
+        ),
+        (
+            json!({"raise": {"epoch": 1, "marks": [["~node/epoch", 9]]}}),
+            400,
+        ),
+        (json!({"propose": {"epoch": u64::MAX}}), 400),
+        (json!({"erase": {}}), 400),
+    ] {
+        let message = json!({"group": id, "node": member, "step": step});
+        let answer = post(&first, "/v1/node/change", &message)?;
+        assert_eq!(answer.status, code, "{step}: {}", answer.body);
+    }
+    for (group, node) in [(&json!(1), member), (&id, &json!(1))] {
+        let step = json!({"finish": {"next": next}});
+        let message = json!({"group": group, "node": node, "step": step});
+        let answer = post(&first, "/v1/node/change", &message)?;
+        assert_eq!(answer.status, 403, "{}", answer.body);
+    }
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    Ok(())
+}
+
+/// A node whose file with the member list is an older copy, though its backend is not, would take claims for the old list.
+#[test]
+fn an_older_member_list_is_noticed() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let fourth = new.address(0);
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    let file = group.data(0).join("node.json");
+    let copy = std::fs::read(&file).expect("read");
+    group.manage(&arguments(&third, &fourth, &first))?;
+    group.server(0).stop()?;
+    std::fs::write(&file, copy).expect("written");
+    group.server(0).start_again()?;
+    let lost = status(&first)?;
+    assert_eq!(lost["state"], "lost", "{lost}");
+    assert!(lost["reason"].to_string().contains("older copy"), "{lost}");
+    let said = group.join(0, 1)?;
+    assert!(said.contains("incarnation 2, member list 2"), "{said}");
+    group.server(1).kill();
+    let minted = mint(&[&first, &second, &fourth]).expect("minted");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}

@@ -8,9 +8,12 @@ use futures::channel::oneshot;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
+/// A fetch of this many integers, and where its answer goes.
+type Fetch = (u32, oneshot::Sender<Result<Span, Error>>);
+
 /// A backend that answers each fetch when the test says so.
 #[derive(Default)]
-struct Slow(RefCell<VecDeque<(u32, oneshot::Sender<Result<Span, Error>>)>>);
+struct Slow(RefCell<VecDeque<Fetch>>);
 
 impl Slow {
     async fn next(&self, count: u32) -> Result<Span, Error> {

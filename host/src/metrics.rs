@@ -1,7 +1,7 @@
 //! What a host counts: calls of engines, integers, errors, requests and connections.
 //!
 //! Names and units follow the conventions of Prometheus. Every number of labels has a bound: engines are
-//! few, and sequences beyond [`MAX_KEYS`] share one label. No DSN, address or user is a label.
+//! few, and sequences beyond a maximum share one label. No DSN, address or user is a label.
 
 mod sequence;
 #[cfg(feature = "serve")]

@@ -241,6 +241,11 @@ fn raising_needs_the_admin_token_and_never_lowers() -> TestResult {
     assert_eq!(serving.get("/last")?.integer(), exact);
     let (_, log) = serving.stop()?;
     assert!(!log.contains(TOKEN), "{log}");
+    assert_eq!(log.matches("a sequence was raised").count(), 3, "{log}");
+    assert!(
+        log.contains(&format!("key=\"integers\" last={exact}")),
+        "{log}"
+    );
 
     // Without a configured token nobody may raise.
     let open = memory(&[])?;

@@ -8,7 +8,7 @@ use crate::opened::{Opened, Opening};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Cors, RequestId, Settings, body, json};
+use crate::{Content, Cors, Raised, RequestId, Settings, body, json};
 use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
@@ -274,7 +274,14 @@ impl<S: Sequence> App<S> {
                     increment: int(lattice.increment()),
                     offset: int(lattice.offset()),
                 };
-                Ok(answer(JSON, json::bytes(&state).into()))
+                let mut response = answer(JSON, json::bytes(&state).into());
+                if let Some(last) = raise {
+                    let id = RequestId::of(&request.headers);
+                    let key = key.to_string();
+                    response.headers_mut().insert(RequestId::HEADER, id.value());
+                    response.extensions_mut().insert(Raised { id, key, last });
+                }
+                Ok(response)
             }
         }
     }

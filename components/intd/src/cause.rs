@@ -1,4 +1,4 @@
-//! Details of errors that are logged but not sent to the client.
+//! What the sender of a response logs.
 
 use crate::RequestId;
 
@@ -25,6 +25,17 @@ impl Cause {
         }
         Self { id, code, text }
     }
+}
+
+/// A sequence that was raised. It is an extension of the response; the sender of the response logs it.
+#[derive(Clone, Debug)]
+pub struct Raised {
+    /// The id of the request, which the answer has too.
+    pub id: RequestId,
+    /// The sequence.
+    pub key: String,
+    /// The value that it was raised to, or at already.
+    pub last: i64,
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod settings;
 
 pub use app::{App, Told, refuse};
 pub use budget::Reservation;
-pub use cause::Cause;
+pub use cause::{Cause, Raised};
 pub use content::{Content, PIECE_BYTES};
 pub use cors::Cors;
 pub use log_limiter::LogLimiter;

@@ -1,7 +1,7 @@
-//! The rate-limited log of failed requests.
+//! The log of raises, and the rate-limited log of failed requests.
 
 use ::http::Extensions;
-use intd::{Cause, LogLimiter};
+use intd::{Cause, LogLimiter, Raised};
 
 /// How many lines may be logged in a burst; after that, one every five seconds. When a backend is
 /// unreachable, every request would cause a line.
@@ -22,10 +22,13 @@ impl Report {
         }
     }
 
-    /// Logs the cause in a response's extensions, if there is one.
+    /// Logs what a response's extensions say: the cause of an error, or that a sequence was raised.
     pub(crate) fn tell(&self, extensions: &Extensions) {
         if let Some(cause) = extensions.get::<Cause>() {
             self.log(cause);
+        }
+        if let Some(Raised { id, key, last }) = extensions.get::<Raised>() {
+            tracing::info!(request_id = id.as_str(), key, last, "a sequence was raised");
         }
     }
 

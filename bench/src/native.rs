@@ -3,6 +3,7 @@
 //! A client has one persistent connection, one statement per call, no deadline and no retry. This is the
 //! cost of a mint without this project, except for the lattice arithmetic.
 
+mod connection;
 mod http;
 mod mysql;
 mod postgres;

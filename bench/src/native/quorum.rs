@@ -1,15 +1,13 @@
 //! A client of a quorum on hyper, which waits for all nodes.
 
-use anyhow::{Context, bail};
+use super::connection::Connection;
+use anyhow::Context;
 use artisanal_quorum::{Answer, Ballot, Claim, FIRST_EPOCH, PORT};
 use bytes::Bytes;
 use engine_dsn::Dsn;
 use futures::future::try_join_all;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use tokio::sync::Mutex;
 
 pub(super) struct Quorum(Mutex<State>);
@@ -20,22 +18,14 @@ struct State {
     mark: i64,
 }
 
-struct Node {
-    connection: SendRequest<Full<Bytes>>,
-    host: String,
-}
+struct Node(Connection);
 
 impl Quorum {
     pub(super) async fn connect(dsn: &Dsn) -> anyhow::Result<Self> {
         let mut nodes = Vec::new();
         for address in dsn.addresses() {
             let host = format!("{}:{}", address.host, address.port_or(PORT));
-            let stream = TcpStream::connect(&host).await?;
-            stream.set_nodelay(true)?;
-            let (connection, worker) = handshake(TokioIo::new(stream)).await?;
-            // The task ends with the connection. Its errors also appear in the requests.
-            tokio::spawn(worker);
-            nodes.push(Node { connection, host });
+            nodes.push(Node(Connection::open(host).await?));
         }
         Ok(Self(Mutex::new(State { nodes, mark: 0 })))
     }
@@ -67,15 +57,10 @@ impl Quorum {
 impl Node {
     async fn claim(&mut self, key: &str, body: &Bytes) -> anyhow::Result<Answer> {
         let request = Request::post(format!("/v1/sequences/{key}/claim"))
-            .header("host", &self.host)
+            .header("host", self.0.host())
             .body(Full::from(body.clone()))?;
-        self.connection.ready().await?;
-        let answer = self.connection.send_request(request).await?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await?.to_bytes();
-        match status {
-            200 | 409 => Ok(serde_json::from_slice(&body)?),
-            _ => bail!("status {status}: {}", String::from_utf8_lossy(&body)),
-        }
+        let answered = [StatusCode::OK, StatusCode::CONFLICT];
+        let body = self.0.ask(request, &answered).await?;
+        Ok(serde_json::from_slice(&body)?)
     }
 }

@@ -10,6 +10,15 @@ pub(super) enum Version {
     Three,
 }
 
+impl Version {
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
 /// Writes replies into a buffer.
 pub(super) struct Replies<'a> {
     pub(super) buffer: &'a mut Vec<u8>,

@@ -27,10 +27,7 @@ impl Session<'_> {
             replies.bulk(text.as_bytes());
         }
         replies.bulk(b"proto");
-        replies.integer(match version {
-            Version::Two => 2,
-            Version::Three => 3,
-        });
+        replies.integer(version.number());
         replies.bulk(b"id");
         replies.integer(i64::try_from(id).unwrap_or(i64::MAX));
     }
@@ -120,10 +117,7 @@ impl Session<'_> {
             // Clients tell the name and version of their library. Nothing uses it.
             (b"SETINFO", [_, _]) => self.replies(output).ok(),
             (b"INFO", []) => {
-                let version = match self.version {
-                    Version::Two => 2,
-                    Version::Three => 3,
-                };
+                let version = self.version.number();
                 let text = format!("id={} name={} db=0 resp={version}\n", self.id, self.name);
                 self.replies(output).bulk(text.as_bytes());
             }

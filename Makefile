@@ -5,7 +5,7 @@
 
 CARGO ?= cargo
 ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
-COMPONENTS := $(ENGINES) middleware-lease intd config-bridge misbehaving noop
+COMPONENTS := $(ENGINES) middleware-flake middleware-lease intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
 OUTSIDE := examples/engine/Cargo.toml
 TARGET := $(or $(CARGO_TARGET_DIR),target)

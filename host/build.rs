@@ -1,5 +1,5 @@
 //! Builds the components that are embedded in the binary: the engines, the endpoint, its config bridge, and the
-//! middleware for leases.
+//! middleware.
 //!
 //! They are built to `components` beside the profile's folder (`target/components`), always with the
 //! profile `component`, so that debug, release and lint builds of the host share one set.
@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The packages of components other than the engines, which are the folders of `components/engines`.
-const OTHERS: [&str; 3] = ["intd", "config-bridge", "middleware-lease"];
+const OTHERS: [&str; 4] = [
+    "intd",
+    "config-bridge",
+    "middleware-flake",
+    "middleware-lease",
+];
 
 const TARGET: &str = "wasm32-wasip2";
 

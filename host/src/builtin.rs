@@ -27,6 +27,8 @@ pub enum Builtin {
     Quorum,
     /// Another server of integers.
     Http,
+    /// The clock.
+    Flake,
 }
 
 /// The properties of an engine that users need to choose one. The source of `--help`, of
@@ -45,6 +47,8 @@ pub struct About {
     pub parameters: &'static [&'static str],
     /// The default offset: a new sequence gives 2, 4, 6, … with offset 0 and 1, 3, 5, … with offset 1.
     pub offset: i64,
+    /// Whether its integers are made from the time instead of being counted in a backend.
+    pub clock: bool,
     /// The failures after which an integer that was handed out is not repeated.
     pub survives: &'static str,
 }
@@ -53,6 +57,7 @@ impl About {
     /// The first integers of a new sequence.
     pub const fn counts(&self) -> &'static str {
         match self.offset {
+            _ if self.clock => "time, number, node",
             0 => "2, 4, 6, …",
             _ => "1, 3, 5, …",
         }
@@ -95,6 +100,13 @@ impl Builtin {
         self.entry().wasm
     }
 
+    /// Whether an instance keeps in its own memory what it has minted, so that all calls of a sequence have to be
+    /// made in one instance.
+    #[cfg(feature = "serve")]
+    pub(crate) const fn in_memory(self) -> bool {
+        self.entry().in_memory
+    }
+
     /// The default port of its DSN; None for engines that use no network.
     pub(crate) const fn port(self) -> Option<u16> {
         self.entry().port
@@ -130,6 +142,10 @@ pub const INTD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/intd.wasm"));
 
 /// The adapter that passes the settings of `wasmtime serve` to [`INTD`].
 pub const CONFIG_BRIDGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config_bridge.wasm"));
+
+/// The middleware that makes integers from the time and the number of a node, which it leases from the engine that it
+/// is composed with. The parameter `flake` of the DSN sets the layout of the integers.
+pub const FLAKE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_flake.wasm"));
 
 /// The middleware for leases, to be composed with an engine. The parameter `lease` of the DSN sets the size of the
 /// largest span. It gives up the order of integers between holders.

@@ -22,6 +22,9 @@ pub enum Source {
     Builtin(Builtin),
     /// A component file.
     File(PathBuf),
+    /// An engine that the middleware [`FLAKE`](crate::FLAKE) leases the numbers of nodes from.
+    #[cfg(feature = "compose")]
+    Flake(Box<Source>),
 }
 
 impl Source {
@@ -31,6 +34,8 @@ impl Source {
         match self {
             Self::Builtin(engine) => engine.calls(),
             Self::File(_) => 1,
+            #[cfg(feature = "compose")]
+            Self::Flake(_) => 1,
         }
     }
 
@@ -39,6 +44,8 @@ impl Source {
         match self {
             Self::Builtin(engine) => engine.about().name.into(),
             Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+            #[cfg(feature = "compose")]
+            Self::Flake(_) => "flake".into(),
         }
     }
 
@@ -47,6 +54,8 @@ impl Source {
         match self {
             Self::Builtin(engine) => Ok(engine.wasm().into()),
             Self::File(path) => read(path).map(Into::into),
+            #[cfg(feature = "compose")]
+            Self::Flake(engine) => crate::compose::flake(&engine.read()?).map(Into::into),
         }
     }
 }
@@ -56,6 +65,8 @@ impl std::fmt::Display for Source {
         match self {
             Self::Builtin(engine) => write!(f, "the engine {}", engine.about().name),
             Self::File(path) => write!(f, "{}", path.display()),
+            #[cfg(feature = "compose")]
+            Self::Flake(engine) => write!(f, "flakes with numbers from {engine}"),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Composes components: the HTTP endpoint with an engine, and an engine with the middleware for leases.
+//! Composes components: the HTTP endpoint with an engine, and an engine with middleware.
 
-use crate::{CONFIG_BRIDGE, ENGINE, Error, INTD, LEASE};
+use crate::component::CLAIMS;
+use crate::{CONFIG_BRIDGE, ENGINE, Error, FLAKE, INTD, LEASE};
 use std::collections::HashSet;
 use wac_graph::types::{Package, SubtypeChecker};
 use wac_graph::{CompositionGraph, EncodeOptions, PackageId, plug};
@@ -40,6 +41,17 @@ pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
 /// As [`compose`].
 pub fn lease(engine: &[u8]) -> Result<Vec<u8>, Error> {
     join(engine, LEASE, None)
+}
+
+/// Composes an engine with the middleware that makes integers from the time ([`FLAKE`]), with a node number that it leases
+/// from that engine. The result is an engine: it exports the engine interface and imports what the engine does.
+///
+/// The parameter `flake` of the DSN sets the layout of the integers, and `flake-node` the only number to hold.
+///
+/// # Errors
+/// As [`compose`], also when the engine exports no claims.
+pub fn flake(engine: &[u8]) -> Result<Vec<u8>, Error> {
+    join(engine, FLAKE, None)
 }
 
 /// Composes a component that imports the engine interface with an engine, and perhaps with a config bridge.
@@ -89,19 +101,23 @@ fn check(graph: &CompositionGraph, engine: PackageId, endpoint: PackageId) -> Re
             "the component and the engine cannot be composed: {why}"
         ))
     };
-    let (Some(export), Some(import)) = (exports.get(ENGINE), imports.get(ENGINE)) else {
-        return Err(unfit(format!("the engine does not export {ENGINE}")));
-    };
     let mut cache = HashSet::default();
-    SubtypeChecker::new(&mut cache)
-        .is_subtype(*export, types, *import, types)
-        .map_err(|error| refuse("composed", error.as_ref()))?;
+    let mut checker = SubtypeChecker::new(&mut cache);
+    for name in [ENGINE, CLAIMS] {
+        let (export, import) = match (exports.get(name), imports.get(name)) {
+            (Some(export), Some(import)) => (export, import),
+            (_, None) if name == CLAIMS => continue,
+            _ => return Err(unfit(format!("the engine does not export {name}"))),
+        };
+        checker
+            .is_subtype(*export, types, *import, types)
+            .map_err(|error| refuse("composed", error.as_ref()))?;
+    }
     let unversioned = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
     let imported: Vec<_> = imports.keys().map(|name| unversioned(name)).collect();
-    match exports
-        .keys()
-        .find(|name| *name != ENGINE && imported.contains(&unversioned(name)))
-    {
+    match exports.keys().find(|name| {
+        ![ENGINE, CLAIMS].contains(&name.as_str()) && imported.contains(&unversioned(name))
+    }) {
         Some(name) => Err(unfit(format!(
             "the engine also exports {name}, which the other component takes from its host"
         ))),
@@ -162,6 +178,24 @@ mod tests {
         assert!(!imported.iter().any(|name| name == ENGINE));
         assert!(compose(&leased, Target::Spin).is_ok());
         assert!(matches!(lease(INTD), Err(Error::Misconfigured(_))));
+    }
+
+    #[test]
+    fn an_engine_with_flakes_is_an_engine() {
+        let flakes = flake(Builtin::Redis.wasm()).unwrap();
+        let imported = imports(&flakes);
+        assert!(
+            imported
+                .iter()
+                .any(|name| name.starts_with("wasi:sockets/"))
+        );
+        assert!(!imported.iter().any(|name| name.starts_with("artisanal:")));
+        assert!(compose(&flakes, Target::Spin).is_ok());
+        let leased = lease(Builtin::Redis.wasm()).unwrap();
+        let Err(Error::Misconfigured(why)) = flake(&leased) else {
+            panic!("leases export no claims");
+        };
+        assert!(why.contains(CLAIMS), "{why}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ mod state;
 mod wasi;
 
 pub use artisanal_core::{Error, Lattice, Span};
-pub use builtin::{About, Builtin, CONFIG_BRIDGE, INTD, LEASE};
+pub use builtin::{About, Builtin, CONFIG_BRIDGE, FLAKE, INTD, LEASE};
 pub use component::{ENGINE, Shape, Source};
 pub use host::{Host, Options};
 pub use metrics::Metrics;

@@ -170,7 +170,7 @@ impl Sequences {
     ) -> Result<Self, Error> {
         let provider = Arc::new(Provider::new(host, source, &config.dsn)?);
         // A component that is not built in may keep its sequences in its own memory.
-        let stateless = matches!(source, Source::Builtin(engine) if *engine != Builtin::Memory);
+        let stateless = matches!(source, Source::Builtin(engine) if !engine.in_memory());
         let instances = if stateless { instances.max(1) } else { 1 };
         Ok(Self {
             host: host.clone(),
@@ -411,7 +411,7 @@ impl artisanal_core::Upstream for EngineCalls {
             });
             let span = calls.metrics.count(Operation::Next, call).await?;
             let span = Span::checked(span.first, span.step, span.count)
-                .filter(|span| calls.lattice.holds(*span))
+                .filter(|span| calls.lattice.covers(*span))
                 .ok_or_else(|| {
                     Error::Broken(format!(
                         "the component returned the impossible span {span:?}"

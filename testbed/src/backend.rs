@@ -133,11 +133,12 @@ pub struct Kind {
     pub missing: fn() -> Option<&'static str>,
 }
 
-/// Lists the backend of every built-in engine of `int-host`, in the same order. A missing engine or a wrong
+/// Lists the backend of every built-in engine of `int-host` that counts in a backend, in the same order. The engine
+/// `flake`, the last one, makes its integers from the clock and has tests of its own. A missing engine or a wrong
 /// order is a compile error.
 macro_rules! backends {
     ($($engine:ident => $backend:path),+ $(,)?) => {
-        /// The backends of all engines, in the order of [`Builtin::ALL`].
+        /// The backends of all engines that count, in the order of [`Builtin::ALL`].
         pub const KINDS: &[Kind] = &[$(Kind {
             name: Builtin::$engine.about().name,
             engine: Builtin::$engine,
@@ -148,7 +149,7 @@ macro_rules! backends {
         const _: () = {
             let listed: &[Builtin] = &[$(Builtin::$engine),+];
             assert!(
-                listed.len() == Builtin::ALL.len(),
+                listed.len() + 1 == Builtin::ALL.len() && Builtin::Flake.about().clock,
                 "an engine is missing here: every engine of int-host needs a backend for its tests"
             );
             let mut i = 0;

@@ -10,6 +10,7 @@ pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod contract;
+pub mod crowd;
 mod error;
 mod failure;
 mod family;

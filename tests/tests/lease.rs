@@ -2,12 +2,12 @@
 
 use rustix::process::Signal;
 use testbed::TestResult;
+use testbed::backend;
 use testbed::cli::{Place, Serving};
-use testbed::history::{History, Record, Span};
-use testbed::http::Client;
+use testbed::crowd::mint_at_once;
+use testbed::history::History;
 use testbed::redis::Redis;
 use testbed::runtime::run;
-use testbed::{backend, clock};
 
 const TOKEN: &str = "an-admin-token-of-some-length";
 
@@ -26,37 +26,6 @@ fn serve(redis: &Redis, lease: &str) -> TestResult<Serving> {
 
 fn mark(redis: &Redis) -> TestResult<i64> {
     Ok(redis.query(&["GET", "integers"])?)
-}
-
-/// Lets several clients of each server mint at the same time. The process of a record is its server.
-fn mint_at_once(servers: &[&Serving], calls: u32) -> TestResult<History> {
-    let minted: testbed::Result<Vec<Vec<Record>>> = run(async {
-        let mut clients = tokio::task::JoinSet::new();
-        for client in 0..8_u32 {
-            let at = client as usize % servers.len();
-            let url = servers[at].url("/");
-            let process = u32::try_from(at).expect("few servers");
-            clients.spawn(async move {
-                let client = Client::default();
-                let mut records = Vec::new();
-                for _ in 0..calls {
-                    let begin = clock::now();
-                    let answer = client.send("GET", &url, &[], "").await?;
-                    let end = clock::now();
-                    let span = Span::one(answer.integer());
-                    records.push(Record {
-                        process,
-                        begin,
-                        end,
-                        span,
-                    });
-                }
-                Ok(records)
-            });
-        }
-        clients.join_all().await.into_iter().collect()
-    });
-    Ok(minted?.into_iter().flatten().collect())
 }
 
 #[test]

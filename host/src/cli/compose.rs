@@ -23,7 +23,7 @@ pub(super) struct Compose {
     ///
     /// Integers are then fetched in spans and minted from memory. Every integer is still minted once, but integers
     /// of different instances are not in order, and those that an instance does not mint are a gap.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "flake")]
     leased: bool,
 }
 
@@ -46,15 +46,17 @@ impl Compose {
         let engine = match &source {
             Source::Builtin(engine) => engine.wasm().into(),
             // Checks that the file is an engine before composing.
+            Source::Flake(_) => source.read()?,
             Source::File(_) => {
                 flags.host()?.engine_component(&source)?;
                 source.read()?
             }
         };
-        let composed = match self.leased {
-            true => compose(&lease(&engine)?, target)?,
-            false => compose(&engine, target)?,
+        let engine = match self.leased {
+            true => lease(&engine)?.into(),
+            false => engine,
         };
+        let composed = compose(&engine, target)?;
         write(&self.output, &composed).map_err(|error| {
             Error::Misconfigured(format!("cannot write {}: {error}", self.output.display()))
         })?;

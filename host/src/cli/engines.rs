@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::{About, Builtin};
+use artisanal_core::flake::Layout;
 use std::io::Write;
 
 /// List the built-in engines: DSN, integers, durability
@@ -13,7 +14,7 @@ impl Engines {
         let all = Builtin::ALL.map(|engine| paragraph(&engine.about()));
         let text = format!(
             "{}\nEvery engine: no integer is handed out twice, later calls get greater integers, and every \
-             integer is ≡ offset (mod increment).\n",
+             integer is ≡ offset (mod increment). With flake, that holds for each node.\n",
             all.join("\n")
         );
         Ok(std::io::stdout().write_all(text.as_bytes())?)
@@ -38,6 +39,18 @@ fn paragraph(about: &About) -> String {
         line("with", &format!("?{}", about.parameters.join("&")));
     }
     line("integers", about.counts());
+    if about.clock {
+        for (name, layout) in [
+            ("standard", Layout::STANDARD),
+            ("javascript", Layout::JAVASCRIPT),
+        ] {
+            let until = format!(
+                "{} with layout={name}, which is {layout}",
+                layout.last_day()
+            );
+            line("until", &until);
+        }
+    }
     line("survives", about.survives);
     text
 }

@@ -40,6 +40,13 @@ pub(super) struct Flags {
     /// integers. Integers that a process has fetched and not minted when it ends are a gap.
     #[arg(long, global = true, env = "ARTISANAL_LEASE", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(artisanal_core::MAX_COUNT)), help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) lease: Option<u32>,
+    /// Make integers from the time and a node number, which is leased from the engine; gives up the order of integers
+    ///
+    /// The backend is called every few seconds and not for each integer. Integers are unique, and those of one process are
+    /// in order; those of several are in the order of their milliseconds, as far as the clocks agree. The parameters
+    /// `flake` and `flake-node` of the DSN set the layout and the only number to hold.
+    #[arg(long, global = true, env = "ARTISANAL_FLAKE", value_parser = FalseyValueParser::new(), conflicts_with = "lease", help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) flake: bool,
     /// How many integers to mint, without an upper limit; with --continuous, how many at a time
     #[arg(long, global = true, env = "ARTISANAL_COUNT", value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..), help_heading = MINTING, hide_env_values = true)]
     pub(super) count: u64,
@@ -114,10 +121,15 @@ impl Flags {
 
     /// The component to use.
     pub(super) fn source(&self) -> Source {
-        match (&self.component, self.engine) {
+        let engine = match (&self.component, self.engine) {
             (Some(file), _) => Source::File(file.clone()),
             (None, Some(engine)) => engine.into(),
             (None, None) => Builtin::DEFAULT.into(),
+        };
+        if self.flake {
+            Source::Flake(engine.into())
+        } else {
+            engine
         }
     }
 

@@ -224,7 +224,7 @@ impl Serve {
 
     fn mode(&self, host: &Host, source: &Source) -> Result<Mode, Error> {
         let shape = match source {
-            Source::Builtin(_) => None,
+            Source::Builtin(_) | Source::Flake(_) => None,
             Source::File(_) => Some(host.inspect(source)?),
         };
         let protocols: Vec<_> = self

@@ -47,6 +47,9 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     let builtin = match source {
         Source::Builtin(engine) => Some(*engine),
         Source::File(_) => None,
+        // The DSN is that of the engine.
+        #[cfg(feature = "compose")]
+        Source::Flake(engine) => return grant(engine, dsn),
     };
     let parsed = match dsn {
         "" => None,

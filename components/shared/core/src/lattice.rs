@@ -72,6 +72,11 @@ impl Lattice {
         Span::checked(first, self.increment, count)
     }
 
+    /// Whether all integers of the span are in this lattice, with or without others between them.
+    pub fn covers(self, span: Span) -> bool {
+        span.step() % self.increment == 0 && span.first() % self.increment == self.offset
+    }
+
     /// Whether the span consists of consecutive integers of this lattice.
     pub fn holds(self, span: Span) -> bool {
         span.step() == self.increment && span.first() % self.increment == self.offset
@@ -108,6 +113,22 @@ mod tests {
         assert!(Lattice::new(0, 0).is_err());
         assert!(Lattice::new(-2, 0).is_err());
         assert!(Lattice::new(2, -1).is_err());
+    }
+
+    #[test]
+    fn a_span_may_leave_out_integers_between() {
+        let lattice = Lattice::new(3, 1).unwrap();
+        for (first, step, covers, holds) in [
+            (4, 3, true, true),
+            (4, 6, true, false),
+            (4, 2, false, false),
+            (5, 3, false, false),
+            (5, 6, false, false),
+        ] {
+            let span = Span::checked(first, step, 4).unwrap();
+            let found = (lattice.covers(span), lattice.holds(span));
+            assert_eq!(found, (covers, holds), "{span:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Plain Rust shared by the engines, the HTTP endpoint and the host: no WIT, no HTTP, no I/O.
 //!
 //! An engine advances a *mark*; a [`Lattice`] computes the integers that an advance has taken, and a
-//! [`Span`] holds them. A [`Coalescer`] lets many requests share one engine call, and a [`lease::Lease`] lets many
-//! calls share one span that was fetched before.
+//! [`Span`] holds them. A [`Coalescer`] lets many requests share one engine call, a [`lease::Lease`] lets many
+//! calls share one span that was fetched before, and [`flake`] makes integers from the time.
 
 mod coalescer;
 mod error;
+pub mod flake;
 mod lattice;
 pub mod lease;
 pub mod limits;

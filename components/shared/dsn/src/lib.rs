@@ -13,11 +13,13 @@ mod address;
 pub mod duration;
 mod error;
 mod keywords;
+mod middleware;
 mod parse;
 
 pub use address::Address;
 pub use artisanal_core::Secret;
 pub use error::Error;
+pub use middleware::take_param;
 
 use std::fmt;
 

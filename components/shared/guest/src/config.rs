@@ -9,10 +9,6 @@ use engine_dsn::Dsn;
 /// Checks the configuration of an engine and fills in its defaults.
 pub(crate) fn check<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), Error> {
     check_key(&config.key)?;
-    let lattice = Lattice::new(
-        config.increment.unwrap_or(Lattice::INCREMENT),
-        config.offset.unwrap_or(E::OFFSET),
-    )?;
     let text = match (config.dsn.as_str(), E::DSN) {
         ("", Some(default)) => default,
         ("", None) => {
@@ -33,6 +29,7 @@ pub(crate) fn check<E: Engine>(config: Config) -> Result<(Dsn, Key, Lattice), Er
             schemes::<E>()
         )));
     }
+    let lattice = E::lattice(&dsn, config.increment, config.offset)?;
     Ok((dsn, Key(config.key), lattice))
 }
 

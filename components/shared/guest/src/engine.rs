@@ -39,6 +39,16 @@ pub trait Engine: Sized + 'static {
     /// `invalid` for a DSN that this engine cannot use, before any I/O; otherwise as in the WIT.
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error>;
 
+    /// Which integers the sequence mints, for the increment and offset of its configuration. Most engines mint
+    /// any, by default every second one.
+    ///
+    /// # Errors
+    /// `invalid` for integers that this engine cannot mint.
+    fn lattice(_dsn: &Dsn, increment: Option<i64>, offset: Option<i64>) -> Result<Lattice, Error> {
+        let increment = increment.unwrap_or(Lattice::INCREMENT);
+        Ok(Lattice::new(increment, offset.unwrap_or(Self::OFFSET))?)
+    }
+
     /// Tells which integers the sequence mints, once, after `open`. Most engines need not know: they only
     /// advance a mark. It is for backends that decide themselves which integers they mint.
     fn use_lattice(&mut self, _lattice: Lattice) {}

@@ -31,14 +31,7 @@ fn serve_leased(redis: &Redis) -> TestResult<Serving> {
 #[test]
 fn an_integer_tells_its_time_and_node() -> TestResult {
     let before = now();
-    let arguments = [
-        "--engine",
-        "flake",
-        "--dsn",
-        "flake://?node=5",
-        "--count",
-        "3",
-    ];
+    let arguments = ["--engine", "flake", "--dsn", "flake://5", "--count", "3"];
     let minted = Place::new()?.mint(&arguments)?;
     let after = now();
     assert_eq!(minted.len(), 3);
@@ -51,7 +44,7 @@ fn an_integer_tells_its_time_and_node() -> TestResult {
         "--engine",
         "flake",
         "--dsn",
-        "flake://?node=31&layout=javascript",
+        "flake://31?layout=javascript",
         "--count",
         "1000",
     ])?;
@@ -62,7 +55,7 @@ fn an_integer_tells_its_time_and_node() -> TestResult {
 
 #[test]
 fn many_at_once_are_in_order() -> TestResult {
-    let server = Place::new()?.serve(&["--engine", "flake", "--dsn", "flake://?node=0"])?;
+    let server = Place::new()?.serve(&["--engine", "flake", "--dsn", "flake://0"])?;
     let history = mint_at_once(&[&server], 200)?;
     history.assert_clean();
     assert_eq!(history.integers(), 1600);
@@ -89,20 +82,22 @@ fn what_makes_no_sense_is_refused() -> TestResult {
         place.run(&arguments)
     };
     for (dsn, says) in [
-        ("flake://", "flake://?node=5"),
-        ("flake://?node=x", "expected 0 to 1023"),
-        ("flake://?node=1024", "must be 0 to 1023"),
-        ("flake://?node=32&layout=javascript", "must be 0 to 31"),
-        ("flake://?node=1&layout=twitter", "`standard`, `javascript`"),
-        ("flake://host?node=1", "neither a host nor a path"),
-        ("flake://?node=1&worker=2", "worker"),
+        ("flake://", "`flake://NODE` with a number from 0 to 1023"),
+        ("flake://x", "a number from 0 to 1023"),
+        ("flake://1024", "must be 0 to 1023"),
+        ("flake://32?layout=javascript", "must be 0 to 31"),
+        ("flake://1?layout=twitter", "`standard`, `javascript`"),
+        ("flake://1:80", "`flake://NODE`"),
+        ("flake://1,2", "`flake://NODE`"),
+        ("flake://1/x", "`flake://NODE`"),
+        ("flake://1?worker=2", "worker"),
     ] {
         flake(dsn, &[])?.assert_failed(2, &[says]);
     }
     place
         .run(&["--engine", "flake"])?
         .assert_failed(2, &["needs one"]);
-    let dsn = "flake://?node=1";
+    let dsn = "flake://1";
     flake(dsn, &["--set-increment", "2"])?.assert_failed(2, &["follow from their layout"]);
     let future = ((now() + 3_600_000) << 22).to_string();
     let refused = flake(dsn, &["--set-last-int", &future])?;
@@ -115,7 +110,7 @@ fn what_makes_no_sense_is_refused() -> TestResult {
     let raised = flake(dsn, &["--set-last-int", &past])?.integers();
     assert!(raised[0] >> 22 > now() - 60_000);
     // A layout that has ended.
-    let ended = flake("flake://?node=1&layout=20-12-10:2020-01-01", &[])?;
+    let ended = flake("flake://1?layout=20-12-10:2020-01-01", &[])?;
     assert!(ended.stderr.contains("was 2020-01-01"), "{ended:?}");
     assert_ne!(ended.code, Some(0));
     place
@@ -294,7 +289,7 @@ fn serve_with_clock(place: &Place, arguments: &[&str]) -> TestResult<(Serving, P
 #[test]
 fn a_clock_that_is_set_back_stops_the_mints_until_it_has_caught_up() -> TestResult {
     let place = Place::new()?;
-    let arguments = ["--engine", "flake", "--dsn", "flake://?node=1"];
+    let arguments = ["--engine", "flake", "--dsn", "flake://1"];
     let (server, file) = serve_with_clock(&place, &arguments)?;
     let first = server.get("/")?.integer();
     set_clock(&file, "-3600");

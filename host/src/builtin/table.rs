@@ -209,7 +209,7 @@ pub(super) const TABLE: &[Entry] = &[
         engine: Builtin::Flake,
         about: About {
             name: "flake",
-            dsn: &["flake://?node=NUMBER"],
+            dsn: &["flake://NODE"],
             default_dsn: None,
             parameters: &["layout=standard", "timeout=2s"],
             offset: 0,

@@ -31,6 +31,7 @@ fn written_out(form: &str, everything: bool) -> String {
         ("DB", "3"),
         ("NAME", "primary"),
         ("BUCKET", "bucket"),
+        ("NODE", "5"),
         ("ADMIN_TOKEN", "t0p"),
         ("TOKEN", "m1nt"),
         ("KEY", "orders"),

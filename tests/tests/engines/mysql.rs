@@ -294,7 +294,7 @@ fn users_need_the_right_password_and_rights() -> TestResult {
 #[test]
 fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
     let mariadb = MariaDb::start()?;
-    let dsn = format!("{}?timeout=500ms", mariadb.dsn());
+    let dsn = format!("{}?timeout=3s", mariadb.dsn());
     run(async {
         let sequence = open(MYSQL, &dsn, "integers").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");

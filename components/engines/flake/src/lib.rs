@@ -1,6 +1,6 @@
 //! Integers that are made from the time, without a backend: see [`artisanal_core::flake`].
 //!
-//! DSN: `flake://?node=NUMBER`, with the parameters `layout` (see [`Layout`]) and `timeout`. The operator gives each
+//! DSN: `flake://NODE`, with the parameters `layout` (see [`Layout`]) and `timeout`. The operator gives each
 //! process a number of its own: two with one number mint the same integers, and nothing here can notice. The
 //! middleware `flake` leases numbers from another engine instead.
 //!
@@ -125,29 +125,25 @@ fn lost() -> Error {
 
 /// The layout and the node of a DSN.
 fn settings(dsn: &Dsn) -> Result<(Layout, u32), Error> {
-    dsn.only_params(&["node", "layout", "timeout"])
+    dsn.only_params(&["layout", "timeout"])
         .map_err(|e| Error::Invalid(e.to_string()))?;
-    if !dsn.addresses().is_empty() || !dsn.path().is_empty() {
-        return Err(Error::Invalid(
-            "a DSN of flakes has neither a host nor a path; expected `flake://?node=NUMBER`".into(),
-        ));
-    }
     let layout = match dsn.param("layout") {
         None => Layout::STANDARD,
         Some(text) => text.parse()?,
     };
-    let node = dsn.param("node").ok_or_else(|| {
-        Error::Invalid(
-            "the DSN has no node; give each process a number of its own, as in `flake://?node=5`"
-                .into(),
-        )
-    })?;
-    let node = node.parse().map_err(|_| {
+    let unlike = || {
         Error::Invalid(format!(
-            "the DSN's node is not a number; expected 0 to {}",
+            "the DSN has no node; expected `flake://NODE` with a number from 0 to {}, another one for each process",
             layout.nodes() - 1
         ))
-    })?;
+    };
+    let [node] = dsn.addresses() else {
+        return Err(unlike());
+    };
+    if node.port.is_some() || !dsn.path().is_empty() {
+        return Err(unlike());
+    }
+    let node = node.host.parse().map_err(|_| unlike())?;
     layout.lattice(node)?;
     Ok((layout, node))
 }

@@ -65,6 +65,8 @@ struct Families {
     commands: IntCounter,
     connections: IntCounter,
     open: IntGauge,
+    handshakes: IntCounterVec,
+    certificate: IntGauge,
 }
 
 impl Default for Metrics {
@@ -166,6 +168,16 @@ impl Metrics {
         self.0.families.commands.clone()
     }
 
+    /// Records when the certificate of the servers expires.
+    #[cfg(feature = "serve")]
+    pub(crate) fn certificate(&self, expires: Option<std::time::SystemTime>) {
+        let since = expires.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let seconds = since.map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
+        self.0.families.certificate.set(seconds);
+    }
+
     /// The metrics of a server.
     #[cfg(feature = "serve")]
     pub(crate) fn server(&self) -> ServerMetrics {
@@ -175,6 +187,7 @@ impl Metrics {
             requests: families.requests.clone(),
             connections: families.connections.clone(),
             open: families.open.clone(),
+            handshakes: families.handshakes.clone(),
         }
     }
 }
@@ -214,6 +227,7 @@ pub(crate) struct ServerMetrics {
     requests: IntCounterVec,
     connections: IntCounter,
     open: IntGauge,
+    handshakes: IntCounterVec,
 }
 
 #[cfg(feature = "serve")]
@@ -225,6 +239,11 @@ impl ServerMetrics {
         } else {
             self.requests.with_label_values(&[status.as_str()]).inc();
         }
+    }
+
+    /// Counts a TLS handshake that failed for one of a few reasons.
+    pub(crate) fn handshake_failed(&self, reason: &'static str) {
+        self.handshakes.with_label_values(&[reason]).inc();
     }
 
     /// Counts a connection, which is open until the result is dropped.
@@ -359,6 +378,18 @@ impl Families {
             open: add(
                 registry,
                 IntGauge::with_opts(opts("connections_open", "Open connections.")),
+            ),
+            handshakes: counters(
+                "tls_handshakes_failed_total",
+                "TLS handshakes of clients that failed, by reason.",
+                &["reason"],
+            ),
+            certificate: add(
+                registry,
+                IntGauge::with_opts(opts(
+                    "tls_certificate_expiry_timestamp_seconds",
+                    "When the certificate of the server expires; 0 without one.",
+                )),
             ),
         };
         #[cfg(target_os = "linux")]

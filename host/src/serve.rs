@@ -21,6 +21,7 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod first_frame;
+pub(crate) mod hangups;
 pub(crate) mod http;
 mod idle_timeout;
 pub(crate) mod linger;
@@ -28,7 +29,10 @@ mod listeners;
 pub(crate) mod report;
 mod resp;
 mod shutdown;
+pub(crate) mod stream;
 mod tcp;
+pub(crate) mod tls;
+pub(crate) mod watch;
 mod write_timeout;
 
 pub use self::http::http;
@@ -37,6 +41,7 @@ pub use listeners::Listeners;
 pub use resp::resp;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
+pub use tls::{Tls, TlsFiles};
 
 use crate::Metrics;
 use std::time::Duration;
@@ -53,6 +58,8 @@ pub struct Limits {
     pub reading: Duration,
     /// The write timeout: how long a client may accept no part of a response. Default 30 s.
     pub writing: Duration,
+    /// How long a TLS handshake may take. Default 10 s.
+    pub handshake: Duration,
     /// How long the head of a component's response waits for the first frame of its body, so that both are
     /// sent together. Default 50 ms.
     pub gathering: Duration,
@@ -74,6 +81,7 @@ impl Default for Limits {
             connections: 16_384,
             reading: Duration::from_secs(30),
             writing: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
             gathering: Duration::from_millis(50),
             grace: Duration::from_secs(10),
             nodelay: true,

@@ -40,6 +40,7 @@ pub mod stand_in;
 pub mod suite;
 pub mod summitdb;
 pub mod target;
+pub mod tls;
 pub mod wait;
 
 pub use error::{Error, Result};

@@ -198,7 +198,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The options that have an effect in every mode.
-    const EVERYWHERE: [&str; 16] = [
+    const EVERYWHERE: [&str; 19] = [
         "protocol",
         "host",
         "port",
@@ -207,6 +207,9 @@ mod tests {
         "busy_poll",
         "log_requests",
         "metrics",
+        "tls_cert",
+        "tls_key",
+        "client_ca",
         "engine",
         "component",
         "dsn",

@@ -9,7 +9,7 @@ use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
 use crate::endpoint::EndpointOptions;
-use crate::serve::{Limits, Shutdown};
+use crate::serve::{Limits, Shutdown, Tls, TlsFiles};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
@@ -19,6 +19,7 @@ pub(super) use listen::Protocol;
 use server::Server;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Serve integers over HTTP, the Redis protocol or TCP
@@ -42,9 +43,22 @@ pub(super) struct Serve {
     #[arg(long, env = "ARTISANAL_PORT", value_name = "PORT", default_value_t = 8080, help_heading = SERVER, hide_env_values = true)]
     port: u16,
     /// Serve the same sequences at further addresses: http://HOST:PORT, resp://HOST:PORT (the Redis protocol) or
-    /// tcp://HOST:PORT
+    /// tcp://HOST:PORT; with TLS https://, resps:// (or rediss://) and tcps://
     #[arg(long, env = "ARTISANAL_LISTEN", value_name = "URL,…", value_delimiter = ',', value_parser = Listen::parse, help_heading = SERVER, hide_env_values = true)]
     listen: Vec<Listen>,
+    /// The certificate of this server, followed by its intermediates, as PEM: the address of --host and --port then
+    /// needs TLS
+    ///
+    /// Certificate, key and --client-ca are read anew when they change, and at SIGHUP. Addresses of --listen have TLS
+    /// where their scheme says so.
+    #[arg(long, env = "ARTISANAL_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = SERVER, hide_env_values = true)]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, as PEM
+    #[arg(long, env = "ARTISANAL_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = SERVER, hide_env_values = true)]
+    tls_key: Option<PathBuf>,
+    /// Only clients with a certificate of one of these authorities (PEM) may connect over TLS
+    #[arg(long, env = "ARTISANAL_CLIENT_CA", value_name = "FILE", requires = "tls_cert", help_heading = SERVER, hide_env_values = true)]
+    client_ca: Option<PathBuf>,
     /// Keys of additional sequences, served under /v1/sequences/, or patterns of keys, like `orders-*`
     ///
     /// `*` means any characters. A sequence whose key matches a pattern is opened when it is first needed.
@@ -205,8 +219,10 @@ impl Serve {
         let mode = self.mode(&host, &source)?;
         self.given.check(mode, &source)?;
         self.check_tokens()?;
+        let tls = self.tls()?;
         let server = Server {
             serve: self,
+            tls,
             flags,
             host,
             source,
@@ -248,10 +264,31 @@ impl Serve {
         }
     }
 
+    /// Reads the certificate and the key.
+    fn tls(&self) -> Result<Option<Tls>, Error> {
+        if let (Some(cert), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
+            let client_ca = self.client_ca.clone();
+            return Tls::load(TlsFiles {
+                cert,
+                key,
+                client_ca,
+            })
+            .map(Some);
+        }
+        match self.listens().iter().find(|listen| listen.tls) {
+            None => Ok(None),
+            Some(listen) => Err(Error::Invalid(format!(
+                "{}:// needs a certificate: give --tls-cert and --tls-key",
+                listen.protocol.scheme(true)
+            ))),
+        }
+    }
+
     /// Where to listen, the address of `--host` and `--port` first.
     fn listens(&self) -> Vec<Listen> {
         let first = Listen {
             protocol: self.protocol,
+            tls: self.tls_cert.is_some(),
             host: self.host.clone(),
             port: self.port,
         };

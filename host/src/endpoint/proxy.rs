@@ -8,6 +8,7 @@ use crate::serve::connections::accept;
 use crate::serve::first_frame::{Buffered, with_first_frame};
 use crate::serve::linger::RequestBody;
 use crate::serve::report::Report;
+use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
 use ::http::{Request, Response};
 use http_body_util::BodyExt;
@@ -28,7 +29,8 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
         log_requests: limits.log_requests,
         gathering: limits.gathering,
     });
-    accept(listeners, &limits, &shutdown, |stream| {
+    let (each, ending) = (limits.clone(), shutdown.clone());
+    accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
@@ -40,7 +42,7 @@ pub async fn proxy(listeners: Listeners, endpoint: Endpoint, limits: Limits, shu
                 })
             }
         });
-        connection(&server, stream, service, &limits, &shutdown)
+        connection(&server, stream, service, &each, &ending)
     })
     .await;
 }

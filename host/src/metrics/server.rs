@@ -3,6 +3,7 @@
 use super::Metrics;
 use crate::serve::connection::{builder, connection};
 use crate::serve::connections::accept;
+use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -23,13 +24,14 @@ pub async fn serve(listeners: Listeners, metrics: Metrics, shutdown: Shutdown) {
         ..Limits::default()
     };
     let server = builder();
-    accept(listeners, &limits, &shutdown, |stream| {
+    let (each, ending) = (limits.clone(), shutdown.clone());
+    accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let metrics = metrics.clone();
         let service = service_fn(move |request: Request<_>| {
             let response = answer(request.method(), request.uri().path(), &metrics);
             async move { Ok::<_, Infallible>(response) }
         });
-        connection(&server, stream, service, &limits, &shutdown)
+        connection(&server, stream, service, &each, &ending)
     })
     .await;
 }

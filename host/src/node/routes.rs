@@ -7,6 +7,7 @@ use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
 use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
+use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
 use artisanal_quorum::{Change, Claim, Describe, FIRST_EPOCH, Join, NodeState, Read};
 use bytes::Bytes;
@@ -44,13 +45,14 @@ pub async fn serve(
         limits: limits.clone(),
         requests: Semaphore::new(REQUESTS),
     });
-    accept(listeners, &limits, &shutdown, |stream| {
+    let (each, ending) = (limits.clone(), shutdown.clone());
+    accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request: Request<RequestBody>| {
             let shared = Arc::clone(&shared);
             Box::pin(async move { Ok::<_, Infallible>(shared.answer(request).await) })
         });
-        connection(&server, stream, service, &limits, &shutdown)
+        connection(&server, stream, service, &each, &ending)
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use super::idle_timeout::{Activity, IdleTimeout};
 use super::linger::RequestBody;
+use super::stream::Stream;
 use super::write_timeout::WriteTimeout;
 use super::{Limits, Shutdown};
 use ::http::{Method, Request, Response, StatusCode, Uri};
@@ -13,7 +14,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
-use tokio::net::TcpStream;
 
 /// Logs one line for a request, without its query and headers, which may contain secrets. The request id
 /// is that of the response if there is one, as with errors, and otherwise the client's.
@@ -64,7 +64,7 @@ pub(crate) fn builder() -> http1::Builder {
 /// down, until its request in flight is answered.
 pub(crate) fn connection<S, B>(
     builder: &http1::Builder,
-    stream: TcpStream,
+    stream: Stream,
     service: S,
     limits: &Limits,
     shutdown: &Shutdown,

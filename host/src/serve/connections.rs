@@ -1,25 +1,29 @@
 //! Accepting a bounded number of connections until the shutdown.
 
+use super::stream::Stream;
+use super::tls::{Handshakes, Wire};
 use super::{Limits, Listeners, Shutdown};
 use crate::metrics::ServerMetrics;
 use futures::future::join_all;
 use intd::LogLimiter;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The pause after a failed accept, mostly caused by a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves each connection in its own task. Returns after the shutdown has begun, when the last connection
-/// is closed or the grace period is over.
+/// Serves each connection in its own task, which begins with the TLS handshake if there is one. Returns after the
+/// shutdown has begun, when the last connection is closed or the grace period is over.
 pub(crate) async fn accept<F>(
     listeners: Listeners,
+    wire: Wire,
     limits: &Limits,
     shutdown: &Shutdown,
-    serve: impl Fn(TcpStream) -> F,
+    serve: impl Fn(Stream) -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -27,13 +31,21 @@ pub(crate) async fn accept<F>(
         .connections
         .clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
     let slots = Arc::new(Semaphore::new(most as usize));
-    let metrics = limits.metrics.server();
-    let accepting = listeners.into_inner().into_iter().map(|listener| {
-        let (slots, serve, metrics) = (&slots, &serve, &metrics);
+    let (sockets, tls) = listeners.into_inner();
+    let acceptor = Acceptor {
+        slots: Arc::clone(&slots),
+        nodelay: limits.nodelay,
+        metrics: limits.metrics.server(),
+        handshakes: tls.map(|tls| Arc::new(Handshakes::new(tls, wire, limits))),
+        shutdown: shutdown.clone(),
+        serve: Arc::new(serve),
+    };
+    let accepting = sockets.into_iter().map(|listener| {
+        let acceptor = &acceptor;
         async move {
             tokio::select! {
                 () = shutdown.requested() => {}
-                () = accept_from(&listener, limits.nodelay, slots, metrics, serve) => {}
+                () = acceptor.accept_from(&listener) => {}
             }
         }
     });
@@ -51,49 +63,75 @@ pub(crate) async fn accept<F>(
     }
 }
 
-async fn accept_from<F>(
-    listener: &TcpListener,
+/// What accepts the connections of all sockets of a server.
+struct Acceptor<S> {
+    slots: Arc<Semaphore>,
     nodelay: bool,
-    slots: &Arc<Semaphore>,
-    metrics: &ServerMetrics,
-    serve: &impl Fn(TcpStream) -> F,
-) where
+    metrics: ServerMetrics,
+    handshakes: Option<Arc<Handshakes>>,
+    shutdown: Shutdown,
+    serve: Arc<S>,
+}
+
+impl<S, F> Acceptor<S>
+where
+    S: Fn(Stream) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (full, failing) = (LogLimiter::default(), LogLimiter::default());
-    loop {
-        let slot = match Arc::clone(slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                if full.allow().is_some() {
-                    tracing::warn!("all allowed connections are in use; others wait");
+    async fn accept_from(&self, listener: &TcpListener) {
+        let (full, failing) = (LogLimiter::default(), LogLimiter::default());
+        loop {
+            let slot = match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(slot) => slot,
+                Err(_) => {
+                    if full.allow().is_some() {
+                        tracing::warn!("all allowed connections are in use; others wait");
+                    }
+                    match Arc::clone(&self.slots).acquire_owned().await {
+                        Ok(slot) => slot,
+                        Err(_) => return,
+                    }
                 }
-                match Arc::clone(slots).acquire_owned().await {
-                    Ok(slot) => slot,
-                    Err(_) => return,
+            };
+            match listener.accept().await {
+                Ok((tcp, client)) => {
+                    crate::runtime::note();
+                    // An error is ignored: it only delays responses.
+                    let _ = tcp.set_nodelay(self.nodelay);
+                    self.spawn(tcp, client, slot);
                 }
-            }
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                crate::runtime::note();
-                // An error is ignored: it only delays responses.
-                let _ = stream.set_nodelay(nodelay);
-                let connection = serve(stream);
-                let open = metrics.connected();
-                tokio::spawn(async move {
-                    connection.await;
-                    drop((slot, open));
-                });
-            }
-            Err(error) if is_the_clients(error.kind()) => {}
-            Err(error) => {
-                if failing.allow().is_some() {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                Err(error) if is_the_clients(error.kind()) => {}
+                Err(error) => {
+                    if failing.allow().is_some() {
+                        tracing::warn!(%error, "cannot accept a connection; trying again");
+                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
-                tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Serves a connection in its own task. `slot` is held until it is closed.
+    fn spawn(&self, tcp: TcpStream, client: SocketAddr, slot: OwnedSemaphorePermit) {
+        let open = self.metrics.connected();
+        let Some(handshakes) = &self.handshakes else {
+            let connection = (self.serve)(Stream::Plain(tcp));
+            tokio::spawn(async move {
+                connection.await;
+                drop((slot, open));
+            });
+            return;
+        };
+        let (handshakes, serve) = (Arc::clone(handshakes), Arc::clone(&self.serve));
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            // The handshake's state is dropped before the connection is served.
+            let stream = Box::pin(handshakes.run(tcp, client, &shutdown)).await;
+            if let Some(stream) = stream {
+                serve(stream).await;
+            }
+            drop((slot, open));
+        });
     }
 }
 

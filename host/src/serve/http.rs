@@ -5,6 +5,7 @@ use super::connection::{builder, connection, log};
 use super::connections::accept;
 use super::linger::RequestBody;
 use super::report::Report;
+use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
 use ::http::{HeaderMap, Request, Response, StatusCode};
@@ -34,7 +35,8 @@ pub async fn http(
         report: Report::new(limits.log_requests),
         limits: limits.clone(),
     });
-    accept(listeners, &limits, &shutdown, |stream| {
+    let (each, ending) = (limits.clone(), shutdown.clone());
+    accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request: Request<RequestBody>| {
             let shared = Arc::clone(&shared);
@@ -53,7 +55,7 @@ pub async fn http(
                 }))
             }
         });
-        connection(&server, stream, service, &limits, &shutdown)
+        connection(&server, stream, service, &each, &ending)
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! Listening sockets.
 
+use super::Tls;
 use crate::Error;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +8,10 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Listening sockets, at the same port of one or more addresses.
 #[derive(Debug)]
-pub struct Listeners(Vec<TcpListener>);
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    tls: Option<Tls>,
+}
 
 /// The length of the queue of connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -27,7 +31,7 @@ impl Listeners {
         let mut last = None;
         for _ in 0..if port == 0 { ATTEMPTS } else { 1 } {
             match bind_all(&addresses) {
-                Ok(listeners) => return Ok(Self(listeners)),
+                Ok(sockets) => return Ok(Self { sockets, tls: None }),
                 Err(refused) if refused.1.kind() == ErrorKind::AddrInUse => last = Some(refused),
                 Err((address, error)) => {
                     return Err(Error::Misconfigured(format!(
@@ -46,14 +50,22 @@ impl Listeners {
 
     /// The addresses and the port that it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0
+        self.sockets
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect()
     }
 
-    pub(super) fn into_inner(self) -> Vec<TcpListener> {
-        self.0
+    /// The same, for clients that use TLS.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self {
+            tls: Some(tls),
+            ..self
+        }
+    }
+
+    pub(super) fn into_inner(self) -> (Vec<TcpListener>, Option<Tls>) {
+        (self.sockets, self.tls)
     }
 }
 

@@ -12,6 +12,8 @@ use super::connections::accept;
 use super::idle_timeout::{Activity, IdleTimeout};
 use super::linger::Linger;
 use super::report::Report;
+use super::stream::Stream;
+use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
 use crate::Sequence;
 use intd::App;
@@ -21,14 +23,14 @@ use request::{MAX_REQUEST, Request};
 use session::Session;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::io::poll_read_buf;
 
 /// How long a connection may be idle, or take to send a request. Clients keep idle connections in pools, so
 /// this is longer than over HTTP.
@@ -54,8 +56,9 @@ pub async fn resp(
         ids: AtomicU64::new(1),
         commands: limits.metrics.commands(),
     });
-    accept(listeners, &limits, &shutdown, |stream| {
-        let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
+    let ending = shutdown.clone();
+    accept(listeners, Wire::Resp, &limits, &shutdown, move |stream| {
+        let (shared, shutdown) = (Arc::clone(&shared), ending.clone());
         async move {
             if let Err(error) = shared.connection(stream, &shutdown).await {
                 tracing::debug!(%error, "a connection failed");
@@ -75,7 +78,7 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream, shutdown: &Shutdown) -> io::Result<()> {
+    async fn connection(&self, stream: Stream, shutdown: &Shutdown) -> io::Result<()> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(&self.app, &self.report, id);
         let mut connection = Connection::new(stream, self.limits.writing);
@@ -138,7 +141,7 @@ impl Server {
 
 /// A connection with its buffers.
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     writing: Duration,
     activity: Arc<Activity>,
     idle: IdleTimeout,
@@ -150,7 +153,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, writing: Duration) -> Self {
+    fn new(stream: Stream, writing: Duration) -> Self {
         let activity = Arc::new(Activity::default());
         Self {
             stream,
@@ -169,38 +172,36 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > SMALL {
             self.input = Vec::new();
         }
-        let mut requested = pin!(shutdown.requested());
-        loop {
-            let free = SMALL.min(MAX_REQUEST.saturating_sub(self.input.len()).max(1));
-            if self.input.capacity() - self.input.len() < free {
-                self.input.reserve(free.max(self.input.len()));
-            }
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            let (stream, idle) = (&self.stream, &mut self.idle);
-            let readable = poll_fn(|context| {
-                if stream.poll_read_ready(context)?.is_ready() {
-                    return Poll::Ready(Ok(true));
-                }
-                if requested.as_mut().poll(context).is_ready() || idle.poll(context).is_ready() {
-                    return Poll::Ready(Ok::<_, io::Error>(false));
-                }
-                Poll::Pending
-            });
-            if !readable.await? {
-                return Ok(false);
-            }
+        let free = SMALL.min(MAX_REQUEST.saturating_sub(self.input.len()).max(1));
+        if self.input.capacity() - self.input.len() < free {
+            self.input.reserve(free.max(self.input.len()));
         }
+        let mut requested = pin!(shutdown.requested());
+        let Self {
+            stream,
+            idle,
+            input,
+            ..
+        } = self;
+        poll_fn(|context| {
+            if let Poll::Ready(read) = poll_read_buf(Pin::new(&mut *stream), context, input) {
+                return Poll::Ready(read.map(|bytes| bytes > 0));
+            }
+            if requested.as_mut().poll(context).is_ready() || idle.poll(context).is_ready() {
+                return Poll::Ready(Ok(false));
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Sends the replies.
     async fn send(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            let sending = self.stream.write_all(&self.output);
+            let sending = async {
+                self.stream.write_all(&self.output).await?;
+                self.stream.flush().await
+            };
             timeout(self.writing, sending)
                 .await
                 .map_err(|_| ErrorKind::TimedOut)??;
@@ -222,9 +223,11 @@ impl Connection {
 
     /// Closes the connection so that the client gets the last replies.
     async fn close(mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
+        timeout(self.writing, self.stream.shutdown())
+            .await
+            .map_err(|_| ErrorKind::TimedOut)??;
         let mut linger = Linger::new();
-        poll_fn(|context| linger.poll(&self.stream, context)).await;
+        poll_fn(|context| linger.poll(self.stream.tcp(), context)).await;
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! Integers over plain TCP: a client connects and reads one line.
 
 use super::connections::accept;
+use super::stream::Stream;
+use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
 use crate::{Error, Sequence};
 use intd::LogLimiter;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a client may take to close its side after its line was sent.
@@ -17,8 +18,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// the connection is closed without a line, and the reason goes to a rate-limited log.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
     let failing = Arc::new(LogLimiter::default());
-    accept(listeners, &limits, &shutdown, |stream| {
-        let (sequence, limits) = (sequence.clone(), limits.clone());
+    let each = limits.clone();
+    accept(listeners, Wire::Line, &limits, &shutdown, move |stream| {
+        let (sequence, limits) = (sequence.clone(), each.clone());
         let failing = Arc::clone(&failing);
         async move {
             match answer(stream, &sequence, &limits).await {
@@ -39,7 +41,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
 
 /// Mints and sends one integer and returns it; None if the client disconnected before it was minted.
 async fn answer(
-    mut stream: TcpStream,
+    mut stream: Stream,
     sequence: &Sequence,
     limits: &Limits,
 ) -> Result<Option<i64>, Error> {
@@ -63,12 +65,12 @@ async fn answer(
 
 /// Resolves when the client resets the connection. A client that shut down only its sending side still
 /// waits for its line.
-async fn reset(stream: &TcpStream) {
-    let _ = stream.ready(Interest::ERROR).await;
+async fn reset(stream: &Stream) {
+    let _ = stream.tcp().ready(Interest::ERROR).await;
 }
 
 /// Reads until the client closes its side.
-async fn ignore_rest(mut stream: TcpStream) {
+async fn ignore_rest(mut stream: Stream) {
     let mut ignored = [0; 1024];
     while let Ok(1..) = stream.read(&mut ignored).await {}
 }

@@ -292,7 +292,7 @@ async fn stuck() -> (SocketAddr, tokio::sync::mpsc::Receiver<()>, JoinHandle<()>
         let limits = Limits::default();
         super::connection::connection(
             &super::connection::builder(),
-            stream,
+            stream::Stream::Plain(stream),
             service,
             &limits,
             &Shutdown::new(),

@@ -2,6 +2,7 @@
 
 use super::idle_timeout::Activity;
 use super::linger::Linger;
+use super::stream::Stream;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
@@ -9,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// The size of the buffer that joins short writes: the head of a response and an integer fit into it.
@@ -30,7 +30,7 @@ fn join(parts: &[IoSlice<'_>], joined: &mut [u8; SHORT]) -> Option<usize> {
 /// A stream whose writes fail after too long without progress. Reads are limited by
 /// [`IdleTimeout`](super::idle_timeout::IdleTimeout) and by the reader of the body.
 pub(super) struct WriteTimeout {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Stream>,
     timeout: Duration,
     activity: Arc<Activity>,
     /// The timer of a pending write.
@@ -40,7 +40,7 @@ pub(super) struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    pub(super) fn new(stream: TcpStream, timeout: Duration, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: Stream, timeout: Duration, activity: Arc<Activity>) -> Self {
         Self {
             stream: TokioIo::new(stream),
             timeout,
@@ -53,7 +53,7 @@ impl WriteTimeout {
     fn write<T>(
         &mut self,
         context: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TokioIo<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut TokioIo<Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let ready @ Poll::Ready(_) = write(Pin::new(&mut self.stream), context) {
             self.waiting = None;
@@ -77,7 +77,7 @@ impl WriteTimeout {
     /// distinguished from one that closed the connection. So the request is finished in both cases, and the
     /// write of the response fails if the connection is closed.
     fn is_reset(&self, context: &mut Context<'_>) -> bool {
-        let stream = self.stream.inner();
+        let stream = self.stream.inner().tcp();
         if stream.poll_read_ready(context).is_pending() {
             return false;
         }
@@ -134,7 +134,7 @@ impl Write for WriteTimeout {
         let Self { stream, linger, .. } = self.get_mut();
         linger
             .get_or_insert_with(Linger::new)
-            .poll(stream.inner(), context)
+            .poll(stream.inner().tcp(), context)
             .map(Ok)
     }
 

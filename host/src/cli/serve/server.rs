@@ -4,7 +4,9 @@ use super::listen::{Listen, Protocol};
 use super::sequences::{self, Named};
 use super::{Serve, end_on_signals};
 use crate::cli::flags::Flags;
-use crate::serve::{self, Limits, Listeners, Shutdown};
+use crate::serve::hangups::Hangups;
+use crate::serve::watch::Watched;
+use crate::serve::{self, Limits, Listeners, Shutdown, Tls};
 use crate::{Error, Host, Sequence, Source, endpoint, metrics};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use intd::{App, Settings};
@@ -14,6 +16,7 @@ use std::sync::Arc;
 pub(super) struct Server<'a> {
     pub(super) serve: &'a Serve,
     pub(super) flags: &'a Flags,
+    pub(super) tls: Option<Tls>,
     pub(super) host: Host,
     pub(super) source: Source,
     pub(super) limits: Limits,
@@ -94,21 +97,49 @@ impl Server<'_> {
     /// Starts to listen at all addresses, and to wait for signals.
     async fn listen(&self) -> Result<Vec<(Protocol, Listeners)>, Error> {
         let mut servers = Vec::new();
+        let mut schemes = Vec::new();
         for Listen {
             protocol,
+            tls,
             host,
             port,
         } in self.serve.listens()
         {
-            servers.push((protocol, Listeners::bind(&host, port).await?));
+            let mut listeners = Listeners::bind(&host, port).await?;
+            if let (true, Some(tls)) = (tls, &self.tls) {
+                listeners = listeners.with_tls(tls.clone());
+            }
+            servers.push((protocol, listeners));
+            schemes.push(protocol.scheme(tls));
         }
         tokio::spawn(end_on_signals(self.shutdown.clone()));
+        self.watch();
         tracing::info!("serving {}", self.source);
-        for (protocol, listeners) in &servers {
+        for ((_, listeners), scheme) in servers.iter().zip(schemes) {
             for address in listeners.addresses() {
-                tracing::info!("listening on {}://{address}", protocol.scheme());
+                tracing::info!("listening on {scheme}://{address}");
             }
         }
         Ok(servers)
+    }
+
+    /// Starts to read certificates anew when they change.
+    fn watch(&self) {
+        let watched = self.tls.iter().map(|tls| {
+            let (paths, tls, metrics) = (tls.paths(), tls.clone(), self.limits.metrics.clone());
+            metrics.certificate(tls.expires());
+            Watched {
+                what: "certificate and key",
+                paths,
+                reload: Box::new(move || {
+                    tls.reload()?;
+                    metrics.certificate(tls.expires());
+                    Ok(())
+                }),
+            }
+        });
+        for watched in watched {
+            tokio::spawn(watched.keep(Hangups::new()));
+        }
     }
 }

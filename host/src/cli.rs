@@ -21,6 +21,7 @@ mod node_status;
 mod open_files;
 mod raise;
 mod serve;
+mod token;
 
 pub use exit::Failure;
 
@@ -81,6 +82,7 @@ enum Command {
     Engines(engines::Engines),
     Inspect(inspect::Inspect),
     Compose(compose::Compose),
+    Token(token::TokenCommand),
     Completions(completions::Completions),
 }
 
@@ -145,6 +147,7 @@ impl Cli {
                     Some(Command::Engines(engines)) => engines.run(),
                     Some(Command::Inspect(inspect)) => inspect.run(&flags),
                     Some(Command::Compose(compose)) => compose.run(&flags),
+                    Some(Command::Token(token)) => token.run(),
                     Some(Command::Completions(completions)) => completions.run(),
                     Some(Command::Serve(serve)) => serve.run(&flags),
                     Some(Command::Node(node)) => node.run(&flags),

@@ -67,6 +67,7 @@ struct Families {
     open: IntGauge,
     handshakes: IntCounterVec,
     certificate: IntGauge,
+    limited: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -166,6 +167,24 @@ impl Metrics {
     #[cfg(feature = "serve")]
     pub(crate) fn commands(&self) -> IntCounter {
         self.0.families.commands.clone()
+    }
+
+    /// Counts a request that is refused because of a limit of its token. A file has a maximum number of tokens, and
+    /// the names of removed ones are forgotten.
+    #[cfg(feature = "serve")]
+    pub(crate) fn limited(&self, token: &str, limit: &'static str) {
+        let labels = [token, limit];
+        self.0.families.limited.with_label_values(&labels).inc();
+    }
+
+    /// Removes the labels of a token.
+    #[cfg(feature = "serve")]
+    pub(crate) fn forget_token(&self, token: &str) {
+        for limit in [intd::Limit::Requests, intd::Limit::Integers] {
+            // It may have no labels.
+            let labels = [token, limit.as_str()];
+            let _ = self.0.families.limited.remove_label_values(&labels);
+        }
     }
 
     /// Records when the certificate of the servers expires.
@@ -383,6 +402,11 @@ impl Families {
                 "tls_handshakes_failed_total",
                 "TLS handshakes of clients that failed, by reason.",
                 &["reason"],
+            ),
+            limited: counters(
+                "requests_limited_total",
+                "Requests that were refused because of a limit of their token.",
+                &["token", "limit"],
             ),
             certificate: add(
                 registry,

@@ -32,6 +32,7 @@ mod shutdown;
 pub(crate) mod stream;
 mod tcp;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 pub(crate) mod watch;
 mod write_timeout;
 
@@ -42,6 +43,7 @@ pub use resp::resp;
 pub use shutdown::Shutdown;
 pub use tcp::tcp;
 pub use tls::{Tls, TlsFiles};
+pub use tokens::TokenFile;
 
 use crate::Metrics;
 use std::time::Duration;

@@ -50,7 +50,9 @@ impl Authority {
         let make = || {
             let mut params = CertificateParams::new(Vec::new())?;
             // A certificate with the same name as its authority looks self-signed.
-            params.distinguished_name.push(DnType::CommonName, "the authority of a test");
+            params
+                .distinguished_name
+                .push(DnType::CommonName, "the authority of a test");
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             CertifiedIssuer::self_signed(params, KeyPair::generate()?)
         };

@@ -1,20 +1,22 @@
 //! Routes requests to sequences and builds the answers.
 
-use crate::authorization::authorize;
+use crate::authorization::{self, authorize};
 use crate::budget::{Budget, Reservation};
 use crate::content::{LINE_BYTES, PIECE_BYTES, digits};
+use crate::grant::ask;
 use crate::json::{Int, Minted, State};
 use crate::opened::{Opened, Opening};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Cors, Raised, RequestId, Settings, body, json};
+use crate::{Content, Cors, Grant, Raised, RequestId, Right, Settings, Tokens, body, json};
 use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 mod keys;
 mod told;
@@ -39,6 +41,8 @@ pub struct App<S> {
     opened: Option<Opened<S>>,
     /// The memory for text answers with several integers.
     memory: Budget,
+    /// The named tokens, in the place of those of the settings.
+    tokens: Option<Arc<dyn Tokens>>,
 }
 
 impl<S: Sequence> App<S> {
@@ -70,6 +74,7 @@ impl<S: Sequence> App<S> {
                 .collect::<Result<_, E>>()?,
             opened: None,
             memory: Budget::new(settings.answer_memory),
+            tokens: None,
             settings,
         })
     }
@@ -86,6 +91,12 @@ impl<S: Sequence> App<S> {
     ) -> Self {
         let opened = Opened::new(Box::new(open), reopens, self.settings.max_keys);
         self.opened = Some(opened);
+        self
+    }
+
+    /// Lets only holders of these tokens mint, read and raise, whatever the tokens of the settings are.
+    pub fn with_tokens(mut self, tokens: Arc<dyn Tokens>) -> Self {
+        self.tokens = Some(tokens);
         self
     }
 
@@ -118,7 +129,10 @@ impl<S: Sequence> App<S> {
     /// Whether requests with this method are answered without reading their headers, so that a host
     /// need not copy them.
     pub fn ignores_headers(&self, method: &Method) -> bool {
-        self.settings.cors.is_none() && self.settings.mint_token.is_none() && *method != Method::PUT
+        self.settings.cors.is_none()
+            && self.settings.mint_token.is_none()
+            && self.tokens.is_none()
+            && *method != Method::PUT
     }
 
     /// Whether [`App::mint`] alone can answer the most frequent request, `GET /`: no token is needed to
@@ -152,7 +166,7 @@ impl<S: Sequence> App<S> {
     pub async fn handle(&self, request: &Parts, body: Bytes) -> Response<Content> {
         // A fast path for the most frequent request.
         let mut response = if Self::is_plain(&request.method, &request.uri) {
-            match self.allowed_to_mint(&request.headers) {
+            match self.allowed_to_mint(&request.headers, &self.settings.key, 1) {
                 Ok(()) => match self.mint().await {
                     Ok(text) => answer(TEXT, text.into()),
                     Err(error) => refuse(error, &request.headers),
@@ -207,17 +221,20 @@ impl<S: Sequence> App<S> {
     ) -> Result<Response<Content>, Problem> {
         match route {
             Route::Root => {
-                self.allowed_to_mint(&request.headers)?;
+                self.allowed_to_mint(&request.headers, &self.settings.key, query.count)?;
                 self.mint_text(query.count).await
             }
-            Route::Last => match self.default.last().await? {
-                Some(last) => Ok(answer(TEXT, digits(last).into())),
-                None => Err(Problem::new(
-                    StatusCode::NOT_FOUND,
-                    "none-yet",
-                    "this sequence has no last integer yet; `GET /` mints the first one",
-                )),
-            },
+            Route::Last => {
+                self.ask(&request.headers, Right::Read, Some(&self.settings.key), 0)?;
+                match self.default.last().await? {
+                    Some(last) => Ok(answer(TEXT, digits(last).into())),
+                    None => Err(Problem::new(
+                        StatusCode::NOT_FOUND,
+                        "none-yet",
+                        "this sequence has no last integer yet; `GET /` mints the first one",
+                    )),
+                }
+            }
             Route::Ping => Ok(fixed(TEXT, b"PONG")),
             Route::Healthz => match self.default.last().await {
                 Ok(_) => Ok(fixed(TEXT, b"OK")),
@@ -233,22 +250,33 @@ impl<S: Sequence> App<S> {
                 Ok(response)
             }
             Route::Sequences => {
-                self.allowed_to_mint(&request.headers)?;
-                self.list(&query)
+                let grant = self.ask(&request.headers, Right::Read, None, 0)?;
+                if grant.is_none() {
+                    self.allowed_to_mint(&request.headers, "", 0)?;
+                }
+                self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
+                let named = self.ask(&request.headers, Right::Mint, Some(&key), query.count)?;
                 let place = self.find(&key)?;
-                self.allowed_to_mint(&request.headers)?;
+                if named.is_none() {
+                    self.allowed_to_mint(&request.headers, &key, query.count)?;
+                }
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();
                 Ok(minted(&key, span, query.strings))
             }
             Route::Sequence(key) => {
+                let raises = request.method == Method::PUT;
+                let right = if raises { Right::Raise } else { Right::Read };
+                let grant = self.ask(&request.headers, right, Some(&key), 0)?;
                 let place = self.find(&key)?;
-                let raise = match request.method == Method::PUT {
+                let raise = match raises {
                     true => {
-                        self.allowed_to_raise(&request.headers)?;
+                        if grant.is_none() {
+                            self.allowed_to_raise(&request.headers)?;
+                        }
                         Some(body::last(&request.headers, body)?)
                     }
                     false => None,
@@ -279,7 +307,14 @@ impl<S: Sequence> App<S> {
                     let id = RequestId::of(&request.headers);
                     let key = key.to_string();
                     response.headers_mut().insert(RequestId::HEADER, id.value());
-                    response.extensions_mut().insert(Raised { id, key, last });
+                    let token = grant.map(|grant| grant.name().to_owned());
+                    let raised = Raised {
+                        id,
+                        key,
+                        last,
+                        token,
+                    };
+                    response.extensions_mut().insert(raised);
                 }
                 Ok(response)
             }
@@ -315,7 +350,34 @@ impl<S: Sequence> App<S> {
         })
     }
 
-    fn allowed_to_mint(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Asks the named tokens, if there are any. None without them, and then the tokens of the settings decide.
+    fn ask(
+        &self,
+        headers: &HeaderMap,
+        right: Right,
+        key: Option<&str>,
+        integers: u32,
+    ) -> Result<Option<Arc<Grant>>, Problem> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(None);
+        };
+        let grant = authorization::find(headers, |presented| tokens.find(presented))?;
+        ask(&**tokens, &grant, right, key, integers)?;
+        Ok(Some(grant))
+    }
+
+    fn allowed_to_mint(
+        &self,
+        headers: &HeaderMap,
+        key: &str,
+        integers: u32,
+    ) -> Result<(), Problem> {
+        if self
+            .ask(headers, Right::Mint, Some(key), integers)?
+            .is_some()
+        {
+            return Ok(());
+        }
         match &self.settings.mint_token {
             None => Ok(()),
             Some(token) => authorize(headers, token),

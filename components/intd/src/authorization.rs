@@ -6,6 +6,14 @@ use http::{HeaderMap, StatusCode, header};
 
 /// Checks `Authorization: Bearer …` (RFC 6750).
 pub(crate) fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
+    find(headers, |presented| token.matches(presented).then_some(()))
+}
+
+/// Looks up the token of `Authorization: Bearer …`.
+pub(crate) fn find<T>(
+    headers: &HeaderMap,
+    find: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, Problem> {
     let unauthorized = |detail, challenge| {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             .with(header::WWW_AUTHENTICATE, challenge)
@@ -21,14 +29,12 @@ pub(crate) fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Proble
             "Bearer",
         ));
     };
-    if token.matches(presented) {
-        Ok(())
-    } else {
-        Err(unauthorized(
+    find(presented).ok_or_else(|| {
+        unauthorized(
             "the token is not valid for this request",
             "Bearer error=\"invalid_token\"",
-        ))
-    }
+        )
+    })
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -36,6 +36,8 @@ pub struct Raised {
     pub key: String,
     /// The value that it was raised to, or at already.
     pub last: i64,
+    /// The name of the token, if it has one.
+    pub token: Option<String>,
 }
 
 #[cfg(test)]

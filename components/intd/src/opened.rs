@@ -116,12 +116,18 @@ impl<S> Opened<S> {
         })
     }
 
-    /// The keys of the sequences that are kept: up to `most`, in order, after this one.
-    pub(crate) fn keys(&self, after: &str, most: usize) -> Vec<String> {
+    /// The keys of the sequences that are kept: up to `most` of those that are `shown`, in order, after this
+    /// one.
+    pub(crate) fn keys(
+        &self,
+        after: &str,
+        most: usize,
+        shown: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
         self.table()
             .entries
             .range::<str, _>((Bound::Excluded(after), Bound::Unbounded))
-            .filter(|(_, entry)| entry.changed)
+            .filter(|(key, entry)| entry.changed && shown(key))
             .take(most)
             .map(|(key, _)| key.to_string())
             .collect()

@@ -1,6 +1,6 @@
 //! Error answers: `application/problem+json`, RFC 9457.
 
-use crate::{Cause, Content, RequestId, Told};
+use crate::{Cause, Content, Refused, RequestId, Told};
 use artisanal_core::Error;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -18,6 +18,8 @@ pub(crate) struct Problem {
     cause: Option<Box<str>>,
     /// One header that goes with the status.
     header: Option<(header::HeaderName, &'static str)>,
+    /// After how many seconds the request can be served, if it is not a constant.
+    retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -29,6 +31,7 @@ impl Problem {
             current: None,
             cause: None,
             header: None,
+            retry_after: None,
         }
     }
 
@@ -87,6 +90,9 @@ impl Problem {
         if let Some((name, value)) = self.header {
             headers.insert(name, HeaderValue::from_static(value));
         }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         headers.insert(RequestId::HEADER, id.value());
         if let Some(text) = self.cause {
             let cause = Cause::new(id, self.code, text.into());
@@ -135,6 +141,21 @@ fn public(error: &Error) -> Option<&'static str> {
              is in the server's log, under this request's id"
         }
     })
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (status, code, retry_after) = match refused {
+            Refused::Right(_) | Refused::Key => (StatusCode::FORBIDDEN, "forbidden", None),
+            Refused::Limit { seconds, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "limited", Some(seconds))
+            }
+        };
+        Self {
+            retry_after,
+            ..Self::new(status, code, refused.to_string())
+        }
+    }
 }
 
 /// The only mapping from errors to HTTP.

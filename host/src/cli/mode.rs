@@ -31,6 +31,7 @@ const EFFECTIVE: [(&str, &[Mode]); 24] = [
     ("max_keys", &[Http, Resp, Endpoint]),
     ("admin_token", &[Http, Endpoint]),
     ("mint_token", &[Http, Resp, Endpoint]),
+    ("tokens", &[Http, Resp]),
     ("cors_origin", &[Http, Endpoint]),
     ("key", &[Http, Resp, Tcp, Endpoint]),
     ("set_increment", &[Http, Resp, Tcp, Endpoint]),

@@ -9,7 +9,7 @@ use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
 use crate::endpoint::EndpointOptions;
-use crate::serve::{Limits, Shutdown, Tls, TlsFiles};
+use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
@@ -79,6 +79,11 @@ pub(super) struct Serve {
     /// other users can see the command line
     #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     mint_token: Option<String>,
+    /// A file with named tokens, each with its keys, rights and limits: only their holders may mint, read and raise
+    ///
+    /// `int-host token new` prints an entry. The file is read anew when it changes, and at SIGHUP.
+    #[arg(long, env = "ARTISANAL_TOKENS", value_name = "FILE", help_heading = SERVER, hide_env_values = true)]
+    tokens: Option<PathBuf>,
     /// The web origins that may use the API: `*`, or origins like `https://example.com`, separated by commas
     #[arg(long, env = "ARTISANAL_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = SERVER, hide_env_values = true)]
     cors_origin: Option<String>,
@@ -220,8 +225,13 @@ impl Serve {
         self.given.check(mode, &source)?;
         self.check_tokens()?;
         let tls = self.tls()?;
+        let tokens = match &self.tokens {
+            Some(path) => Some(TokenFile::load(path, limits.metrics.clone())?),
+            None => None,
+        };
         let server = Server {
             serve: self,
+            tokens,
             tls,
             flags,
             host,
@@ -254,14 +264,25 @@ impl Serve {
     /// Rejects a token that one of several protocols cannot check.
     fn check_tokens(&self) -> Result<(), Error> {
         let tcp = self.listens().iter().any(|l| l.protocol == Protocol::Tcp);
-        match &self.mint_token {
-            Some(_) if tcp => Err(Error::Invalid(
-                "over TCP a client sends nothing, so tcp:// would serve everybody in spite of --mint-token; \
+        let option = match (&self.mint_token, &self.tokens) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "--mint-token",
+            (None, Some(_)) => "--tokens",
+        };
+        if tcp {
+            return Err(Error::Invalid(format!(
+                "over TCP a client sends nothing, so tcp:// would serve everybody in spite of {option}; \
                  leave one of them out"
-                    .into(),
-            )),
-            _ => Ok(()),
+            )));
         }
+        if self.tokens.is_some() && (self.mint_token.is_some() || self.admin_token.is_some()) {
+            return Err(Error::Invalid(
+                "--tokens takes the place of --mint-token and --admin-token; give those tokens entries in the file, \
+                 or leave the file out"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// Reads the certificate and the key.

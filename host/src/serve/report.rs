@@ -27,8 +27,20 @@ impl Report {
         if let Some(cause) = extensions.get::<Cause>() {
             self.log(cause);
         }
-        if let Some(Raised { id, key, last }) = extensions.get::<Raised>() {
-            tracing::info!(request_id = id.as_str(), key, last, "a sequence was raised");
+        if let Some(Raised {
+            id,
+            key,
+            last,
+            token,
+        }) = extensions.get::<Raised>()
+        {
+            tracing::info!(
+                request_id = id.as_str(),
+                key,
+                last,
+                token = token.as_deref(),
+                "a sequence was raised"
+            );
         }
     }
 

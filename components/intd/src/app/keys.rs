@@ -5,7 +5,7 @@ use crate::json::{self, Listed};
 use crate::opened::{Opened, Refusal, Use};
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::{Content, Pattern};
+use crate::{Content, Grant, Pattern};
 use artisanal_core::{Error, Sequence};
 use http::{Response, StatusCode};
 use std::ops::Bound;
@@ -40,30 +40,39 @@ impl<S: Sequence> App<S> {
         }
     }
 
-    /// The answer with one page of the list of sequences.
-    pub(super) fn list(&self, query: &Query) -> Result<Response<Content>, Problem> {
+    /// The answer with one page of the list of sequences, as far as they are those of a token.
+    pub(super) fn list(
+        &self,
+        query: &Query,
+        grant: Option<&Grant>,
+    ) -> Result<Response<Content>, Problem> {
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let after = query.after.as_str();
         // One more than the page has tells whether there is another page.
         let most = limit.saturating_add(1);
+        let shown = |key: &str| grant.is_none_or(|grant| grant.covers(key));
         let mut keys = match &self.opened {
-            Some(opened) => opened.keys(after, most),
+            Some(opened) => opened.keys(after, most, shown),
             None => Vec::new(),
         };
         let others = self
             .others
             .range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let others = others.filter(|(key, _)| shown(key));
         keys.extend(others.take(most).map(|(key, _)| key.clone()));
-        if *self.settings.key > *after {
+        if *self.settings.key > *after && shown(&self.settings.key) {
             keys.push(self.settings.key.clone());
         }
         keys.sort_unstable();
         let more = keys.len() > limit;
         keys.truncate(limit);
+        let patterns = self.settings.patterns.iter();
+        let patterns =
+            patterns.filter(|pattern| grant.is_none_or(|grant| grant.covers_all(pattern)));
         let listed = Listed {
             next: keys.last().filter(|_| more).map(String::as_str),
             keys: &keys,
-            patterns: self.settings.patterns.iter().map(Pattern::as_str).collect(),
+            patterns: patterns.map(Pattern::as_str).collect(),
         };
         let bytes = json::bytes(&listed);
         let reserved = self.reserve_bytes(bytes.len())?;

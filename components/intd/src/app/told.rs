@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::problem::Problem;
-use crate::{Cause, RequestId, Token};
+use crate::{Cause, RequestId, Token, Tokens};
 use artisanal_core::{Error, Sequence, Span};
 
 /// An error as a client sees it. It names no server, user or database.
@@ -47,6 +47,11 @@ impl<S: Sequence> App<S> {
     pub async fn last(&self, key: &str) -> Result<Option<i64>, Told> {
         let held = self.find(key)?.hold(false)?;
         Ok(held.sequence().await?.last().await?)
+    }
+
+    /// The named tokens, if there are any.
+    pub fn tokens(&self) -> Option<&dyn Tokens> {
+        self.tokens.as_deref()
     }
 
     /// The token that minting needs, if it needs one.

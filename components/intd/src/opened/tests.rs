@@ -33,7 +33,7 @@ fn change(opened: &Opened<usize>, key: &str) -> Result<usize, Refusal> {
 }
 
 fn keys(opened: &Opened<usize>) -> Vec<String> {
-    opened.keys("", usize::MAX)
+    opened.keys("", usize::MAX, |_| true)
 }
 
 #[test]
@@ -44,8 +44,8 @@ fn what_was_changed_stays_open() {
     assert_eq!(change(&opened, "b"), Ok(0));
     assert_eq!(get(&opened.take("a", false).expect("there")), Ok(1));
     assert_eq!(keys(&opened), ["a", "b"]);
-    assert_eq!(opened.keys("a", 9), ["b"]);
-    assert_eq!(opened.keys("", 1), ["a"]);
+    assert_eq!(opened.keys("a", 9, |_| true), ["b"]);
+    assert_eq!(opened.keys("", 1, |_| true), ["a"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Serve, end_on_signals};
 use crate::cli::flags::Flags;
 use crate::serve::hangups::Hangups;
 use crate::serve::watch::Watched;
-use crate::serve::{self, Limits, Listeners, Shutdown, Tls};
+use crate::serve::{self, Limits, Listeners, Shutdown, Tls, TokenFile};
 use crate::{Error, Host, Sequence, Source, endpoint, metrics};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use intd::{App, Settings};
@@ -17,6 +17,7 @@ pub(super) struct Server<'a> {
     pub(super) serve: &'a Serve,
     pub(super) flags: &'a Flags,
     pub(super) tls: Option<Tls>,
+    pub(super) tokens: Option<TokenFile>,
     pub(super) host: Host,
     pub(super) source: Source,
     pub(super) limits: Limits,
@@ -48,6 +49,9 @@ impl Server<'_> {
         if patterns {
             let (config, lease) = (self.flags.config(), self.flags.lease);
             app = sequences::by_pattern(app, &self.host, &self.source, config, lease)?;
+        }
+        if let Some(tokens) = &self.tokens {
+            app = app.with_tokens(Arc::new(tokens.clone()));
         }
         let app = Arc::new(app);
         let servers = self.listen().await?;
@@ -123,22 +127,30 @@ impl Server<'_> {
         Ok(servers)
     }
 
-    /// Starts to read certificates anew when they change.
+    /// Starts to read certificates and tokens anew when they change.
     fn watch(&self) {
-        let watched = self.tls.iter().map(|tls| {
+        if let Some(tls) = &self.tls {
             let (paths, tls, metrics) = (tls.paths(), tls.clone(), self.limits.metrics.clone());
             metrics.certificate(tls.expires());
-            Watched {
+            let reload = move || {
+                tls.reload()?;
+                metrics.certificate(tls.expires());
+                Ok(())
+            };
+            let watched = Watched {
                 what: "certificate and key",
                 paths,
-                reload: Box::new(move || {
-                    tls.reload()?;
-                    metrics.certificate(tls.expires());
-                    Ok(())
-                }),
-            }
-        });
-        for watched in watched {
+                reload: Box::new(reload),
+            };
+            tokio::spawn(watched.keep(Hangups::new()));
+        }
+        if let Some(tokens) = &self.tokens {
+            let (paths, tokens) = (vec![tokens.path().to_owned()], tokens.clone());
+            let watched = Watched {
+                what: "tokens",
+                paths,
+                reload: Box::new(move || tokens.reload()),
+            };
             tokio::spawn(watched.keep(Hangups::new()));
         }
     }

@@ -1,13 +1,15 @@
 //! What a client of the Redis protocol may ask, and the answers.
 
+mod access;
 mod handshake;
 
 use super::command::Command;
 use super::reply::{Replies, Version};
 use crate::Sequence;
 use crate::serve::report::Report;
+use access::Access;
 use artisanal_core::MAX_COUNT;
-use intd::{App, Told};
+use intd::{App, Right, Told};
 
 /// The state of one connection.
 pub(super) struct Session<'a> {
@@ -16,7 +18,7 @@ pub(super) struct Session<'a> {
     id: u64,
     name: String,
     version: Version,
-    authorized: bool,
+    access: Access<'a>,
     ending: bool,
     mints: Mints,
 }
@@ -37,7 +39,7 @@ impl<'a> Session<'a> {
             id,
             name: String::new(),
             version: Version::default(),
-            authorized: app.mint_token().is_none(),
+            access: Access::new(app),
             ending: false,
             mints: Mints::default(),
         }
@@ -61,10 +63,11 @@ impl<'a> Session<'a> {
         let arguments = Arguments::of(arguments);
         let arguments = arguments.as_slice();
         let command = Command::find(name);
-        if let (Some(Command::Incr), [key], true) = (command, arguments, self.authorized) {
+        let authorized = self.access.is_granted();
+        if let (Some(Command::Incr), [key], true) = (command, arguments, authorized) {
             return self.mint(key, 1, output).await;
         }
-        if let (Some(Command::IncrBy), [key, count], true) = (command, arguments, self.authorized)
+        if let (Some(Command::IncrBy), [key, count], true) = (command, arguments, authorized)
             && let Some(count) = number(count)
             && (1..=MAX_COUNT).contains(&count)
         {
@@ -80,7 +83,7 @@ impl<'a> Session<'a> {
                 command.name()
             ));
         }
-        if !self.authorized && command.needs_token() {
+        if !authorized && command.needs_token() {
             return self
                 .replies(output)
                 .error("NOAUTH Authentication required.");
@@ -123,6 +126,10 @@ impl<'a> Session<'a> {
     }
 
     async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) {
+        if let Err(error) = self.access.ask(Right::Mint, key, count) {
+            self.finish(output).await;
+            return self.replies(output).error(&error);
+        }
         let fits = self.mints.sum + count <= MAX_COUNT;
         if !self.mints.counts.is_empty() && (self.mints.key != key || !fits) {
             self.finish(output).await;
@@ -160,7 +167,12 @@ impl<'a> Session<'a> {
             (Command::Ping | Command::Echo, [text, ..]) => self.replies(output).bulk(text),
             (Command::Hello, arguments) => self.hello(arguments, output),
             (Command::Auth, arguments) => {
-                let allowed = self.authorize(arguments.last().copied().unwrap_or_default());
+                let allowed = match arguments {
+                    [user, token] => self.access.login(user, token),
+                    _ => self
+                        .access
+                        .login(b"", arguments.first().copied().unwrap_or_default()),
+                };
                 self.ok_or(allowed, output);
             }
             (Command::Select, [database]) => {
@@ -189,6 +201,9 @@ impl<'a> Session<'a> {
     }
 
     async fn get(&self, key: &[u8], output: &mut Vec<u8>) {
+        if let Err(error) = self.access.ask(Right::Read, key, 0) {
+            return self.replies(output).error(&error);
+        }
         let found = match std::str::from_utf8(key) {
             Ok(key) => self.app.last(key).await.map_err(Some),
             Err(_) => Err(None),
@@ -208,6 +223,9 @@ impl<'a> Session<'a> {
     async fn exists(&self, keys: &[&[u8]], output: &mut Vec<u8>) {
         let mut count = 0;
         for key in keys {
+            if let Err(error) = self.access.ask(Right::Read, key, 0) {
+                return self.replies(output).error(&error);
+            }
             let Ok(key) = std::str::from_utf8(key) else {
                 continue;
             };

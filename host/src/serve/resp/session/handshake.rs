@@ -53,8 +53,8 @@ impl Session<'_> {
         let mut token = None;
         while let Some((option, rest)) = options.split_first() {
             options = match rest {
-                [_user, given, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
-                    token = Some(*given);
+                [user, given, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
+                    token = Some((*user, *given));
                     rest
                 }
                 [given, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
@@ -65,8 +65,8 @@ impl Session<'_> {
             };
         }
         match token {
-            Some(token) => self.authorize(token)?,
-            None if !self.authorized => {
+            Some((user, token)) => self.access.login(user, token)?,
+            None if !self.access.is_granted() => {
                 return Err(
                     "NOAUTH HELLO must be called with the client already authenticated, otherwise \
                      the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
@@ -79,23 +79,6 @@ impl Session<'_> {
         self.version = version;
         self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
         Ok(())
-    }
-
-    pub(super) fn authorize(&mut self, token: &[u8]) -> Result<(), String> {
-        match self.app.mint_token() {
-            None => Err(
-                "ERR AUTH <password> called without any password configured for the default user. Are \
-                 you sure your configuration is correct?"
-                    .to_owned(),
-            ),
-            Some(right) if right.matches(token) => {
-                self.authorized = true;
-                Ok(())
-            }
-            Some(_) => {
-                Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
-            }
-        }
     }
 
     pub(super) fn client(&mut self, arguments: &[&[u8]], output: &mut Vec<u8>) {

@@ -27,7 +27,10 @@ fn token(place: &Place, arguments: &[&str]) -> TestResult<(String, String)> {
     assert_eq!(made.code, Some(0), "{made:?}");
     let token = made.stderr.lines().last().expect("the token").to_owned();
     assert_eq!((token.len(), &token[..4]), (68, "int_"), "{made:?}");
-    assert!(!made.stdout.contains(&token), "only its hash is in the file");
+    assert!(
+        !made.stdout.contains(&token),
+        "only its hash is in the file"
+    );
     Ok((token, made.stdout))
 }
 
@@ -76,7 +79,11 @@ impl Server {
             ("authorization", bearer.as_str()),
             ("content-type", "application/json"),
         ];
-        let body = if method == "PUT" { "{\"last\": 100}" } else { "" };
+        let body = if method == "PUT" {
+            "{\"last\": 100}"
+        } else {
+            ""
+        };
         Ok(self.serving.request(method, path, &headers, body)?)
     }
 
@@ -98,7 +105,14 @@ fn fails(reply: Result<i64, RedisError>, says: &str) {
 #[test]
 fn a_token_opens_its_sequences_and_rights() -> TestResult {
     let (server, [orders, reader, admin]) = Server::start([
-        &["--name", "orders", "--keys", "orders-*,integers", "--rights", "mint,read"],
+        &[
+            "--name",
+            "orders",
+            "--keys",
+            "orders-*,integers",
+            "--rights",
+            "mint,read",
+        ],
         &["--name", "reader", "--rights", "read"],
         &["--name", "admin", "--rights", "raise"],
     ])?;
@@ -107,7 +121,13 @@ fn a_token_opens_its_sequences_and_rights() -> TestResult {
     for path in ["/ping", "/healthz", "/openapi.json"] {
         assert_eq!(server.serving.get(path)?.status, 200, "{path}");
     }
-    for path in ["/", "/?count=2", "/last", "/v1/sequences", "/v1/sequences/bills"] {
+    for path in [
+        "/",
+        "/?count=2",
+        "/last",
+        "/v1/sequences",
+        "/v1/sequences/bills",
+    ] {
         assert_eq!(server.serving.get(path)?.status, 401, "{path}");
         assert_eq!(status("int_0", "GET", path)?, 401, "{path}");
     }
@@ -137,7 +157,9 @@ fn a_token_opens_its_sequences_and_rights() -> TestResult {
     assert_eq!(status(&admin, "PUT", "/v1/sequences/bills")?, 200);
     assert_eq!(status(&reader, "GET", "/v1/sequences/bills")?, 200);
     let log = server.serving.log();
-    let line = log.lines().find(|line| line.contains("a sequence was raised"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("a sequence was raised"));
     assert!(line.expect("logged").contains("token=\"admin\""), "{log}");
     for token in [&orders, &reader, &admin] {
         assert!(!log.contains(token.as_str()));
@@ -170,13 +192,15 @@ fn the_redis_protocol_knows_tokens() -> TestResult {
     let mut client = server.redis("", &reader).expect("authenticated");
     assert_eq!(client.get("orders-1"), Ok(Some(6)));
     fails(client.incr("orders-1", 1), "does not allow to mint");
-    assert!(server.redis("reader", &orders).is_err(), "another one's name");
+    assert!(
+        server.redis("reader", &orders).is_err(),
+        "another one's name"
+    );
     assert!(server.redis("", "int_0").is_err());
     // In a pipeline, what is refused stands between what is not.
     let mut stream = TcpStream::connect(("127.0.0.1", server.resp)).expect("it listens");
-    let commands = format!(
-        "AUTH {orders}\r\nINCR orders-1\r\nINCR bills\r\nINCR orders-1\r\nQUIT\r\n"
-    );
+    let commands =
+        format!("AUTH {orders}\r\nINCR orders-1\r\nINCR bills\r\nINCR orders-1\r\nQUIT\r\n");
     stream.write_all(commands.as_bytes()).expect("sent");
     let mut replies = String::new();
     stream.read_to_string(&mut replies).expect("replies");
@@ -202,7 +226,11 @@ fn beyond_a_limit_nothing_is_minted() -> TestResult {
         }
         panic!("{path} was never refused");
     };
-    for (token, path) in [(&requests, "/last"), (&requests, "/"), (&integers, "/?count=500")] {
+    for (token, path) in [
+        (&requests, "/last"),
+        (&requests, "/"),
+        (&integers, "/?count=500"),
+    ] {
         server.ask(&free, "GET", "/")?;
         let answer = refused(token, path)?;
         assert_eq!(answer.status, 429, "{}", answer.body);
@@ -214,7 +242,10 @@ fn beyond_a_limit_nothing_is_minted() -> TestResult {
     let last = server.ask(&free, "GET", "/last")?.integer();
     assert_eq!(server.ask(&integers, "GET", "/?count=500")?.status, 429);
     let mut client = server.redis("", &integers).expect("authenticated");
-    fails(client.incr("integers", 5), "used up its integers per second");
+    fails(
+        client.incr("integers", 5),
+        "used up its integers per second",
+    );
     assert_eq!(server.ask(&free, "GET", "/last")?.integer(), last);
     // To read takes no integers.
     assert_eq!(server.status(&integers, "GET", "/last")?, 200);
@@ -231,10 +262,7 @@ fn beyond_a_limit_nothing_is_minted() -> TestResult {
 
 #[test]
 fn a_changed_file_is_used_by_open_connections_too() -> TestResult {
-    let (server, [one, two]) = Server::start([
-        &["--name", "one"],
-        &["--name", "two"],
-    ])?;
+    let (server, [one, two]) = Server::start([&["--name", "one"], &["--name", "two"]])?;
     let mut clients = [&one, &two].map(|token| server.redis("", token).expect("authenticated"));
     for client in &mut clients {
         assert!(client.incr::<_, _, i64>("bills", 1).is_ok());
@@ -244,7 +272,10 @@ fn a_changed_file_is_used_by_open_connections_too() -> TestResult {
     // A bad file changes nothing.
     std::fs::write(&path, all.replace("mint", "everything")).expect("written");
     wait::until_true("it is logged", SOON, || {
-        server.serving.log().contains("cannot be used, so those that were read before stay in use")
+        server
+            .serving
+            .log()
+            .contains("cannot be used, so those that were read before stay in use")
     })?;
     assert_eq!(server.status(&one, "GET", "/")?, 200);
     // Without the first token, and with less for the second one.
@@ -275,17 +306,25 @@ fn what_cannot_be_honoured_is_refused_at_the_start() -> TestResult {
     let path = path.to_str().expect("Unicode");
     let base = ["serve", "--engine", "memory", "--port", "0", "--tokens"];
     let fails = |options: &[&str], code: i32, says: &[&str]| -> TestResult {
-        place.run(&[&base, options].concat())?.assert_failed(code, says);
+        place
+            .run(&[&base, options].concat())?
+            .assert_failed(code, says);
         Ok(())
     };
     fails(&[path, "--mint-token", "t"], 2, &["--mint-token"])?;
     fails(&[path, "--admin-token", "t"], 2, &["--admin-token"])?;
     fails(&[path, "--protocol", "tcp"], 2, &["--tokens"])?;
-    fails(&[path, "--listen", "tcp://localhost:0"], 2, &["tcp://", "--tokens"])?;
+    fails(
+        &[path, "--listen", "tcp://localhost:0"],
+        2,
+        &["tcp://", "--tokens"],
+    )?;
     fails(&["missing.toml"], 8, &["missing.toml"])?;
     std::fs::write(file(&place), entry.replace("sha256:", "sha1:")).expect("written");
     fails(&[path], 2, &["token `a`", "sha256:"])?;
-    place.run(&["token", "new", "--name", "a b"])?.assert_failed(2, &["a name is"]);
+    place
+        .run(&["token", "new", "--name", "a b"])?
+        .assert_failed(2, &["a name is"]);
     place
         .run(&["token", "new", "--name", "a", "--rights", "all"])?
         .assert_failed(2, &["`mint`, `read` or `raise`"]);

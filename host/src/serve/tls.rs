@@ -6,6 +6,7 @@ mod handshake;
 pub use files::TlsFiles;
 pub(crate) use handshake::Handshakes;
 
+use super::watch::stamp;
 use crate::Error;
 use files::Loaded;
 use rustls::ServerConfig;
@@ -56,6 +57,7 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
+    stamp: u64,
     current: RwLock<Current>,
 }
 
@@ -72,9 +74,11 @@ impl Tls {
     /// # Errors
     /// [`Error::Misconfigured`] with the name of the file that cannot be used, and what it should contain.
     pub fn load(files: TlsFiles) -> Result<Self, Error> {
+        let stamp = stamp(&files.paths());
         let current = files.load()?.into();
         Ok(Self(Arc::new(Inner {
             files,
+            stamp,
             current: RwLock::new(current),
         })))
     }
@@ -101,6 +105,11 @@ impl Tls {
     /// The files that are read.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.0.files.paths()
+    }
+
+    /// The stamp of the files before they were loaded for the first time.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.0.stamp
     }
 
     fn config(&self, wire: Wire) -> Arc<ServerConfig> {

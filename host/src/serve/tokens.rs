@@ -5,6 +5,7 @@ pub(crate) mod file;
 
 pub(crate) use digest::Digest;
 
+use super::watch::stamp;
 use crate::{Error, Metrics};
 use intd::{Grant, Limit, Tokens};
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ type Table = HashMap<Digest, Arc<Grant>>;
 
 struct Inner {
     path: PathBuf,
+    stamp: u64,
     table: RwLock<Table>,
     metrics: Metrics,
 }
@@ -32,6 +34,7 @@ impl TokenFile {
     pub fn load(path: &Path, metrics: Metrics) -> Result<Self, Error> {
         let tokens = Self(Arc::new(Inner {
             path: path.to_owned(),
+            stamp: stamp(&[path.to_owned()]),
             table: RwLock::default(),
             metrics,
         }));
@@ -72,6 +75,11 @@ impl TokenFile {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// The stamp of the file before it was loaded for the first time.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.0.stamp
     }
 
     fn get(&self, digest: &Digest) -> Option<Arc<Grant>> {

@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     /// What they are, for the log.
     pub(crate) what: &'static str,
     pub(crate) paths: Vec<PathBuf>,
+    /// Their [`stamp`] before they were loaded.
+    pub(crate) loaded: u64,
     /// Reads them again and puts them to use. After an error everything stays as it was.
     pub(crate) reload: Box<dyn Fn() -> Result<(), Error> + Send + Sync>,
 }
@@ -33,7 +35,7 @@ impl Watched {
     /// after the other, and the first one alone would be refused.
     pub(crate) async fn keep(self, mut hangups: Hangups) {
         let this = Arc::new(self);
-        let mut loaded = this.stamp().await;
+        let mut loaded = this.loaded;
         let mut seen = loaded;
         loop {
             let told = tokio::select! {
@@ -60,20 +62,23 @@ impl Watched {
         }
     }
 
-    /// A number that changes with the content of the files.
     async fn stamp(self: &Arc<Self>) -> u64 {
         let this = Arc::clone(self);
-        let read = move || {
-            let mut hasher = DefaultHasher::new();
-            for path in &this.paths {
-                let mut bytes = Vec::new();
-                let read =
-                    File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
-                read.map_err(|error| error.kind()).hash(&mut hasher);
-                bytes.hash(&mut hasher);
-            }
-            hasher.finish()
-        };
-        spawn_blocking(read).await.unwrap_or(0)
+        spawn_blocking(move || stamp(&this.paths))
+            .await
+            .unwrap_or(0)
     }
+}
+
+/// A number that changes with the content of the files. It is taken before they are loaded, so that no change in between
+/// is missed.
+pub(super) fn stamp(paths: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+        read.map_err(|error| error.kind()).hash(&mut hasher);
+        bytes.hash(&mut hasher);
+    }
+    hasher.finish()
 }

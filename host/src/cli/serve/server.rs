@@ -131,6 +131,7 @@ impl Server<'_> {
     fn watch(&self) {
         if let Some(tls) = &self.tls {
             let (paths, tls, metrics) = (tls.paths(), tls.clone(), self.limits.metrics.clone());
+            let loaded = tls.stamp();
             metrics.certificate(tls.expires());
             let reload = move || {
                 tls.reload()?;
@@ -140,15 +141,18 @@ impl Server<'_> {
             let watched = Watched {
                 what: "certificate and key",
                 paths,
+                loaded,
                 reload: Box::new(reload),
             };
             tokio::spawn(watched.keep(Hangups::new()));
         }
         if let Some(tokens) = &self.tokens {
             let (paths, tokens) = (vec![tokens.path().to_owned()], tokens.clone());
+            let loaded = tokens.stamp();
             let watched = Watched {
                 what: "tokens",
                 paths,
+                loaded,
                 reload: Box::new(move || tokens.reload()),
             };
             tokio::spawn(watched.keep(Hangups::new()));

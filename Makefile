@@ -2,16 +2,24 @@
 # make test       add the target, install missing test servers, check formatting, lints and docs, run all tests
 # make bench      load real servers, print one table that compares them with their yardsticks
 # make criterion  time single calls of each layer and each engine
+# make fuzz       feed hostile input to the parsers, a minute for each
 
 CARGO ?= cargo
 ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
 COMPONENTS := $(ENGINES) middleware-flake middleware-lease intd config-bridge misbehaving noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
 OUTSIDE := examples/engine/Cargo.toml
+FUZZ := fuzz/Cargo.toml
+FUZZ_SECONDS ?= 60
+HOST_TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+# What `cargo fuzz` sets without a sanitizer, which needs no other toolchain than that of the workspace.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
 
-.PHONY: serve test bench criterion check lint toolchain servers docs
+.PHONY: serve test bench criterion fuzz check lint toolchain servers docs
 
 serve: toolchain
 	$(CARGO) run --release --package int-host --bin int-host -- serve
@@ -34,14 +42,26 @@ bench: toolchain servers
 criterion: toolchain servers
 	$(CARGO) bench --package bench $(CRITERION)
 
+# New inputs are kept in target/fuzz-corpus, and one that fails is written beside them.
+fuzz:
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --manifest-path $(FUZZ) --target-dir target/fuzz --target $(HOST_TRIPLE)
+	@for target in dsn http resp; do \
+		mkdir -p target/fuzz-corpus/$$target; \
+		target/fuzz/$(HOST_TRIPLE)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=70000 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=target/fuzz-corpus/$$target- \
+			target/fuzz-corpus/$$target fuzz/corpus/$$target || exit 1; \
+	done
+
 check: lint docs
 
 lint: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path $(OUTSIDE)
+	$(CARGO) fmt --check --manifest-path $(FUZZ)
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
 	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/outside --manifest-path $(OUTSIDE) -- -D warnings
+	$(CARGO) clippy --target-dir target/fuzz --manifest-path $(FUZZ) -- -D warnings
 
 docs: toolchain
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items

@@ -113,6 +113,10 @@ fn what_makes_no_sense_is_refused() -> TestResult {
     let ended = flake("flake://1?layout=20-12-10:2020-01-01", &[])?;
     assert!(ended.stderr.contains("was 2020-01-01"), "{ended:?}");
     assert_ne!(ended.code, Some(0));
+    // Each instance of a composed component would have the number.
+    place
+        .run(&["compose", "--engine", "flake", "-o", "x.wasm"])?
+        .assert_failed(2, &["several instances", "--flake"]);
     place
         .run(&["--flake", "--lease", "10"])?
         .assert_failed(2, &["--lease"]);

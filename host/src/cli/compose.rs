@@ -39,6 +39,11 @@ enum Host {
 impl Compose {
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let source = flags.source();
+        if matches!(source, Source::Builtin(engine) if engine.about().clock) {
+            let why = "the engine flake cannot be composed: a host may run several instances, and all would mint with \
+                       the same node number; `--flake` with another engine leases a number for each";
+            return Err(Error::Invalid(why.into()).into());
+        }
         let target = match self.target {
             Host::Spin => Target::Spin,
             Host::Wasmtime => Target::Wasmtime,

@@ -87,7 +87,9 @@ impl Meter {
 
 /// Takes `amount` from a bucket. Returns when it is full again, or else how long to wait.
 fn take(rate: Option<NonZeroU32>, full: u64, now: u64, amount: u32) -> Result<u64, Duration> {
-    let Some(rate) = rate else { return Ok(full) };
+    let Some(rate) = rate.filter(|_| amount > 0) else {
+        return Ok(full);
+    };
     // Less than 2^62: the product of an amount and a second.
     let cost = u64::from(amount) * SECOND / u64::from(rate.get());
     let missing = full.saturating_sub(now);
@@ -150,8 +152,9 @@ mod tests {
             Err((Limit::Integers, millis(1)))
         );
         assert_eq!(meter.spend_at(millis(4200), 1), Ok(()));
-        // A read takes none.
-        assert_eq!(meter.spend_at(millis(4200), 0), Ok(()));
+        // A read takes none, whatever has to be paid off.
+        assert_eq!(meter.spend_at(millis(9999), 90), Ok(()));
+        assert_eq!(meter.spend_at(millis(9999), 0), Ok(()));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) mod report;
 mod resp;
 mod shutdown;
 pub(crate) mod stream;
+mod streams;
 mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tokens;

@@ -1,18 +1,22 @@
-//! One HTTP/1.1 connection, for any service.
+//! One HTTP connection, for any service.
 
 use super::idle_timeout::{Activity, IdleTimeout};
 use super::linger::RequestBody;
 use super::stream::Stream;
+use super::streams::{Listed, Streams};
 use super::write_timeout::WriteTimeout;
 use super::{Limits, Shutdown};
 use ::http::{Method, Request, Response, StatusCode, Uri};
+use bytes::Bytes;
+use futures::future::Either;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use intd::RequestId;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Instant;
 
 /// Logs one line for a request, without its query and headers, which may contain secrets. The request id
@@ -49,21 +53,46 @@ fn log_bad_head(error: &hyper::Error) {
     );
 }
 
-/// The HTTP/1.1 settings of all connections.
-pub(crate) fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
+/// How many requests of one HTTP/2 connection may be in flight, their answers included until they are written.
+const STREAMS: u32 = 100;
+
+/// How many requests a client may reset before they are looked at, and how many of its streams may be reset because of
+/// its mistakes. Beyond that the connection is closed.
+const RESETS: usize = 20;
+
+/// The settings of all connections.
+pub(crate) struct Builders {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+pub(crate) fn builder() -> Builders {
+    let mut http1 = http1::Builder::new();
     // Without vectored writes hyper copies head and body into a buffer that the connection keeps
     // until it is closed, and that grows to the largest body. `WriteTimeout` joins short writes.
-    builder.max_buf_size(64 << 10).writev(true);
+    http1.max_buf_size(64 << 10).writev(true);
     // A client that shuts down its sending side after its request still gets its response.
-    builder.half_close(true);
-    builder
+    http1.half_close(true);
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(16 << 10)
+        .max_frame_size(16 << 10)
+        // What a client may send before somebody reads it. Bodies have at most 4 KiB, except for components.
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(256 << 10)
+        // What waits of each answer: one piece.
+        .max_send_buf_size(16 << 10);
+    Builders { http1, http2 }
 }
 
 /// Serves one connection until it is closed, until its idle timeout, or, when the server is shutting
-/// down, until its request in flight is answered.
+/// down, until its requests in flight are answered.
 pub(crate) fn connection<S, B>(
-    builder: &http1::Builder,
+    builders: &Builders,
     stream: Stream,
     service: S,
     limits: &Limits,
@@ -72,15 +101,19 @@ pub(crate) fn connection<S, B>(
 where
     S: Service<Request<RequestBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    if stream.is_http2() {
+        return Either::Right(Box::pin(second(
+            builders, stream, service, limits, shutdown,
+        )));
+    }
     let activity = Arc::new(Activity::default());
     let stream = WriteTimeout::new(stream, limits.writing, Arc::clone(&activity));
     let metrics = Arc::new(limits.metrics.server());
-    let mut idle = IdleTimeout::new(Arc::clone(&activity), limits.reading);
+    let idle = IdleTimeout::new(Arc::clone(&activity), limits.reading);
     let service = service_fn(move |request: Request<Incoming>| {
         let request = request.map(|body| RequestBody::new(body, &activity));
         let response = activity.request(service.call(request));
@@ -93,7 +126,62 @@ where
             response
         }
     });
-    let connection = builder.serve_connection(stream, service);
+    let connection = builders.http1.serve_connection(stream, service);
+    let end = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+    Either::Left(drive(connection, end, false, idle, limits, shutdown))
+}
+
+/// Serves one connection over HTTP/2.
+fn second<S, B>(
+    builders: &Builders,
+    stream: Stream,
+    service: S,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) -> impl Future<Output = ()> + Send + use<S, B>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (activity, streams) = (Arc::new(Activity::default()), Arc::new(Streams::default()));
+    // Its writes are not activity: a client that sends nothing but pings, which are answered, is idle.
+    let stream = WriteTimeout::new(stream, limits.writing, Arc::default());
+    let metrics = Arc::new(limits.metrics.server());
+    let idle = IdleTimeout::of_streams(Arc::clone(&activity), Arc::clone(&streams), limits.reading);
+    let service = service_fn(move |request: Request<Incoming>| {
+        activity.note();
+        let response = streams.request(service.call(request.map(RequestBody::of_stream)));
+        let (metrics, streams) = (Arc::clone(&metrics), Arc::clone(&streams));
+        async move {
+            let response = response.await?;
+            metrics.answered(response.status());
+            Ok::<_, S::Error>(response.map(|body| Listed::new(body, &streams)))
+        }
+    });
+    let connection = builders.http2.serve_connection(stream, service);
+    let end = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    drive(connection, end, true, idle, limits, shutdown)
+}
+
+/// Polls a connection. `end` asks it to end once its requests in flight are answered.
+///
+/// If `gently`, an idle connection gets another idle timeout to end, so that a request which comes at that moment is
+/// not lost.
+fn drive<C, E>(
+    connection: C,
+    end: E,
+    gently: bool,
+    mut idle: IdleTimeout,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) -> impl Future<Output = ()> + Send + use<C, E>
+where
+    C: Future<Output = hyper::Result<()>> + Send,
+    E: Fn(Pin<&mut C>) + Send + Sync,
+{
     let requested = shutdown.requested();
     let shutdown = shutdown.clone();
     let log_requests = limits.log_requests;
@@ -109,12 +197,19 @@ where
                 asked = true;
                 if requested.as_mut().poll(context).is_ready() {
                     ending = true;
-                    connection.as_mut().graceful_shutdown();
+                    end(connection.as_mut());
                 }
             }
-            match connection.as_mut().poll(context) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending => idle.poll(context).map(|()| None),
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                    return Poll::Ready(Some(ended));
+                }
+                ready!(idle.poll(context));
+                if ending || !gently {
+                    return Poll::Ready(None);
+                }
+                ending = true;
+                end(connection.as_mut());
             }
         })
         .await;

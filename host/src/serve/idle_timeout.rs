@@ -3,6 +3,7 @@
 //! A timer per request would cost more than reading the request's head. So there is one timer per
 //! connection, which periodically checks whether there was any activity since the last check.
 
+use super::streams::Streams;
 use futures::task::AtomicWaker;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ impl Activity {
 /// Detects that a client has not sent the head of a request in time.
 pub(super) struct IdleTimeout {
     activity: Arc<Activity>,
+    /// The streams of an HTTP/2 connection.
+    streams: Option<Arc<Streams>>,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
     alarm: Arc<Alarm>,
@@ -108,11 +111,24 @@ impl IdleTimeout {
         });
         Self {
             activity,
+            streams: None,
             timeout,
             timer: Box::pin(sleep(timeout)),
             waker: Waker::from(Arc::clone(&alarm)),
             alarm,
             seen: 0,
+        }
+    }
+
+    /// The same for an HTTP/2 connection. It also detects a client that accepts no part of an answer.
+    pub(super) fn of_streams(
+        activity: Arc<Activity>,
+        streams: Arc<Streams>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            streams: Some(streams),
+            ..Self::new(activity, timeout)
         }
     }
 
@@ -126,12 +142,20 @@ impl IdleTimeout {
         loop {
             let mut woken = Context::from_waker(&self.waker);
             ready!(self.timer.as_mut().poll(&mut woken));
-            let events = self.activity.events.load(Ordering::Relaxed);
-            if events == self.seen && !self.activity.in_flight.load(Ordering::Relaxed) {
-                return Poll::Ready(());
+            let mut events = self.activity.events.load(Ordering::Relaxed);
+            let mut in_flight = self.activity.in_flight.load(Ordering::Relaxed);
+            let mut stuck = false;
+            if let Some(streams) = &self.streams {
+                events = events.wrapping_add(streams.written());
+                in_flight = !streams.are_answered();
+                stuck = streams.check();
             }
+            let idle = events == self.seen && !in_flight;
             self.seen = events;
             self.timer.as_mut().reset(Instant::now() + self.timeout);
+            if idle || stuck {
+                return Poll::Ready(());
+            }
         }
     }
 }

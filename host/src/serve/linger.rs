@@ -38,6 +38,16 @@ impl RequestBody {
     }
 }
 
+impl RequestBody {
+    /// The body of a request whose connection goes on if it is not read.
+    pub(super) fn of_stream(incoming: Incoming) -> Self {
+        Self {
+            incoming,
+            activity: None,
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = hyper::body::Bytes;
     type Error = hyper::Error;

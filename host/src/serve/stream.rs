@@ -14,6 +14,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Whether the client chose HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// The connection below TLS.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {

@@ -27,7 +27,7 @@ impl Wire {
     /// The names of the protocols for the client to choose from (ALPN).
     fn alpn(self) -> Vec<Vec<u8>> {
         match self {
-            Self::Http => vec![b"http/1.1".to_vec()],
+            Self::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Self::Resp | Self::Line => Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ mod flags;
 mod inspect;
 mod interrupt;
 mod last;
+mod ledger;
 mod lines;
 mod log;
 mod mint;
@@ -79,6 +80,7 @@ enum Command {
     Last(last::Last),
     Serve(Box<serve::Serve>),
     Node(Box<node::NodeCommand>),
+    Ledger(ledger::Ledger),
     Engines(engines::Engines),
     Inspect(inspect::Inspect),
     Compose(compose::Compose),
@@ -139,6 +141,7 @@ impl Cli {
             // It sets up its own log, which is more verbose than that of the other commands.
             Some(Command::Serve(serve)) => serve.run(&flags),
             Some(Command::Node(node)) => node.run(&flags),
+            Some(Command::Ledger(ledger)) => ledger.run(&flags),
             command => {
                 log::start(flags.log_format, log::QUIET);
                 match command {
@@ -151,6 +154,7 @@ impl Cli {
                     Some(Command::Completions(completions)) => completions.run(),
                     Some(Command::Serve(serve)) => serve.run(&flags),
                     Some(Command::Node(node)) => node.run(&flags),
+                    Some(Command::Ledger(ledger)) => ledger.run(&flags),
                 }
             }
         }

@@ -19,7 +19,7 @@
 //! It works on any tokio runtime. On one from [`runtime::start`] consecutive calls are faster, since its
 //! thread does not sleep between a call and a reply that comes soon.
 //!
-//! The features `serve` (servers), `compose` (composing the HTTP endpoint with an engine) and `cli` (the command line)
+//! The features `serve` (servers), `ledger` (the history of integers), `compose` (composing the HTTP endpoint with an engine) and `cli` (the command line)
 //! are on by default; a program that only embeds engines can switch them off.
 //!
 //! [`Error`] distinguishes the three kinds of failure: the engine returned an error, the component is
@@ -39,6 +39,8 @@ pub mod endpoint;
 mod host;
 mod instance;
 mod lease;
+#[cfg(feature = "ledger")]
+pub mod ledger;
 mod meter;
 pub mod metrics;
 #[cfg(feature = "serve")]

@@ -3,6 +3,8 @@
 //! Names and units follow the conventions of Prometheus. Every number of labels has a bound: engines are
 //! few, and sequences beyond a maximum share one label. No DSN, address or user is a label.
 
+#[cfg(feature = "ledger")]
+mod ledger;
 mod sequence;
 #[cfg(feature = "serve")]
 mod server;

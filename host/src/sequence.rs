@@ -282,6 +282,12 @@ impl Sequence {
         answer
     }
 
+    /// Its key.
+    #[cfg(feature = "serve")]
+    pub(crate) fn key(&self) -> &str {
+        self.coalescer.upstream().opening.key()
+    }
+
     /// The lattice of the integers that it mints.
     pub fn lattice(&self) -> Lattice {
         self.coalescer.upstream().lattice

@@ -26,6 +26,7 @@ pub(crate) mod http;
 mod idle_timeout;
 pub(crate) mod linger;
 mod listeners;
+mod recorder;
 pub(crate) mod report;
 mod resp;
 mod shutdown;
@@ -47,6 +48,7 @@ pub use tls::{Tls, TlsFiles};
 pub use tokens::TokenFile;
 
 use crate::Metrics;
+use recorder::Recorder;
 use std::time::Duration;
 
 /// Limits and timeouts for client connections.
@@ -76,6 +78,8 @@ pub struct Limits {
     /// What counts connections and requests, such as [`Host::metrics`](crate::Host::metrics). Default: new
     /// counters.
     pub metrics: Metrics,
+    /// What publishes the integers of each response to a ledger.
+    pub(crate) recorder: Recorder,
 }
 
 impl Default for Limits {
@@ -90,6 +94,20 @@ impl Default for Limits {
             nodelay: true,
             log_requests: false,
             metrics: Metrics::new(),
+            recorder: Recorder::default(),
+        }
+    }
+}
+
+#[cfg(feature = "ledger")]
+impl Limits {
+    /// Publishes the integers of each response to a ledger. For HTTP the [`App`] has to be
+    /// [`recording`](App::recording).
+    #[must_use]
+    pub fn publishing(self, publisher: crate::ledger::Publisher) -> Self {
+        Self {
+            recorder: Recorder::new(publisher),
+            ..self
         }
     }
 }

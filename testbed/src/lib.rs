@@ -18,6 +18,7 @@ pub mod galera;
 pub mod group;
 pub mod history;
 pub mod http;
+pub mod ledger;
 pub mod load;
 pub mod mariadb;
 pub mod minter;

@@ -9,7 +9,9 @@ use crate::opened::{Opened, Opening};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Cors, Grant, Raised, RequestId, Right, Settings, Tokens, body, json};
+use crate::{
+    Content, Cors, Grant, Granted, Raised, RequestId, Right, Settings, Tokens, body, json,
+};
 use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
@@ -43,6 +45,8 @@ pub struct App<S> {
     memory: Budget,
     /// The named tokens, in the place of those of the settings.
     tokens: Option<Arc<dyn Tokens>>,
+    /// Whether responses tell which integers they have.
+    records: bool,
 }
 
 impl<S: Sequence> App<S> {
@@ -73,6 +77,7 @@ impl<S: Sequence> App<S> {
                 .map(|key| Ok((key.clone(), sequence(key)?)))
                 .collect::<Result<_, E>>()?,
             opened: None,
+            records: false,
             memory: Budget::new(settings.answer_memory),
             tokens: None,
             settings,
@@ -97,6 +102,12 @@ impl<S: Sequence> App<S> {
     /// Lets only holders of these tokens mint, read and raise, whatever the tokens of the settings are.
     pub fn with_tokens(mut self, tokens: Arc<dyn Tokens>) -> Self {
         self.tokens = Some(tokens);
+        self
+    }
+
+    /// Adds the integers of each response to its extensions, as [`Granted`].
+    pub fn recording(mut self) -> Self {
+        self.records = true;
         self
     }
 
@@ -151,7 +162,16 @@ impl<S: Sequence> App<S> {
     /// # Errors
     /// The error of the sequence; [`refuse`] makes the answer from it.
     pub async fn mint(&self) -> Result<Bytes, Error> {
-        Ok(digits(self.default.next(1).await?.first()))
+        Ok(self.mint_span().await?.1)
+    }
+
+    /// As [`App::mint`], with the integer as a span.
+    ///
+    /// # Errors
+    /// As [`App::mint`].
+    pub async fn mint_span(&self) -> Result<(Span, Bytes), Error> {
+        let span = self.default.next(1).await?;
+        Ok((span, digits(span.first())))
     }
 
     /// The headers of the answer with the text of [`App::mint`].
@@ -167,8 +187,11 @@ impl<S: Sequence> App<S> {
         // A fast path for the most frequent request.
         let mut response = if Self::is_plain(&request.method, &request.uri) {
             match self.allowed_to_mint(&request.headers, &self.settings.key, 1) {
-                Ok(()) => match self.mint().await {
-                    Ok(text) => answer(TEXT, text.into()),
+                Ok(grant) => match self.mint_span().await {
+                    Ok((span, text)) => {
+                        let key = &self.settings.key;
+                        self.granted(answer(TEXT, text.into()), key, span, grant.as_deref())
+                    }
                     Err(error) => refuse(error, &request.headers),
                 },
                 Err(problem) => problem.into_response(false, RequestId::of(&request.headers)),
@@ -221,8 +244,9 @@ impl<S: Sequence> App<S> {
     ) -> Result<Response<Content>, Problem> {
         match route {
             Route::Root => {
-                self.allowed_to_mint(&request.headers, &self.settings.key, query.count)?;
-                self.mint_text(query.count).await
+                let key = &self.settings.key;
+                let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
+                self.mint_text(query.count, grant.as_deref()).await
             }
             Route::Last => {
                 self.ask(&request.headers, Right::Read, Some(&self.settings.key), 0)?;
@@ -265,7 +289,8 @@ impl<S: Sequence> App<S> {
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();
-                Ok(minted(&key, span, query.strings))
+                let response = minted(&key, span, query.strings);
+                Ok(self.granted(response, &key, span, named.as_deref()))
             }
             Route::Sequence(key) => {
                 let raises = request.method == Method::PUT;
@@ -321,11 +346,34 @@ impl<S: Sequence> App<S> {
         }
     }
 
-    async fn mint_text(&self, count: u32) -> Result<Response<Content>, Problem> {
+    async fn mint_text(
+        &self,
+        count: u32,
+        grant: Option<&Grant>,
+    ) -> Result<Response<Content>, Problem> {
         // Before the mint: integers that cannot be sent must not be minted.
         let reserved = self.reserve(count)?;
         let span = self.default.next(count).await?;
-        Ok(answer(TEXT, Content::integers(span, reserved)))
+        let response = answer(TEXT, Content::integers(span, reserved));
+        Ok(self.granted(response, &self.settings.key, span, grant))
+    }
+
+    /// The response with what is recorded of it.
+    fn granted(
+        &self,
+        mut response: Response<Content>,
+        key: &str,
+        span: Span,
+        grant: Option<&Grant>,
+    ) -> Response<Content> {
+        if self.records {
+            response.extensions_mut().insert(Granted {
+                key: key.to_owned(),
+                span,
+                token: grant.map(|grant| grant.name().to_owned()),
+            });
+        }
+        response
     }
 
     /// Reserves memory for the text of this many integers, as much as is in memory at one time.
@@ -371,16 +419,11 @@ impl<S: Sequence> App<S> {
         headers: &HeaderMap,
         key: &str,
         integers: u32,
-    ) -> Result<(), Problem> {
-        if self
-            .ask(headers, Right::Mint, Some(key), integers)?
-            .is_some()
-        {
-            return Ok(());
-        }
+    ) -> Result<Option<Arc<Grant>>, Problem> {
+        let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
         match &self.settings.mint_token {
-            None => Ok(()),
-            Some(token) => authorize(headers, token),
+            Some(token) if grant.is_none() => authorize(headers, token).map(|()| None),
+            _ => Ok(grant),
         }
     }
 

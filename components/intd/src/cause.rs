@@ -1,6 +1,7 @@
 //! What the sender of a response logs.
 
 use crate::RequestId;
+use artisanal_core::Span;
 
 /// The error message of the engine or the host, which may name servers, users and databases. It is an
 /// extension of the response; the sender of the response logs it.
@@ -25,6 +26,18 @@ impl Cause {
         }
         Self { id, code, text }
     }
+}
+
+/// Integers that a request was answered with. It is an extension of the response if the [`App`](crate::App) was told to
+/// [record](crate::App::recording) them.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// The sequence.
+    pub key: String,
+    /// The integers.
+    pub span: Span,
+    /// The name of the token, if it has one.
+    pub token: Option<String>,
 }
 
 /// A sequence that was raised. It is an extension of the response; the sender of the response logs it.

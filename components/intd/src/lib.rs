@@ -26,7 +26,7 @@ mod settings;
 
 pub use app::{App, Told, refuse};
 pub use budget::Reservation;
-pub use cause::{Cause, Raised};
+pub use cause::{Cause, Granted, Raised};
 pub use content::{Content, PIECE_BYTES};
 pub use cors::Cors;
 pub use grant::{Grant, Refused, Right, Terms, Tokens, ask};

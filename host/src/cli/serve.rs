@@ -1,5 +1,6 @@
 //! `int-host serve`: serves integers over HTTP, the Redis protocol or TCP.
 
+mod ledger;
 mod listen;
 mod sequences;
 mod server;
@@ -9,11 +10,13 @@ use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, open_files};
 use crate::endpoint::EndpointOptions;
+use crate::ledger::Target;
 use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
 use intd::{Pattern, Settings};
+use ledger::LedgerPolicy;
 use listen::Listen;
 pub(super) use listen::Protocol;
 use server::Server;
@@ -125,6 +128,12 @@ pub(super) struct Serve {
     /// machine
     #[arg(long, env = "ARTISANAL_METRICS", value_name = "[HOST:]PORT", value_parser = metrics_address, help_heading = SERVER, hide_env_values = true)]
     metrics: Option<(String, u16)>,
+    /// Publish to this ledger, ws://HOST:PORT, who gets which integers
+    #[arg(long, env = "ARTISANAL_LEDGER", value_name = "URL", value_parser = Target::parse, help_heading = SERVER, hide_env_values = true)]
+    ledger: Option<Target>,
+    /// What happens to mints while the ledger is slow or away
+    #[arg(long, env = "ARTISANAL_LEDGER_POLICY", value_name = "POLICY", value_enum, default_value_t, help_heading = SERVER, hide_env_values = true)]
+    ledger_policy: LedgerPolicy,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,

@@ -126,8 +126,13 @@ where
             response
         }
     });
-    let connection = builders.http1.serve_connection(stream, service);
-    let end = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+    // Upgrades are for the WebSockets of a ledger.
+    let connection = builders
+        .http1
+        .serve_connection(stream, service)
+        .with_upgrades();
+    let end =
+        |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| connection.graceful_shutdown();
     Either::Left(drive(connection, end, false, idle, limits, shutdown))
 }
 

@@ -4,6 +4,7 @@ use super::body::{Outgoing, outgoing};
 use super::connection::{builder, connection, log};
 use super::connections::accept;
 use super::linger::RequestBody;
+use super::recorder::Client;
 use super::report::Report;
 use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
@@ -14,7 +15,7 @@ use futures::future::Either;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::service::service_fn;
-use intd::{App, Content, RequestId, refuse};
+use intd::{App, Content, Granted, Raised, RequestId, refuse};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,8 +30,10 @@ pub async fn http(
 ) {
     let app = app.into();
     let server = builder();
-    let short = app.mints_for_all() && !limits.log_requests;
+    let recorder = limits.recorder.clone();
+    let short = app.mints_for_all() && !limits.log_requests && recorder.is_instant();
     let shared = Arc::new(Server {
+        key: app.settings().key.as_str().into(),
         app,
         report: Report::new(limits.log_requests),
         limits: limits.clone(),
@@ -38,8 +41,9 @@ pub async fn http(
     let (each, ending) = (limits.clone(), shutdown.clone());
     accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let shared = Arc::clone(&shared);
+        let client = recorder.client(&stream);
         let service = service_fn(move |request: Request<RequestBody>| {
-            let shared = Arc::clone(&shared);
+            let (shared, client) = (Arc::clone(&shared), client.clone());
             // The most frequent request has a small future; all others have a large, boxed one.
             if short
                 && App::<Sequence>::is_plain(request.method(), request.uri())
@@ -48,10 +52,12 @@ pub async fn http(
                 let mut headers = request.into_parts().0.headers;
                 // Cleared early: they refer to the buffer into which the next request is read.
                 headers.clear();
-                Either::Left(async move { Ok::<_, Infallible>(shared.mint(headers).await) })
+                Either::Left(
+                    async move { Ok::<_, Infallible>(shared.mint(headers, &client).await) },
+                )
             } else {
                 Either::Right(Box::pin(async move {
-                    Ok::<_, Infallible>(shared.answer(request).await)
+                    Ok::<_, Infallible>(shared.answer(request, &client).await)
                 }))
             }
         });
@@ -63,6 +69,8 @@ pub async fn http(
 /// The state that all connections share.
 struct Server {
     app: Arc<App<Sequence>>,
+    /// The key behind `/`.
+    key: Arc<str>,
     limits: Limits,
     report: Report,
 }
@@ -70,9 +78,10 @@ struct Server {
 impl Server {
     /// The response to `GET /`. Reuses the request's emptied header map, since allocating a new one costs more
     /// than filling it.
-    async fn mint(&self, mut headers: HeaderMap) -> Response<Outgoing> {
-        match self.app.mint().await {
-            Ok(text) => {
+    async fn mint(&self, mut headers: HeaderMap, client: &Client) -> Response<Outgoing> {
+        match self.app.mint_span().await {
+            Ok((span, text)) => {
+                self.limits.recorder.note(&self.key, client, span);
                 for (name, value) in App::<Sequence>::TEXT_HEADERS {
                     headers.insert(name, value);
                 }
@@ -88,23 +97,60 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<RequestBody>) -> Response<Outgoing> {
+    async fn answer(&self, request: Request<RequestBody>, client: &Client) -> Response<Outgoing> {
         let (parts, body) = request.into_parts();
         let begun = self.limits.log_requests.then(Instant::now);
         let body = match self.app.body_bytes(&parts.method) {
             0 => Ok(Bytes::new()),
             most => read(body, most, &self.limits).await,
         };
-        let response = match body {
+        let mut response = match body {
             Ok(body) => self.app.handle(&parts, body).await,
             Err(unread) => unread.answer(&parts.headers),
         };
+        if self.limits.recorder.is_on() {
+            response = self.record(response, &parts.headers, client).await;
+        }
         self.report.tell(response.extensions());
         if let Some(begun) = begun {
             let sent = RequestId::sent(&parts.headers);
             log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
         }
         response.map(outgoing)
+    }
+}
+
+impl Server {
+    /// Publishes the integers of a response. Returns another response if the client must not get them.
+    async fn record(
+        &self,
+        response: Response<Content>,
+        headers: &HeaderMap,
+        client: &Client,
+    ) -> Response<Content> {
+        let recorder = &self.limits.recorder;
+        if let Some(Granted { key, span, token }) = response.extensions().get() {
+            let key = match **key == *self.key {
+                true => Arc::clone(&self.key),
+                false => key.as_str().into(),
+            };
+            let sent = RequestId::sent(headers);
+            let request = sent.as_ref().map(RequestId::as_str);
+            let client = client.named(token.as_deref());
+            if let Err(error) = recorder.minted(&key, &client, request, *span).await {
+                return refuse(error, headers);
+            }
+        } else if let Some(Raised {
+            id,
+            key,
+            last,
+            token,
+        }) = response.extensions().get()
+        {
+            let client = client.named(token.as_deref());
+            recorder.raised(key, &client, id.as_str(), *last).await;
+        }
+        response
     }
 }
 

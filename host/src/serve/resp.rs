@@ -80,7 +80,8 @@ struct Server {
 impl Server {
     async fn connection(&self, stream: Stream, shutdown: &Shutdown) -> io::Result<()> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::new(&self.app, &self.report, id);
+        let client = self.limits.recorder.client(&stream);
+        let mut session = Session::new(&self.app, &self.report, &self.limits.recorder, client, id);
         let mut connection = Connection::new(stream, self.limits.writing);
         while connection.receive(shutdown).await? {
             let served = self.serve(&mut connection, &mut session).await;

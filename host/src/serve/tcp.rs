@@ -17,13 +17,15 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Sends one integer and a newline to each connection and closes it; input is ignored. If minting fails,
 /// the connection is closed without a line, and the reason goes to a rate-limited log.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
+    let key: Arc<str> = sequence.key().into();
     let failing = Arc::new(LogLimiter::default());
     let each = limits.clone();
     accept(listeners, Wire::Line, &limits, &shutdown, move |stream| {
         let (sequence, limits) = (sequence.clone(), each.clone());
         let failing = Arc::clone(&failing);
+        let key = Arc::clone(&key);
         async move {
-            match answer(stream, &sequence, &limits).await {
+            match answer(stream, &sequence, &key, &limits).await {
                 Ok(Some(integer)) if limits.log_requests => {
                     tracing::info!(target: "int_host::requests", integer)
                 }
@@ -43,13 +45,17 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
 async fn answer(
     mut stream: Stream,
     sequence: &Sequence,
+    key: &Arc<str>,
     limits: &Limits,
 ) -> Result<Option<i64>, Error> {
-    let integer = tokio::select! {
+    let client = limits.recorder.client(&stream);
+    let span = tokio::select! {
         biased;
-        span = sequence.next(1) => span?.first(),
+        span = sequence.next(1) => span?,
         () = reset(&stream) => return Ok(None),
     };
+    limits.recorder.minted(key, &client, None, span).await?;
+    let integer = span.first();
     let line = format!("{integer}\n");
     let sent = async {
         stream.write_all(line.as_bytes()).await?;

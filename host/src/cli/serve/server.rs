@@ -1,5 +1,6 @@
 //! A server that is about to listen.
 
+use super::ledger;
 use super::listen::{Listen, Protocol};
 use super::sequences::{self, Named};
 use super::{Serve, end_on_signals};
@@ -40,7 +41,7 @@ impl Server<'_> {
     }
 
     /// Serves the sequences of an engine at all addresses.
-    pub(super) async fn sequences(self) -> Result<(), Error> {
+    pub(super) async fn sequences(mut self) -> Result<(), Error> {
         let settings = self.settings()?;
         let named = Named::open(&self.host, &self.source, self.flags, &settings).await?;
         let default = named.named(&settings.key)?;
@@ -53,12 +54,25 @@ impl Server<'_> {
         if let Some(tokens) = &self.tokens {
             app = app.with_tokens(Arc::new(tokens.clone()));
         }
+        let publisher = match &self.serve.ledger {
+            None => None,
+            Some(target) => {
+                let metrics = self.host.metrics();
+                let publisher = ledger::start(target, self.serve.ledger_policy, metrics)?;
+                self.limits = ledger::within(self.limits, &publisher);
+                app = app.recording();
+                Some(publisher)
+            }
+        };
         let app = Arc::new(app);
         let servers = self.listen().await?;
         let servers = servers
             .into_iter()
             .map(|(protocol, listeners)| self.server(protocol, listeners, &app, &default));
         join_all(servers).await;
+        if let Some(publisher) = &publisher {
+            ledger::end(publisher).await;
+        }
         named.report_gaps();
         Ok(())
     }

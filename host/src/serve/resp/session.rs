@@ -6,15 +6,19 @@ mod handshake;
 use super::command::Command;
 use super::reply::{Replies, Version};
 use crate::Sequence;
+use crate::serve::recorder::{Client, Recorder};
 use crate::serve::report::Report;
 use access::Access;
-use artisanal_core::MAX_COUNT;
+use artisanal_core::{MAX_COUNT, Span};
+use futures::future::try_join_all;
 use intd::{App, Right, Told};
 
 /// The state of one connection.
 pub(super) struct Session<'a> {
     app: &'a App<Sequence>,
     report: &'a Report,
+    recorder: &'a Recorder,
+    client: Client,
     id: u64,
     name: String,
     version: Version,
@@ -32,10 +36,18 @@ struct Mints {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(app: &'a App<Sequence>, report: &'a Report, id: u64) -> Self {
+    pub(super) fn new(
+        app: &'a App<Sequence>,
+        report: &'a Report,
+        recorder: &'a Recorder,
+        client: Client,
+        id: u64,
+    ) -> Self {
         Self {
             app,
             report,
+            recorder,
+            client,
             id,
             name: String::new(),
             version: Version::default(),
@@ -97,7 +109,10 @@ impl<'a> Session<'a> {
             return;
         }
         let minted = match std::str::from_utf8(&self.mints.key) {
-            Ok(key) => self.app.next(key, self.mints.sum).await.map_err(Some),
+            Ok(key) => match self.app.next(key, self.mints.sum).await {
+                Ok(span) if self.recorder.is_on() => self.record(key, span).await.map_err(Some),
+                other => other.map_err(Some),
+            },
             Err(_) => Err(None),
         };
         let mut counts = std::mem::take(&mut self.mints.counts);
@@ -123,6 +138,20 @@ impl<'a> Session<'a> {
         }
         counts.clear();
         self.mints.counts = counts;
+    }
+
+    /// Publishes the integers of each waiting mint.
+    async fn record(&self, key: &str, span: Span) -> Result<Span, Told> {
+        let key = key.into();
+        let client = self.client.named(self.access.name());
+        let mut rest = Some(span);
+        let own = self.mints.counts.iter().map_while(|count| {
+            let (own, others) = rest?.split(*count);
+            rest = others;
+            Some(self.recorder.minted(&key, &client, None, own))
+        });
+        try_join_all(own).await?;
+        Ok(span)
     }
 
     async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) {

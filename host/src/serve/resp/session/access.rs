@@ -47,6 +47,14 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// The name of the token that the client gave, if it has one.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named { grant, .. } => grant.as_ref().map(|grant| grant.name()),
+            _ => None,
+        }
+    }
+
     /// Checks the token of a client. A user name other than `default` has to be that of a named token.
     pub(super) fn login(&mut self, user: &[u8], presented: &[u8]) -> Result<(), String> {
         let known = match self {

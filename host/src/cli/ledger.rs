@@ -1,0 +1,95 @@
+//! `int-host ledger`: stores the history of integers, and answers questions about it.
+
+use super::flags::Flags;
+use super::{Failure, log, open_files};
+use crate::ledger::{self, Store};
+use crate::serve::{Limits, Listeners, Shutdown};
+use crate::{Error, runtime};
+use clap::builder::FalseyValueParser;
+
+/// Run a ledger: it stores who got which integer, and answers questions about it
+///
+/// Servers publish to it with `int-host serve --ledger ws://HOST:6660`. It keeps its files in the folder `ledger` of
+/// --data; one process at a time may use a folder. There are no tokens: everybody who reaches the port can read and
+/// append events.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ledger {
+    /// The name or address of this machine to listen on
+    #[arg(
+        long,
+        env = "ARTISANAL_LEDGER_HOST",
+        value_name = "HOST",
+        default_value = "localhost",
+        hide_env_values = true
+    )]
+    host: String,
+    /// The port to listen on; 0 means any free port, which the log shows
+    #[arg(
+        long,
+        env = "ARTISANAL_LEDGER_PORT",
+        value_name = "PORT",
+        default_value_t = 6660,
+        hide_env_values = true
+    )]
+    port: u16,
+    /// The maximum number of open connections, as far as the limit of open files allows; further
+    /// connections wait until others are closed
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+    /// Log each request
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    log_requests: bool,
+}
+
+/// Files that the database may have open.
+const FILES: u32 = 600;
+
+impl Ledger {
+    pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
+        let requests = if self.log_requests { "info" } else { "off" };
+        log::start(
+            flags.log_format,
+            &format!("warn,fjall=off,lsm_tree=off,int_host=info,int_host::requests={requests}"),
+        );
+        let files = open_files::raise_limit();
+        // Questions wait for the disk in threads of their own, which a runtime with one thread does not have.
+        let threads = runtime::Options::default().threads.max(2);
+        let runtime = runtime::start(&runtime::Options {
+            threads,
+            ..runtime::Options::default()
+        })?;
+        let ended = runtime.block_on(self.serve(flags, files));
+        // No result of a task that is still running is needed.
+        runtime.shutdown_background();
+        Ok(ended?)
+    }
+
+    async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
+        let data = flags.options().data.ok_or_else(|| {
+            Error::Misconfigured(
+                "this platform has no data directory; name one with --data DIR".into(),
+            )
+        })?;
+        let store = Store::open(&data.join("ledger")).map_err(|error| match error {
+            ledger::Error::Unavailable(text) => Error::Unavailable(text),
+            other => Error::Misconfigured(other.to_string()),
+        })?;
+        let listeners = Listeners::bind(&self.host, self.port).await?;
+        let shutdown = Shutdown::new();
+        tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
+        for address in listeners.addresses() {
+            tracing::info!("listening on http://{address}");
+        }
+        let most = files.map_or(u32::MAX, |files| {
+            open_files::connections_within(files, FILES, 0)
+        });
+        let limits = Limits {
+            connections: self.max_connections.min(most),
+            log_requests: self.log_requests,
+            ..Limits::default()
+        };
+        ledger::serve(listeners, store, limits, shutdown).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

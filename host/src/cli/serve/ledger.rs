@@ -1,0 +1,58 @@
+//! Publishing to a ledger.
+
+use crate::ledger::{Options, Policy, Publisher, Target};
+use crate::serve::Limits;
+use crate::{Error, Metrics};
+use std::time::Duration;
+
+/// How long what is not published yet may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What happens to mints while the ledger is slow or away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LedgerPolicy {
+    /// They are answered at once; the ledger learns later that something was lost.
+    #[default]
+    Shed,
+    /// They wait for room, up to 5 s; then 503.
+    Block,
+    /// They wait until the ledger has stored them durably, up to 5 s; then 503.
+    Strict,
+}
+
+/// Starts to publish.
+pub(super) fn start(
+    target: &Target,
+    policy: LedgerPolicy,
+    metrics: &Metrics,
+) -> Result<Publisher, Error> {
+    let options = Options {
+        policy: match policy {
+            LedgerPolicy::Shed => Policy::Shed,
+            LedgerPolicy::Block => Policy::Block,
+            LedgerPolicy::Strict => Policy::Strict,
+        },
+        ..Options::new(target.clone())
+    };
+    let publisher = Publisher::start(options)
+        .map_err(|error| Error::Misconfigured(format!("cannot start to publish: {error}")))?;
+    metrics.publishes(publisher.clone());
+    Ok(publisher)
+}
+
+/// The limits of a server that publishes.
+pub(super) fn within(limits: Limits, publisher: &Publisher) -> Limits {
+    limits.publishing(publisher.clone())
+}
+
+/// Sends what is left.
+pub(super) async fn end(publisher: &Publisher) {
+    let left = publisher.drain(DRAIN).await;
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "the ledger did not acknowledge all events within {} s; they are lost",
+            DRAIN.as_secs()
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! The ledger: the history of every integer. [`serve`] is its server; a [`Publisher`] is what a server of integers
+//! publishes to one with ([`Limits::publishing`](crate::serve::Limits::publishing)).
+
+mod server;
+
+pub use artisanal_ledger::publisher::{Options, Policy, Publisher, Stats, Target};
+pub use artisanal_ledger::{Error, Store};
+pub use server::serve;

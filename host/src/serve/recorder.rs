@@ -1,0 +1,132 @@
+//! Publishing what clients get, if there is a ledger.
+
+use super::stream::Stream;
+use crate::Error;
+use artisanal_core::Span;
+use std::sync::Arc;
+
+#[cfg(feature = "ledger")]
+use crate::ledger::{Policy, Publisher};
+
+/// Publishes to a ledger, or does nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder {
+    #[cfg(feature = "ledger")]
+    publisher: Option<Publisher>,
+}
+
+/// Who asked: a client's address, or the name of its token; None without a ledger.
+#[derive(Clone, Default)]
+pub(crate) struct Client(Option<Arc<str>>);
+
+impl Recorder {
+    #[cfg(feature = "ledger")]
+    pub(crate) fn new(publisher: Publisher) -> Self {
+        Self {
+            publisher: Some(publisher),
+        }
+    }
+
+    /// The client of a connection.
+    pub(crate) fn client(&self, stream: &Stream) -> Client {
+        if !self.is_on() {
+            return Client::default();
+        }
+        let address = stream.tcp().peer_addr().map(|address| address.to_string());
+        Client(Some(address.unwrap_or_default().into()))
+    }
+}
+
+impl Client {
+    /// The same client, by the name of its token if it has one.
+    pub(crate) fn named(&self, token: Option<&str>) -> Self {
+        match token {
+            Some(token) if self.0.is_some() => Self(Some(token.into())),
+            _ => self.clone(),
+        }
+    }
+}
+
+#[cfg(feature = "ledger")]
+impl Recorder {
+    pub(crate) fn is_on(&self) -> bool {
+        self.publisher.is_some()
+    }
+
+    /// Whether publishing never waits.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.publisher
+            .as_ref()
+            .is_none_or(|publisher| publisher.policy() == Policy::Shed)
+    }
+
+    /// Publishes without waiting, if [`Recorder::is_instant`].
+    pub(crate) fn note(&self, key: &Arc<str>, client: &Client, span: Span) {
+        if let (Some(publisher), Some(by)) = (&self.publisher, &client.0) {
+            publisher.shed(key, by, span);
+        }
+    }
+
+    /// Publishes that a client gets these integers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it must not get them after all.
+    pub(crate) async fn minted(
+        &self,
+        key: &Arc<str>,
+        client: &Client,
+        request: Option<&str>,
+        span: Span,
+    ) -> Result<(), Error> {
+        match (&self.publisher, &client.0) {
+            (Some(publisher), Some(by)) => publisher
+                .minted(key, by, request, span)
+                .await
+                .map_err(|why| Error::Unavailable(why.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Publishes that a sequence was raised.
+    pub(crate) async fn raised(&self, key: &str, client: &Client, request: &str, last: i64) {
+        if let (Some(publisher), Some(by)) = (&self.publisher, &client.0)
+            && let Err(error) = publisher.raised(&key.into(), by, Some(request), last).await
+        {
+            tracing::warn!(%error, key, last, "the ledger does not know of a raise");
+        }
+    }
+}
+
+#[cfg(not(feature = "ledger"))]
+#[expect(clippy::unused_async, reason = "the same interface as with a ledger")]
+impl Recorder {
+    pub(crate) fn is_on(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn is_instant(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn note(&self, _: &Arc<str>, _: &Client, _: Span) {}
+
+    pub(crate) async fn minted(
+        &self,
+        _: &Arc<str>,
+        _: &Client,
+        _: Option<&str>,
+        _: Span,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(crate) async fn raised(&self, _: &str, _: &Client, _: &str, _: i64) {}
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder")
+            .field("on", &self.is_on())
+            .finish()
+    }
+}

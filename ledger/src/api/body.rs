@@ -1,0 +1,171 @@
+//! The bodies of answers.
+
+use super::json;
+use crate::Store;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body::{Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+/// How many events a follower gets at a time: they are in memory until the client has read them.
+const PAGE: usize = 100;
+
+/// How long a follower waits without a sign of life, so that a client that has gone is noticed.
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// The body of an answer.
+pub enum Body {
+    /// Bytes.
+    Whole(Option<Bytes>),
+    /// A stream of events that does not end.
+    Follow(Box<Follow>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(None)
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Follow(follow) => follow.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Follow(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A stream of events.
+pub struct Follow {
+    /// Makes the next piece; None once the stream has ended.
+    making: Option<BoxFuture<'static, Option<(Bytes, Events)>>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// The place of a follower in the log of a key.
+pub(super) struct Events {
+    pub(super) store: Store,
+    pub(super) key: String,
+    pub(super) next: u64,
+    pub(super) strings: bool,
+    pub(super) commits: watch::Receiver<u64>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Server-sent events of a key from this number on.
+pub(super) fn follow(
+    store: Store,
+    key: String,
+    next: u64,
+    strings: bool,
+    stopping: watch::Receiver<bool>,
+    slot: OwnedSemaphorePermit,
+) -> Body {
+    let events = Events {
+        commits: store.commits(),
+        store,
+        key,
+        next,
+        strings,
+        stopping,
+    };
+    Body::Follow(Box::new(Follow {
+        making: Some(Box::pin(events.piece())),
+        _slot: slot,
+    }))
+}
+
+impl Follow {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(making) = &mut self.making else {
+            return Poll::Ready(None);
+        };
+        let made = ready!(making.as_mut().poll(context));
+        self.making = None;
+        Poll::Ready(made.map(|(bytes, events)| {
+            self.making = Some(Box::pin(events.piece()));
+            Ok(Frame::data(bytes))
+        }))
+    }
+}
+
+impl Events {
+    /// The next events as text; None when the server ends or the store fails.
+    async fn piece(mut self) -> Option<(Bytes, Self)> {
+        let texts = self.wait().await?;
+        let mut text = String::new();
+        for (number, event) in &texts {
+            text += &format!("id: {number}\ndata: {event}\n\n");
+        }
+        if texts.is_empty() {
+            text.push_str(": alive\n\n");
+        }
+        Some((text.into(), self))
+    }
+
+    /// Waits for events. An empty answer is a sign of life; None is the end.
+    pub(super) async fn wait(&mut self) -> Option<Vec<(u64, String)>> {
+        loop {
+            // Before the question, so that no commit is missed.
+            self.commits.mark_unchanged();
+            let asked =
+                tokio::task::block_in_place(|| self.store.events(&self.key, self.next, PAGE));
+            let page = asked.ok()?;
+            let texts: Vec<_> = page
+                .events
+                .iter()
+                .map(|event| (event.number, json::event(event, self.strings).to_string()))
+                .collect();
+            if let Some((number, _)) = texts.last() {
+                self.next = number + 1;
+                return Some(texts);
+            }
+            let (commits, stopping) = (&mut self.commits, &mut self.stopping);
+            let changed = timeout(ALIVE, async {
+                tokio::select! {
+                    changed = commits.changed() => changed.is_ok(),
+                    _ = stopping.wait_for(|stopping| *stopping) => false,
+                }
+            });
+            match changed.await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(_) => return Some(Vec::new()),
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! WebSockets: publishers send batches, and clients follow keys.
+
+use super::body::Events;
+use super::parameters::Parameters;
+use super::{Api, Body, Problem, Route, answer_problem, route};
+use crate::Error;
+use crate::frame::{Batch, MAX_FRAME, PROTOCOL, Reply};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use intd::RequestId;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+/// How long a publisher may be silent.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How long a client may accept no part of what it is sent.
+const WRITING: Duration = Duration::from_secs(30);
+
+/// What a WebSocket is for.
+pub struct Session {
+    api: Api,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    Ingest,
+    Follow(Box<Events>, OwnedSemaphorePermit),
+}
+
+/// The answer to a request for a WebSocket, and the session to run on the connection after it. None if the request asks
+/// for no WebSocket.
+pub fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Option<Session>)> {
+    let headers = &request.headers;
+    if !has(headers, &header::UPGRADE, "websocket") || !has(headers, &header::CONNECTION, "upgrade")
+    {
+        return None;
+    }
+    let id = RequestId::of(headers);
+    Some(match accept(api, request) {
+        Ok((response, session)) => (response, Some(session)),
+        Err(problem) => (answer_problem(problem, &id), None),
+    })
+}
+
+fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Problem> {
+    let headers = &request.headers;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    let (Some(key), true) = (key, version.is_some_and(|version| version == "13")) else {
+        return Err(Problem::invalid("a WebSocket of version 13 is expected"));
+    };
+    let purpose = match route(request.uri.path())? {
+        Route::Ingest if has(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL) => Purpose::Ingest,
+        Route::Ingest => {
+            return Err(Problem::invalid(format!(
+                "the WebSocket's subprotocol has to be {PROTOCOL}"
+            )));
+        }
+        Route::Events(name) => {
+            let parameters = Parameters::read(request.uri.query(), &["strings", "from", "follow"])?;
+            let from = parameters.integer("from")?.unwrap_or(1).max(1);
+            let slot = Arc::clone(&api.0.followers).try_acquire_owned();
+            let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
+            let events = Events {
+                commits: api.0.store.commits(),
+                store: api.0.store.clone(),
+                key: name,
+                next: u64::try_from(from).unwrap_or(1),
+                strings: parameters.strings()?,
+                stopping: api.0.stopping.clone(),
+            };
+            Purpose::Follow(Box::new(events), slot)
+        }
+        _ => return Err(Problem::invalid("this path is no WebSocket")),
+    };
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accepted) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+    }
+    if matches!(purpose, Purpose::Ingest) {
+        answer.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(PROTOCOL),
+        );
+    }
+    let api = api.clone();
+    Ok((response, Session { api, purpose }))
+}
+
+/// Whether a header lists a word.
+fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let texts = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+    texts
+        .flat_map(|text| text.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(word))
+}
+
+impl Session {
+    /// Runs the session on the upgraded connection until it ends.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        let most = match self.purpose {
+            Purpose::Ingest => MAX_FRAME,
+            Purpose::Follow(..) => 1 << 10,
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 << 10)
+            .max_message_size(Some(most))
+            .max_frame_size(Some(most));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        match self.purpose {
+            Purpose::Ingest => ingest(&self.api, socket).await,
+            Purpose::Follow(events, _slot) => follow(*events, socket).await,
+        }
+    }
+}
+
+async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSocketStream<S>) {
+    let counts = &api.0.counts;
+    let mut stopping = api.0.stopping.clone();
+    counts.publishers.fetch_add(1, Ordering::Relaxed);
+    loop {
+        let message = tokio::select! {
+            message = timeout(IDLE, socket.next()) => message,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let bytes = match message {
+            Ok(Some(Ok(Message::Binary(bytes)))) => bytes,
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
+        };
+        let reply = store(api, &bytes).await;
+        let malformed = reply.as_ref().err().map(ToString::to_string);
+        let sent = match reply {
+            Ok(reply) => send(&mut socket, Message::Binary(reply.bytes())).await,
+            Err(_) => false,
+        };
+        if let Some(malformed) = malformed {
+            counts.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(reason = malformed, "a publisher sent what is no batch");
+            let reason: String = malformed.chars().take(100).collect();
+            let frame = CloseFrame {
+                code: CloseCode::Policy,
+                reason: Utf8Bytes::from(reason),
+            };
+            let _ = timeout(WRITING, socket.close(Some(frame))).await;
+            break;
+        }
+        if !sent {
+            break;
+        }
+    }
+    let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+    counts.publishers.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Stores a batch. An error means that the bytes are none: the sender does not follow the protocol.
+async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malformed> {
+    let batch = Batch::read(bytes)?;
+    let (first, count) = (batch.first, batch.events.len());
+    api.0.counts.batches.fetch_add(1, Ordering::Relaxed);
+    Ok(match api.0.store.add(batch).await {
+        Ok(duplicates) => Reply::stored(first, count, duplicates),
+        Err(Error::Invalid(text)) => Reply::refused(first, count, "invalid", text, false),
+        Err(error) => {
+            tracing::debug!(%error, "a batch was not stored");
+            let text = "the ledger cannot write to its disk".to_owned();
+            Reply::refused(first, count, "unavailable", text, true)
+        }
+    })
+}
+
+async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
+    mut events: Events,
+    mut socket: WebSocketStream<S>,
+) {
+    loop {
+        let texts = tokio::select! {
+            texts = events.wait() => texts,
+            message = socket.next() => match message {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                _ => None,
+            },
+        };
+        let Some(texts) = texts else { break };
+        if texts.is_empty() && !send(&mut socket, Message::Ping(Bytes::new())).await {
+            return;
+        }
+        for (_, text) in texts {
+            if !send(&mut socket, Message::text(text)).await {
+                return;
+            }
+        }
+    }
+    let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    message: Message,
+) -> bool {
+    matches!(timeout(WRITING, socket.send(message)).await, Ok(Ok(())))
+}

@@ -1,0 +1,290 @@
+//! What publishers and the ledger send to each other: one message in one binary frame of a WebSocket.
+
+use crate::event::Event;
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+/// The version of the messages.
+pub const VERSION: u32 = 1;
+
+/// The WebSocket subprotocol of [`Batch`] and [`Reply`].
+pub const PROTOCOL: &str = "artisanal-ledger.v1";
+
+/// The maximum number of events in a batch.
+pub const MAX_EVENTS: usize = 4096;
+
+/// The maximum length of a frame, in bytes.
+pub const MAX_FRAME: usize = 4 << 20;
+
+/// Events of one publisher.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Batch {
+    /// [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The random id of the publisher's process.
+    #[prost(fixed64, tag = "2")]
+    pub publisher: u64,
+    /// The publisher's number of the first event, 1 or more; the others follow.
+    #[prost(uint64, tag = "3")]
+    pub first: u64,
+    /// The events.
+    #[prost(message, repeated, tag = "4")]
+    pub events: Vec<Event>,
+}
+
+/// The answer to a batch, once it is durable or refused.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Reply {
+    /// [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The batch's `first`.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+    /// The number of the batch's events.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    /// How many of them were stored already.
+    #[prost(uint32, tag = "4")]
+    pub duplicates: u32,
+    /// Set if the batch is refused.
+    #[prost(message, optional, tag = "5")]
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a batch is refused.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Refusal {
+    /// Identifies the reason for programs.
+    #[prost(string, tag = "1")]
+    pub code: String,
+    /// The reason, for a person.
+    #[prost(string, tag = "2")]
+    pub detail: String,
+    /// Whether the same batch can succeed later.
+    #[prost(bool, tag = "3")]
+    pub again: bool,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// They are too long.
+    #[error("a frame of {0} bytes; {MAX_FRAME} are allowed")]
+    Long(usize),
+    /// There are too many events, or none.
+    #[error("a batch has 1 to {MAX_EVENTS} events")]
+    Count,
+    /// The version is unknown.
+    #[error("version {0} of the messages; this program knows {VERSION}")]
+    Version(u32),
+    /// The publisher's numbers begin at 1 and have 64 bits.
+    #[error("the numbers of the events are out of range")]
+    Numbers,
+    /// They do not follow the encoding.
+    #[error("not a protobuf message: {0}")]
+    Encoding(String),
+    /// An event has a field that is out of bounds.
+    #[error("event {0} of the batch: {1}")]
+    Event(usize, String),
+}
+
+impl Batch {
+    /// Reads a batch and checks every length in it.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_FRAME {
+            return Err(Malformed::Long(bytes.len()));
+        }
+        // An empty event has two bytes here and two hundred in memory.
+        if count_events(bytes).map_err(encoding)? > MAX_EVENTS {
+            return Err(Malformed::Count);
+        }
+        let batch = Self::decode(bytes).map_err(encoding)?;
+        if batch.version != VERSION {
+            return Err(Malformed::Version(batch.version));
+        }
+        if batch.events.is_empty() {
+            return Err(Malformed::Count);
+        }
+        let last = batch.first.checked_add(batch.events.len() as u64);
+        if batch.first == 0 || batch.publisher == 0 || last.is_none() {
+            return Err(Malformed::Numbers);
+        }
+        for (at, event) in batch.events.iter().enumerate() {
+            event
+                .check()
+                .map_err(|unfit| Malformed::Event(at, unfit.0))?;
+        }
+        Ok(batch)
+    }
+
+    /// The bytes of the frame.
+    pub fn bytes(&self) -> Bytes {
+        self.encode_to_vec().into()
+    }
+}
+
+impl Reply {
+    /// The acknowledgement of a batch.
+    pub fn stored(first: u64, count: usize, duplicates: usize) -> Self {
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            version: VERSION,
+            first,
+            count: number(count),
+            duplicates: number(duplicates),
+            refusal: None,
+        }
+    }
+
+    /// The refusal of a batch.
+    pub fn refused(first: u64, count: usize, code: &str, detail: String, again: bool) -> Self {
+        Self {
+            refusal: Some(Refusal {
+                code: code.to_owned(),
+                detail,
+                again,
+            }),
+            ..Self::stored(first, count, 0)
+        }
+    }
+
+    /// Reads a reply.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_REPLY {
+            return Err(Malformed::Long(bytes.len()));
+        }
+        let reply = Self::decode(bytes).map_err(encoding)?;
+        match reply.version {
+            VERSION => Ok(reply),
+            other => Err(Malformed::Version(other)),
+        }
+    }
+
+    /// The bytes of the frame.
+    pub fn bytes(&self) -> Bytes {
+        self.encode_to_vec().into()
+    }
+}
+
+/// The maximum length of a reply, in bytes.
+pub const MAX_REPLY: usize = 4 << 10;
+
+fn encoding(error: prost::DecodeError) -> Malformed {
+    Malformed::Encoding(error.to_string())
+}
+
+/// Counts the events of a batch without decoding them.
+fn count_events(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
+    let mut count = 0;
+    while bytes.has_remaining() {
+        let (tag, wire) = decode_key(&mut bytes)?;
+        if tag == 4 && wire == WireType::LengthDelimited {
+            count += 1;
+            let length = usize::try_from(decode_varint(&mut bytes)?).unwrap_or(usize::MAX);
+            // Decoding reports a length that is too great.
+            bytes = bytes.get(length..).unwrap_or_default();
+        } else {
+            skip_field(wire, tag, &mut bytes, DecodeContext::default())?;
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Mint, Payload};
+    use proptest::prelude::*;
+
+    fn event(key: &str, first: i64, step: i64, count: u32, by: &str) -> Event {
+        Event {
+            key: key.into(),
+            at: 1,
+            by: by.into(),
+            payload: Some(Payload::Mint(Mint { first, step, count })),
+            ..Event::default()
+        }
+    }
+
+    fn batch(events: Vec<Event>) -> Batch {
+        Batch {
+            version: VERSION,
+            publisher: 7,
+            first: 1,
+            events,
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused() {
+        let one = || event("a", 2, 2, 1, "h");
+        assert!(Batch::read(&batch(vec![one()]).bytes()).is_ok());
+        let refused = |batch: Batch| Batch::read(&batch.bytes()).expect_err("refused");
+        assert_eq!(refused(batch(vec![])), Malformed::Count);
+        assert_eq!(
+            refused(batch(vec![one(); MAX_EVENTS + 1])),
+            Malformed::Count
+        );
+        assert_eq!(
+            refused(batch(vec![Event::default(); 1 << 20])),
+            Malformed::Count
+        );
+        let bad = batch(vec![one(), event("", 2, 2, 1, "h")]);
+        assert!(matches!(refused(bad), Malformed::Event(1, _)));
+        for (version, first, publisher, error) in [
+            (2, 1, 7, Malformed::Version(2)),
+            (1, 0, 7, Malformed::Numbers),
+            (1, u64::MAX, 7, Malformed::Numbers),
+            (1, 1, 0, Malformed::Numbers),
+        ] {
+            let batch = Batch {
+                version,
+                first,
+                publisher,
+                ..batch(vec![one()])
+            };
+            assert_eq!(refused(batch), error);
+        }
+        assert_eq!(
+            Batch::read(&vec![0; MAX_FRAME + 1]),
+            Err(Malformed::Long(MAX_FRAME + 1))
+        );
+        assert!(Reply::read(&[0; MAX_REPLY + 1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn batches_survive_the_encoding(
+            first in 1_u64..=1 << 60,
+            publisher in 1_u64..,
+            events in proptest::collection::vec(
+                ("[a-z]{1,128}", 1_i64..=i64::MAX - (100_000 << 20), 1_i64..=1 << 20, 1_u32..=100_000, "[!-~]{0,128}"),
+                1..50,
+            ),
+        ) {
+            let events = events.iter().map(|(key, first, step, count, by)| event(key, *first, *step, *count, by));
+            let batch = Batch { first, publisher, ..batch(events.collect()) };
+            let bytes = batch.bytes();
+            prop_assert_eq!(Batch::read(&bytes), Ok(batch));
+            // No part of a frame panics, whatever it is.
+            for end in 0..bytes.len().min(200) {
+                let _ = Batch::read(&bytes[..end]);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Batch::read(&bytes);
+            let _ = Reply::read(&bytes);
+        }
+    }
+}

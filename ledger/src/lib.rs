@@ -1,0 +1,21 @@
+//! The history of every integer, and an event log per key.
+//!
+//! A server that hands out integers publishes each answer as an [event](event::Event). A ledger stores the events
+//! durably, and answers who got an integer, when, and in which span; which integers were skipped; and what the events of
+//! a key, replayed, come to.
+
+pub mod api;
+mod error;
+pub mod event;
+pub mod frame;
+mod key;
+pub mod publisher;
+pub mod query;
+pub mod ring;
+pub mod state;
+pub mod store;
+
+pub use api::Api;
+pub use error::Error;
+pub use publisher::Publisher;
+pub use store::Store;

@@ -1,0 +1,100 @@
+//! A connection to the ledger.
+
+use super::Target;
+use crate::frame::{MAX_REPLY, PROTOCOL, Reply};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// How long it may take to open a connection.
+const DIAL: Duration = Duration::from_secs(5);
+
+/// How long the ledger may take to store a batch.
+const REPLY: Duration = Duration::from_secs(30);
+
+/// The path at which a ledger takes batches.
+pub(crate) const PATH: &str = "/v1/ingest";
+
+/// A connection with at most one batch under way.
+pub(super) struct Connection(WebSocketStream<TcpStream>);
+
+/// Why a connection cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    WebSocket(#[from] tokio_tungstenite::tungstenite::Error),
+    #[error("no answer in time")]
+    Late,
+    #[error("{0}")]
+    Reply(String),
+}
+
+impl Connection {
+    pub(super) async fn open(target: &Target) -> Result<Self, Broken> {
+        let dial = async {
+            let host = target.host.trim_matches(['[', ']']);
+            let stream = TcpStream::connect((host, target.port)).await?;
+            stream.set_nodelay(true)?;
+            let mut request = format!("{target}{PATH}").into_client_request()?;
+            request
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+            let config = WebSocketConfig::default()
+                .read_buffer_size(MAX_REPLY)
+                .max_message_size(Some(MAX_REPLY))
+                .max_frame_size(Some(MAX_REPLY));
+            let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
+            Ok(Self(socket))
+        };
+        timeout(DIAL, dial).await.map_err(|_| Broken::Late)?
+    }
+
+    /// Sends a batch and waits for the answer to it.
+    pub(super) async fn send(
+        &mut self,
+        frame: Bytes,
+        first: u64,
+        count: usize,
+    ) -> Result<Reply, Broken> {
+        let asking = async {
+            self.0.send(Message::Binary(frame)).await?;
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Binary(bytes))) => {
+                        let reply = Reply::read(&bytes)
+                            .map_err(|malformed| Broken::Reply(malformed.to_string()))?;
+                        if reply.first != first || reply.count as usize != count {
+                            return Err(Broken::Reply(format!(
+                                "an answer to {} events from {} on, instead of {count} from {first} on",
+                                reply.count, reply.first
+                            )));
+                        }
+                        return Ok(reply);
+                    }
+                    // Pings are answered by the library.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(_)) | None => {
+                        return Err(Broken::Reply("the ledger closed the connection".into()));
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                }
+            }
+        };
+        timeout(REPLY, asking).await.map_err(|_| Broken::Late)?
+    }
+
+    /// Tells the ledger that nothing more comes.
+    pub(super) async fn close(mut self) {
+        let _ = timeout(Duration::from_millis(200), self.0.close(None)).await;
+    }
+}

@@ -1,0 +1,172 @@
+use super::*;
+use crate::frame::{Batch, Reply};
+use futures::{SinkExt, StreamExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+const LATE: Duration = Duration::from_secs(60);
+
+fn span(first: i64) -> Span {
+    Span::checked(first, 2, 1).unwrap()
+}
+
+/// A ledger that answers each batch with what `answer` says, or closes the connection.
+async fn ledger(mut answer: impl FnMut(Batch) -> Option<Reply> + Send + 'static) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            #[expect(clippy::result_large_err, reason = "the library's type")]
+            let accept = |request: &Request, mut response: Response| {
+                let protocol = request.headers()["sec-websocket-protocol"].clone();
+                response
+                    .headers_mut()
+                    .insert("sec-websocket-protocol", protocol);
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(stream, accept).await.unwrap();
+            while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+                let Some(reply) = answer(Batch::read(&bytes).unwrap()) else {
+                    break;
+                };
+                socket.send(Message::Binary(reply.bytes())).await.unwrap();
+            }
+        }
+    });
+    Target::parse(&format!("ws://127.0.0.1:{port}")).unwrap()
+}
+
+fn start(target: Target, policy: Policy, ring: usize) -> Publisher {
+    Publisher::start(Options {
+        policy,
+        ring,
+        workers: 1,
+        patience: Duration::from_millis(200),
+        ..Options::new(target)
+    })
+    .unwrap()
+}
+
+/// A ledger that is away.
+async fn nobody() -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Target::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_answer_to_a_batch_acknowledges_it() {
+    let mut answers = 0;
+    let (sender, mut batches) = tokio::sync::mpsc::unbounded_channel();
+    let target = ledger(move |batch| {
+        answers += 1;
+        sender.send((batch.first, batch.events.len())).unwrap();
+        let (first, count) = (batch.first, batch.events.len());
+        match answers {
+            // Another batch, another count, nothing at all, a refusal for the moment.
+            1 => Some(Reply::stored(first + 1, count, 0)),
+            2 => Some(Reply::stored(first, count + 1, 0)),
+            3 => None,
+            4 => Some(Reply::refused(
+                first,
+                count,
+                "unavailable",
+                "full".into(),
+                true,
+            )),
+            _ => Some(Reply::stored(first, count, 0)),
+        }
+    })
+    .await;
+    let publisher = start(target, Policy::Shed, 16);
+    publisher.shed(&"a".into(), &"client".into(), span(2));
+    for _ in 0..5 {
+        assert_eq!(batches.recv().await, Some((1, 1)), "the same batch again");
+    }
+    assert_eq!(publisher.drain(LATE).await, 0);
+    assert_eq!(publisher.stats().acknowledged.load(Ordering::Relaxed), 1);
+    assert_eq!(publisher.stats().reconnects.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shed_is_told_when_there_is_room() {
+    let (open, mut opened) = watch::channel(false);
+    let (sender, mut batches) = tokio::sync::mpsc::unbounded_channel();
+    let target = ledger(move |batch| {
+        if !*opened.borrow_and_update() {
+            return None;
+        }
+        let (first, count) = (batch.first, batch.events.len());
+        sender.send(batch).unwrap();
+        Some(Reply::stored(first, count, 0))
+    })
+    .await;
+    let publisher = start(target, Policy::Shed, 4);
+    for first in 1..=100 {
+        publisher.shed(&"a".into(), &"client".into(), span(first));
+    }
+    let dropped = publisher.stats().dropped.load(Ordering::Relaxed);
+    assert!(
+        dropped >= 90,
+        "{dropped} of 100 with room for 4, and one batch under way"
+    );
+    open.send(true).unwrap();
+    assert_eq!(publisher.drain(LATE).await, 0);
+    let (mut minted, mut lost) = (0, 0);
+    while let Ok(batch) = batches.try_recv() {
+        for event in batch.events {
+            match event.payload {
+                Some(Payload::Mint(_)) => minted += 1,
+                Some(Payload::Lost(all)) => lost += all.events,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((minted + lost, lost), (100, dropped));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_ledger_each_policy_keeps_its_word() {
+    let (key, by) = ("a".into(), "client".into());
+    let shed = start(nobody().await, Policy::Shed, 2);
+    for first in 1..100 {
+        assert_eq!(shed.minted(&key, &by, None, span(first)).await, Ok(()));
+    }
+    let strict = start(nobody().await, Policy::Strict, 2);
+    let late = strict.minted(&key, &by, None, span(2)).await;
+    assert!(matches!(late, Err(Unconfirmed::Late(_))), "{late:?}");
+    let block = start(nobody().await, Policy::Block, 2);
+    let mut refused = None;
+    for first in 1..100 {
+        if let Err(error) = block.minted(&key, &by, None, span(first)).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(Unconfirmed::Full(_))), "{refused:?}");
+    assert!(block.stats().waited.load(Ordering::Relaxed) >= 1);
+    assert!(block.drain(Duration::from_millis(50)).await >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_answers_after_the_acknowledgement_or_the_refusal() {
+    let target = ledger(|batch| {
+        let (first, count) = (batch.first, batch.events.len());
+        Some(match batch.events[0].key.as_str() {
+            "bad" => Reply::refused(first, count, "invalid", "no".into(), false),
+            _ => Reply::stored(first, count, 0),
+        })
+    })
+    .await;
+    let publisher = start(target, Policy::Strict, 2);
+    let by = "client".into();
+    let good = publisher
+        .minted(&"a".into(), &by, Some("id"), span(2))
+        .await;
+    assert_eq!(good, Ok(()));
+    assert_eq!(publisher.stats().acknowledged.load(Ordering::Relaxed), 1);
+    let bad = publisher.minted(&"bad".into(), &by, None, span(2)).await;
+    assert_eq!(bad, Err(Unconfirmed::Refused));
+}

@@ -1,0 +1,166 @@
+//! The workers, which send batches until they are acknowledged.
+
+use super::connection::{Broken, Connection};
+use super::{Entry, Inner, Policy, random};
+use crate::frame::{Batch, MAX_EVENTS, Reply, VERSION};
+use bytes::Bytes;
+use futures::future::join_all;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How long a batch waits for further events. With [`Policy::Strict`] somebody waits for each event, so it leaves at
+/// once.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// The first and the longest pause after a failure.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// How many events of a batch may be losses.
+const LOSSES: usize = 256;
+
+/// Runs all workers until the ring is closed and empty, or until `stopped`.
+pub(super) async fn run_all(inner: Arc<Inner>, mut stopped: watch::Receiver<bool>) {
+    let count = inner.options.workers.max(1);
+    let workers = (0..count).map(|_| Worker::new(&inner).run());
+    tokio::select! {
+        _ = join_all(workers) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+}
+
+struct Worker<'a> {
+    inner: &'a Inner,
+    connection: Option<Connection>,
+    /// Failures since the last answer.
+    failures: u32,
+    connected: bool,
+}
+
+impl<'a> Worker<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        Self {
+            inner,
+            connection: None,
+            failures: 0,
+            connected: false,
+        }
+    }
+
+    async fn run(mut self) {
+        let inner = self.inner;
+        let linger = match inner.options.policy {
+            Policy::Strict => Duration::ZERO,
+            Policy::Shed | Policy::Block => LINGER,
+        };
+        let mut entries = Vec::new();
+        loop {
+            let more = inner
+                .ring
+                .take(&mut entries, MAX_EVENTS - LOSSES, linger)
+                .await;
+            let losses = inner.losses.take(LOSSES);
+            if !more && losses.is_empty() {
+                break;
+            }
+            let mut events: Vec<_> = entries.iter().map(Entry::event).collect();
+            events.extend(losses);
+            let count = events.len();
+            let first = inner.next.fetch_add(count as u64, Ordering::Relaxed);
+            let batch = Batch {
+                version: VERSION,
+                publisher: inner.id,
+                first,
+                events,
+            };
+            let stats = &inner.stats;
+            stats
+                .unacknowledged
+                .fetch_add(count as u64, Ordering::Relaxed);
+            let stored = self.deliver(batch.bytes(), first, count).await;
+            stats
+                .unacknowledged
+                .fetch_sub(count as u64, Ordering::Relaxed);
+            let counter = match stored {
+                true => &stats.acknowledged,
+                false => &stats.refused,
+            };
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+            for entry in entries.drain(..) {
+                if let Some(confirmed) = entry.confirmed {
+                    let _ = confirmed.send(stored);
+                }
+            }
+        }
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
+    }
+
+    /// Sends a batch until it is stored or refused for ever.
+    async fn deliver(&mut self, frame: Bytes, first: u64, count: usize) -> bool {
+        loop {
+            match self.attempt(frame.clone(), first, count).await {
+                Ok(Reply { refusal: None, .. }) => {
+                    self.failures = 0;
+                    return true;
+                }
+                Ok(Reply {
+                    refusal: Some(refusal),
+                    ..
+                }) => {
+                    let (code, detail) = (refusal.code, refusal.detail);
+                    if !refusal.again {
+                        tracing::error!(code, detail, count, "the ledger refuses events");
+                        return false;
+                    }
+                    self.warn(&detail);
+                }
+                Err(error) => {
+                    self.connection = None;
+                    self.warn(&error.to_string());
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn attempt(&mut self, frame: Bytes, first: u64, count: usize) -> Result<Reply, Broken> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let opened = Connection::open(&self.inner.options.target).await?;
+                if std::mem::replace(&mut self.connected, true) {
+                    self.inner.stats.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
+                none.insert(opened)
+            }
+        };
+        connection.send(frame, first, count).await
+    }
+
+    /// Logs the first failure of several.
+    fn warn(&self, reason: &str) {
+        if self.failures == 0 {
+            let ledger = self.inner.options.target.to_string();
+            tracing::warn!(
+                ledger,
+                reason,
+                "the ledger does not store events; trying again"
+            );
+        }
+    }
+
+    async fn pause(&mut self) {
+        let [shortest, longest] = PAUSES;
+        let pause = shortest
+            .saturating_mul(1 << self.failures.min(10))
+            .min(longest);
+        self.failures = self.failures.saturating_add(1);
+        // Half of it is chance, so that the workers of all servers do not come back at once.
+        let chance = u32::try_from(random() % 1000).unwrap_or(0);
+        sleep(pause / 2 + pause / 2 * chance / 1000).await;
+    }
+}

@@ -1,0 +1,238 @@
+//! A bounded queue between many producers and the worker that takes the next batch. Its memory is allocated at the
+//! start. Nobody spins: producers that wait for room and the worker that waits for items sleep.
+
+use crossbeam_queue::ArrayQueue;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// The queue.
+pub struct Ring<T> {
+    items: ArrayQueue<T>,
+    /// Told when there is an item, and when the ring is closed.
+    filled: Notify,
+    /// Told when there is room, and when the ring is closed.
+    emptied: Notify,
+    /// How many producers wait for room.
+    waiting: AtomicUsize,
+    closed: AtomicBool,
+    most: AtomicUsize,
+    /// Held by the one worker that gathers a batch.
+    turn: Mutex<()>,
+}
+
+impl<T> Ring<T> {
+    /// A ring for this many items, at least one.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            items: ArrayQueue::new(capacity.max(1)),
+            filled: Notify::new(),
+            emptied: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            most: AtomicUsize::new(0),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Adds an item at once.
+    ///
+    /// # Errors
+    /// The item if the ring is full or closed.
+    pub fn push(&self, item: T) -> Result<(), T> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(item);
+        }
+        self.items.push(item)?;
+        let length = self.items.len();
+        if length > self.most.load(Ordering::Relaxed) {
+            self.most.fetch_max(length, Ordering::Relaxed);
+        }
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Adds an item, and waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// The item if there was no room, or the ring is closed.
+    pub async fn push_until(&self, mut item: T, deadline: Instant) -> Result<(), T> {
+        let _waiting = Waiting::begin(&self.waiting);
+        loop {
+            let room = self.emptied.notified();
+            let mut room = std::pin::pin!(room);
+            // Before the attempt, so that no room is missed.
+            room.as_mut().enable();
+            item = match self.push(item) {
+                Ok(()) => return Ok(()),
+                Err(item) => item,
+            };
+            if self.closed.load(Ordering::Acquire) || timeout_at(deadline, room).await.is_err() {
+                return Err(item);
+            }
+        }
+    }
+
+    /// Takes up to `most` items into `batch`. Waits for the first one, and then for further ones until there are
+    /// `most` or `linger` is over. False once the ring is closed and empty; `batch` is then empty.
+    ///
+    /// One caller at a time gathers items, so that several workers do not share them out in small batches.
+    pub async fn take(&self, batch: &mut Vec<T>, most: usize, linger: Duration) -> bool {
+        let _turn = self.turn.lock().await;
+        loop {
+            let more = self.filled.notified();
+            if self.items.is_empty() {
+                if self.closed.load(Ordering::Acquire) {
+                    return !self.items.is_empty() && self.fill(batch, most);
+                }
+                more.await;
+                continue;
+            }
+            let end = Instant::now() + linger;
+            // Looks a few times and is not woken by each item.
+            let step = (linger / 4).max(Duration::from_millis(1));
+            while self.items.len() < most
+                && !self.closed.load(Ordering::Acquire)
+                && Instant::now() < end
+            {
+                sleep_until((Instant::now() + step).min(end)).await;
+            }
+            return self.fill(batch, most);
+        }
+    }
+
+    fn fill(&self, batch: &mut Vec<T>, most: usize) -> bool {
+        while batch.len() < most
+            && let Some(item) = self.items.pop()
+        {
+            batch.push(item);
+        }
+        if !self.items.is_empty() {
+            self.filled.notify_one();
+        }
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.emptied.notify_waiters();
+        }
+        true
+    }
+
+    /// Refuses further items. Those that are in the ring can still be taken.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.emptied.notify_waiters();
+        // One permit for a worker that is about to wait, and a wake for those that do.
+        self.filled.notify_one();
+        self.filled.notify_waiters();
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many items it has room for.
+    pub fn capacity(&self) -> usize {
+        self.items.capacity()
+    }
+
+    /// The greatest number of items so far.
+    pub fn high_water(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
+/// A producer that waits for room.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LATE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn it_is_bounded_and_keeps_the_order() {
+        let ring = Ring::new(3);
+        for item in 1..=3 {
+            assert_eq!(ring.push(item), Ok(()));
+        }
+        assert_eq!(ring.push(4), Err(4));
+        let late = ring.push_until(5, Instant::now() + SOON).await;
+        assert_eq!(late, Err(5));
+        assert_eq!((ring.len(), ring.high_water()), (3, 3));
+        let mut batch = Vec::new();
+        assert!(ring.take(&mut batch, 2, SOON).await);
+        assert_eq!(batch, [1, 2]);
+        ring.close();
+        assert_eq!(ring.push(6), Err(6));
+        batch.clear();
+        assert!(ring.take(&mut batch, 2, LATE).await);
+        assert_eq!(batch, [3]);
+        batch.clear();
+        assert!(!ring.take(&mut batch, 2, LATE).await);
+        assert!(!ring.take(&mut batch, 2, LATE).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_is_lost_between_many_producers_and_workers() {
+        let ring = Arc::new(Ring::new(16));
+        let producers = (0..4_u32).map(|producer| {
+            let ring = Arc::clone(&ring);
+            tokio::spawn(async move {
+                for item in 0..2000 {
+                    let deadline = Instant::now() + LATE;
+                    ring.push_until(producer * 10_000 + item, deadline)
+                        .await
+                        .expect("room");
+                }
+            })
+        });
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let ring = Arc::clone(&ring);
+                tokio::spawn(async move {
+                    let (mut all, mut batch) = (Vec::new(), Vec::new());
+                    while ring.take(&mut batch, 7, Duration::ZERO).await {
+                        assert!((1..=7).contains(&batch.len()));
+                        all.append(&mut batch);
+                    }
+                    all
+                })
+            })
+            .collect();
+        for producer in producers.collect::<Vec<_>>() {
+            producer.await.unwrap();
+        }
+        ring.close();
+        let mut all = Vec::new();
+        for worker in workers {
+            all.extend(worker.await.unwrap());
+        }
+        all.sort_unstable();
+        let expected: Vec<u32> = (0..4)
+            .flat_map(|producer| (0..2000).map(move |item| producer * 10_000 + item))
+            .collect();
+        assert_eq!(all, expected);
+    }
+}

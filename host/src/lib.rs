@@ -49,6 +49,8 @@ pub mod runtime;
 mod sequence;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[doc(hidden)]
+pub mod simulated;
 mod state;
 mod wasi;
 

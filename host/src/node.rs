@@ -20,9 +20,13 @@ mod routes;
 mod state;
 mod view;
 
+#[doc(hidden)]
+pub use marks::Marks;
 #[cfg(feature = "cli")]
 pub(crate) use member::random;
 pub use member::{Asked, Node};
 pub use peers::Peers;
 pub use replace::replace;
+#[doc(hidden)]
+pub use routes::Routes;
 pub use routes::serve;

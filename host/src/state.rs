@@ -2,6 +2,7 @@
 
 use crate::meter::{Clock, Meter};
 use crate::metrics::EngineMetrics;
+use crate::simulated::Simulated;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::http::{Client, Hooks};
 use crate::wasi::keyvalue::KeyValue;
@@ -55,6 +56,7 @@ impl State {
         limits: GuestLimits,
         client: &Client,
         clock: &Clock,
+        simulated: Option<&Simulated>,
     ) -> wasmtime::Store<Self> {
         let grant = rights.grant.of_one_instance();
         let state = Self {
@@ -64,12 +66,13 @@ impl State {
                 table.set_max_capacity(100_000);
                 table
             },
-            wasi: wasi(&grant, &rights.metrics),
+            wasi: wasi(&grant, &rights.metrics, simulated),
             http: WasiHttpCtx::new(),
             hooks: Hooks {
                 client: client.clone(),
                 grant,
                 metrics: rights.metrics.clone(),
+                simulated: simulated.cloned(),
             },
             store: rights.store.clone(),
             settings: rights.settings.clone(),
@@ -155,9 +158,12 @@ impl State {
 pub(crate) const OVERRUN: &str = "the component computed for longer than its limit";
 
 /// Grants TCP to the allowed addresses, standard error and clocks; no files, arguments or environment.
-fn wasi(grant: &Grant, metrics: &EngineMetrics) -> WasiCtx {
+fn wasi(grant: &Grant, metrics: &EngineMetrics, simulated: Option<&Simulated>) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stderr();
+    if let Some(simulated) = simulated {
+        simulated.prepare(&mut wasi);
+    }
     if !grant.is_empty() {
         let (grant, metrics) = (grant.clone(), metrics.clone());
         wasi.allow_tcp(true).allow_ip_name_lookup(grant.has_names());

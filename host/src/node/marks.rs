@@ -1,10 +1,12 @@
 //! The integers that a node keeps in its backend.
 
+use super::member::random;
 use crate::sequence::Sequences;
 use crate::{Config, Error, Host, Sequence, Source};
 use artisanal_quorum::RESERVED;
 use futures::future::try_join_all;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// How many sequences are kept open. Beyond that all are closed, which costs only the time to open them
@@ -14,14 +16,20 @@ const OPEN: usize = 4096;
 /// How many instances the sequences share, and so how many calls the backend gets at a time.
 pub(super) const INSTANCES: usize = 4;
 
-/// The marks of one backend, by key.
-pub(super) struct Marks {
-    sequences: Sequences,
-    open: Mutex<HashMap<String, Sequence>>,
+/// The marks of one backend, by key. A clone is a reference to the same backend.
+#[derive(Clone)]
+pub struct Marks {
+    host: Host,
+    sequences: Arc<Sequences>,
+    open: Arc<Mutex<HashMap<String, Sequence>>>,
 }
 
 impl Marks {
-    pub(super) fn new(host: &Host, source: &Source, dsn: String) -> Result<Self, Error> {
+    /// Opens the backend.
+    ///
+    /// # Errors
+    /// As [`Host::open`], as far as the component and the rights are concerned.
+    pub fn new(host: &Host, source: &Source, dsn: String) -> Result<Self, Error> {
         let config = Config {
             dsn,
             increment: Some(1),
@@ -29,13 +37,17 @@ impl Marks {
             ..Config::default()
         };
         Ok(Self {
-            sequences: Sequences::new(host, source, config, INSTANCES)?,
-            open: Mutex::default(),
+            host: host.clone(),
+            sequences: Arc::new(Sequences::new(host, source, config, INSTANCES)?),
+            open: Arc::default(),
         })
     }
 
     /// The sequence of a key.
-    pub(super) async fn sequence(&self, key: &str) -> Result<Sequence, Error> {
+    ///
+    /// # Errors
+    /// As [`Host::open`].
+    pub async fn sequence(&self, key: &str) -> Result<Sequence, Error> {
         let mut open = self.open.lock().await;
         if let Some(sequence) = open.get(key) {
             return Ok(sequence.clone());
@@ -77,6 +89,14 @@ impl Marks {
         match self.sequence(key).await?.set_last(mark).await {
             Ok(()) | Err(Error::TooSmall(_)) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A random number for the node that has this backend, as [`random`].
+    pub(super) fn random(&self) -> u64 {
+        match &self.host.options().simulated {
+            Some(simulated) => simulated.random(),
+            None => random(),
         }
     }
 

@@ -72,7 +72,15 @@ impl Node {
         directory: &Path,
         peers: Peers,
     ) -> Result<Self, Error> {
-        let marks = Marks::new(host, source, dsn)?;
+        Self::on(Marks::new(host, source, dsn)?, directory, peers).await
+    }
+
+    /// As [`Node::open`], on a backend that is open already.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    #[doc(hidden)]
+    pub async fn on(marks: Marks, directory: &Path, peers: Peers) -> Result<Self, Error> {
         let file = RecordFile::within(directory);
         let keys = Keys::within(directory)?;
         let state = recall(&marks, &file).await?;
@@ -281,7 +289,7 @@ impl Node {
     /// Takes a session number in the backend that is greater than the last one, at random: a process that
     /// still runs must not find its own number in a backend that was emptied.
     pub(super) async fn begin_session(marks: &Marks) -> Result<i64, Error> {
-        let step = u32::try_from(random() % u64::from(MAX_COUNT)).unwrap_or(0) + 1;
+        let step = u32::try_from(marks.random() % u64::from(MAX_COUNT)).unwrap_or(0) + 1;
         Ok(marks.reserved(SESSION).await?.next(step).await?.last())
     }
 

@@ -1,6 +1,7 @@
 //! Requests to other nodes.
 
 use crate::Error;
+use crate::simulated::Simulated;
 use artisanal_core::Secret;
 use artisanal_quorum::{Change, Changed, Describe, Join, Read, Report, Status};
 use bytes::Bytes;
@@ -28,6 +29,7 @@ const MOST: usize = 256 * 1024;
 pub struct Peers {
     client: Client<HttpConnector, Full<Bytes>>,
     token: Option<Secret>,
+    simulated: Option<Simulated>,
 }
 
 impl Peers {
@@ -39,6 +41,16 @@ impl Peers {
         Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
             token,
+            simulated: None,
+        }
+    }
+
+    /// The same client with these surroundings instead of the network.
+    #[doc(hidden)]
+    pub fn within(self, simulated: Simulated) -> Self {
+        Self {
+            simulated: Some(simulated),
+            ..self
         }
     }
 
@@ -160,12 +172,17 @@ impl Peers {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
         let request = request
-            .body(Full::new(body))
+            .body(body)
             .map_err(|_| Error::Invalid(format!("`{address}` is not an address")))?;
         let lost = |why: &str| Error::Unavailable(format!("{address} does not answer: {why}"));
+        if let Some(simulated) = &self.simulated {
+            let response = simulated.send(request).await;
+            let response = response.ok_or_else(|| lost("the connection is lost"))?;
+            return Ok((response.status().as_u16(), response.into_body()));
+        }
         let response = self
             .client
-            .request(request)
+            .request(request.map(Full::new))
             .await
             .map_err(|error| lost(&cause(&error)))?;
         let status = response.status().as_u16();

@@ -2,7 +2,7 @@
 
 use super::file::{Record, RecordFile};
 use super::marks::Marks;
-use super::member::{EPOCH, IDENTITY, INCARNATION, Node, SESSION, known, random};
+use super::member::{EPOCH, IDENTITY, INCARNATION, Node, SESSION, known};
 use super::state::{RESTARTED, State, lost, replaced};
 use crate::Error;
 use artisanal_quorum::{Describe, FIRST_EPOCH, NodeState};
@@ -35,7 +35,7 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     let Some(record) = record else {
         if identity == 0 {
             state.now = NodeState::New;
-            state.described.node = random();
+            state.described.node = marks.random();
             state.reason = Some("it belongs to no group yet (`int-host node init`)".into());
         } else {
             state.reason = Some(lost(&format!(

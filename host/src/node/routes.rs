@@ -13,6 +13,8 @@ use artisanal_quorum::{Change, Claim, Describe, FIRST_EPOCH, Join, NodeState, Re
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body;
 use hyper::service::service_fn;
 use intd::{Content, RequestId, Token};
 use percent_encoding::percent_decode_str;
@@ -57,6 +59,28 @@ pub async fn serve(
     .await;
 }
 
+/// A node's answers to requests that arrive on no connection.
+#[doc(hidden)]
+pub struct Routes(Server);
+
+impl Routes {
+    /// The answers of this node, to everybody.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self(Server {
+            node,
+            token: None,
+            limits: Limits::default(),
+            requests: Semaphore::new(REQUESTS),
+        })
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let response = self.0.respond(request.map(Full::new)).await;
+        response.map(|content| content.into_whole().unwrap_or_default())
+    }
+}
+
 /// The state that all connections share.
 struct Server {
     node: Arc<Node>,
@@ -83,6 +107,13 @@ struct Document<'a> {
 
 impl Server {
     async fn answer(&self, request: Request<RequestBody>) -> Response<Outgoing> {
+        self.respond(request).await.map(outgoing)
+    }
+
+    async fn respond<B: Body<Data = Bytes> + Unpin>(
+        &self,
+        request: Request<B>,
+    ) -> Response<Content> {
         let begun = self.limits.log_requests.then(Instant::now);
         let (parts, body) = request.into_parts();
         let response = match self.route(&parts, body).await {
@@ -93,10 +124,14 @@ impl Server {
             let sent = RequestId::sent(&parts.headers);
             log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
         }
-        response.map(outgoing)
+        response
     }
 
-    async fn route(&self, parts: &Parts, body: RequestBody) -> Result<Response<Content>, Problem> {
+    async fn route<B: Body<Data = Bytes> + Unpin>(
+        &self,
+        parts: &Parts,
+        body: B,
+    ) -> Result<Response<Content>, Problem> {
         match parts.uri.path() {
             "/ping" => return Ok(answer(StatusCode::OK, "text/plain", b"PONG".to_vec())),
             "/healthz" => return self.health(),
@@ -206,7 +241,10 @@ impl Server {
         }
     }
 
-    async fn message<T: DeserializeOwned>(&self, body: RequestBody) -> Result<T, Problem> {
+    async fn message<T: DeserializeOwned>(
+        &self,
+        body: impl Body<Data = Bytes> + Unpin,
+    ) -> Result<T, Problem> {
         let body: Bytes = read(body, MOST + 1, &self.limits).await.map_err(|_| {
             Problem::new(
                 StatusCode::BAD_REQUEST,

@@ -176,7 +176,11 @@ impl Unread {
 }
 
 /// Reads the body, up to `most` bytes, so that a body that is too long is detected.
-pub(crate) async fn read(body: RequestBody, most: usize, limits: &Limits) -> Result<Bytes, Unread> {
+pub(crate) async fn read<B: Body<Data = Bytes> + Unpin>(
+    body: B,
+    most: usize,
+    limits: &Limits,
+) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -187,7 +191,7 @@ pub(crate) async fn read(body: RequestBody, most: usize, limits: &Limits) -> Res
     }
 }
 
-async fn first(mut body: RequestBody, most: usize) -> Result<Bytes, hyper::Error> {
+async fn first<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) -> Result<Bytes, B::Error> {
     let mut start = Vec::new();
     while start.len() < most
         && let Some(frame) = body.frame().await

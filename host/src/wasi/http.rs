@@ -1,10 +1,11 @@
 //! The HTTP client behind `wasi:http/client`: it has a connection pool and connects only to allowed addresses.
 
 use crate::metrics::EngineMetrics;
+use crate::simulated::Simulated;
 use crate::wasi::network::Grant;
 use engine_dsn::Address;
 use http::Uri;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -41,6 +42,7 @@ pub(crate) struct Hooks {
     pub(crate) client: Client,
     pub(crate) grant: Grant,
     pub(crate) metrics: EngineMetrics,
+    pub(crate) simulated: Option<Simulated>,
 }
 
 type Sent = Result<
@@ -73,6 +75,7 @@ impl WasiHttpHooks for Hooks {
         let grant = self.grant.clone();
         let client = self.client.0.clone();
         let metrics = self.metrics.clone();
+        let simulated = self.simulated.clone();
         Box::new(async move {
             let uri = request.uri();
             let default = if uri.scheme_str() == Some("https") {
@@ -93,6 +96,9 @@ impl WasiHttpHooks for Hooks {
             let limit = options
                 .and_then(|o| o.first_byte_timeout)
                 .unwrap_or(FIRST_BYTE);
+            if let Some(simulated) = simulated {
+                return exchange(&simulated, request, limit).await;
+            }
             let response = tokio::time::timeout(limit, client.request(request))
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?
@@ -108,6 +114,23 @@ impl WasiHttpHooks for Hooks {
             ))
         })
     }
+}
+
+/// Sends the request in a simulation.
+async fn exchange(
+    simulated: &Simulated,
+    request: http::Request<WasiBody>,
+    limit: Duration,
+) -> Sent {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let sent = simulated.send(http::Request::from_parts(parts, body));
+    let response = tokio::time::timeout(limit, sent)
+        .await
+        .map_err(|_| Error::ConnectionReadTimeout)?
+        .ok_or(Error::ConnectionTerminated)?;
+    let response = response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync());
+    Ok((response, Box::new(async { Ok(()) })))
 }
 
 /// The same URL with its host in another spelling.

@@ -1,0 +1,271 @@
+//! What happens to the machines and to the network during a run.
+
+use crate::history::History;
+use crate::machine::{Copy, KEY, Machine, other_seed};
+use crate::mistake::Mistake;
+use crate::network::{Network, Weather};
+use crate::random::Random;
+use artisanal_quorum::{Describe, Member, NodeState, RESERVED, majority};
+use int_host::Error;
+use int_host::node::Peers;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// The group of the nodes.
+pub(crate) const GROUP: u64 = 41;
+
+/// How a node loses data while its process does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The backend and the data directory are empty.
+    All,
+    /// The backend is empty.
+    Backend,
+    /// The data directory is empty.
+    Directory,
+    /// The backend is a copy from an earlier process of the node, and does not tell so.
+    Older,
+    /// The backend has lost its last writes, and tells so.
+    Restarted,
+}
+
+/// A run's machines and network.
+pub(crate) struct Chaos {
+    pub(crate) network: Arc<Network>,
+    pub(crate) history: Arc<History>,
+    pub(crate) machines: Vec<Arc<Machine>>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) clients: u32,
+    pub(crate) operator: Peers,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) random: Random,
+    /// Copies of the backends, each from an earlier process of its node.
+    pub(crate) copies: Vec<Option<Copy>>,
+}
+
+impl Chaos {
+    /// Lets so many things happen.
+    pub(crate) async fn run(&mut self, events: u32) -> Result<(), Error> {
+        for _ in 0..events {
+            sleep(self.random.within(400)).await;
+            match self.random.below(10) {
+                0 | 1 => self.change_weather(),
+                2 | 3 => self.partition(),
+                4 => {
+                    let index = self.any();
+                    self.restart(index).await?;
+                }
+                5..=7 => self.lose().await?,
+                _ => self.join().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all faults, and lets every node take part. An error says which one does not.
+    pub(crate) async fn heal(&mut self) -> Result<(), Error> {
+        self.history.tell("everything heals");
+        self.network.set_weather(Weather::default());
+        self.network.cut(BTreeSet::new());
+        for machine in &self.machines {
+            if machine.node().is_none() {
+                machine.start().await?;
+            }
+        }
+        for _ in 0..20 {
+            self.join().await;
+            let statuses = self.machines.iter().filter_map(|m| m.node());
+            if statuses
+                .map(|n| n.status())
+                .all(|s| s.state == NodeState::Serving)
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        let statuses = self.machines.iter().filter_map(|m| m.node());
+        let states: Vec<_> = statuses.map(|node| node.status().reason).collect();
+        Err(Error::Unavailable(format!(
+            "nodes take no part: {states:?}"
+        )))
+    }
+
+    fn any(&mut self) -> usize {
+        let most = u64::try_from(self.machines.len()).unwrap_or(1);
+        usize::try_from(self.random.below(most)).unwrap_or(0)
+    }
+
+    fn change_weather(&mut self) {
+        let random = &mut self.random;
+        let weather = Weather {
+            lost: random.of(&[0, 0, 20, 100, 300]),
+            twice: random.of(&[0, 50, 200]),
+            late: random.of(&[0, 50, 300]),
+            latest: random.of(&[20, 200, 3000]),
+        };
+        self.history.tell(format_args!("{weather:?}"));
+        self.network.set_weather(weather);
+    }
+
+    /// Cuts some directions between nodes and between clients and nodes, or mends them all.
+    fn partition(&mut self) {
+        let mut cuts = BTreeSet::new();
+        let index = self.any();
+        let one = self.machines[index].address().to_owned();
+        let nodes = self.machines.iter().map(|m| m.address().to_owned());
+        let clients = (0..self.clients).map(|number| format!("c{number}"));
+        let rate = self.random.of(&[0, 0, 500, 1000]);
+        for other in nodes.chain(clients).filter(|other| *other != one) {
+            if self.random.is(rate) {
+                cuts.insert((other.clone(), one.clone()));
+            }
+            if self.random.is(rate) {
+                cuts.insert((one.clone(), other));
+            }
+        }
+        self.history.tell(format_args!("cut: {cuts:?}"));
+        self.network.cut(cuts);
+    }
+
+    /// Kills a node's process, and starts it again after some time.
+    async fn restart(&mut self, index: usize) -> Result<(), Error> {
+        self.kill(index).await;
+        self.start(index).await
+    }
+
+    async fn kill(&mut self, index: usize) {
+        let machine = &self.machines[index];
+        self.history
+            .tell(format_args!("{} is killed", machine.address()));
+        machine.kill();
+        // Whatever its process had begun to do in its backend ends.
+        let pause = self.random.of(&[1, 50, 400]);
+        sleep(Duration::from_millis(1) + self.random.within(pause)).await;
+    }
+
+    async fn start(&mut self, index: usize) -> Result<(), Error> {
+        let machine = &self.machines[index];
+        // The first copy is from the first process: it has the fewest starts.
+        if self.copies[index].is_none() || self.random.is(300) {
+            self.copies[index] = Some(machine.copy(&self.members).await?);
+        }
+        let forgot = machine.forgot();
+        let state = machine.start().await?;
+        let address = machine.address();
+        self.history
+            .tell(format_args!("{address} starts: {state:?}"));
+        if forgot && state == NodeState::Serving {
+            self.history
+                .fault(format_args!("{address} has lost data and serves"));
+        }
+        Ok(())
+    }
+
+    /// Lets a node lose data, unless too many have already.
+    async fn lose(&mut self) -> Result<(), Error> {
+        let forgetful = self.machines.iter().filter(|m| m.forgot()).count();
+        if forgetful + 1 >= majority(self.machines.len()) {
+            return Ok(());
+        }
+        let index = self.any();
+        if self.machines[index].forgot() {
+            return Ok(());
+        }
+        let loss = self.random.of(&[
+            Loss::All,
+            Loss::Backend,
+            Loss::Directory,
+            Loss::Older,
+            Loss::Restarted,
+        ]);
+        self.kill(index).await;
+        let machine = Arc::clone(&self.machines[index]);
+        // The joining process may have ended meanwhile.
+        let address = machine.address();
+        self.history
+            .tell(format_args!("{address} loses data: {loss:?}"));
+        let seed = machine.seed();
+        let older = self.copies[index].clone();
+        match loss {
+            Loss::All => {
+                machine.empty_directory();
+                machine
+                    .replace_backend(Copy::new(), other_seed(&mut self.random))
+                    .await?;
+            }
+            Loss::Backend => {
+                let kept = match self.mistake {
+                    Some(Mistake::ServesEmpty) => self.own(index).await?,
+                    _ => Copy::new(),
+                };
+                machine.replace_backend(kept, seed).await?;
+            }
+            Loss::Directory => machine.empty_directory(),
+            Loss::Older => {
+                let Some(mut copy) = older else {
+                    return self.start(index).await;
+                };
+                if self.mistake == Some(Mistake::ForgetsUnnoticed) {
+                    copy.retain(|(key, _)| key == KEY);
+                    copy.extend(self.own(index).await?);
+                }
+                machine.replace_backend(copy, seed).await?;
+            }
+            Loss::Restarted => {
+                let copy = older.unwrap_or_default();
+                machine
+                    .replace_backend(copy, other_seed(&mut self.random))
+                    .await?;
+            }
+        }
+        if !matches!(
+            self.mistake,
+            Some(Mistake::ServesEmpty | Mistake::ForgetsUnnoticed)
+        ) {
+            machine.forget();
+        }
+        self.start(index).await?;
+        // Processes that end before they could join again.
+        while self.random.is(300) {
+            self.restart(index).await?;
+        }
+        if self.random.is(700) {
+            self.join().await;
+        }
+        Ok(())
+    }
+
+    /// What a node's backend holds for the node itself.
+    async fn own(&self, index: usize) -> Result<Copy, Error> {
+        let mut copy = self.machines[index].copy(&self.members).await?;
+        copy.retain(|(key, _)| key.starts_with(RESERVED));
+        Ok(copy)
+    }
+
+    /// Lets the nodes that lost data join again, as far as that is possible at present.
+    async fn join(&self) {
+        for (machine, member) in self.machines.iter().zip(&self.members) {
+            let Some(node) = machine.node() else { continue };
+            if !matches!(node.status().state, NodeState::Lost | NodeState::New) {
+                continue;
+            }
+            let described = Describe {
+                node: member.node,
+                group: GROUP,
+                epoch: 1,
+                members: self.members.clone(),
+            };
+            let address = machine.address();
+            self.history.tell(format_args!("{address} is to join"));
+            let joined = machine.join(&described, &self.operator);
+            let said = match timeout(Duration::from_secs(3), joined).await {
+                Ok(Ok(())) => "it has joined".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            self.history.tell(format_args!("{address}: {said}"));
+        }
+    }
+}

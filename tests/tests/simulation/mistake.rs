@@ -1,0 +1,134 @@
+//! Mistakes that the simulation has to find. They are made on the way between the parts, which are as they are.
+
+use crate::machine::Machine;
+use artisanal_quorum::{Join, Report};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use serde_json::{Value, json};
+use std::future::pending;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// A mistake in the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// A node whose backend was emptied serves at once.
+    ServesEmpty,
+    /// A node whose backend lost its last writes does not notice.
+    ForgetsUnnoticed,
+    /// One client takes refusals for acceptances, and so counts a minority.
+    CountsRefusals,
+    /// Nobody hears of other nodes' incarnations.
+    NoVector,
+    /// The incarnations of others are read before the claim.
+    EarlyVector,
+    /// The node's incarnation is that at the time when the answer arrives.
+    LateIncarnation,
+    /// A node that joins gets marks that were read before its new incarnation was stored.
+    EarlyMarks,
+}
+
+/// The time between two steps that must not be exchanged.
+const BETWEEN: Duration = Duration::from_millis(40);
+
+impl Mistake {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::ServesEmpty,
+        Self::ForgetsUnnoticed,
+        Self::CountsRefusals,
+        Self::NoVector,
+        Self::EarlyVector,
+        Self::LateIncarnation,
+        Self::EarlyMarks,
+    ];
+
+    /// The answer of a machine.
+    pub(crate) async fn answer(
+        self,
+        machine: &Machine,
+        request: &Request<Bytes>,
+    ) -> Option<Response<Bytes>> {
+        let ask = |request| machine.answer(request, pending());
+        match self {
+            Self::EarlyVector if is_claim(request) => {
+                let known = machine.node()?.status().known;
+                sleep(BETWEEN).await;
+                let answer = ask(request.clone()).await?;
+                Some(edit(answer, |answer| answer["known"] = json!(known)))
+            }
+            Self::EarlyMarks => {
+                let Some(join) = joins(request) else {
+                    return ask(request.clone()).await;
+                };
+                let only_read = Join {
+                    incarnation: 0,
+                    ..join
+                };
+                let body = serde_json::to_vec(&only_read).ok()?;
+                let early = ask(request.clone().map(|_| body.into())).await?;
+                sleep(BETWEEN).await;
+                let answer = ask(request.clone()).await?;
+                Some(match serde_json::from_slice::<Report>(early.body()) {
+                    Ok(early) => edit(answer, |report| report["marks"] = json!(early.marks)),
+                    Err(_) => answer,
+                })
+            }
+            _ => ask(request.clone()).await,
+        }
+    }
+
+    /// What arrives of an answer.
+    pub(crate) fn arrive(
+        self,
+        machine: &Machine,
+        to: &str,
+        request: &Request<Bytes>,
+        answer: Response<Bytes>,
+    ) -> Response<Bytes> {
+        if self == Self::NoVector && joins(request).is_some() {
+            return edit(answer, |report| report["known"] = json!({}));
+        }
+        if !is_claim(request) {
+            return answer;
+        }
+        match self {
+            Self::CountsRefusals if to == "c0" && answer.status() == StatusCode::CONFLICT => {
+                let (mut parts, body) =
+                    edit(answer, |answer| answer["accepted"] = json!(true)).into_parts();
+                parts.status = StatusCode::OK;
+                Response::from_parts(parts, body)
+            }
+            Self::NoVector => edit(answer, |answer| answer["known"] = json!({})),
+            Self::LateIncarnation => match machine.node() {
+                Some(node) => edit(answer, |answer| {
+                    answer["incarnation"] = json!(node.status().incarnation.max(1));
+                }),
+                None => answer,
+            },
+            _ => answer,
+        }
+    }
+}
+
+fn is_claim(request: &Request<Bytes>) -> bool {
+    request.uri().path().ends_with("/claim")
+}
+
+/// The message of a node that has begun to join.
+fn joins(request: &Request<Bytes>) -> Option<Join> {
+    let is_join = request.uri().path() == "/v1/node/joining";
+    let join: Join = serde_json::from_slice(request.body()).ok()?;
+    (is_join && join.incarnation > 0).then_some(join)
+}
+
+/// The same answer with another message.
+fn edit(answer: Response<Bytes>, change: impl FnOnce(&mut Value)) -> Response<Bytes> {
+    let Ok(mut message) = serde_json::from_slice::<Value>(answer.body()) else {
+        return answer;
+    };
+    // Problems have no such fields.
+    if message.get("known").is_some() {
+        change(&mut message);
+    }
+    answer.map(|_| message.to_string().into())
+}

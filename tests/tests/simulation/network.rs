@@ -1,0 +1,277 @@
+//! The network between clients and nodes: it delays, loses and repeats requests and answers.
+
+use crate::history::History;
+use crate::machine::Machine;
+use crate::mistake::Mistake;
+use crate::random::Random;
+use bytes::Bytes;
+use http::{Request, Response, header};
+use int_host::simulated::Exchange;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// How the network behaves. All rates are per thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    /// Requests that never arrive, and answers that never do.
+    pub(crate) lost: u64,
+    /// Requests that arrive twice.
+    pub(crate) twice: u64,
+    /// Requests, and answers, that take much longer.
+    pub(crate) late: u64,
+    /// How long those take at most, in milliseconds.
+    pub(crate) latest: u64,
+}
+
+/// What becomes of one request.
+struct Fate {
+    /// When it arrives, each time that it does.
+    arrivals: Vec<Duration>,
+    /// How long the answer takes.
+    back: Duration,
+    answer_lost: bool,
+    /// Whether what is lost breaks the connection, which the sender notices.
+    noticed: bool,
+    /// Whether the node notices when the sender gives up.
+    hangs_up: bool,
+}
+
+/// The network of one run.
+pub(crate) struct Network {
+    pub(crate) history: Arc<History>,
+    mistake: Option<Mistake>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    random: Random,
+    weather: Weather,
+    machines: BTreeMap<String, Arc<Machine>>,
+    /// Pairs that cannot reach each other in this direction.
+    cuts: BTreeSet<(String, String)>,
+    /// The senders of what was lost, who go on waiting.
+    waiting: Vec<Sender>,
+}
+
+type Sender = oneshot::Sender<Option<Response<Bytes>>>;
+
+impl Network {
+    pub(crate) fn new(history: Arc<History>, mistake: Option<Mistake>, random: Random) -> Self {
+        Self {
+            history,
+            mistake,
+            inner: Mutex::new(Inner {
+                random,
+                weather: Weather::default(),
+                machines: BTreeMap::new(),
+                cuts: BTreeSet::new(),
+                waiting: Vec::new(),
+            }),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Connects a machine.
+    pub(crate) fn connect(&self, machine: &Arc<Machine>) {
+        let address = machine.address().to_owned();
+        self.with(|inner| inner.machines.insert(address, Arc::clone(machine)));
+    }
+
+    /// Disconnects everybody.
+    pub(crate) fn clear(&self) {
+        self.with(|inner| {
+            inner.machines.clear();
+            inner.waiting.clear();
+        });
+    }
+
+    pub(crate) fn set_weather(&self, weather: Weather) {
+        self.with(|inner| inner.weather = weather);
+    }
+
+    /// Cuts these directions, and mends all others.
+    pub(crate) fn cut(&self, cuts: BTreeSet<(String, String)>) {
+        self.with(|inner| inner.cuts = cuts);
+    }
+
+    /// Whether a machine receives what another one sends.
+    fn reaches(&self, from: &str, to: &str) -> bool {
+        let name = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+        let pair = (name(from), name(to));
+        self.with(|inner| !inner.cuts.contains(&pair))
+    }
+
+    /// Sends a request. The sender's name is its token.
+    pub(crate) fn send(self: &Arc<Self>, request: Request<Bytes>) -> Exchange {
+        let token = request.headers().get(header::AUTHORIZATION);
+        let from = token
+            .and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "))
+            .unwrap_or("nobody")
+            .to_owned();
+        let to = request.uri().host().unwrap_or_default().to_owned();
+        let fate = self.with(Inner::fate);
+        let (sender, answer) = oneshot::channel();
+        let parcel = Arc::new(Parcel {
+            from,
+            to,
+            request,
+            sender: Mutex::new(Some(sender)),
+            back: fate.back,
+            answer_lost: fate.answer_lost,
+            noticed: fate.noticed,
+            hangs_up: fate.hangs_up,
+        });
+        if fate.arrivals.is_empty() {
+            self.lose(&parcel);
+        }
+        for delay in fate.arrivals {
+            let (network, parcel) = (Arc::clone(self), Arc::clone(&parcel));
+            tokio::spawn(async move {
+                sleep(delay).await;
+                network.carry(&parcel).await;
+            });
+        }
+        Box::pin(async move { answer.await.ok().flatten() })
+    }
+
+    async fn carry(&self, parcel: &Parcel) {
+        let Parcel { from, to, .. } = parcel;
+        let machine = self.with(|inner| inner.machines.get(to).cloned());
+        let Some(machine) = machine.filter(|_| self.reaches(from, to)) else {
+            return self.lose(parcel);
+        };
+        if !self.is_alive(from) {
+            return;
+        }
+        let number = self.history.tell(format_args!(
+            "{from} -> {to}: {} {} {}",
+            parcel.request.method(),
+            parcel.request.uri().path(),
+            String::from_utf8_lossy(parcel.request.body())
+        ));
+        let answer = match self.mistake {
+            Some(mistake) => mistake.answer(&machine, &parcel.request).await,
+            None => {
+                machine
+                    .answer(parcel.request.clone(), parcel.hang_up())
+                    .await
+            }
+        };
+        let Some(answer) = answer else {
+            self.history
+                .tell(format_args!("{to} -> {from}: no answer to {number}"));
+            return parcel.tell(None);
+        };
+        self.history.tell(format_args!(
+            "{to} -> {from}: answer to {number}: {} {}",
+            answer.status().as_u16(),
+            String::from_utf8_lossy(answer.body())
+        ));
+        sleep(parcel.back).await;
+        if parcel.answer_lost || !self.reaches(to, from) || !self.is_alive(from) {
+            return self.lose(parcel);
+        }
+        let answer = match self.mistake {
+            Some(mistake) => mistake.arrive(&machine, from, &parcel.request, answer),
+            None => answer,
+        };
+        parcel.tell(Some(answer));
+    }
+
+    /// Whether the sender is a process that still runs.
+    fn is_alive(&self, from: &str) -> bool {
+        let Some((name, process)) = from.split_once('.') else {
+            return true;
+        };
+        let machine = self.with(|inner| inner.machines.get(name).cloned());
+        machine.is_some_and(|machine| machine.runs(process))
+    }
+
+    fn lose(&self, parcel: &Parcel) {
+        let Parcel { from, to, .. } = parcel;
+        self.history
+            .tell(format_args!("lost between {from} and {to}"));
+        match parcel.noticed && self.is_alive(from) {
+            true => parcel.tell(None),
+            false => self.with(|inner| inner.waiting.extend(parcel.take())),
+        }
+    }
+}
+
+impl Inner {
+    fn fate(&mut self) -> Fate {
+        let Weather {
+            lost,
+            twice,
+            late,
+            latest,
+        } = self.weather;
+        let random = &mut self.random;
+        let mut way = || match random.is(late) {
+            true => random.within(latest),
+            false => random.within(2),
+        };
+        let (first, second, back) = (way(), way(), way());
+        let mut arrivals = Vec::new();
+        if !random.is(lost) {
+            arrivals.push(first);
+        }
+        if random.is(twice) {
+            arrivals.push(second);
+        }
+        Fate {
+            arrivals,
+            back,
+            answer_lost: random.is(lost),
+            noticed: random.is(300),
+            hangs_up: random.is(500),
+        }
+    }
+}
+
+/// A request on its way, and where its answer goes.
+struct Parcel {
+    from: String,
+    to: String,
+    request: Request<Bytes>,
+    sender: Mutex<Option<Sender>>,
+    back: Duration,
+    answer_lost: bool,
+    noticed: bool,
+    hangs_up: bool,
+}
+
+impl Parcel {
+    fn take(&self) -> Option<Sender> {
+        self.sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Gives the sender its answer, if it still waits for one.
+    fn tell(&self, answer: Option<Response<Bytes>>) {
+        if let Some(sender) = self.take() {
+            // A sender that has given up does not listen.
+            let _ = sender.send(answer);
+        }
+    }
+
+    /// Ends when the node learns that the sender has given up.
+    async fn hang_up(&self) {
+        std::future::poll_fn(|context| {
+            let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+            match sender.as_mut() {
+                Some(sender) if self.hangs_up => sender.poll_closed(context),
+                _ => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    }
+}

@@ -8,7 +8,7 @@ use crate::random::Random;
 use artisanal_quorum::{Describe, Member, NodeState, RESERVED, majority};
 use int_host::Error;
 use int_host::node::Peers;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -49,10 +49,11 @@ impl Chaos {
     /// Lets so many things happen.
     pub(crate) async fn run(&mut self, events: u32) -> Result<(), Error> {
         for _ in 0..events {
-            sleep(self.random.within(400)).await;
+            sleep(self.random.within(300)).await;
             match self.random.below(10) {
-                0 | 1 => self.change_weather(),
-                2 | 3 => self.partition(),
+                0 => self.change_weather(),
+                1 => self.partition(),
+                2 | 3 => self.slow_down(),
                 4 => {
                     let index = self.any();
                     self.restart(index).await?;
@@ -69,6 +70,7 @@ impl Chaos {
         self.history.tell("everything heals");
         self.network.set_weather(Weather::default());
         self.network.cut(BTreeSet::new());
+        self.network.slow_down(BTreeMap::new());
         for machine in &self.machines {
             if machine.node().is_none() {
                 machine.start().await?;
@@ -127,6 +129,27 @@ impl Chaos {
         }
         self.history.tell(format_args!("cut: {cuts:?}"));
         self.network.cut(cuts);
+    }
+
+    /// Slows down some directions between clients and nodes. So claims that were accepted by some nodes take long to
+    /// reach the others.
+    fn slow_down(&mut self) {
+        let mut slow = BTreeMap::new();
+        let rate = self.random.of(&[0, 300, 500]);
+        for number in 0..self.clients {
+            let client = format!("c{number}");
+            for machine in &self.machines {
+                let node = machine.address().to_owned();
+                for way in [(client.clone(), node.clone()), (node, client.clone())] {
+                    if self.random.is(rate) {
+                        let ms = self.random.of(&[20, 100, 400, 1200]);
+                        slow.insert(way, Duration::from_millis(ms));
+                    }
+                }
+            }
+        }
+        self.history.tell(format_args!("slow: {slow:?}"));
+        self.network.slow_down(slow);
     }
 
     /// Kills a node's process, and starts it again after some time.

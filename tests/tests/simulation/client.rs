@@ -45,7 +45,7 @@ impl Client {
             self.call(&open).await;
             // Now and then the program is started anew.
             sequence = (!self.random.is(60)).then_some(open);
-            let pause = self.random.of(&[0, 0, 5, 50]);
+            let pause = self.random.of(&[0, 0, 20, 200, 500]);
             sleep(self.random.within(pause)).await;
         }
     }

@@ -136,6 +136,7 @@ impl Machine {
 
     /// Kills the node's process.
     pub(crate) fn kill(&self) {
+        self.forgot();
         // Its tasks are aborted.
         self.inner().running = None;
     }

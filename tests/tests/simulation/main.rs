@@ -15,6 +15,10 @@ mod world;
 
 use mistake::Mistake;
 use run::{Outcome, run};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::{available_parallelism, scope};
 use std::time::Instant;
 
 /// How many runs the ordinary test makes.
@@ -28,35 +32,60 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-fn fail(outcome: &Outcome) -> ! {
-    let Outcome {
-        seed, faults, text, ..
-    } = outcome;
-    panic!(
-        "{text}\n{}\nThis is the run with SEED={seed}",
-        faults.join("\n")
-    )
+/// Makes the runs of many seeds on all processors until one of them is found, and returns that one's outcome, and how many
+/// mints succeeded.
+fn search(
+    seeds: Range<u64>,
+    mistake: Option<Mistake>,
+    found: impl Fn(&Outcome) -> bool + Sync,
+) -> (Option<Outcome>, usize) {
+    let next = AtomicU64::new(seeds.start);
+    let mints = AtomicUsize::new(0);
+    let first: Mutex<Option<Outcome>> = Mutex::new(None);
+    let threads = available_parallelism().map_or(1, usize::from);
+    scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let outcome = run(seed, mistake);
+                    mints.fetch_add(outcome.mints, Ordering::Relaxed);
+                    if found(&outcome) {
+                        next.store(seeds.end, Ordering::Relaxed);
+                        let mut first = first.lock().expect("no panic");
+                        if first.as_ref().is_none_or(|first| seed < first.seed) {
+                            *first = Some(outcome);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (first.into_inner().expect("no panic"), mints.into_inner())
 }
 
 #[test]
 fn no_integer_is_handed_out_twice() {
-    let seeds = match number("SEED") {
+    let one = number("SEED");
+    let seeds = match one {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(SEEDS),
     };
     let begun = Instant::now();
-    let mut mints = 0;
-    let runs = seeds.end - seeds.start;
-    for seed in seeds {
-        let outcome = run(seed, None);
-        mints += outcome.mints;
-        if !outcome.faults.is_empty() {
-            fail(&outcome);
-        }
-        if runs == 1 {
-            println!("{}", outcome.text);
-        }
+    let (wrong, mints) = search(seeds.clone(), None, |outcome| {
+        one.is_some() || !outcome.faults.is_empty()
+    });
+    if let Some(Outcome {
+        seed, faults, text, ..
+    }) = wrong
+    {
+        println!("{text}\n{}", faults.join("\n"));
+        assert!(faults.is_empty(), "repeat this run with SEED={seed}");
     }
+    let runs = seeds.end - seeds.start;
     println!("{runs} runs with {mints} mints in {:?}", begun.elapsed());
     assert!(mints > 0);
 }
@@ -74,19 +103,17 @@ fn a_run_can_be_repeated() {
 #[test]
 fn mistakes_are_found() {
     for mistake in Mistake::ALL {
-        let found = (0..500).find(|seed| {
-            let outcome = run(*seed, Some(mistake));
-            let twice = outcome
-                .faults
-                .iter()
-                .find(|f| !f.contains("the run failed"));
-            if let Some(fault) = twice {
-                println!("{mistake:?}: seed {seed}: {fault}");
-            }
-            twice.is_some()
-        });
-        if found.is_none() {
-            println!("{mistake:?} was not found");
-        }
+        let found = |outcome: &Outcome| outcome.is_wrong();
+        let begun = Instant::now();
+        let (first, _) = search(0..150, Some(mistake), found);
+        match first {
+            Some(first) => println!(
+                "{mistake:?}: seed {} {:?} {:?}",
+                first.seed,
+                begun.elapsed(),
+                first.faults[0]
+            ),
+            None => println!("{mistake:?} was not found {:?}", begun.elapsed()),
+        };
     }
 }

@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::mistake::Mistake;
 use crate::random::Random;
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use int_host::simulated::Exchange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +52,8 @@ struct Inner {
     machines: BTreeMap<String, Arc<Machine>>,
     /// Pairs that cannot reach each other in this direction.
     cuts: BTreeSet<(String, String)>,
+    /// How much longer the way takes in a direction.
+    slow: BTreeMap<(String, String), Duration>,
     /// The senders of what was lost, who go on waiting.
     waiting: Vec<Sender>,
 }
@@ -68,6 +70,7 @@ impl Network {
                 weather: Weather::default(),
                 machines: BTreeMap::new(),
                 cuts: BTreeSet::new(),
+                slow: BTreeMap::new(),
                 waiting: Vec::new(),
             }),
         }
@@ -100,22 +103,28 @@ impl Network {
         self.with(|inner| inner.cuts = cuts);
     }
 
+    /// Slows down these directions, and no others.
+    pub(crate) fn slow_down(&self, slow: BTreeMap<(String, String), Duration>) {
+        self.with(|inner| inner.slow = slow);
+    }
+
     /// Whether a machine receives what another one sends.
     fn reaches(&self, from: &str, to: &str) -> bool {
-        let name = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-        let pair = (name(from), name(to));
-        self.with(|inner| !inner.cuts.contains(&pair))
+        self.with(|inner| !inner.cuts.contains(&direction(from, to)))
     }
 
     /// Sends a request. The sender's name is its token.
-    pub(crate) fn send(self: &Arc<Self>, request: Request<Bytes>) -> Exchange {
+    pub(crate) fn send(self: &Arc<Self>, mut request: Request<Bytes>) -> Exchange {
+        // Nodes make random ones otherwise.
+        let id = HeaderValue::from_static("simulated");
+        request.headers_mut().insert("x-request-id", id);
         let token = request.headers().get(header::AUTHORIZATION);
         let from = token
             .and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "))
             .unwrap_or("nobody")
             .to_owned();
         let to = request.uri().host().unwrap_or_default().to_owned();
-        let fate = self.with(Inner::fate);
+        let fate = self.with(|inner| inner.fate(&from, &to));
         let (sender, answer) = oneshot::channel();
         let parcel = Arc::new(Parcel {
             from,
@@ -205,7 +214,14 @@ impl Network {
 }
 
 impl Inner {
-    fn fate(&mut self) -> Fate {
+    fn fate(&mut self, from: &str, to: &str) -> Fate {
+        let slow = |from, to| {
+            self.slow
+                .get(&direction(from, to))
+                .copied()
+                .unwrap_or_default()
+        };
+        let (there, return_way) = (slow(from, to), slow(to, from));
         let Weather {
             lost,
             twice,
@@ -217,7 +233,7 @@ impl Inner {
             true => random.within(latest),
             false => random.within(2),
         };
-        let (first, second, back) = (way(), way(), way());
+        let (first, second, back) = (there + way(), there + way(), return_way + way());
         let mut arrivals = Vec::new();
         if !random.is(lost) {
             arrivals.push(first);
@@ -233,6 +249,12 @@ impl Inner {
             hangs_up: random.is(500),
         }
     }
+}
+
+/// Names without the numbers of processes.
+fn direction(from: &str, to: &str) -> (String, String) {
+    let name = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    (name(from), name(to))
 }
 
 /// A request on its way, and where its answer goes.

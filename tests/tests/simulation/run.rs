@@ -27,6 +27,15 @@ pub(crate) struct Outcome {
     pub(crate) mints: usize,
 }
 
+impl Outcome {
+    /// Whether an integer was handed out twice, or integers in a wrong order.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.faults.iter().any(|fault| {
+            fault.starts_with("C1") || fault.starts_with("C3") || fault.contains("is not above")
+        })
+    }
+}
+
 /// Makes the run of a seed, perhaps with a mistake that it should find.
 pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()

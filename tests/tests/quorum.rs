@@ -156,6 +156,12 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
         status["reason"].to_string().contains("older copy"),
         "{status}"
     );
+    // However often it starts.
+    for _ in 0..3 {
+        quorum.server(0).kill();
+        quorum.server(0).start_again()?;
+        assert_eq!(state(&quorum.status(0)?), "lost");
+    }
     // The store of another node.
     quorum.server(1).stop()?;
     let other = std::fs::read(store(1)?).expect("read");

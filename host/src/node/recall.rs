@@ -13,7 +13,15 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     let record = file.read()?;
     let identity = marks.number(IDENTITY).await?;
     let before = i64::try_from(marks.number(SESSION).await?).unwrap_or(i64::MAX);
-    let session = Node::begin_session(marks).await?;
+    let older = record
+        .as_ref()
+        .is_some_and(|record| before < record.session);
+    // The number in an older copy stays as it is: each start would bring it nearer to that in the file, until the
+    // copy is no longer recognised.
+    let session = match older {
+        true => before,
+        false => Node::begin_session(marks).await?,
+    };
     let generation = Node::generation(marks).await?;
     let mut state = State {
         now: NodeState::Lost,
@@ -59,7 +67,7 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     let fault = match identity {
         0 => Some("the backend is empty".to_owned()),
         other if other != record.node => Some(format!("the backend belongs to node {other}")),
-        _ if before < record.session => Some("the backend was restored from an older copy".into()),
+        _ if older => Some("the backend was restored from an older copy".into()),
         _ if state.reached > record.reached.max(FIRST_EPOCH) => {
             Some("node.json was restored from an older copy".into())
         }

@@ -118,8 +118,10 @@ impl Chaos {
         let one = self.machines[index].address().to_owned();
         let nodes = self.machines.iter().map(|m| m.address().to_owned());
         let clients = (0..self.clients).map(|number| format!("c{number}"));
-        let rate = self.random.of(&[0, 0, 500, 1000]);
-        for other in nodes.chain(clients).filter(|other| *other != one) {
+        // Often only the clients miss a node: then the other nodes are the majority, and it lags behind.
+        let rate = self.random.of(&[0, 500, 1000, 1000]);
+        let nodes = nodes.filter(|_| self.random.is(300)).collect::<Vec<_>>();
+        for other in nodes.into_iter().chain(clients).filter(|o| *o != one) {
             if self.random.is(rate) {
                 cuts.insert((other.clone(), one.clone()));
             }
@@ -203,9 +205,13 @@ impl Chaos {
             Loss::Older,
             Loss::Restarted,
         ]);
+        let loss = match self.mistake {
+            Some(Mistake::ServesEmpty) => Loss::Backend,
+            Some(Mistake::ForgetsUnnoticed) => Loss::Older,
+            _ => loss,
+        };
         self.kill(index).await;
         let machine = Arc::clone(&self.machines[index]);
-        // The joining process may have ended meanwhile.
         let address = machine.address();
         self.history
             .tell(format_args!("{address} loses data: {loss:?}"));
@@ -256,6 +262,9 @@ impl Chaos {
         }
         if self.random.is(700) {
             self.join().await;
+        }
+        if self.random.is(500) {
+            self.partition();
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Client {
             };
             self.call(&open).await;
             // Now and then the program is started anew.
-            sequence = (!self.random.is(60)).then_some(open);
+            sequence = (!self.random.is(150)).then_some(open);
             let pause = self.random.of(&[0, 0, 20, 200, 500]);
             sleep(self.random.within(pause)).await;
         }
@@ -64,7 +64,7 @@ impl Client {
                 let last = sequence.last().await;
                 last.map(|last| history.returned(*number, begin, Returned::Last(last)))
             }
-            1 => {
+            1 if random.is(500) => {
                 let least = sequence.last().await.ok().flatten().unwrap_or(0);
                 let value = least + i64::try_from(random.below(100)).unwrap_or(0);
                 let begin = history.tell(format_args!("c{number} raises to {value}"));

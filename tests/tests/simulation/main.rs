@@ -75,7 +75,10 @@ fn no_integer_is_handed_out_twice() {
         None => 0..number("SEEDS").unwrap_or(SEEDS),
     };
     let begun = Instant::now();
-    let (wrong, mints) = search(seeds.clone(), None, |outcome| {
+    let mistake = Mistake::ALL
+        .into_iter()
+        .find(|mistake| std::env::var("MISTAKE") == Ok(format!("{mistake:?}")));
+    let (wrong, mints) = search(seeds.clone(), mistake, |outcome| {
         one.is_some() || !outcome.faults.is_empty()
     });
     if let Some(Outcome {

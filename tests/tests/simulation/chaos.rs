@@ -137,7 +137,7 @@ impl Chaos {
     /// reach the others.
     fn slow_down(&mut self) {
         let mut slow = BTreeMap::new();
-        let rate = self.random.of(&[0, 300, 500]);
+        let rate = self.random.of(&[300, 500, 700]);
         for number in 0..self.clients {
             let client = format!("c{number}");
             for machine in &self.machines {
@@ -154,6 +154,42 @@ impl Chaos {
         self.network.slow_down(slow);
     }
 
+    /// Lets one client reach this node soon and all others late, and the other clients one half of the others too late.
+    /// Returns the name of the one.
+    fn strand(&mut self, index: usize) -> String {
+        let node = self.machines[index].address().to_owned();
+        let mut others: Vec<String> = self
+            .machines
+            .iter()
+            .map(|m| m.address().to_owned())
+            .collect();
+        others.retain(|other| *other != node);
+        if self.random.is(500) {
+            others.reverse();
+        }
+        let far = others.len() / 2;
+        let first = self.random.below(self.clients.into());
+        let mut slow = BTreeMap::new();
+        for number in 0..self.clients {
+            for (at, other) in others.iter().enumerate() {
+                let ms = match (u64::from(number) == first, at < far) {
+                    (true, _) => self.random.of(&[4, 300, 600, 1200]),
+                    (false, true) => 3000,
+                    (false, false) => 0,
+                };
+                slow.insert(
+                    (format!("c{number}"), other.clone()),
+                    Duration::from_millis(ms),
+                );
+            }
+        }
+        let back = Duration::from_millis(self.random.of(&[0, 200]));
+        slow.insert((node, format!("c{first}")), back);
+        self.history.tell(format_args!("slow: {slow:?}"));
+        self.network.slow_down(slow);
+        format!("c{first}")
+    }
+
     /// Kills a node's process, and starts it again after some time.
     async fn restart(&mut self, index: usize) -> Result<(), Error> {
         self.kill(index).await;
@@ -166,7 +202,7 @@ impl Chaos {
             .tell(format_args!("{} is killed", machine.address()));
         machine.kill();
         // Whatever its process had begun to do in its backend ends.
-        let pause = self.random.of(&[1, 50, 400]);
+        let pause = self.random.of(&[1, 1, 50, 400]);
         sleep(Duration::from_millis(1) + self.random.within(pause)).await;
     }
 
@@ -210,6 +246,15 @@ impl Chaos {
             Some(Mistake::ForgetsUnnoticed) => Loss::Older,
             _ => loss,
         };
+        // Claims that this node has accepted and others have not, so far.
+        let stranded = self.random.is(700);
+        if stranded {
+            let client = self.strand(index);
+            let node = self.machines[index].address();
+            let accepted = self.network.accepted(&client, node);
+            // It makes no difference if there is none.
+            let _ = timeout(Duration::from_millis(600), accepted).await;
+        }
         self.kill(index).await;
         let machine = Arc::clone(&self.machines[index]);
         let address = machine.address();
@@ -260,8 +305,11 @@ impl Chaos {
         while self.random.is(300) {
             self.restart(index).await?;
         }
-        if self.random.is(700) {
+        if self.random.is(800) {
             self.join().await;
+        }
+        if stranded {
+            sleep(self.random.within(800)).await;
         }
         if self.random.is(500) {
             self.partition();

@@ -21,7 +21,7 @@ pub(crate) struct Client {
 impl Client {
     /// A sequence that has not heard of anything.
     async fn open(&mut self) -> Result<Sequence, Error> {
-        let timeout = self.random.of(&["300ms", "2s"]);
+        let timeout = self.random.of(&["300ms", "2s", "5s"]);
         let config = Config {
             dsn: format!("quorum://c{}@{}?timeout={timeout}", self.number, self.nodes),
             key: KEY.to_owned(),
@@ -45,7 +45,7 @@ impl Client {
             self.call(&open).await;
             // Now and then the program is started anew.
             sequence = (!self.random.is(150)).then_some(open);
-            let pause = self.random.of(&[0, 0, 20, 200, 500]);
+            let pause = self.random.of(&[0, 0, 20, 200, 400]);
             sleep(self.random.within(pause)).await;
         }
     }

@@ -1,7 +1,8 @@
 //! A simulation of a quorum: the nodes and the engine as they are, on a simulated network and virtual time. Everything that
 //! happens follows from a seed.
 //!
-//! `SEED=123` makes the run of one seed and prints its events; `SEEDS=10000` makes that many runs.
+//! `SEED=123` makes the run of one seed and prints its events; `SEEDS=10000` makes that many runs. `MISTAKE=NoVector` makes
+//! them with a mistake.
 
 mod chaos;
 mod client;
@@ -23,6 +24,9 @@ use std::time::Instant;
 
 /// How many runs the ordinary test makes.
 const SEEDS: u64 = 100;
+
+/// Among how many runs each mistake has to be found.
+const WITHIN: u64 = 300;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -106,17 +110,14 @@ fn a_run_can_be_repeated() {
 #[test]
 fn mistakes_are_found() {
     for mistake in Mistake::ALL {
-        let found = |outcome: &Outcome| outcome.is_wrong();
         let begun = Instant::now();
-        let (first, _) = search(0..150, Some(mistake), found);
-        match first {
-            Some(first) => println!(
-                "{mistake:?}: seed {} {:?} {:?}",
-                first.seed,
-                begun.elapsed(),
-                first.faults[0]
-            ),
-            None => println!("{mistake:?} was not found {:?}", begun.elapsed()),
-        };
+        let (first, _) = search(0..WITHIN, Some(mistake), Outcome::is_wrong);
+        let first = first.unwrap_or_else(|| panic!("{mistake:?} was not found"));
+        let Outcome { seed, faults, .. } = first;
+        println!(
+            "{mistake:?}: SEED={seed}, {:?}: {}",
+            begun.elapsed(),
+            faults[0]
+        );
     }
 }

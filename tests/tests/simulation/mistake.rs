@@ -29,7 +29,7 @@ pub(crate) enum Mistake {
 }
 
 /// The time between two steps that must not be exchanged.
-const BETWEEN: Duration = Duration::from_millis(40);
+const BETWEEN: Duration = Duration::from_millis(600);
 
 impl Mistake {
     pub(crate) const ALL: [Self; 7] = [

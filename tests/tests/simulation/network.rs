@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::mistake::Mistake;
 use crate::random::Random;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use int_host::simulated::Exchange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +54,8 @@ struct Inner {
     cuts: BTreeSet<(String, String)>,
     /// How much longer the way takes in a direction.
     slow: BTreeMap<(String, String), Duration>,
+    /// Who is told of the next claim of this client that this node accepts.
+    awaited: Option<(String, String, oneshot::Sender<()>)>,
     /// The senders of what was lost, who go on waiting.
     waiting: Vec<Sender>,
 }
@@ -71,6 +73,7 @@ impl Network {
                 machines: BTreeMap::new(),
                 cuts: BTreeSet::new(),
                 slow: BTreeMap::new(),
+                awaited: None,
                 waiting: Vec::new(),
             }),
         }
@@ -106,6 +109,15 @@ impl Network {
     /// Slows down these directions, and no others.
     pub(crate) fn slow_down(&self, slow: BTreeMap<(String, String), Duration>) {
         self.with(|inner| inner.slow = slow);
+    }
+
+    /// Ends when a node has accepted a claim of a client.
+    pub(crate) async fn accepted(&self, client: &str, node: &str) {
+        let (sender, accepted) = oneshot::channel();
+        let awaited = (client.to_owned(), node.to_owned(), sender);
+        self.with(|inner| inner.awaited = Some(awaited));
+        // Only one is awaited at a time.
+        let _ = accepted.await;
     }
 
     /// Whether a machine receives what another one sends.
@@ -182,6 +194,16 @@ impl Network {
             answer.status().as_u16(),
             String::from_utf8_lossy(answer.body())
         ));
+        if parcel.request.method() == Method::POST && answer.status() == StatusCode::OK {
+            self.with(|inner| {
+                let is_awaited =
+                    |(client, node, _): &mut (String, String, _)| client == from && node == to;
+                if let Some((_, _, sender)) = inner.awaited.take_if(is_awaited) {
+                    // It may have given up.
+                    let _ = sender.send(());
+                }
+            });
+        }
         sleep(parcel.back).await;
         if parcel.answer_lost || !self.reaches(to, from) || !self.is_alive(from) {
             return self.lose(parcel);

@@ -189,7 +189,11 @@ mod tests {
                 .iter()
                 .any(|name| name.starts_with("wasi:sockets/"))
         );
-        assert!(!imported.iter().any(|name| name.starts_with("artisanal:")));
+        assert!(
+            !imported
+                .iter()
+                .any(|name| [ENGINE, CLAIMS].contains(&name.as_str()))
+        );
         assert!(compose(&flakes, Target::Spin).is_ok());
         let leased = lease(Builtin::Redis.wasm()).unwrap();
         let Err(Error::Misconfigured(why)) = flake(&leased) else {

@@ -445,7 +445,9 @@ fn components_are_inspected_and_composed() -> TestResult {
     ] {
         assert!(outcome.stdout.contains(text), "{}", outcome.stdout);
     }
-    for engine in int_host::Builtin::ALL {
+    // Flakes with a given node number are not composed: see `flake.rs`.
+    let counting = |engine: &int_host::Builtin| !engine.about().clock;
+    for engine in int_host::Builtin::ALL.into_iter().filter(counting) {
         let name = engine.about().name;
         let composed = place.file(&format!("intd-{name}.wasm"));
         let composed = composed.to_str().expect("UTF-8");

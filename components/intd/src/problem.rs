@@ -17,9 +17,7 @@ pub(crate) struct Problem {
     /// The message for the log, if it has more details than the answer.
     cause: Option<Box<str>>,
     /// One header that goes with the status.
-    header: Option<(header::HeaderName, &'static str)>,
-    /// After how many seconds the request can be served, if it is not a constant.
-    retry_after: Option<u32>,
+    header: Option<Box<(header::HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -31,12 +29,11 @@ impl Problem {
             current: None,
             cause: None,
             header: None,
-            retry_after: None,
         }
     }
 
     pub(crate) fn with(mut self, name: header::HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
 
@@ -87,11 +84,8 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some((name, value)) = self.header {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            headers.insert(name, value);
         }
         headers.insert(RequestId::HEADER, id.value());
         if let Some(text) = self.cause {
@@ -152,7 +146,8 @@ impl From<Refused> for Problem {
             }
         };
         Self {
-            retry_after,
+            header: retry_after
+                .map(|seconds| Box::new((header::RETRY_AFTER, HeaderValue::from(seconds)))),
             ..Self::new(status, code, refused.to_string())
         }
     }

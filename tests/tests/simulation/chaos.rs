@@ -157,6 +157,9 @@ impl Chaos {
     /// Lets one client reach this node soon and all others late, and the other clients one half of the others too late.
     /// Returns the name of the one.
     fn strand(&mut self, index: usize) -> String {
+        // The node has to be able to join again soon.
+        self.network.set_weather(Weather::default());
+        self.network.cut(BTreeSet::new());
         let node = self.machines[index].address().to_owned();
         let mut others: Vec<String> = self
             .machines
@@ -192,17 +195,17 @@ impl Chaos {
 
     /// Kills a node's process, and starts it again after some time.
     async fn restart(&mut self, index: usize) -> Result<(), Error> {
-        self.kill(index).await;
+        let pause = self.random.of(&[1, 50, 400]);
+        self.kill(index, pause).await;
         self.start(index).await
     }
 
-    async fn kill(&mut self, index: usize) {
+    async fn kill(&mut self, index: usize, pause: u64) {
         let machine = &self.machines[index];
         self.history
             .tell(format_args!("{} is killed", machine.address()));
         machine.kill();
         // Whatever its process had begun to do in its backend ends.
-        let pause = self.random.of(&[1, 1, 50, 400]);
         sleep(Duration::from_millis(1) + self.random.within(pause)).await;
     }
 
@@ -255,7 +258,8 @@ impl Chaos {
             // It makes no difference if there is none.
             let _ = timeout(Duration::from_millis(600), accepted).await;
         }
-        self.kill(index).await;
+        let pause = self.random.of(if stranded { &[1] } else { &[1, 50, 400] });
+        self.kill(index, pause).await;
         let machine = Arc::clone(&self.machines[index]);
         let address = machine.address();
         self.history

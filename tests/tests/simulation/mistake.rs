@@ -20,7 +20,7 @@ pub(crate) enum Mistake {
     CountsRefusals,
     /// Nobody hears of other nodes' incarnations.
     NoVector,
-    /// The incarnations of others are read before the claim.
+    /// One node reads the incarnations of the others before it takes the claim.
     EarlyVector,
     /// The node's incarnation is that at the time when the answer arrives.
     LateIncarnation,
@@ -50,7 +50,7 @@ impl Mistake {
     ) -> Option<Response<Bytes>> {
         let ask = |request| machine.answer(request, pending());
         match self {
-            Self::EarlyVector if is_claim(request) => {
+            Self::EarlyVector if is_claim(request) && machine.address() == "n2" => {
                 let known = machine.node()?.status().known;
                 sleep(BETWEEN).await;
                 let answer = ask(request.clone()).await?;

@@ -99,7 +99,7 @@ fn no_integer_is_handed_out_twice() {
 
 #[test]
 fn a_run_can_be_repeated() {
-    for seed in 0..5 {
+    for seed in 0..3 {
         let (first, second) = (run(seed, None).text, run(seed, None).text);
         let differs = first.lines().zip(second.lines()).find(|(a, b)| a != b);
         assert_eq!(differs, None, "in the run with SEED={seed}");
@@ -112,10 +112,7 @@ fn mistakes_are_found() {
     for mistake in Mistake::ALL {
         let begun = Instant::now();
         let (first, _) = search(0..WITHIN, Some(mistake), Outcome::is_wrong);
-        let Some(first) = first else {
-            println!("{mistake:?} not found");
-            continue;
-        };
+        let first = first.unwrap_or_else(|| panic!("{mistake:?} was not found"));
         let Outcome { seed, faults, .. } = first;
         println!(
             "{mistake:?}: SEED={seed}, {:?}: {}",

@@ -133,6 +133,33 @@ fn every_integer_has_an_event() -> TestResult {
 }
 
 #[test]
+fn an_event_names_the_token_of_a_client() -> TestResult {
+    let (ledger, place) = (Ledger::start()?, Place::new()?);
+    let made = place.run(&["token", "new", "--name", "billing"])?;
+    let token = made.stderr.lines().last().expect("the token").to_owned();
+    let file = place.file("tokens.toml");
+    std::fs::write(&file, &made.stdout).expect("written");
+    let (file, url) = (file.display().to_string(), ledger.url());
+    let listen = ["--listen", "http://127.0.0.1:0", "--tokens", &file];
+    let publish = ["--ledger", &url, "--ledger-policy", "strict"];
+    let serving = Serving::start(place.command(&[&["serve"][..], &listen, &publish].concat())?)?;
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/?count=3"),
+        ("POST", "/v1/sequences/integers/next"),
+    ] {
+        let answer = serving.request(method, path, &headers, "")?;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let events = ledger.events("integers")?;
+    let by: Vec<_> = events.iter().map(|event| &event["by"]).collect();
+    assert_eq!(by, ["billing"; 3], "{events:?}");
+    Ok(())
+}
+
+#[test]
 fn nothing_that_strict_answered_is_missing_after_crashes_of_the_ledger() -> TestResult {
     let (ledger, place) = (Ledger::start()?, Place::new()?);
     let serving = serve(&place, &ledger, "strict")?;

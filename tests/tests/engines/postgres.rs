@@ -424,6 +424,39 @@ fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
 
 /// A commit that is not known to have reached the synchronous standby may be lost in a failover, although the
 /// server reports it as done, with a warning.
+/// Whether a commit waits for a standby.
+fn waits_for_standby(server: &Postgres) -> bool {
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
+    let found = server.sql(waiting).expect("an answer");
+    found.parse::<u32>().is_ok()
+}
+
+fn cancel_waits(server: &Postgres) {
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    server.sql(cancel).expect("an answer");
+}
+
+/// Waits until the server has taken over `synchronous_standby_names`, which one of its processes does some time
+/// after it was told to.
+fn until_commits_wait(server: &Postgres) {
+    wait::until_true("commits wait for the standby", LIMIT, || {
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| server.sql("CREATE TABLE probe (); DROP TABLE probe"));
+            loop {
+                if waits_for_standby(server) {
+                    cancel_waits(server);
+                    let _ = commit.join().expect("no panic");
+                    return true;
+                }
+                if commit.is_finished() {
+                    return false;
+                }
+            }
+        })
+    })
+    .expect("in time");
+}
+
 #[test]
 fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
     let server = Postgres::with(&["lc_messages=C"])?;
@@ -435,29 +468,16 @@ fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
             .sql("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
             .expect("an answer");
         server.sql("SELECT pg_reload_conf()").expect("an answer");
+        until_commits_wait(&server);
         let cancelled = std::thread::scope(|scope| {
             let minting = scope.spawn(|| run(async { sequence.next(1).await }));
             wait::until_true("a mint waits for the standby", LIMIT, || {
-                let waiting =
-                    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
-                server
-                    .sql(waiting)
-                    .expect("an answer")
-                    .parse::<u32>()
-                    .is_ok()
+                waits_for_standby(&server)
             })
             .expect("in time");
-            let cancel =
-                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-            server.sql(cancel).expect("an answer");
+            cancel_waits(&server);
             wait::until_true("it tries again, and waits again", LIMIT, || {
-                let waiting =
-                    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
-                server
-                    .sql(waiting)
-                    .expect("an answer")
-                    .parse::<u32>()
-                    .is_ok()
+                waits_for_standby(&server)
             })
             .expect("in time");
             let mark = "SELECT mark FROM artisanal_integers";

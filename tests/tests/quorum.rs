@@ -185,6 +185,22 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     quorum.join(0, 1)?;
     assert_eq!(state(&quorum.status(0)?), "serving");
     assert_eq!(mint(&quorum), Ok(4));
+    // A copy from before it was emptied, when the node had been started more often than after it.
+    for _ in 0..9 {
+        quorum.server(0).kill();
+        quorum.server(0).start_again()?;
+    }
+    quorum.server(0).stop()?;
+    let copy = std::fs::read(&path).expect("read");
+    std::fs::remove_file(&path).expect("removed");
+    quorum.server(0).start_again()?;
+    quorum.join(0, 1)?;
+    assert_eq!(state(&quorum.status(0)?), "serving");
+    quorum.server(0).stop()?;
+    std::fs::write(&path, copy).expect("written");
+    quorum.server(0).start_again()?;
+    let status = quorum.status(0)?;
+    assert_eq!(state(&status), "lost", "{status}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! new one.
 
 use super::file::Record;
-use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, check_members};
+use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, SESSION, check_members};
 use crate::Error;
 use artisanal_quorum::{
     Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
@@ -131,6 +131,13 @@ impl Node {
         state.described = described;
         state.open = None;
         state.incarnation = join.incarnation;
+        if let Some(record) = self.file.read()? {
+            // On an emptied backend the number would begin anew, and an older copy that comes back later could have a
+            // greater one.
+            marks
+                .raise(SESSION, u64::try_from(record.session).unwrap_or(0))
+                .await?;
+        }
         state.session = Self::begin_session(marks).await?;
         state.generation = generation;
         if Self::generation(marks).await? != state.generation {

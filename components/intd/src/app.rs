@@ -276,7 +276,7 @@ impl<S: Sequence> App<S> {
             Route::Sequences => {
                 let grant = self.ask(&request.headers, Right::Read, None, 0)?;
                 if grant.is_none() {
-                    self.allowed_to_mint(&request.headers, "", 0)?;
+                    self.has_mint_token(&request.headers)?;
                 }
                 self.list(&query, grant.as_deref())
             }
@@ -284,7 +284,7 @@ impl<S: Sequence> App<S> {
                 let named = self.ask(&request.headers, Right::Mint, Some(&key), query.count)?;
                 let place = self.find(&key)?;
                 if named.is_none() {
-                    self.allowed_to_mint(&request.headers, &key, query.count)?;
+                    self.has_mint_token(&request.headers)?;
                 }
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
@@ -421,9 +421,17 @@ impl<S: Sequence> App<S> {
         integers: u32,
     ) -> Result<Option<Arc<Grant>>, Problem> {
         let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
+        if grant.is_none() {
+            self.has_mint_token(headers)?;
+        }
+        Ok(grant)
+    }
+
+    /// Checks the mint token of the settings, if there is one.
+    fn has_mint_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match &self.settings.mint_token {
-            Some(token) if grant.is_none() => authorize(headers, token).map(|()| None),
-            _ => Ok(grant),
+            None => Ok(()),
+            Some(token) => authorize(headers, token),
         }
     }
 

@@ -202,6 +202,11 @@ impl Generator {
         self.tenure
     }
 
+    /// For how many milliseconds from the last look at the clock a number is held; negative if none is any longer.
+    pub(super) fn held(&self) -> i64 {
+        self.tenure.map_or(0, |tenure| tenure.until) - self.seen
+    }
+
     /// Holds a node number from now on, or none.
     pub(super) fn hold(&mut self, tenure: Option<Tenure>) {
         self.tenure = tenure;

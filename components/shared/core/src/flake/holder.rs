@@ -105,13 +105,19 @@ impl<N: Numbers> Holder<N> {
         loop {
             let left = timeout.saturating_sub(begin.elapsed());
             let now = self.backend.now();
-            // Not a temporary in `match`: the guard must not be held while this waits.
-            let step = self.generator().mint(now, &mut request, left)?;
+            // The guard must not be held while this waits.
+            let (step, held) = {
+                let mut generator = self.generator();
+                let step = generator.mint(now, &mut request, left)?;
+                (step, generator.held())
+            };
             match step {
                 Step::Minted(span) => {
+                    // Less than half of the lease is left.
+                    let ends_soon = held < HOLD_MS / 2;
                     return Ok(Taken {
                         span,
-                        ahead: self.ends_soon(now) && !self.asked.swap(true, Ordering::AcqRel),
+                        ahead: ends_soon && !self.asked.swap(true, Ordering::AcqRel),
                     });
                 }
                 Step::Wait(pause) => self.backend.sleep(pause).await,
@@ -264,14 +270,6 @@ impl<N: Numbers> Holder<N> {
         self.backend
             .claim(&mark_key(&self.key, node), first, last)
             .await
-    }
-
-    /// Whether less than half of the lease is left.
-    fn ends_soon(&self, now: Duration) -> bool {
-        let until = self.generator().tenure().map_or(0, |tenure| tenure.until);
-        self.layout
-            .time(now)
-            .is_ok_and(|time| until - time < HOLD_MS / 2)
     }
 
     fn generator(&self) -> MutexGuard<'_, Generator> {

@@ -169,6 +169,24 @@ impl Postgres {
         query(self.port, USER, PASSWORD, DATABASE, statements)
     }
 
+    /// Changes a setting of the running server, with [`Postgres::sql`] such as `ALTER SYSTEM RESET …`, and returns when
+    /// every session that begins a statement has it: the server only signals its processes to read their settings
+    /// again, before it accepts the next connection.
+    ///
+    /// # Errors
+    /// When the server answers with an error, or does not read its settings again in time.
+    pub fn alter_system(&self, change: &str) -> Result {
+        let loaded = || self.sql("SELECT pg_conf_load_time()");
+        let before = loaded()?;
+        self.sql(&format!("ALTER SYSTEM {change}"))?;
+        self.sql("SELECT pg_reload_conf()")?;
+        wait::until("the settings are read again", FOLLOWS, || match loaded() {
+            Ok(time) if time == before => Err(format!("they were read at {time}")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
     /// Waits until this standby has applied everything that the primary has committed.
     ///
     /// # Errors

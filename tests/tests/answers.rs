@@ -248,7 +248,7 @@ fn strangers_learn_nothing_of_the_backend() -> TestResult {
     let misbehaving = target::component("misbehaving")?;
     let misbehaving = misbehaving.to_str().expect("UTF-8");
     let composed = compose(&place, &["--engine", "redis"])?;
-    let redis = |port: u16| format!("redis://teller:{PASSWORD}@127.0.0.1:{port}/7?timeout=300ms");
+    let redis = |port: u16| format!("redis://teller:{PASSWORD}@127.0.0.1:{port}/7?timeout=1s");
     let (away, locked) = (redis(away), redis(locked.port()));
     let broken = "misbehaving:///traps";
     for (server, dsn, code, status) in [

@@ -211,7 +211,7 @@ type Line = fn(&Proxy, &mut Crowd, bool) -> TestResult;
 /// All processes use one server through a proxy.
 fn on_a_bad_line(engine: Builtin, group: &dyn Group, trouble: Line) -> TestResult {
     let proxy = Proxy::to(group.port(group.leader()?))?;
-    let dsn = format!("{}?timeout=500ms", group.dsn_on(proxy.port()));
+    let dsn = format!("{}?timeout=1s", group.dsn_on(proxy.port()));
     let mut crowd = crowd(engine, &dsn)?;
     crowd.mint_more(10)?;
     trouble(&proxy, &mut crowd, group.size() > 1)?;
@@ -269,8 +269,7 @@ fn keyvalue_killed() -> TestResult {
 fn postgres_failover() -> TestResult {
     let old = Postgres::hasty()?;
     let new = old.standby()?;
-    old.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
-    old.sql("SELECT pg_reload_conf()")?;
+    old.alter_system("SET synchronous_standby_names = '*'")?;
     testbed::wait::until_or_error("the standby is synchronous", START, || {
         let state = old.sql("SELECT sync_state FROM pg_stat_replication")?;
         Ok(if state == "sync" { Ok(()) } else { Err(state) })
@@ -284,8 +283,7 @@ fn postgres_failover() -> TestResult {
     go_on(&mut crowd, "standby promoted")?;
 
     old.start_again()?;
-    old.sql("ALTER SYSTEM RESET synchronous_standby_names")?;
-    old.sql("SELECT pg_reload_conf()")?;
+    old.alter_system("RESET synchronous_standby_names")?;
     let mark = "SELECT mark FROM artisanal_integers";
     let left_at = old.sql(mark)?;
     // All processes connect again while both servers accept writes.

@@ -121,7 +121,7 @@ fn a_raise_through_the_holder_is_obeyed_at_once() -> TestResult {
 #[test]
 fn a_backend_that_is_away_is_noticed_when_the_integers_are_used_up() -> TestResult {
     let redis = Redis::start()?;
-    let dsn = format!("{}?timeout=300ms", redis.dsn());
+    let dsn = format!("{}?timeout=2s", redis.dsn());
     let place = Place::new()?;
     let server = place.serve(&["--engine", "redis", "--dsn", &dsn, "--lease", "64"])?;
     // More than one span of the full size.

@@ -176,7 +176,7 @@ fn requests_integers_and_calls_are_counted() -> TestResult {
 #[test]
 fn a_backend_that_goes_and_comes_back_is_seen() -> TestResult {
     let redis = Redis::start()?;
-    let dsn = format!("{}?timeout=300ms", redis.dsn());
+    let dsn = format!("{}?timeout=2s", redis.dsn());
     let watched = Watched::start(&["--engine", "redis", "--dsn", &dsn])?;
     let dials = r#"artisanal_backend_connections_total{engine="redis"}"#;
     let failed = |family: &str| {

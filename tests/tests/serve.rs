@@ -494,7 +494,7 @@ fn tcp_gives_a_line_and_closes() -> TestResult {
 #[test]
 fn a_backend_that_is_away_is_told_and_comes_back() -> TestResult {
     let redis = Redis::start()?;
-    let dsn = format!("{}?timeout=300ms", redis.dsn());
+    let dsn = format!("{}?timeout=1s", redis.dsn());
     redis.kill();
     // A server may be started before its backend.
     let serving = Place::new()?.serve(&["--engine", "redis", "--dsn", &dsn])?;

@@ -312,7 +312,7 @@ fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
 #[test]
 fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
     let mariadb = MariaDb::start()?;
-    let dsn = format!("{}?timeout=1s", mariadb.dsn());
+    let dsn = format!("{}?timeout=3s", mariadb.dsn());
     run(async {
         let sequence = open(MYSQL, &dsn, "row").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");

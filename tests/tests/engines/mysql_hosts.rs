@@ -45,10 +45,7 @@ fn a_read_only_server_mints_for_nobody() -> TestResult {
     let mariadb = MariaDb::start()?;
     for key in KEYS {
         run(async {
-            let dsn = format!(
-                "{}?timeout=1500ms",
-                mariadb.dsn_of("root", "", mariadb.port())
-            );
+            let dsn = format!("{}?timeout=2s", mariadb.dsn_of("root", "", mariadb.port()));
             let sequence = open(MYSQL, &dsn, key).await.expect("opened");
             let before = sequence.next(3).await.expect("minted").last();
             let stored = mark(&mariadb, key)?;

@@ -396,7 +396,7 @@ fn a_pooler_may_lend_connections_for_one_transaction() -> TestResult {
 #[test]
 fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
     let server = Postgres::start()?;
-    let dsn = format!("{}?timeout=1s", server.dsn());
+    let dsn = format!("{}?timeout=3s", server.dsn());
     run(async {
         let sequence = open(POSTGRES, &dsn, "row").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");
@@ -465,9 +465,8 @@ fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
         let sequence = open(POSTGRES, &dsn, "k").await.expect("opened");
         sequence.next(1).await.expect("minted");
         server
-            .sql("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+            .alter_system("SET synchronous_standby_names = 'missing'")
             .expect("an answer");
-        server.sql("SELECT pg_reload_conf()").expect("an answer");
         until_commits_wait(&server);
         let cancelled = std::thread::scope(|scope| {
             let minting = scope.spawn(|| run(async { sequence.next(1).await }));
@@ -487,9 +486,8 @@ fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
                 "the first one was committed"
             );
             server
-                .sql("ALTER SYSTEM RESET synchronous_standby_names")
+                .alter_system("RESET synchronous_standby_names")
                 .expect("an answer");
-            server.sql("SELECT pg_reload_conf()").expect("an answer");
             minting.join().expect("no panic")
         });
         assert_eq!(
@@ -505,14 +503,13 @@ fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
 #[test]
 fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
     let server = Postgres::start()?;
-    let dsn = format!("{}?timeout=500ms", server.dsn());
+    let dsn = format!("{}?timeout=2s", server.dsn());
     run(async {
         let sequence = open(POSTGRES, &dsn, "k").await.expect("opened");
         let before = sequence.next(1).await.expect("minted");
         server
-            .sql("ALTER SYSTEM SET default_transaction_read_only = on")
+            .alter_system("SET default_transaction_read_only = on")
             .expect("an answer");
-        server.sql("SELECT pg_reload_conf()").expect("an answer");
         for _ in 0..2 {
             for error in [
                 sequence.next(1).await.expect_err("read-only"),
@@ -524,9 +521,8 @@ fn a_server_that_is_read_only_for_now_is_tried_again() -> TestResult {
             }
         }
         server
-            .sql("ALTER SYSTEM RESET default_transaction_read_only")
+            .alter_system("RESET default_transaction_read_only")
             .expect("an answer");
-        server.sql("SELECT pg_reload_conf()").expect("an answer");
         let after = sequence.next(1).await.expect("minted");
         assert!(after.first() > before.last());
     });

@@ -200,14 +200,14 @@ fn a_node_of_a_cluster_is_followed_to_nodes_of_the_dsn() -> TestResult {
         _ => Reply::Text("OK".into()),
     })?;
     let (node, other_at) = (node.address(), other.address());
-    let alone = format!("redis://{node}?timeout=1s");
+    let alone = format!("redis://{node}?timeout=5s");
     assert_fails(
         mint(REDIS, &alone, "k"),
         "other",
         &[&other_at.to_string(), "DSN"],
     );
     assert_eq!(other.accepted(), 0);
-    let both = format!("redis://{node},{other_at}?timeout=1s");
+    let both = format!("redis://{node},{other_at}?timeout=10s");
     assert_eq!(mint(REDIS, &both, "k"), Ok(2));
     Ok(())
 }

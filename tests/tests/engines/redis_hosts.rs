@@ -54,7 +54,7 @@ fn wait_for(key: &str, value: &str, replica: &Redis) -> TestResult {
 fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
     let old = Redis::start()?;
     let promoted = replica_of(&old)?;
-    let dsn = dsn(&[&old, &promoted], "?timeout=1s");
+    let dsn = dsn(&[&old, &promoted], "?timeout=3s");
     run(async {
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
         assert_eq!(sequence.next(5).await.expect("minted").last(), 10);
@@ -127,7 +127,7 @@ fn a_replica_of_the_promoted_one_is_a_witness() -> TestResult {
         Ok(up.then_some(()).ok_or(info))
     })?;
     // The promoted server is not in the DSN.
-    let without = dsn(&[&old, &witness], "?timeout=500ms");
+    let without = dsn(&[&old, &witness], "?timeout=1s");
     assert_fails(
         mint(REDIS, &without, "k"),
         "unavailable",
@@ -215,7 +215,7 @@ fn set_last_passes_by_replicas() -> TestResult {
             .expect("opened");
         first.set_last(40).await.expect("raised");
         assert_eq!(first.next(1).await.expect("minted").first(), 42);
-        let alone = format!("{}?timeout=500ms", replica.dsn());
+        let alone = format!("{}?timeout=2s", replica.dsn());
         let alone = open(REDIS, &alone, "k").await.expect("opened");
         let error = alone.set_last(100).await.expect_err("a replica");
         assert_eq!(kind(&error), "unavailable", "{error}");

@@ -198,7 +198,7 @@ fn a_primary_on_another_host_needs_permission() -> TestResult {
     let server = redis(Ipv4Addr::LOCALHOST, "master")?;
     let port = server.address().port();
     let sentinel = sentinel_naming("localhost", port)?;
-    let dsn = format!("redis+sentinel://{}/n?timeout=1s", sentinel.address());
+    let dsn = format!("redis+sentinel://{}/n?timeout=5s", sentinel.address());
     let error = mint(REDIS, &dsn, "k").expect_err("not allowed");
     assert!(error.to_string().contains("localhost"), "{error}");
     assert_eq!(server.accepted(), 0, "nobody came");

@@ -112,7 +112,7 @@ fn every_node_mints() -> TestResult {
 fn refused_nodes_do_not_turn_a_node_that_is_away_into_a_refusal() -> TestResult {
     let hosts = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
     let rqlite = Rqlite::on_hosts(&hosts)?;
-    let dsn = format!("http://127.0.0.1:{}?timeout=1s", rqlite.ports()[0]);
+    let dsn = format!("http://127.0.0.1:{}?timeout=3s", rqlite.ports()[0]);
     let away = |error: &Error| {
         assert_eq!(kind(error), "unavailable", "{error}");
         assert!(

@@ -90,7 +90,7 @@ impl Inner {
         }
         let sequence = engine::Sequence::open(self.config.clone())
             .await
-            .map_err(|error| match called(error) {
+            .map_err(|error| match Error::from(error) {
                 // The server configured this, not the client.
                 Error::Invalid(reason) => Error::Misconfigured(reason),
                 other => other,
@@ -115,7 +115,7 @@ impl Inner {
         if self.is_costly() {
             give_way().await;
         }
-        let given = result.map_err(called)?;
+        let given = result?;
         Span::checked(given.first, given.step, given.count)
             .ok_or_else(|| Error::Broken(format!("the engine returned an invalid span: {given:?}")))
     }
@@ -123,13 +123,13 @@ impl Inner {
     async fn last(&self) -> Result<Option<i64>, Error> {
         let result = self.sequence().await?.last().await;
         give_way().await;
-        result.map_err(called)
+        result.map_err(Error::from)
     }
 
     async fn set_last(&self, value: i64) -> Result<(), Error> {
         let result = self.sequence().await?.set_last(value).await;
         give_way().await;
-        result.map_err(called)
+        result.map_err(Error::from)
     }
 
     fn is_costly(&self) -> bool {
@@ -178,14 +178,4 @@ impl Upstream for Remote {
     }
 }
 
-/// Converts an error of the engine to the core's type.
-fn called(error: types::Error) -> Error {
-    match error {
-        types::Error::Invalid(reason) => Error::Invalid(reason),
-        types::Error::TooSmall(current) => Error::TooSmall(current),
-        types::Error::Exhausted(reason) => Error::Exhausted(reason),
-        types::Error::Denied(reason) => Error::Denied(reason),
-        types::Error::Unavailable(reason) => Error::Unavailable(reason),
-        types::Error::Other(reason) => Error::Other(reason),
-    }
-}
+artisanal_core::convert_wit_error!(types::Error);

@@ -20,6 +20,8 @@ impl exports::Guest for Component {
 
 bindings::export!(Component with_types_in bindings);
 
+artisanal_core::convert_wit_error!(types::Error);
+
 /// How long a mint may take, with all its waiting.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -46,7 +48,7 @@ impl Backend {
             increment: None,
             offset: None,
         };
-        let sequence = Rc::new(engine::Sequence::open(config).await.map_err(heard)?);
+        let sequence = Rc::new(engine::Sequence::open(config).await?);
         self.latest
             .replace(Some((key.to_owned(), Rc::clone(&sequence))));
         Ok(sequence)
@@ -68,7 +70,9 @@ impl Clock for Backend {
 impl Numbers for Backend {
     async fn claim(&self, key: &str, first: i64, last: i64) -> Result<(), Error> {
         let sequence = self.sequence(key).await?;
-        claims::claim(&sequence, first, last).await.map_err(heard)
+        claims::claim(&sequence, first, last)
+            .await
+            .map_err(Error::from)
     }
 }
 
@@ -79,18 +83,14 @@ impl exports::GuestSequence for Sequence {
                 "the increment and the offset of flakes follow from their layout and node; leave them out".into(),
             ));
         }
-        let Settings { dsn, layout, node } = Settings::of(&config.dsn).map_err(told)?;
+        let Settings { dsn, layout, node } = Settings::of(&config.dsn)?;
         let backend = Backend {
             dsn,
             latest: RefCell::default(),
         };
-        let holder = Holder::new(backend, layout, &config.key, node).map_err(told)?;
+        let holder = Holder::new(backend, layout, &config.key, node)?;
         // The engine checks its DSN, before the first mint.
-        holder
-            .backend()
-            .sequence(&holder.layout_key())
-            .await
-            .map_err(told)?;
+        holder.backend().sequence(&holder.layout_key()).await?;
         Ok(exports::Sequence::new(Self(Rc::new(holder))))
     }
 
@@ -103,7 +103,7 @@ impl exports::GuestSequence for Sequence {
     }
 
     async fn next(&self, count: u32) -> Result<types::Span, types::Error> {
-        let taken = self.0.mint(count, TIMEOUT).await.map_err(told)?;
+        let taken = self.0.mint(count, TIMEOUT).await?;
         if taken.ahead {
             let holder = Rc::clone(&self.0);
             wit_bindgen::spawn_local(async move {
@@ -123,31 +123,7 @@ impl exports::GuestSequence for Sequence {
     }
 
     async fn set_last(&self, value: i64) -> Result<(), types::Error> {
-        check_last(value).map_err(told)?;
-        self.0.raise(value).map_err(told)
-    }
-}
-
-/// Converts an error of the engine to the core's type.
-fn heard(error: types::Error) -> Error {
-    match error {
-        types::Error::Invalid(reason) => Error::Invalid(reason),
-        types::Error::TooSmall(current) => Error::TooSmall(current),
-        types::Error::Exhausted(reason) => Error::Exhausted(reason),
-        types::Error::Denied(reason) => Error::Denied(reason),
-        types::Error::Unavailable(reason) => Error::Unavailable(reason),
-        types::Error::Other(reason) => Error::Other(reason),
-    }
-}
-
-/// Converts an error to that of the WIT.
-fn told(error: Error) -> types::Error {
-    match error {
-        Error::Invalid(reason) => types::Error::Invalid(reason),
-        Error::TooSmall(current) => types::Error::TooSmall(current),
-        Error::Exhausted(reason) => types::Error::Exhausted(reason),
-        Error::Denied(reason) => types::Error::Denied(reason),
-        Error::Unavailable(reason) => types::Error::Unavailable(reason),
-        error => types::Error::Other(error.to_string()),
+        check_last(value)?;
+        self.0.raise(value).map_err(types::Error::from)
     }
 }

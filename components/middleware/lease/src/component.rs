@@ -18,6 +18,8 @@ impl exports::Guest for Component {
 
 bindings::export!(Component with_types_in bindings);
 
+artisanal_core::convert_wit_error!(types::Error);
+
 /// A sequence as the component exports it: one holder of leases.
 struct Sequence(Rc<Holder>);
 
@@ -29,21 +31,21 @@ struct Holder {
 
 impl Holder {
     async fn open(config: types::Config) -> Result<Self, types::Error> {
-        let (dsn, most) = dsn::split(&config.dsn).map_err(told)?;
+        let (dsn, most) = dsn::split(&config.dsn)?;
         // A lease out of range is refused before any I/O.
-        Lease::new(unit(), most).map_err(told)?;
+        Lease::new(unit(), most)?;
         let engine = engine::Sequence::open(types::Config { dsn, ..config }).await?;
         let types::Lattice { increment, offset } = engine.lattice();
-        let lattice = Lattice::new(increment, offset).map_err(told)?;
+        let lattice = Lattice::new(increment, offset)?;
         Ok(Self {
             engine,
             lattice,
-            lease: Lease::new(lattice, most).map_err(told)?,
+            lease: Lease::new(lattice, most)?,
         })
     }
 
     async fn fetch(&self, count: u32) -> Result<Span, Error> {
-        let span = self.engine.next(count).await.map_err(heard)?;
+        let span = self.engine.next(count).await?;
         Span::checked(span.first, span.step, span.count).ok_or_else(|| {
             Error::Broken(format!("the engine returned the impossible span {span:?}"))
         })
@@ -70,7 +72,7 @@ impl exports::GuestSequence for Sequence {
 
     async fn next(&self, count: u32) -> Result<types::Span, types::Error> {
         let holder = &self.0;
-        let count = check_count(count).map_err(told)?;
+        let count = check_count(count)?;
         let span = match holder.lease.take(count) {
             Some(taken) => {
                 if taken.ahead {
@@ -84,7 +86,7 @@ impl exports::GuestSequence for Sequence {
             }
             None => {
                 let minted = holder.lease.mint(count, |count| holder.fetch(count)).await;
-                minted.map_err(told)?
+                minted?
             }
         };
         Ok(types::Span {
@@ -99,32 +101,8 @@ impl exports::GuestSequence for Sequence {
     }
 
     async fn set_last(&self, value: i64) -> Result<(), types::Error> {
-        let raised = self.0.engine.set_last(value).await.map_err(heard);
+        let raised = self.0.engine.set_last(value).await.map_err(Error::from);
         self.0.lease.after_raise(value, &raised);
-        raised.map_err(told)
-    }
-}
-
-/// Converts an error of the engine to the core's type.
-fn heard(error: types::Error) -> Error {
-    match error {
-        types::Error::Invalid(reason) => Error::Invalid(reason),
-        types::Error::TooSmall(current) => Error::TooSmall(current),
-        types::Error::Exhausted(reason) => Error::Exhausted(reason),
-        types::Error::Denied(reason) => Error::Denied(reason),
-        types::Error::Unavailable(reason) => Error::Unavailable(reason),
-        types::Error::Other(reason) => Error::Other(reason),
-    }
-}
-
-/// Converts an error to that of the WIT.
-fn told(error: Error) -> types::Error {
-    match error {
-        Error::Invalid(reason) => types::Error::Invalid(reason),
-        Error::TooSmall(current) => types::Error::TooSmall(current),
-        Error::Exhausted(reason) => types::Error::Exhausted(reason),
-        Error::Denied(reason) => types::Error::Denied(reason),
-        Error::Unavailable(reason) => types::Error::Unavailable(reason),
-        error => types::Error::Other(error.to_string()),
+        raised.map_err(types::Error::from)
     }
 }

@@ -14,6 +14,7 @@ mod quote;
 mod secret;
 mod sequence;
 mod span;
+mod wit;
 
 pub use coalescer::{Coalescer, Driver, Upstream, yield_once};
 pub use error::Error;

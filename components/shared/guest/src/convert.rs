@@ -1,21 +1,9 @@
-//! Conversions from the types of the core crate to the equivalent WIT types.
+//! Conversions between the types of the core crate and the equivalent WIT types.
 
 use crate::bindings::artisanal::integers::types as wit;
-use artisanal_core::{Error, Lattice, Span};
+use artisanal_core::{Lattice, Span};
 
-impl From<Error> for wit::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Invalid(reason) => Self::Invalid(reason),
-            Error::TooSmall(current) => Self::TooSmall(current),
-            Error::Exhausted(reason) => Self::Exhausted(reason),
-            Error::Denied(reason) => Self::Denied(reason),
-            Error::Unavailable(reason) => Self::Unavailable(reason),
-            // The other cases come from the layers above an engine.
-            error => Self::Other(error.to_string()),
-        }
-    }
-}
+artisanal_core::convert_wit_error!(wit::Error);
 
 impl From<Span> for wit::Span {
     fn from(span: Span) -> Self {

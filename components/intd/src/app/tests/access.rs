@@ -1,10 +1,14 @@
 //! Authorization, CORS, and the answers to errors.
 
 use super::{Api, read};
+use crate::grant::{Grant, Right, Terms, Tokens};
+use crate::rate::{Limit, Rates};
 use crate::refuse;
 use artisanal_core::Error;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 #[test]
 fn the_admin_token() {
@@ -251,4 +255,75 @@ fn errors_have_the_name_of_their_request() {
     }
     let well = api.send("GET", "/ping", &[("x-request-id", "mine-1")], "");
     assert_eq!(well.header("x-request-id"), None);
+}
+
+/// A file of tokens that has one.
+struct OneToken(Arc<Grant>);
+
+impl Tokens for OneToken {
+    fn find(&self, presented: &[u8]) -> Option<Arc<Grant>> {
+        (presented == b"s3cret").then(|| Arc::clone(&self.0))
+    }
+
+    fn renew(&self, _: &Grant) -> Option<Arc<Grant>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn limited(&self, _: &Grant, _: Limit) {}
+}
+
+/// The document describes each of these answers: a test compares them when they are made.
+#[test]
+fn answers_to_named_tokens_are_as_described() {
+    let requests = [
+        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/?count=2"),
+        ("GET", "/last"),
+        ("HEAD", "/last"),
+        ("GET", "/v1/sequences"),
+        ("HEAD", "/v1/sequences"),
+        ("GET", "/v1/sequences/integers"),
+        ("HEAD", "/v1/sequences/integers"),
+        ("PUT", "/v1/sequences/integers"),
+        ("POST", "/v1/sequences/integers/next"),
+    ];
+    let token = [
+        ("authorization", "Bearer s3cret"),
+        ("content-type", "application/json"),
+    ];
+    for (rights, status) in [(Right::ALL.to_vec(), 429), (Vec::new(), 403)] {
+        for (method, target) in requests {
+            let mut api = Api::with(&[]);
+            let grant = Grant::new(Terms {
+                name: "billing".into(),
+                id: [7; 32],
+                keys: vec!["integers".into()],
+                patterns: Vec::new(),
+                rights: rights.clone(),
+                rates: Rates {
+                    requests: NonZeroU32::new(1),
+                    integers: None,
+                },
+            });
+            api.app = api.app.with_tokens(Arc::new(OneToken(Arc::new(grant))));
+            let nobody = api.send(method, target, &[], "{\"last\":1}");
+            assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{method} {target}");
+            let _first = api.send(method, target, &token, "{\"last\":1}");
+            let changes = api.changes();
+            let answer = api.send(method, target, &token, "{\"last\":1}");
+            assert_eq!(answer.status, status, "{method} {target}");
+            let seconds = (status == 429).then_some("1");
+            assert_eq!(answer.header("retry-after"), seconds, "{method} {target}");
+            if method != "HEAD" {
+                let code = if status == 429 {
+                    "limited"
+                } else {
+                    "forbidden"
+                };
+                assert_eq!(answer.code(), code, "{method} {target}");
+            }
+            assert_eq!(api.changes(), changes, "{method} {target}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::super::OPENAPI;
 use super::{Api, pattern};
 use crate::route::Route;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn the_document_and_the_router_know_the_same() {
@@ -88,5 +88,63 @@ fn the_document_holds_together() {
     walk(&api, &api.document);
     // The codes are those of the error answers.
     let codes = &api.document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
-    assert_eq!(codes.as_array().map(Vec::len), Some(18));
+    assert_eq!(codes.as_array().map(Vec::len), Some(19));
+}
+
+/// Who may do what, and how it is said.
+#[test]
+fn the_document_describes_tokens_and_limits() {
+    let api = Api::new();
+    let schemes = &api.document["components"]["securitySchemes"];
+    for name in ["mint", "admin", "token"] {
+        assert_eq!(schemes[name]["type"], "http", "{name}");
+        assert_eq!(schemes[name]["scheme"], "bearer", "{name}");
+    }
+    let paths = &api.document["paths"];
+    for (path, method, security) in [
+        ("/", "get", Some(json!([{}, {"mint": []}, {"token": []}]))),
+        ("/", "post", Some(json!([{}, {"mint": []}, {"token": []}]))),
+        (
+            "/v1/sequences/{key}/next",
+            "post",
+            Some(json!([{}, {"mint": []}, {"token": []}])),
+        ),
+        (
+            "/v1/sequences",
+            "get",
+            Some(json!([{}, {"mint": []}, {"token": []}])),
+        ),
+        ("/last", "get", Some(json!([{}, {"token": []}]))),
+        (
+            "/v1/sequences/{key}",
+            "get",
+            Some(json!([{}, {"token": []}])),
+        ),
+        (
+            "/v1/sequences/{key}",
+            "put",
+            Some(json!([{"admin": []}, {"token": []}])),
+        ),
+        ("/ping", "get", None),
+        ("/healthz", "get", None),
+        ("/openapi.json", "get", None),
+    ] {
+        let operation = &paths[path][method];
+        assert_eq!(
+            operation.get("security"),
+            security.as_ref(),
+            "{method} {path}"
+        );
+        let limited = &operation["responses"]["429"];
+        match security {
+            None => assert!(limited.is_null(), "{method} {path}"),
+            Some(_) => {
+                let limited = api.resolve(limited);
+                let header = api.resolve(&limited["headers"]["Retry-After"]);
+                assert_eq!(header["schema"]["minimum"], 1, "{method} {path}");
+                let types = limited["content"].as_object().expect("a body");
+                assert!(types.contains_key("application/problem+json"));
+            }
+        }
+    }
 }

@@ -31,6 +31,7 @@ pub mod process;
 pub mod proxy;
 pub mod quorum;
 pub mod redis;
+pub mod redis_cluster;
 pub mod rqlite;
 pub mod runtime;
 pub mod scratch;

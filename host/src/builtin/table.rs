@@ -77,6 +77,7 @@ pub(super) const TABLE: &[Entry] = &[
             dsn: &[
                 "redis://[[USER]:PASSWORD@]HOST[:6379][,HOST2…][/DB]",
                 "redis+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB]",
+                "redis+cluster://[[USER]:PASSWORD@]HOST[:6379][,HOST2…]",
             ],
             default_dsn: None,
             parameters: &["timeout=2s", "wait=REPLICAS"],

@@ -76,7 +76,7 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         // A host without a port, in a scheme without default ports, is the name of a bucket and not
         // an address.
         addresses.retain(|address| address.port.is_some() || !ports.is_empty());
-        return Ok(Grant::new(&addresses, ports, scheme == SENTINEL));
+        return Ok(Grant::new(&addresses, ports, names_others(scheme)));
     };
     let Some(port) = engine.port() else {
         return Ok(Grant::default());
@@ -84,8 +84,9 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     if addresses.is_empty() {
         addresses.extend(engine.default_address());
     }
-    // Sentinels name the servers to use, which most often run on the same hosts.
-    let names_others = parsed.as_ref().is_some_and(|dsn| dsn.scheme() == SENTINEL);
+    let names_others = parsed
+        .as_ref()
+        .is_some_and(|dsn| names_others(dsn.scheme()));
     let port = match &parsed {
         Some(dsn) if engine == Builtin::Http && dsn.scheme() == "https" => 443,
         _ => port,
@@ -100,12 +101,21 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
 /// The scheme of DSNs whose hosts are Sentinels, which name the servers to use.
 const SENTINEL: &str = "redis+sentinel";
 
+/// The scheme of DSNs whose hosts are nodes of a Redis Cluster, which name the node that has a key.
+const CLUSTER: &str = "redis+cluster";
+
+/// Whether the hosts of such a DSN name the servers to use, which most often run on the same hosts.
+fn names_others(scheme: &str) -> bool {
+    matches!(scheme, SENTINEL | CLUSTER)
+}
+
 /// The default ports of a scheme when the engine is unknown: it may be a built-in engine in a composed
 /// component.
 fn ports_of(scheme: &str) -> &'static [u16] {
     match scheme {
         "redis" | "rediss" => &[6379, 7481],
         SENTINEL => &[26379],
+        CLUSTER => &[6379],
         "mysql" | "mariadb" => &[3306],
         "http" => &[80, 4001, 8080],
         "https" => &[443, 4001],
@@ -121,13 +131,18 @@ mod tests {
 
     /// This also applies when the engine is in a composed component.
     #[tokio::test]
-    async fn hosts_of_sentinels_are_allowed_at_any_port() {
-        let dsn = "redis+sentinel://127.0.0.1,127.0.0.3:5000/name";
-        for source in [
-            Source::Builtin(Builtin::Redis),
-            Source::File("x.wasm".into()),
+    async fn hosts_that_name_others_are_allowed_at_any_port() {
+        let builtin = Source::Builtin(Builtin::Redis);
+        let file = Source::File("x.wasm".into());
+        let sentinels = "redis+sentinel://127.0.0.1,127.0.0.3:5000/name";
+        let cluster = "redis+cluster://127.0.0.1,127.0.0.3:5000";
+        for (source, dsn) in [
+            (&builtin, sentinels),
+            (&file, sentinels),
+            (&builtin, cluster),
+            (&file, cluster),
         ] {
-            let grant = grant(&source, dsn).expect("a DSN");
+            let grant = grant(source, dsn).expect("a DSN");
             for (address, allowed) in [
                 ("127.0.0.1:26379", true),
                 ("127.0.0.1:6379", true),
@@ -135,7 +150,11 @@ mod tests {
                 ("127.0.0.2:26379", false),
             ] {
                 let address = address.parse().expect("an address");
-                assert_eq!(grant.allows(address).await, allowed, "{source} {address}");
+                assert_eq!(
+                    grant.allows(address).await,
+                    allowed,
+                    "{source} {dsn} {address}"
+                );
             }
         }
         let plain = grant(&Source::Builtin(Builtin::Redis), "redis://127.0.0.1").expect("a DSN");

@@ -8,6 +8,7 @@ mod originals;
 mod postgres;
 mod postgres_hosts;
 mod redis;
+mod redis_cluster;
 mod redis_hosts;
 mod redis_sentinel;
 mod rqlite;

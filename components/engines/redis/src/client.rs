@@ -1,8 +1,9 @@
 //! Keeps one connection to the primary and retries operations until the deadline.
 
+use crate::cluster::{Home, Nodes};
 use crate::generation;
 use crate::locate::{self, Known};
-use crate::refusal::{self, Fault};
+use crate::refusal::{self, Fault, Redirect};
 use crate::settings::{PORT, Settings};
 use engine_guest::Error;
 use engine_guest::deadline::Deadline;
@@ -23,6 +24,10 @@ pub(crate) struct Client {
     generation: Option<Option<String>>,
     /// The node of the DSN that a cluster redirect named last; it is connected to without asking others.
     named: Option<usize>,
+    /// The node of the DSN that a cluster redirect named for the next command alone.
+    asked: Option<usize>,
+    /// The connections if the DSN is that of a cluster. Those above are unused then.
+    nodes: Nodes,
 }
 
 /// One open connection during one attempt of an operation.
@@ -32,6 +37,8 @@ pub(crate) struct Session<'a> {
     deadline: Deadline,
     /// Whether replies to abandoned commands may still arrive.
     out_of_step: bool,
+    /// Whether a redirect for one command alone led here (`ASK`), so that the command must follow `ASKING`.
+    pub(crate) asking: bool,
 }
 
 /// A server whose latest write too few replicas acknowledged.
@@ -48,15 +55,22 @@ impl Client {
             wire: None,
             generation: None,
             named: None,
+            asked: None,
+            nodes: Nodes::default(),
         }
     }
 
     /// Runs the operation on the primary, which is searched for again after each failed attempt, until
-    /// it succeeds, fails for good, or reaches the deadline.
+    /// it succeeds, fails for good, or reaches the deadline. In a cluster that is the node that has the key, whose
+    /// home is `home`.
     pub(crate) fn run<T>(
         &mut self,
+        home: &mut Home,
         mut operation: impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Error> {
+        if self.settings.cluster {
+            return self.nodes.run(&self.settings, home, operation);
+        }
         let mut retry = Retry::within(self.settings.timeout, "Redis");
         let mut redirected = false;
         let mut short: Option<Short> = None;
@@ -71,9 +85,14 @@ impl Client {
                     self.named = None;
                     why
                 }
-                Err(Fault::Moved(target)) => {
-                    let at = target.as_ref().and_then(|target| self.listed(target));
-                    self.named = Some(at.ok_or_else(|| moved(target.as_ref()))?);
+                Err(Fault::Moved(redirect)) => {
+                    let at = redirect.as_ref().and_then(|redirect| self.listed(redirect));
+                    let at = Some(at.ok_or_else(|| moved(redirect.as_ref()))?);
+                    if redirect.is_some_and(|redirect| redirect.once) {
+                        self.asked = at;
+                    } else {
+                        self.named = at;
+                    }
                     at_once |= !redirected;
                     redirected = true;
                     "the cluster is being reconfigured".into()
@@ -102,7 +121,10 @@ impl Client {
         if let (Some(_), Some(generation)) = (&self.wire, &self.generation) {
             return Ok(generation.clone());
         }
-        let generation = self.run(generation::generation)?;
+        if self.settings.cluster {
+            return Err(generation::in_cluster());
+        }
+        let generation = self.run(&mut None, generation::generation)?;
         self.generation = Some(generation.clone());
         Ok(generation)
     }
@@ -113,11 +135,13 @@ impl Client {
         short: &mut Option<Short>,
         operation: &mut impl FnMut(&mut Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        let asked = self.asked.take();
+        let asking = asked.is_some();
         let mut wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => {
+            Some(wire) if !asking => wire,
+            _ => {
                 self.generation = None;
-                self.dial(deadline)?
+                self.dial(asked, deadline)?
             }
         };
         // Another write on the same server would only skip more integers.
@@ -125,9 +149,12 @@ impl Client {
             return Err(Fault::Final(Error::Unavailable(short.why)));
         }
         let mut session = Session::new(&mut wire, &self.settings, deadline);
+        session.asking = asking;
         let answer = operation(&mut session);
-        // A refusal is a complete reply, so the connection stays usable.
-        if !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_))) {
+        // A refusal is a complete reply, so the connection stays usable. The next command need not be for that node if
+        // it was asked once.
+        let complete = !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_)));
+        if complete && !asking {
             self.wire = Some(wire);
         } else if let Err(Fault::Unacknowledged(why)) = &answer {
             *short = Some(Short {
@@ -138,21 +165,21 @@ impl Client {
         answer
     }
 
-    fn dial(&mut self, deadline: Deadline) -> Result<Wire, Fault> {
-        match self.named.and_then(|at| self.settings.nodes.get(at)) {
+    fn dial(&mut self, asked: Option<usize>, deadline: Deadline) -> Result<Wire, Fault> {
+        let at = asked.or(self.named);
+        match at.and_then(|at| self.settings.nodes.get(at)) {
             Some(node) => locate::connect(&self.settings, node, deadline),
             None => locate::dial(&self.settings, &mut self.known, deadline),
         }
     }
 
-    fn listed(&self, target: &engine_dsn::Address) -> Option<usize> {
+    fn listed(&self, redirect: &Redirect) -> Option<usize> {
         if self.settings.watched.is_some() {
             return None;
         }
-        self.settings
-            .nodes
-            .iter()
-            .position(|node| node.host == target.host && node.port_or(PORT) == target.port_or(PORT))
+        let target = redirect.address()?;
+        let mut nodes = self.settings.nodes.iter();
+        nodes.position(|node| node.host == target.host && Some(node.port_or(PORT)) == target.port)
     }
 }
 
@@ -163,7 +190,13 @@ impl<'a> Session<'a> {
             settings,
             deadline,
             out_of_step: false,
+            asking: false,
         }
+    }
+
+    /// Whether replies to abandoned commands may still arrive, so that the connection cannot be used again.
+    pub(crate) fn is_out_of_step(&self) -> bool {
+        self.out_of_step
     }
 
     /// Whether another server may take over from this one.
@@ -171,11 +204,19 @@ impl<'a> Session<'a> {
         self.settings.has_choice()
     }
 
-    /// Sends commands and reads one reply for each, which may be an error.
+    /// Sends commands and reads one reply for each, which may be an error. Only the first one may be about a key.
     pub(crate) fn try_ask<const N: usize>(
         &mut self,
         commands: [&Cmd; N],
     ) -> Result<[Value; N], Fault> {
+        if self.asking {
+            let reply = self.exchange([&cmd("ASKING")])?;
+            self.check(reply)?;
+        }
+        self.exchange(commands)
+    }
+
+    fn exchange<const N: usize>(&mut self, commands: [&Cmd; N]) -> Result<[Value; N], Fault> {
         let replies = self.wire.exchange(commands, self.deadline);
         self.out_of_step |= replies.is_err();
         Ok(replies?)
@@ -243,11 +284,12 @@ impl<'a> Session<'a> {
     }
 }
 
-fn moved(target: Option<&engine_dsn::Address>) -> Error {
-    let target = target.map_or_else(|| "another node".to_owned(), ToString::to_string);
+fn moved(redirect: Option<&Redirect>) -> Error {
+    let target = redirect.and_then(Redirect::address);
+    let target = target.map_or_else(|| "another node".to_owned(), |target| target.to_string());
     Error::Other(format!(
-        "this Redis is part of a cluster and {target} has the key; list that node in the DSN too: \
-         redirects are followed only to nodes in the DSN"
+        "this Redis is part of a cluster and {target} has the key; write the DSN as \
+         `redis+cluster://HOST:PORT`, with which redirects are followed to all nodes, or list that node too"
     ))
 }
 

@@ -20,10 +20,11 @@ pub(crate) fn generation(session: &mut Session<'_>) -> Result<Option<String>, Fa
         return Ok(None);
     }
     let [info] = session.ask([cmd("INFO").arg("server")])?;
-    let run = text_of(&info)
-        .lines()
-        .find_map(|line| line.strip_prefix("run_id:"))
-        .map(|id| id.trim().to_owned())
+    if field(&info, "redis_mode") == Some("cluster") {
+        return Err(Fault::Final(in_cluster()));
+    }
+    let run = field(&info, "run_id")
+        .map(str::to_owned)
         .filter(|id| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic()));
     match run {
         Some(run) => Ok(Some(run)),
@@ -33,6 +34,25 @@ pub(crate) fn generation(session: &mut Session<'_>) -> Result<Option<String>, Fa
                 .into(),
         ))),
     }
+}
+
+/// The error for a Redis Cluster: its nodes have keys of their own and forget them one by one, so that what one of
+/// them reports says nothing about the others.
+pub(crate) fn in_cluster() -> Error {
+    Error::Other(
+        "a Redis Cluster cannot be the backend of a node of a quorum; use a Redis that is not in a cluster"
+            .into(),
+    )
+}
+
+/// A field in a reply to `INFO`.
+fn field<'a>(info: &'a Value, name: &str) -> Option<&'a str> {
+    let mut fields = text_of(info)
+        .lines()
+        .filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value.trim())
 }
 
 fn syncs_all(session: &mut Session<'_>) -> Result<bool, Fault> {

@@ -27,8 +27,9 @@
 //! instance has seen. The server that they name must report that it is the primary (`ROLE`), and the
 //! Sentinels must still name it after that.
 //!
-//! Nodes of a Redis Cluster agree among themselves which one has a key: redirects to listed nodes are
-//! followed.
+//! `redis+cluster://[user:password@]host[:port][,host[:port]…]` lists some nodes of a Redis Cluster. The nodes agree
+//! among themselves which one has a key, and redirects are followed (`MOVED`, `ASK`), to other nodes too. A server that is
+//! not in a cluster is refused. See `cluster.rs`. With `redis://`, redirects are followed to listed nodes only.
 //!
 //! In addition, a sequence never goes below the greatest mark that it has seen: it raises a server that
 //! lost writes, and discards the integers that this server returned.
@@ -50,6 +51,7 @@
 
 mod choice;
 mod client;
+mod cluster;
 mod generation;
 mod locate;
 mod refusal;
@@ -58,6 +60,7 @@ mod sentinel;
 mod settings;
 
 use client::Client;
+use cluster::Home;
 use engine_guest::{Dsn, Engine, Error, Key, Shared};
 use engine_redis_wire::{Unreadable, Value, cmd, integer, mark};
 use refusal::Fault;
@@ -76,6 +79,8 @@ struct Redis {
     /// Borrowed during a call, which blocks the instance, so that no other call can borrow it.
     client: Rc<RefCell<Client>>,
     key: Key,
+    /// The node of a cluster that the key was on last.
+    home: Home,
     /// The greatest mark seen: all integers up to it are taken, even if a server that has lost writes
     /// reports a lower one.
     seen: Option<i64>,
@@ -84,7 +89,8 @@ struct Redis {
 impl Engine for Redis {
     const OFFSET: i64 = 0;
     const DSN: Option<&'static str> = None;
-    const SCHEMES: &'static [&'static str] = &["redis", settings::SENTINEL, "rediss"];
+    const SCHEMES: &'static [&'static str] =
+        &["redis", settings::SENTINEL, settings::CLUSTER, "rediss"];
 
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
         let client = CLIENTS.with(|clients| {
@@ -93,6 +99,7 @@ impl Engine for Redis {
         Ok(Self {
             client,
             key,
+            home: None,
             seen: None,
         })
     }
@@ -121,7 +128,7 @@ impl Engine for Redis {
         getex.arg(self.key.as_str());
         let mut get = cmd("GET");
         get.arg(self.key.as_str());
-        let found = self.client.borrow_mut().run(|session| {
+        let found = self.client.borrow_mut().run(&mut self.home, |session| {
             let [reply] = match session.try_ask([&getex])? {
                 [Value::ServerError(error)] if refusal::is_about_the_command(&error) => {
                     session.ask([&get])?
@@ -155,7 +162,7 @@ impl Redis {
     fn add(&mut self, by: i64) -> Result<i64, Error> {
         let mut command = cmd("INCRBY");
         command.arg(self.key.as_str()).arg(by);
-        self.client.borrow_mut().run(|session| {
+        self.client.borrow_mut().run(&mut self.home, |session| {
             let (reply, enough) = session.write(&command)?;
             enough?;
             integer(&reply).map_err(no_mark)
@@ -188,7 +195,7 @@ impl Redis {
         let mut command = cmd("EVAL");
         command.arg(CLAIM).arg(1).arg(self.key.as_str());
         command.arg(first).arg(last);
-        let done = self.client.borrow_mut().run(|session| {
+        let done = self.client.borrow_mut().run(&mut self.home, |session| {
             let (reply, enough) = session.write(&command)?;
             match mark(&reply).map_err(no_mark)? {
                 None => enough,

@@ -3,6 +3,7 @@
 use engine_dsn::Address;
 use engine_guest::{Error, exhausted};
 use engine_redis_wire::{Lost, ServerError, printable};
+use std::net::IpAddr;
 
 /// Why a command failed.
 #[derive(Debug, PartialEq)]
@@ -13,10 +14,53 @@ pub(crate) enum Fault {
     Lost(String),
     /// This node cannot serve at present; another one may, or the same one later.
     Elsewhere(String),
-    /// A cluster node redirects to the node that has the key.
-    Moved(Option<Address>),
+    /// A cluster node redirects to the node that has the key; None if it does not name that one.
+    Moved(Option<Redirect>),
     /// The write was made, but too few replicas acknowledged it. Another server may have more replicas.
     Unacknowledged(String),
+}
+
+/// The redirect of a cluster node, `MOVED` or `ASK`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    /// Whether it is for one command alone (`ASK`), which must follow `ASKING`.
+    pub(crate) once: bool,
+    /// None for the host of the node that sent the redirect.
+    host: Option<String>,
+    port: u16,
+}
+
+impl Redirect {
+    /// Parses `SLOT HOST:PORT`, with IPv6 addresses without brackets. Nodes that do not know their own address leave
+    /// the host out.
+    fn parse(once: bool, detail: &str) -> Option<Self> {
+        let (host, port) = detail.split(' ').nth(1)?.rsplit_once(':')?;
+        let port = Address::parse(&format!("h:{port}")).ok()?.port?;
+        let host = match host {
+            "" => None,
+            host => match host.parse::<IpAddr>() {
+                Ok(ip) => Some(ip.to_string()),
+                Err(_) => Some(Address::parse(host).ok().filter(|a| a.port.is_none())?.host),
+            },
+        };
+        Some(Self { once, host, port })
+    }
+
+    /// The address that this redirect names; None if it has no host.
+    pub(crate) fn address(&self) -> Option<Address> {
+        Some(Address {
+            host: self.host.clone()?,
+            port: Some(self.port),
+        })
+    }
+
+    /// The address that this redirect from the node at `from` leads to.
+    pub(crate) fn target(&self, from: &Address) -> Address {
+        self.address().unwrap_or_else(|| Address {
+            host: from.host.clone(),
+            port: Some(self.port),
+        })
+    }
 }
 
 impl From<Lost> for Fault {
@@ -56,12 +100,7 @@ pub(crate) fn fault(error: &ServerError, words: &str) -> Fault {
         "READONLY" => Fault::Elsewhere(format!(
             "this node is a replica, which cannot mint ({words}); list the primary in the DSN"
         )),
-        "MOVED" | "ASK" => Fault::Moved(
-            detail
-                .split(' ')
-                .nth(1)
-                .and_then(|target| Address::parse(target).ok()),
-        ),
+        "MOVED" | "ASK" => Fault::Moved(Redirect::parse(code == "ASK", detail)),
         // Temporary: starting up, busy with a script, without its primary or replicas, out of memory,
         // unable to write to disk, or a change of roles during a blocking command.
         "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "OOM"
@@ -263,11 +302,39 @@ mod tests {
 
     #[test]
     fn redirects_name_their_target() {
-        assert_eq!(
-            judge("MOVED 3999 127.0.0.1:6381"),
-            Fault::Moved(Address::parse("127.0.0.1:6381").ok())
-        );
-        for line in ["MOVED 3999 :6381", "MOVED", "ASK 1 h:99999"] {
+        let from = Address::parse("10.0.0.1:7000").expect("an address");
+        for (line, once, target) in [
+            ("MOVED 3999 127.0.0.1:6381", false, "127.0.0.1:6381"),
+            ("ASK 3999 127.0.0.1:6381", true, "127.0.0.1:6381"),
+            (
+                "MOVED 3999 Redis-A.example:6381",
+                false,
+                "redis-a.example:6381",
+            ),
+            ("MOVED 3999 ::1:6381", false, "[::1]:6381"),
+            ("MOVED 3999 :6381", false, "10.0.0.1:6381"),
+        ] {
+            match judge(line) {
+                Fault::Moved(Some(to)) => {
+                    assert_eq!(
+                        (to.once, to.target(&from).to_string()),
+                        (once, target.into())
+                    );
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        for line in [
+            "MOVED",
+            "MOVED 1",
+            "MOVED 1 h",
+            "MOVED 1 ?:6381",
+            "MOVED 1 a b:6381",
+            "MOVED 1 h:0",
+            "MOVED 1 h:1:2",
+            "MOVED 1 [::1]:2:3",
+            "ASK 1 h:99999",
+        ] {
             assert_eq!(judge(line), Fault::Moved(None), "{line}");
         }
     }

@@ -13,6 +13,9 @@ pub(crate) const SENTINEL_PORT: u16 = 26379;
 /// The DSN scheme for Sentinels.
 pub(crate) const SENTINEL: &str = "redis+sentinel";
 
+/// The DSN scheme for nodes of a Redis Cluster.
+pub(crate) const CLUSTER: &str = "redis+cluster";
+
 /// The maximum value of `wait`.
 const MAX_WAIT: u32 = 1000;
 
@@ -22,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) nodes: Vec<Address>,
     /// The Sentinels' name for the primary; None if the DSN lists the servers themselves.
     pub(crate) watched: Option<String>,
+    /// Whether the servers are nodes of a Redis Cluster, and redirects lead to others.
+    pub(crate) cluster: bool,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
@@ -52,6 +57,12 @@ impl Settings {
                  `redis://:password@host` if there is only a password",
             ));
         }
+        let cluster = dsn.scheme() == CLUSTER;
+        if cluster && !dsn.path().is_empty() {
+            return Err(invalid(
+                "a Redis Cluster has no databases; write `redis+cluster://host:6379`",
+            ));
+        }
         let (watched, database) = if dsn.scheme() == SENTINEL {
             let (name, database) = watched(dsn.path())?;
             (Some(name), database)
@@ -61,6 +72,7 @@ impl Settings {
         Ok(Self {
             nodes: dsn.addresses().to_vec(),
             watched,
+            cluster,
             user: dsn.user().map(str::to_owned),
             // An empty password without a user is none: `redis://:@host`.
             password: dsn
@@ -89,7 +101,7 @@ impl Settings {
 impl Settings {
     /// Whether another server may take over from the current one.
     pub(crate) fn has_choice(&self) -> bool {
-        self.watched.is_some() || self.nodes.len() > 1
+        self.watched.is_some() || self.cluster || self.nodes.len() > 1
     }
 }
 
@@ -179,6 +191,15 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_a_cluster_have_no_databases() {
+        let settings = read("redis+cluster://u:p@a,b:5?wait=1").expect("valid");
+        assert_eq!((settings.cluster, settings.database), (true, 0));
+        assert_eq!(settings.nodes.len(), 2);
+        assert!(read("redis+cluster://a").expect("valid").has_choice());
+        assert!(!read("redis://a,b").expect("valid").cluster);
+    }
+
+    #[test]
     fn mistakes_are_invalid() {
         for bad in [
             "redis://",
@@ -202,6 +223,10 @@ mod tests {
             "redis+sentinel://h/name/x",
             "redis+sentinel://h/name/1/2",
             "redis+sentinel://u@h/name",
+            "redis+cluster://",
+            "redis+cluster://h/0",
+            "redis+cluster://:hunter2@h/1",
+            "redis+cluster://u@h",
         ] {
             match read(bad) {
                 Err(Error::Invalid(message)) => assert!(!message.contains("hunter2"), "{message}"),

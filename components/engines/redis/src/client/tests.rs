@@ -7,7 +7,7 @@ fn client(dsn: &str) -> Client {
 }
 
 fn ping(client: &mut Client) -> Result<i64, Error> {
-    client.run(|session| {
+    client.run(&mut None, |session| {
         let [reply] = session.ask([&cmd("PING")])?;
         Ok(engine_redis_wire::integer(&reply).expect("an integer"))
     })
@@ -223,7 +223,7 @@ fn servers_that_do_not_tell_their_role_are_not_guessed_at() {
 #[test]
 fn what_is_not_acknowledged_is_tried_on_the_server_that_took_over() {
     let write = |client: &mut Client| {
-        client.run(|session| {
+        client.run(&mut None, |session| {
             let (reply, enough) = session.write(&cmd("INCR"))?;
             enough?;
             Ok(engine_redis_wire::integer(&reply).expect("an integer"))

@@ -15,6 +15,7 @@ mod last;
 mod ledger;
 mod lines;
 mod log;
+mod metrics;
 mod mint;
 mod mode;
 mod node;

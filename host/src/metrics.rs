@@ -9,6 +9,8 @@ mod sequence;
 #[cfg(feature = "serve")]
 mod server;
 
+#[cfg(feature = "serve")]
+pub(crate) use sequence::kind;
 pub(crate) use sequence::{Operation, SequenceMetrics};
 #[cfg(feature = "serve")]
 pub use server::serve;
@@ -148,6 +150,12 @@ impl Metrics {
             return key;
         }
         OTHERS
+    }
+
+    /// Adds metrics that are read when they are asked for.
+    #[cfg(feature = "serve")]
+    pub(crate) fn register(&self, metrics: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.0.registry.register(metrics)
     }
 
     /// The metrics of the instances of one engine.

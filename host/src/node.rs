@@ -12,6 +12,7 @@ mod join;
 mod keys;
 mod marks;
 mod member;
+mod metrics;
 mod peers;
 mod recall;
 mod replace;

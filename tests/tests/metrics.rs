@@ -1,4 +1,4 @@
-//! The metrics of `int-host serve`, and the dashboard and the alerts that use them.
+//! The metrics of `int-host serve` and `int-host node`, and the dashboard and the alerts that use them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -6,6 +6,7 @@ use testbed::TestResult;
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, request};
 use testbed::port;
+use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 
 /// A server, and the port of its metrics.
@@ -30,14 +31,20 @@ impl Watched {
     }
 
     fn scrape(&self) -> TestResult<Scrape> {
-        let answer = self.ask("GET", "/metrics")?;
-        assert_eq!(answer.status, 200);
-        assert_eq!(
-            answer.header("content-type"),
-            "text/plain; version=0.0.4; charset=utf-8"
-        );
-        Ok(Scrape::read(&answer.body))
+        scrape(self.port)
     }
+}
+
+/// Reads the metrics on this port.
+fn scrape(port: u16) -> TestResult<Scrape> {
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let answer = request("GET", &url, &[], "")?;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    Ok(Scrape::read(&answer.body))
 }
 
 /// Samples by name and labels as written, and the type of each family.
@@ -243,6 +250,95 @@ fn labels_have_a_bound() -> TestResult {
     assert_eq!(scrape.samples.keys().filter(minted).count(), 201);
     let others = r#"artisanal_integers_minted_total{engine="memory",key="(others)"}"#;
     assert_eq!(scrape.get(others), 101.0);
+    Ok(())
+}
+
+/// The samples of a family, by their only label.
+fn labelled(scrape: &Scrape, family: &str) -> BTreeMap<String, f64> {
+    let samples = scrape.samples.iter().filter_map(|(sample, value)| {
+        let labels = sample.strip_prefix(family)?.strip_prefix('{')?;
+        let (_, label) = labels.strip_suffix("\"}")?.split_once("=\"")?;
+        Some((label.to_owned(), *value))
+    });
+    samples.collect()
+}
+
+#[test]
+fn a_node_tells_its_claims_and_its_state() -> TestResult {
+    let port = port::free()?;
+    let watched = vec!["--metrics".to_owned(), format!("127.0.0.1:{port}")];
+    let quorum = Quorum::with(Options {
+        token: Some("s3cret-s3cret".into()),
+        nodes: vec![watched, Vec::new(), Vec::new()],
+    })?;
+    let claim = |key: &str, claim: &str, token: &str| -> TestResult<u16> {
+        let url = format!("http://{}/v1/sequences/{key}/claim", quorum.address(0));
+        let authorization = format!("Bearer {token}");
+        let headers = [("authorization", authorization.as_str())];
+        Ok(request("POST", &url, &headers, claim)?.status)
+    };
+    let asked = |key: &str, text: &str| claim(key, text, "s3cret-s3cret");
+    assert_eq!(asked("a", r#"{"first":1,"last":10}"#)?, 200);
+    assert_eq!(asked("a", r#"{"first":11,"last":12}"#)?, 200);
+    assert_eq!(asked("a", r#"{"first":5,"last":20}"#)?, 409);
+    assert_eq!(asked("a", r#"{"first":50,"last":60,"epoch":9}"#)?, 409);
+    assert_eq!(asked("~node%2Fepoch", r#"{"first":1,"last":2}"#)?, 400);
+    assert_eq!(claim("a", r#"{"first":70,"last":80}"#, "another")?, 401);
+
+    let of_node = |name: &str| format!("artisanal_node_{name}");
+    let claims = [
+        ("accepted", 2.0),
+        ("too-small", 1.0),
+        ("other-list", 1.0),
+        ("invalid", 1.0),
+    ];
+    let claims = claims.map(|(result, count)| (result.to_owned(), count));
+    let first = scrape(port)?;
+    assert_eq!(labelled(&first, &of_node("claims_total")), claims.into());
+    let state = |scrape: &Scrape| {
+        let states = labelled(scrape, &of_node("state"));
+        assert_eq!(states.len(), 5, "{states:?}");
+        let mut in_it = states.iter().filter(|(_, is)| **is == 1.0);
+        let state = in_it.next().map(|(state, _)| state.clone());
+        assert_eq!(in_it.next(), None, "one at a time");
+        let reasons: Vec<_> = labelled(scrape, &of_node("refusing")).into_keys().collect();
+        (state.expect("a state"), reasons.join(" "))
+    };
+    assert_eq!(state(&first), ("serving".into(), String::new()));
+    for (gauge, value) in [("incarnation", 1.0), ("member_list", 1.0), ("members", 3.0)] {
+        assert_eq!(first.get(&of_node(gauge)), value, "{gauge}");
+    }
+    let session = first.get(&of_node("session"));
+    assert!(session >= 1.0);
+    let status = quorum.status(0)?;
+    let info = format!(
+        "artisanal_node_info{{group=\"{}\",node=\"{}\"}}",
+        status["group"], status["node"]
+    );
+    assert_eq!(first.get(&info), 1.0);
+    // What it has in common with `serve`.
+    let calls = r#"artisanal_engine_call_duration_seconds_count{engine="keyvalue",key="a",operation="claim"}"#;
+    assert_eq!(first.get(calls), 3.0);
+    for (code, requests) in [("409", 2.0), ("400", 1.0), ("401", 1.0)] {
+        let sample = format!("artisanal_http_requests_total{{code=\"{code}\"}}");
+        assert_eq!(first.get(&sample), requests, "{code}");
+    }
+    assert!(first.get("artisanal_connections_total") >= 6.0);
+
+    // Its record of the group is gone, but its backend is not.
+    quorum.server(0).kill();
+    std::fs::remove_file(quorum.data(0).join("node.json")).expect("a record");
+    quorum.server(0).start_again()?;
+    assert_eq!(asked("a", r#"{"first":90,"last":91}"#)?, 503);
+    let lost = scrape(port)?;
+    assert_eq!(state(&lost), ("lost".into(), "no-record".into()));
+    let claims = labelled(&lost, &of_node("claims_total"));
+    assert_eq!(claims, [("no-part".to_owned(), 1.0)].into());
+    assert!(lost.get(&of_node("session")) > session);
+    quorum.join(0, 1)?;
+    let joined = scrape(port)?;
+    assert_eq!(state(&joined), ("serving".into(), String::new()));
+    assert_eq!(joined.get(&of_node("incarnation")), 2.0);
     Ok(())
 }
 

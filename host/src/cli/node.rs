@@ -2,7 +2,7 @@
 
 use super::flags::Flags;
 use super::node_status::status;
-use super::{Failure, log, one_thread, open_files};
+use super::{Failure, log, metrics, one_thread, open_files};
 use crate::node::{self, Node, Peers};
 use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, runtime};
@@ -38,6 +38,10 @@ pub(super) struct NodeCommand {
     /// port can claim. Set it in the environment, since other users can see the command line
     #[arg(long, global = true, env = "ARTISANAL_NODE_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), hide_env_values = true)]
     node_token: Option<String>,
+    /// Serve metrics of this node for Prometheus under /metrics, at this port of localhost or of another address of
+    /// this machine
+    #[arg(long, env = "ARTISANAL_NODE_METRICS", value_name = "[HOST:]PORT", value_parser = metrics::address, hide_env_values = true)]
+    metrics: Option<(String, u16)>,
     #[command(subcommand)]
     command: Option<Manage>,
 }
@@ -162,6 +166,8 @@ impl NodeCommand {
         let node = Arc::new(Node::open(&host, &source, dsn, &directory, peers).await?);
         let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
+        node.report_to(host.metrics());
+        metrics::start(self.metrics.as_ref(), host.metrics(), &shutdown).await?;
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
         tokio::spawn(Arc::clone(&node).keep_up());
         let status = node.status();
@@ -175,6 +181,7 @@ impl NodeCommand {
                 .min(files.map_or(u32::MAX, |files| {
                     open_files::connections_within(files, INSTANCES, 0)
                 })),
+            metrics: host.metrics().clone(),
             ..Limits::default()
         };
         node::serve(listeners, node, token, limits, shutdown).await;

@@ -8,7 +8,7 @@ mod server;
 use super::flags::Flags;
 use super::interrupt::signal;
 use super::mode::{Given, Mode};
-use super::{Failure, log, open_files};
+use super::{Failure, log, metrics, open_files};
 use crate::endpoint::EndpointOptions;
 use crate::ledger::Target;
 use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
@@ -126,7 +126,7 @@ pub(super) struct Serve {
     busy_poll: u16,
     /// Serve metrics for Prometheus under /metrics, at this port of localhost or of another address of this
     /// machine
-    #[arg(long, env = "ARTISANAL_METRICS", value_name = "[HOST:]PORT", value_parser = metrics_address, help_heading = SERVER, hide_env_values = true)]
+    #[arg(long, env = "ARTISANAL_METRICS", value_name = "[HOST:]PORT", value_parser = metrics::address, help_heading = SERVER, hide_env_values = true)]
     metrics: Option<(String, u16)>,
     /// Publish to this ledger, ws://HOST:PORT, who gets which integers
     #[arg(long, env = "ARTISANAL_LEDGER", value_name = "URL", value_parser = Target::parse, help_heading = SERVER, hide_env_values = true)]
@@ -173,18 +173,6 @@ fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected a name, `=` and a value".to_owned()),
-    }
-}
-
-/// Parses `[HOST:]PORT`.
-fn metrics_address(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port),
-        None => ("localhost", text),
-    };
-    match port.parse() {
-        Ok(port) if !host.is_empty() => Ok((host.to_owned(), port)),
-        _ => Err("expected a port, or an address of this machine, `:` and a port".to_owned()),
     }
 }
 
@@ -248,7 +236,8 @@ impl Serve {
             limits,
             shutdown: Shutdown::new(),
         };
-        server.metrics().await?;
+        let metrics = server.host.metrics();
+        metrics::start(self.metrics.as_ref(), metrics, &server.shutdown).await?;
         match mode {
             Mode::Http | Mode::Tcp | Mode::Resp => server.sequences().await?,
             Mode::Endpoint | Mode::Unconfigured => server.endpoint().await?,

@@ -110,7 +110,7 @@ impl SequenceMetrics {
 }
 
 /// The label of an error.
-fn kind(error: &Error) -> &'static str {
+pub(crate) fn kind(error: &Error) -> &'static str {
     match error {
         Error::Invalid(_) => "invalid",
         Error::TooSmall(_) => "too-small",

@@ -5,7 +5,7 @@
 
 use super::file::Record;
 use super::member::{EPOCH, Node, PROMISED, client_key};
-use super::state::{State, replaced};
+use super::state::{Cause, State, replaced};
 use crate::Error;
 use artisanal_quorum::{Change, Changed, List, MAX_KEYS, Member, NodeState, Read, Step, majority};
 use futures::future::join_all;
@@ -150,6 +150,7 @@ impl Node {
         if !state.is_member() {
             state.now = NodeState::Replaced;
             state.reason = Some(replaced(&state.described));
+            state.cause = Some(Cause::Replaced);
         }
         match state.now {
             NodeState::New => {

@@ -7,6 +7,7 @@
 
 use super::file::Record;
 use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, SESSION, check_members};
+use super::state::Cause;
 use crate::Error;
 use artisanal_quorum::{
     Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
@@ -37,6 +38,7 @@ impl Node {
             let mut state = self.write();
             state.now = NodeState::Joining;
             state.reason = Some("it is joining its group again".into());
+            state.cause = Some(Cause::Joining);
             state.rejoins
         };
         let joined = self.recover(described).await;
@@ -44,6 +46,7 @@ impl Node {
             let mut state = self.write();
             state.now = NodeState::Lost;
             state.reason = Some(format!("it could not join its group again: {error}"));
+            state.cause = Some(Cause::NotJoined);
             state.rejoins = rejoins;
         }
         joined.map(|()| self.status())
@@ -126,6 +129,7 @@ impl Node {
         let mut state = self.state();
         state.now = NodeState::Serving;
         state.reason = None;
+        state.cause = None;
         state.rejoins = false;
         state.reached = marks.number(EPOCH).await?.max(described.epoch);
         state.described = described;

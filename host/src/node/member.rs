@@ -3,9 +3,10 @@
 use super::file::{Record, RecordFile};
 use super::keys::Keys;
 use super::marks::Marks;
+use super::metrics::ClaimMetrics;
 use super::peers::Peers;
 use super::recall::recall;
-use super::state::{RESTARTED, State, lost, under_way};
+use super::state::{Cause, RESTARTED, State, lost, under_way};
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::{MAX_COUNT, check_key};
 use artisanal_quorum::{Answer, Claim, Describe, FIRST_EPOCH, List, NodeState, RESERVED, Status};
@@ -55,6 +56,7 @@ pub struct Node {
     pub(super) changing: Mutex<()>,
     /// Whether the other members may have a newer member list.
     pub(super) behind: AtomicBool,
+    pub(super) claims: ClaimMetrics,
 }
 
 impl Node {
@@ -92,6 +94,7 @@ impl Node {
             behind: AtomicBool::new(state.described.group != 0),
             state: RwLock::new(state),
             changing: Mutex::default(),
+            claims: ClaimMetrics::new(),
         })
     }
 
@@ -148,6 +151,7 @@ impl Node {
     pub(super) async fn become_member(&self, mut state: State) -> Result<(), Error> {
         state.now = NodeState::Serving;
         state.reason = None;
+        state.cause = None;
         state.incarnation = 1;
         self.marks.raise(INCARNATION, 1).await?;
         self.marks.raise(IDENTITY, state.described.node).await?;
@@ -164,6 +168,15 @@ impl Node {
     /// [`Error::Unavailable`] with the reason when the node does not take part at present; otherwise as
     /// [`Sequence::claim`], apart from `TooSmall`, which is an answer.
     pub async fn claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
+        let answered = self.try_claim(key, asked).await;
+        if matches!(asked, Asked::Claim(_)) {
+            let takes_part = self.state().now == NodeState::Serving;
+            self.claims.count(&answered, takes_part);
+        }
+        answered
+    }
+
+    async fn try_claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
         client_key(key)?;
         let before = self.serving()?;
         let (epoch, claim) = match asked {
@@ -245,7 +258,7 @@ impl Node {
         if now.generation.is_some() {
             let generation = sequence.generation().await?;
             if generation != now.generation {
-                self.lose(RESTARTED, true);
+                self.lose(Cause::Restarted, RESTARTED, true);
                 return Err(changed());
             }
         }
@@ -253,11 +266,13 @@ impl Node {
         match session.last().await? {
             Some(latest) if latest == now.session => {}
             Some(latest) if latest > now.session => {
-                self.lose("another process runs this node on the same backend", false);
+                let reason = "another process runs this node on the same backend";
+                self.lose(Cause::OtherProcess, reason, false);
                 return Err(changed());
             }
             _ => {
-                self.lose("the backend has lost the marks of this node", false);
+                let reason = "the backend has lost the marks of this node";
+                self.lose(Cause::EmptyBackend, reason, false);
                 return Err(changed());
             }
         }
@@ -265,12 +280,13 @@ impl Node {
     }
 
     /// Stops taking part.
-    fn lose(&self, reason: &str, rejoins: bool) {
+    fn lose(&self, cause: Cause, reason: &str, rejoins: bool) {
         let mut state = self.write();
         if state.now == NodeState::Serving {
             tracing::error!("this node takes no part any longer: {reason}");
             state.now = NodeState::Lost;
             state.reason = Some(lost(reason));
+            state.cause = Some(cause);
             state.rejoins = rejoins;
         }
     }

@@ -3,7 +3,7 @@
 use super::file::{Record, RecordFile};
 use super::marks::Marks;
 use super::member::{EPOCH, IDENTITY, INCARNATION, Node, SESSION, known};
-use super::state::{RESTARTED, State, lost, replaced};
+use super::state::{Cause, RESTARTED, State, lost, replaced};
 use crate::Error;
 use artisanal_quorum::{Describe, FIRST_EPOCH, NodeState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,7 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     let mut state = State {
         now: NodeState::Lost,
         reason: None,
+        cause: None,
         rejoins: false,
         described: Describe {
             node: identity,
@@ -45,10 +46,12 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
             state.now = NodeState::New;
             state.described.node = marks.random();
             state.reason = Some("it belongs to no group yet (`int-host node init`)".into());
+            state.cause = Some(Cause::NoGroup);
         } else {
             state.reason = Some(lost(&format!(
                 "the backend belongs to node {identity}, but the data directory has no node.json"
             )));
+            state.cause = Some(Cause::NoRecord);
         }
         return Ok(state);
     };
@@ -62,24 +65,33 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     if !state.is_member() {
         state.now = NodeState::Replaced;
         state.reason = Some(replaced(&state.described));
+        state.cause = Some(Cause::Replaced);
         return Ok(state);
     }
     let fault = match identity {
-        0 => Some("the backend is empty".to_owned()),
-        other if other != record.node => Some(format!("the backend belongs to node {other}")),
-        _ if older => Some("the backend was restored from an older copy".into()),
-        _ if state.reached > record.reached.max(FIRST_EPOCH) => {
-            Some("node.json was restored from an older copy".into())
-        }
+        0 => Some((Cause::EmptyBackend, "the backend is empty".to_owned())),
+        other if other != record.node => Some((
+            Cause::ForeignBackend,
+            format!("the backend belongs to node {other}"),
+        )),
+        _ if older => Some((
+            Cause::OldBackend,
+            "the backend was restored from an older copy".into(),
+        )),
+        _ if state.reached > record.reached.max(FIRST_EPOCH) => Some((
+            Cause::OldRecord,
+            "node.json was restored from an older copy".into(),
+        )),
         _ if record.generation != generation => {
             state.rejoins = true;
-            Some(RESTARTED.into())
+            Some((Cause::Restarted, RESTARTED.into()))
         }
         _ => None,
     };
-    if let Some(fault) = fault {
+    if let Some((cause, fault)) = fault {
         tracing::error!("this node takes no part: {fault}");
         state.reason = Some(lost(&fault));
+        state.cause = Some(cause);
         return Ok(state);
     }
     let others: BTreeSet<u64> = state.nodes().filter(|node| *node != record.node).collect();

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub(super) struct State {
     pub(super) now: NodeState,
     pub(super) reason: Option<String>,
+    /// The kind of that reason.
+    pub(super) cause: Option<Cause>,
     /// Whether the node may join again by itself.
     pub(super) rejoins: bool,
     /// The group, with the member list in force.
@@ -21,6 +23,52 @@ pub(super) struct State {
     pub(super) known: BTreeMap<u64, u64>,
     pub(super) session: i64,
     pub(super) generation: Option<String>,
+}
+
+/// Why a node takes no part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It belongs to no group yet.
+    NoGroup,
+    /// It is joining its group again.
+    Joining,
+    /// Its last attempt to join failed.
+    NotJoined,
+    /// Another node has its place.
+    Replaced,
+    /// The data directory has no record of a node, but the backend does.
+    NoRecord,
+    /// The data directory has an older record.
+    OldRecord,
+    /// The backend has no marks of this node.
+    EmptyBackend,
+    /// The backend has those of another node.
+    ForeignBackend,
+    /// The backend is an older copy.
+    OldBackend,
+    /// The backend was restarted, and is of a kind that may forget.
+    Restarted,
+    /// Another process runs this node.
+    OtherProcess,
+}
+
+impl Cause {
+    /// The label in metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoGroup => "no-group",
+            Self::Joining => "joining",
+            Self::NotJoined => "not-joined",
+            Self::Replaced => "replaced",
+            Self::NoRecord => "no-record",
+            Self::OldRecord => "old-record",
+            Self::EmptyBackend => "empty-backend",
+            Self::ForeignBackend => "foreign-backend",
+            Self::OldBackend => "old-backend",
+            Self::Restarted => "restarted",
+            Self::OtherProcess => "other-process",
+        }
+    }
 }
 
 impl State {

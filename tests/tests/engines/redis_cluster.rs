@@ -112,7 +112,7 @@ fn a_failover_repeats_nothing_that_the_replica_acknowledged() -> TestResult {
     let dsn = cluster.dsn(&all, "?wait=1&timeout=5s");
     let mut early = crowd(&dsn, 0..3)?;
     cluster.nodes()[owner].kill();
-    cluster.successor_of(owner, "k")?;
+    let promoted = cluster.successor_of(owner, "k")?;
     // It comes back as a replica of its successor.
     cluster.nodes()[owner].start_again()?;
     cluster.wait_until_ok()?;
@@ -122,6 +122,7 @@ fn a_failover_repeats_nothing_that_the_replica_acknowledged() -> TestResult {
 
     // A failover by hand, in which the primary waits for its replica.
     cluster.nodes()[owner].query::<()>(&["CLUSTER", "FAILOVER"])?;
+    assert_eq!(cluster.successor_of(promoted, "k")?, owner);
     early.mint_more(20)?;
     late.mint_more(20)?;
 

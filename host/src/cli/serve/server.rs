@@ -8,7 +8,7 @@ use crate::cli::flags::Flags;
 use crate::serve::hangups::Hangups;
 use crate::serve::watch::Watched;
 use crate::serve::{self, Limits, Listeners, Shutdown, Tls, TokenFile};
-use crate::{Error, Host, Sequence, Source, endpoint, metrics};
+use crate::{Error, Host, Sequence, Source, endpoint};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use intd::{App, Settings};
 use std::sync::Arc;
@@ -26,20 +26,6 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Starts to serve metrics, if that was asked for.
-    pub(super) async fn metrics(&self) -> Result<(), Error> {
-        let Some((host, port)) = &self.serve.metrics else {
-            return Ok(());
-        };
-        let listeners = Listeners::bind(host, *port).await?;
-        for address in listeners.addresses() {
-            tracing::info!("metrics on http://{address}/metrics");
-        }
-        let metrics = self.host.metrics().clone();
-        tokio::spawn(metrics::serve(listeners, metrics, self.shutdown.clone()));
-        Ok(())
-    }
-
     /// Serves the sequences of an engine at all addresses.
     pub(super) async fn sequences(mut self) -> Result<(), Error> {
         let settings = self.settings()?;

@@ -234,7 +234,9 @@ fn without_secrets(error: clap::Error) -> clap::Error {
     if let (Some(ContextValue::String(option)), Some(why)) = (
         error.get(ContextKind::InvalidArg),
         std::error::Error::source(&error),
-    ) && option.starts_with("--listen")
+    ) && ["--listen", "--otlp"]
+        .iter()
+        .any(|urls| option.starts_with(urls))
     {
         let message = format!("invalid value for '{option}': {why}");
         return Cli::command().error(ErrorKind::ValueValidation, message);

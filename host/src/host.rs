@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::bindings::{config, config_rc1, keyvalue};
 use crate::cache::Cache;
+use crate::call_log::CallLog;
 use crate::meter::Clock;
 use crate::metrics::Metrics;
 use crate::simulated::Simulated;
@@ -51,6 +52,8 @@ pub struct Options {
     /// Addresses that components may connect to besides those of their DSN; an address without a port
     /// allows every port. Default none.
     pub allow: Vec<Address>,
+    /// Where calls that minted are noted, for traces.
+    pub(crate) call_log: Option<CallLog>,
     /// Surroundings to use instead of the machine's; guest code may compute without a limit then.
     #[doc(hidden)]
     pub simulated: Option<Simulated>,
@@ -72,6 +75,7 @@ impl Default for Options {
             calls: None,
             instances: 100,
             allow: Vec::new(),
+            call_log: None,
             simulated: None,
         }
     }

@@ -28,6 +28,7 @@
 mod bindings;
 mod builtin;
 mod cache;
+mod call_log;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -52,6 +53,8 @@ pub mod serve;
 #[doc(hidden)]
 pub mod simulated;
 mod state;
+#[cfg(feature = "serve")]
+pub mod traces;
 mod wasi;
 
 pub use artisanal_core::{Error, Lattice, Span};

@@ -1,6 +1,7 @@
 //! Sequences in an engine, each shared by any number of tasks.
 
 use crate::bindings::engine::artisanal::integers::types as wit;
+use crate::call_log::CallNotes;
 use crate::component::{CLAIMS, Source};
 use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::lease::Holder;
@@ -133,6 +134,7 @@ impl Host {
         );
         let calls = EngineCalls(Arc::new(Inner {
             metrics: self.metrics().sequence(&engine, &key),
+            calls: CallNotes::new(self.options().call_log.clone(), &engine, &key),
             instances,
             opening,
             lattice,
@@ -326,6 +328,7 @@ pub(crate) struct Inner {
     /// The runtime for calls that several callers share, and for those without callers.
     pub(crate) runtime: Handle,
     metrics: SequenceMetrics,
+    calls: CallNotes,
 }
 
 impl std::ops::Deref for EngineCalls {
@@ -415,6 +418,7 @@ impl artisanal_core::Upstream for EngineCalls {
                     .call_next(accessor, sequence, count)
                     .await
             });
+            let begun = calls.calls.begin();
             let span = calls.metrics.count(Operation::Next, call).await?;
             let span = Span::checked(span.first, span.step, span.count)
                 .filter(|span| calls.lattice.covers(*span))
@@ -424,6 +428,7 @@ impl artisanal_core::Upstream for EngineCalls {
                     ))
                 })?;
             calls.metrics.minted(span);
+            calls.calls.note(span, begun);
             Ok(span)
         })
     }

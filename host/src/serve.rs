@@ -48,6 +48,7 @@ pub use tls::{Tls, TlsFiles};
 pub use tokens::TokenFile;
 
 use crate::Metrics;
+use crate::traces::Traces;
 use recorder::Recorder;
 use std::time::Duration;
 
@@ -80,6 +81,9 @@ pub struct Limits {
     pub metrics: Metrics,
     /// What publishes the integers of each response to a ledger.
     pub(crate) recorder: Recorder,
+    /// What traces requests. For the spans of mints the [`App`] has to be [`recording`](App::recording), and the host to
+    /// have the options of [`Traces::tracing`]. Default: nothing.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Limits {
@@ -95,6 +99,7 @@ impl Default for Limits {
             log_requests: false,
             metrics: Metrics::new(),
             recorder: Recorder::default(),
+            traces: None,
         }
     }
 }

@@ -25,7 +25,7 @@ use Mode::{Endpoint, Http, Resp, Tcp, Unconfigured};
 /// The options of `serve` that do not have an effect in every mode, by their clap ids, with the modes in
 /// which they have one. In other modes they are rejected: ignoring an option such as a token could leave
 /// the server open.
-const EFFECTIVE: [(&str, &[Mode]); 27] = [
+const EFFECTIVE: [(&str, &[Mode]); 29] = [
     ("listen", &[Http, Resp, Tcp]),
     ("keys", &[Http, Resp, Endpoint]),
     ("max_keys", &[Http, Resp, Endpoint]),
@@ -44,6 +44,8 @@ const EFFECTIVE: [(&str, &[Mode]); 27] = [
     ("set_last_int", &[Http, Resp, Tcp]),
     ("ledger", &[Http, Resp, Tcp]),
     ("ledger_policy", &[Http, Resp, Tcp]),
+    ("otlp", &[Http]),
+    ("otlp_ratio", &[Http]),
     ("config", &[Endpoint]),
     ("max_requests", &[Endpoint, Unconfigured]),
     ("max_instances", &[Endpoint, Unconfigured]),

@@ -12,6 +12,7 @@ use super::{Failure, log, metrics, open_files};
 use crate::endpoint::EndpointOptions;
 use crate::ledger::Target;
 use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
+use crate::traces::{self, Traces};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
@@ -134,6 +135,12 @@ pub(super) struct Serve {
     /// What happens to mints while the ledger is slow or away
     #[arg(long, env = "ARTISANAL_LEDGER_POLICY", value_name = "POLICY", value_enum, default_value_t, help_heading = SERVER, hide_env_values = true)]
     ledger_policy: LedgerPolicy,
+    /// Send traces of HTTP requests to the collector at this address, http://HOST:4318 (OTLP over HTTP)
+    #[arg(long, env = "ARTISANAL_OTLP", value_name = "URL", value_parser = traces::Target::parse, help_heading = SERVER, hide_env_values = true)]
+    otlp: Option<traces::Target>,
+    /// The part of the requests that is traced, 0 to 1; for requests with the header traceparent the caller decides
+    #[arg(long, env = "ARTISANAL_OTLP_RATIO", value_name = "RATIO", default_value_t = 0.01, value_parser = traces::ratio, requires = "otlp", help_heading = SERVER, hide_env_values = true)]
+    otlp_ratio: f64,
     /// Log each request
     #[arg(long, env = "ARTISANAL_LOG_REQUESTS", value_parser = FalseyValueParser::new(), help_heading = SERVER, hide_env_values = true)]
     log_requests: bool,
@@ -213,9 +220,19 @@ impl Serve {
         let source = flags.source();
         let options = self.options(flags);
         let limits = self.limits(files, options.instances);
+        let otlp = self.otlp.clone();
+        let traces = otlp.map(|target| Traces::start(target, self.otlp_ratio));
+        let options = match &traces {
+            Some(traces) => traces.tracing(options),
+            None => options,
+        };
         let host = Host::new(options)?;
+        if let Some(traces) = &traces {
+            traces.report_to(host.metrics());
+        }
         let limits = Limits {
             metrics: host.metrics().clone(),
+            traces: traces.clone(),
             ..limits
         };
         let mode = self.mode(&host, &source)?;
@@ -241,6 +258,9 @@ impl Serve {
         match mode {
             Mode::Http | Mode::Tcp | Mode::Resp => server.sequences().await?,
             Mode::Endpoint | Mode::Unconfigured => server.endpoint().await?,
+        }
+        if let Some(traces) = &traces {
+            traces.end().await;
         }
         tracing::info!("stopped");
         Ok(())

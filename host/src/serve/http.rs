@@ -8,6 +8,7 @@ use super::recorder::Client;
 use super::report::Report;
 use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
+use crate::traces::Minted;
 use crate::{Error, Sequence};
 use ::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -31,7 +32,10 @@ pub async fn http(
     let app = app.into();
     let server = builder();
     let recorder = limits.recorder.clone();
-    let short = app.mints_for_all() && !limits.log_requests && recorder.is_instant();
+    let short = app.mints_for_all()
+        && !limits.log_requests
+        && recorder.is_instant()
+        && limits.traces.is_none();
     let shared = Arc::new(Server {
         key: app.settings().key.as_str().into(),
         app,
@@ -100,6 +104,8 @@ impl Server {
     async fn answer(&self, request: Request<RequestBody>, client: &Client) -> Response<Outgoing> {
         let (parts, body) = request.into_parts();
         let begun = self.limits.log_requests.then(Instant::now);
+        let traces = self.limits.traces.as_ref();
+        let traced = traces.and_then(|traces| Some((traces, traces.begin(&parts.headers)?)));
         let body = match self.app.body_bytes(&parts.method) {
             0 => Ok(Bytes::new()),
             most => read(body, most, &self.limits).await,
@@ -112,6 +118,12 @@ impl Server {
             response = self.record(response, &parts.headers, client).await;
         }
         self.report.tell(response.extensions());
+        if let Some((traces, traced)) = traced {
+            let granted = response.extensions().get::<Granted>();
+            let minted = granted.map(|Granted { key, span, .. }| Minted { key, span: *span });
+            let (method, path) = (&parts.method, parts.uri.path());
+            traces.finish(&traced, method, path, response.status(), minted);
+        }
         if let Some(begun) = begun {
             let sent = RequestId::sent(&parts.headers);
             log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);

@@ -40,6 +40,9 @@ impl Server<'_> {
         if let Some(tokens) = &self.tokens {
             app = app.with_tokens(Arc::new(tokens.clone()));
         }
+        if self.limits.traces.is_some() {
+            app = app.recording();
+        }
         let publisher = match &self.serve.ledger {
             None => None,
             Some(target) => {

@@ -40,16 +40,50 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let packages = packages(&workspace)?;
-    build(&workspace, &target, &packages)?;
-    for package in packages {
-        let file = package.replace('-', "_") + ".wasm";
-        fs::copy(
-            target.join(TARGET).join("component").join(&file),
-            out.join(&file),
-        )
-        .map_err(|e| format!("{file} was not built: {e}"))?;
+    let mut with_tls = Vec::new();
+    for package in &packages {
+        if !OTHERS.contains(&package.as_str()) && has_tls(&workspace, package)? {
+            with_tls.push(package.clone());
+        }
+    }
+    // The build without TLS is the last one, so that cargo leaves it in its folder: other hosts run the files there.
+    // Both builds are of the same packages. With a part of them, the libraries would have other features, and all of
+    // them would be compiled twice.
+    let features: Vec<_> = with_tls
+        .iter()
+        .map(|package| format!("{package}/tls"))
+        .collect();
+    build(&workspace, &target, &packages, &features)?;
+    for package in &with_tls {
+        copy(&target, package, &out.join(file(package, "_tls")))?;
+    }
+    build(&workspace, &target, &packages, &[])?;
+    for package in &packages {
+        copy(&target, package, &out.join(file(package, "")))?;
     }
     Ok(())
+}
+
+fn file(package: &str, suffix: &str) -> String {
+    package.replace('-', "_") + suffix + ".wasm"
+}
+
+fn copy(target: &Path, package: &str, to: &Path) -> Result<(), Box<dyn Error>> {
+    let file = file(package, "");
+    fs::copy(target.join(TARGET).join("component").join(&file), to)
+        .map_err(|e| format!("{file} was not built: {e}"))?;
+    Ok(())
+}
+
+/// Whether an engine has a second build, with TLS: its features say so.
+fn has_tls(workspace: &Path, package: &str) -> Result<bool, Box<dyn Error>> {
+    let folder = package.trim_start_matches("engine-");
+    let manifest = workspace
+        .join("components/engines")
+        .join(folder)
+        .join("Cargo.toml");
+    let text = fs::read_to_string(manifest)?;
+    Ok(text.lines().any(|line| line.starts_with("tls = [")))
 }
 
 /// The packages of all components, the engines first.
@@ -67,7 +101,12 @@ fn packages(workspace: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(packages)
 }
 
-fn build(workspace: &Path, target: &Path, packages: &[String]) -> Result<(), Box<dyn Error>> {
+fn build(
+    workspace: &Path,
+    target: &Path,
+    packages: &[String],
+    features: &[String],
+) -> Result<(), Box<dyn Error>> {
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(workspace)
@@ -82,6 +121,9 @@ fn build(workspace: &Path, target: &Path, packages: &[String]) -> Result<(), Box
         .arg(target);
     for package in packages {
         cargo.args(["--package", package]);
+    }
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
     }
     // Settings for the host must not apply to the components: its flags, its target, and the wrapper
     // with which Clippy runs.

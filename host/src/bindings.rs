@@ -32,3 +32,18 @@ pub(crate) mod config {
 pub(crate) mod config_rc1 {
     wasmtime::component::bindgen!({ path: "../wit/deps/config-rc1", world: "wasi:config/imports" });
 }
+
+/// TLS for components that ask for it; implemented in `wasi/tls.rs`.
+pub(crate) mod tls {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package artisanal:tls-user@0.1.0;
+
+            world tls-user {
+                import artisanal:integers/tls@0.1.0;
+            }
+        ",
+        world: "artisanal:tls-user/tls-user",
+    });
+}

@@ -95,7 +95,7 @@ impl Builtin {
         self.entry().about
     }
 
-    /// The component itself.
+    /// The component itself, as it runs on this host.
     pub const fn wasm(self) -> &'static [u8] {
         self.entry().wasm
     }
@@ -105,6 +105,12 @@ impl Builtin {
     #[cfg(feature = "serve")]
     pub(crate) const fn in_memory(self) -> bool {
         self.entry().in_memory
+    }
+
+    /// The component for other hosts: it does not import `artisanal:integers/tls`, which this host alone has,
+    /// and refuses a DSN that asks for TLS.
+    pub const fn plain_wasm(self) -> &'static [u8] {
+        self.entry().plain
     }
 
     /// The default port of its DSN; None for engines that use no network.

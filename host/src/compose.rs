@@ -15,6 +15,8 @@ pub enum Target {
     Spin,
     /// `wasmtime serve` with `-S config`.
     Wasmtime,
+    /// This host.
+    IntHost,
 }
 
 /// Composes the component `intd` with an engine. The result exports `wasi:http/handler`, and imports
@@ -25,7 +27,7 @@ pub enum Target {
 /// engine interface, or would take the place of another import of the endpoint.
 pub fn compose(engine: &[u8], target: Target) -> Result<Vec<u8>, Error> {
     let bridge = match target {
-        Target::Spin => None,
+        Target::Spin | Target::IntHost => None,
         Target::Wasmtime => Some(CONFIG_BRIDGE),
     };
     join(engine, INTD, bridge)

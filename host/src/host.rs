@@ -14,6 +14,7 @@ use crate::wasi::keyvalue::KeyValue;
 use crate::wasi::names;
 use crate::wasi::rights::Rights;
 use crate::wasi::store::Store;
+use crate::wasi::tls;
 use engine_dsn::Address;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -57,6 +58,12 @@ pub struct Options {
     /// Surroundings to use instead of the machine's; guest code may compute without a limit then.
     #[doc(hidden)]
     pub simulated: Option<Simulated>,
+    /// A file with the authorities whose certificates backends may have (PEM), in place of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// A file with a client certificate and its chain (PEM), for backends that require one. Default none.
+    pub client_cert: Option<PathBuf>,
+    /// A file with the key of the client certificate (PEM). Components do not see it.
+    pub client_key: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -77,6 +84,9 @@ impl Default for Options {
             allow: Vec::new(),
             call_log: None,
             simulated: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
         }
     }
 }
@@ -103,15 +113,16 @@ impl Host {
     /// Sets up the compiler and the interfaces that components may import.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when the machine does not support the options.
+    /// [`Error::Misconfigured`] when the machine does not support the options, or a file for TLS cannot be used.
     pub fn new(options: Options) -> Result<Self, Error> {
+        let tls = tls::Settings::read(&options)?;
         let (engine, linker) =
             engine_and_linker(&options).map_err(|e| Error::Misconfigured(format!("{e:#}")))?;
         let inner = Arc::new(Inner {
             engine,
             linker,
             cache: options.cache.clone().map(Cache::new),
-            client: Client::new(),
+            client: Client::new(tls),
             clock: Clock::default(),
             metrics: Metrics::new(),
             options,
@@ -225,6 +236,7 @@ fn engine_and_linker(options: &Options) -> wasmtime::Result<(Engine, Linker<Stat
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     names::replace_in_linker(&mut linker)?;
+    tls::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     keyvalue::Imports::add_to_linker::<_, HasKeyValue>(&mut linker, State::keyvalue)?;

@@ -10,6 +10,7 @@ use crate::wasi::names::Names;
 use crate::wasi::network::{Grant, Refusal};
 use crate::wasi::rights::Rights;
 use crate::wasi::store::Store;
+use crate::wasi::tls::{Links, Tls};
 use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreLimits, StoreLimitsBuilder, UpdateDeadline};
@@ -40,6 +41,7 @@ pub(crate) struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
+    links: Links,
     store: Option<Store>,
     settings: ConfigStore,
     limits: StoreLimits,
@@ -74,6 +76,7 @@ impl State {
                 metrics: rights.metrics.clone(),
                 simulated: simulated.cloned(),
             },
+            links: Links::new(client.tls.clone(), rights.demand),
             store: rights.store.clone(),
             settings: rights.settings.clone(),
             limits: StoreLimitsBuilder::new()
@@ -147,6 +150,17 @@ impl State {
                 table: &mut self.table,
             },
         }
+    }
+
+    pub(crate) fn tls(&mut self) -> Tls<'_> {
+        Tls {
+            links: &mut self.links,
+            grant: &self.hooks.grant,
+        }
+    }
+
+    pub(crate) fn links(&mut self) -> &mut Links {
+        &mut self.links
     }
 
     pub(crate) fn settings(&mut self) -> &mut ConfigStore {

@@ -7,3 +7,4 @@ pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod rights;
 pub mod store;
+pub(crate) mod tls;

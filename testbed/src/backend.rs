@@ -9,6 +9,7 @@ mod quorum;
 mod redis;
 mod rqlite;
 mod summitdb;
+mod tls;
 
 use crate::error::Result;
 use crate::target;
@@ -38,6 +39,11 @@ pub trait Backend: Send + Sync {
     /// When a server for that lattice does not start.
     fn dsn_for(&self, _increment: i64, _offset: i64) -> Result<String> {
         Ok(self.dsn())
+    }
+
+    /// The file with the authority whose certificate its server has, if it has one.
+    fn authority(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Among which callers its sequences are shared.
@@ -177,7 +183,7 @@ backends! {
     Http => http::HttpBackend,
 }
 
-/// Alternative storage layouts of engines, for which the contract must hold as well.
+/// Alternative storage layouts of engines, and connections with TLS, for which the contract must hold as well.
 pub const PLACES: &[Kind] = &[
     Kind {
         name: "mysql-tickets-innodb",
@@ -190,6 +196,24 @@ pub const PLACES: &[Kind] = &[
         engine: Builtin::Mysql,
         start: || Ok(Box::new(mysql::MysqlBackend::on_tickets("MyISAM")?)),
         missing: mysql::MysqlBackend::missing,
+    },
+    Kind {
+        name: "redis-tls",
+        engine: Builtin::Redis,
+        start: || Ok(Box::new(tls::Tls::redis()?)),
+        missing: redis::RedisBackend::missing,
+    },
+    Kind {
+        name: "mysql-tls",
+        engine: Builtin::Mysql,
+        start: || Ok(Box::new(tls::Tls::mysql()?)),
+        missing: mysql::MysqlBackend::missing,
+    },
+    Kind {
+        name: "postgres-tls",
+        engine: Builtin::Postgres,
+        start: || Ok(Box::new(tls::Tls::postgres()?)),
+        missing: postgres::PostgresBackend::missing,
     },
     Kind {
         name: "quorum-of-one",
@@ -222,6 +246,24 @@ pub fn host(data: Option<PathBuf>) -> Result<Host, Error> {
     options.cache = Some(cache());
     options.data = data;
     Host::new(options)
+}
+
+/// Creates a host as [`host`] does, for the sequences of a backend.
+///
+/// # Errors
+/// Those of [`Host::new`].
+pub fn host_for(backend: &dyn Backend) -> Result<Host, Error> {
+    let mut options = Options::default();
+    options.cache = Some(cache());
+    options.data = backend.data();
+    options.ca_file = backend.authority();
+    Host::new(options)
+}
+
+/// A DSN with one more parameter.
+pub fn with_parameter(dsn: &str, parameter: &str) -> String {
+    let mark = if dsn.contains('?') { '&' } else { '?' };
+    format!("{dsn}{mark}{parameter}")
 }
 
 /// The folder in which compiled components are cached between tests.

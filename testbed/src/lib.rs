@@ -7,6 +7,7 @@
 //! with an error, its place in the test, and the logs kept.
 
 pub mod backend;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod contract;

@@ -1,5 +1,6 @@
 //! The PostgreSQL that is installed on this machine.
 
+use crate::certificates::Stored;
 use crate::error::{Error, Result};
 use crate::mariadb::copy;
 use crate::scratch::Scratch;
@@ -79,6 +80,43 @@ impl Postgres {
     pub fn with(settings: &[&str]) -> Result<Self> {
         static TEMPLATE: Once = Once::new();
         Self::on_data(settings, |data| copy(&TEMPLATE.get(template)?, data))
+    }
+
+    /// Starts a server, as [`Postgres::hasty`], with this certificate, which trusts the clients of an authority.
+    ///
+    /// # Errors
+    /// As [`Postgres::with`].
+    pub fn with_tls(certificate: &Stored, authority: &Path) -> Result<Self> {
+        // The server reads only a key of its own account.
+        give_away(&certificate.key)?;
+        Self::with(&[
+            HASTY,
+            "ssl=on",
+            &format!("ssl_cert_file={}", certificate.chain.display()),
+            &format!("ssl_key_file={}", certificate.key.display()),
+            &format!("ssl_ca_file={}", authority.display()),
+        ])
+    }
+
+    /// Refuses connections of [`USER`] without TLS from now on. `option` is one more of `pg_hba.conf`.
+    ///
+    /// # Errors
+    /// When the server answers with an error.
+    pub fn admit_only_tls(&self, option: &str) -> Result {
+        let logins = format!(
+            "host all {ADMINISTRATOR} 127.0.0.1/32 trust\n\
+             hostssl all all 127.0.0.1/32 scram-sha-256 {option}\n"
+        );
+        std::fs::write(self.dir().join("data/pg_hba.conf"), logins)
+            .map_err(Error::io("pg_hba.conf"))?;
+        self.sql("SELECT pg_reload_conf()")?;
+        wait::until("the logins are read anew", FOLLOWS, || {
+            match self.sql("SELECT count(*) FROM pg_hba_file_rules WHERE type='hostssl'") {
+                Ok(count) if count == "1" => Ok(()),
+                Ok(count) => Err(count),
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 
     /// Starts a server, as [`Postgres::hasty`], with a system identifier of its own: all others are copies of one template.

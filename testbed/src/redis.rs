@@ -1,10 +1,12 @@
 //! The Redis that is installed on this machine.
 
+use crate::certificates::Stored;
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use redis::{Client, Connection};
 use std::ops::Deref;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +19,26 @@ pub struct Options {
     pub replica_of: Option<u16>,
     /// Additional lines of `redis.conf`, as arguments: `--name value`.
     pub extra: Vec<String>,
+}
+
+impl Options {
+    /// Also listens on a port with TLS, for clients with a certificate and for others.
+    #[must_use]
+    pub fn with_tls(mut self, port: u16, certificate: &Stored, authority: &Path) -> Self {
+        let port = port.to_string();
+        let file = |path: &Path| path.display().to_string();
+        let files = [&certificate.chain, &certificate.key].map(|path| file(path));
+        let lines = [
+            ["--tls-port", &port],
+            ["--tls-cert-file", &files[0]],
+            ["--tls-key-file", &files[1]],
+            ["--tls-ca-cert-file", &file(authority)],
+            ["--tls-auth-clients", "optional"],
+        ];
+        let words = lines.as_flattened().iter().map(ToString::to_string);
+        self.extra.extend(words);
+        self
+    }
 }
 
 /// A `redis-server` that syncs every write to disk before it answers.

@@ -196,6 +196,7 @@ fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) ->
     let scratch = Scratch::new("rqlite")?;
     let http = SocketAddr::from((raft.ip(), crate::port::free()?));
     let (program, data) = (program.to_owned(), scratch.join("data"));
+    let has_tls = arguments.iter().any(|argument| argument == "-http-cert");
     let arguments = arguments.to_owned();
     let launch = move || {
         let mut command = Command::new(&program);
@@ -207,6 +208,12 @@ fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) ->
         command
     };
     let probe = move || {
+        if has_tls {
+            // The client of the tests has no TLS. The engine waits for the leader itself.
+            return std::net::TcpStream::connect(http)
+                .map(drop)
+                .map_err(|e| e.to_string());
+        }
         let answer = http::get(&format!("http://{http}/readyz")).map_err(|e| e.to_string())?;
         match answer.status {
             200 => Ok(()),

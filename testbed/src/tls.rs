@@ -1,104 +1,18 @@
-//! Certificates, and a client that uses TLS.
+//! A client that uses TLS.
 
+use crate::certificates::{Authority, Certificate};
 use crate::error::{Error, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The timeout of a read or a write.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// An authority that signs certificates.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate with its key, both as PEM.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    /// The certificate.
-    pub cert: String,
-    /// Its key.
-    pub key: String,
-}
-
-impl Certificate {
-    /// Writes both to files, whose names begin with this path.
-    ///
-    /// # Errors
-    /// When a file cannot be written.
-    pub fn write(&self, path: &std::path::Path) -> Result<(PathBuf, PathBuf)> {
-        let (cert, key) = (path.with_extension("pem"), path.with_extension("key"));
-        std::fs::write(&cert, &self.cert).map_err(Error::io(cert.display().to_string()))?;
-        std::fs::write(&key, &self.key).map_err(Error::io(key.display().to_string()))?;
-        Ok((cert, key))
-    }
-}
-
-impl Authority {
-    /// Makes an authority.
-    ///
-    /// # Errors
-    /// When no key can be made.
-    pub fn new() -> Result<Self> {
-        let failed = Error::refused("rcgen", "an authority");
-        let make = || {
-            let mut params = CertificateParams::new(Vec::new())?;
-            // A certificate with the same name as its authority looks self-signed.
-            params
-                .distinguished_name
-                .push(DnType::CommonName, "the authority of a test");
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            CertifiedIssuer::self_signed(params, KeyPair::generate()?)
-        };
-        make().map(Self).map_err(failed)
-    }
-
-    /// Its own certificate, as PEM.
-    pub fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// Signs a certificate for `localhost` and 127.0.0.1.
-    ///
-    /// # Errors
-    /// When no key can be made.
-    pub fn sign(&self) -> Result<Certificate> {
-        self.sign_with(|_| {})
-    }
-
-    /// The same, which is valid from 2019 to 2020.
-    ///
-    /// # Errors
-    /// As [`Authority::sign`].
-    pub fn sign_expired(&self) -> Result<Certificate> {
-        self.sign_with(|params| {
-            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        })
-    }
-
-    fn sign_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Result<Certificate> {
-        let failed = Error::refused("rcgen", "a certificate");
-        let make = || {
-            let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-            let mut params = CertificateParams::new(names)?;
-            change(&mut params);
-            let key = KeyPair::generate()?;
-            let cert = params.signed_by(&key, &self.0)?.pem();
-            Ok::<_, rcgen::Error>(Certificate {
-                cert,
-                key: key.serialize_pem(),
-            })
-        };
-        make().map_err(failed)
-    }
-}
 
 /// A connection over TLS.
 pub type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -115,7 +29,7 @@ impl Client {
     pub fn new(authority: &Authority, own: Option<&Certificate>, alpn: &[&str]) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots
-            .add(authority.0.der().clone())
+            .add(authority.der().clone())
             .map_err(|error| unusable(&error))?;
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -2,8 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use testbed::TestResult;
+use testbed::certificates::Authority;
 use testbed::cli::{Place, Serving};
-use testbed::tls::{Authority, Client, Stream};
+use testbed::tls::{Client, Stream};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;

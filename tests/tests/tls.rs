@@ -8,8 +8,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use testbed::TestResult;
+use testbed::certificates::{Authority, Certificate};
 use testbed::cli::{Place, Serving};
-use testbed::tls::{Authority, Certificate, Client, Stream};
+use testbed::tls::{Client, Stream};
 use testbed::{port, wait};
 
 /// The time limit for anything that should take a moment.

@@ -9,7 +9,10 @@ use super::{About, Builtin};
 pub(super) struct Entry {
     pub(super) engine: Builtin,
     pub(super) about: About,
+    /// The build for this host, with TLS where the engine has it.
     pub(super) wasm: &'static [u8],
+    /// The build for other hosts. The same bytes where there is no difference.
+    pub(super) plain: &'static [u8],
     /// The default port of its DSN; None for engines that use no network.
     pub(super) port: Option<u16>,
     /// The host and port to connect to if its DSN contains none.
@@ -26,7 +29,15 @@ pub(super) struct Entry {
     pub(super) calls: usize,
 }
 
+/// The build with TLS.
 macro_rules! wasm {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/engine_", $name, "_tls.wasm"))
+    };
+}
+
+/// The build for every host, which is the only one of an engine without TLS.
+macro_rules! plain {
     ($name:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/engine_", $name, ".wasm"))
     };
@@ -45,7 +56,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "nothing: the integers begin anew with the process",
         },
-        wasm: wasm!("memory"),
+        wasm: plain!("memory"),
+        plain: plain!("memory"),
         port: None,
         default_address: None,
         redirects: false,
@@ -63,7 +75,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "crashes and power cuts: every commit waits for the disk",
         },
-        wasm: wasm!("keyvalue"),
+        wasm: plain!("keyvalue"),
+        plain: plain!("keyvalue"),
         port: None,
         default_address: None,
         redirects: false,
@@ -75,9 +88,9 @@ pub(super) const TABLE: &[Entry] = &[
         about: About {
             name: "redis",
             dsn: &[
-                "redis://[[USER]:PASSWORD@]HOST[:6379][,HOST2…][/DB]",
-                "redis+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB]",
-                "redis+cluster://[[USER]:PASSWORD@]HOST[:6379][,HOST2…]",
+                "redis[s]://[[USER]:PASSWORD@]HOST[:6379][,HOST2…][/DB]",
+                "redis[s]+sentinel://[[USER]:PASSWORD@]HOST[:26379][,HOST2…]/NAME[/DB]",
+                "redis[s]+cluster://[[USER]:PASSWORD@]HOST[:6379][,HOST2…]",
             ],
             default_dsn: None,
             parameters: &["timeout=2s", "wait=REPLICAS"],
@@ -86,6 +99,7 @@ pub(super) const TABLE: &[Entry] = &[
             survives: "what Redis is set to survive: with appendonly yes and appendfsync always, crashes",
         },
         wasm: wasm!("redis"),
+        plain: plain!("redis"),
         port: Some(6379),
         default_address: None,
         redirects: false,
@@ -101,12 +115,13 @@ pub(super) const TABLE: &[Entry] = &[
                 "USER:PASSWORD@[tcp(HOST[:3306])]/DATABASE",
             ],
             default_dsn: None,
-            parameters: &["timeout=2s"],
+            parameters: &["timeout=2s", "tls=true"],
             offset: 1,
             clock: false,
             survives: "crashes, with InnoDB and innodb_flush_log_at_trx_commit=1 (the server's default)",
         },
         wasm: wasm!("mysql"),
+        plain: plain!("mysql"),
         port: Some(3306),
         default_address: Some(("127.0.0.1", 3306)),
         redirects: false,
@@ -122,12 +137,13 @@ pub(super) const TABLE: &[Entry] = &[
                 "host=HOST [port=5432 ]user=USER [password=PASSWORD ]dbname=DATABASE",
             ],
             default_dsn: None,
-            parameters: &["timeout=2s", "sslmode=disable"],
+            parameters: &["timeout=2s", "sslmode=verify-full"],
             offset: 1,
             clock: false,
             survives: "crashes, with fsync=on and synchronous_commit=on (the server's defaults)",
         },
         wasm: wasm!("postgres"),
+        plain: plain!("postgres"),
         port: Some(5432),
         default_address: Some(("127.0.0.1", 5432)),
         redirects: false,
@@ -145,7 +161,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "the loss of a minority of the nodes",
         },
-        wasm: wasm!("rqlite"),
+        wasm: plain!("rqlite"),
+        plain: plain!("rqlite"),
         port: Some(4001),
         default_address: None,
         redirects: true,
@@ -163,7 +180,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "the loss of a minority of the nodes, with -durability high (the default)",
         },
-        wasm: wasm!("summitdb"),
+        wasm: plain!("summitdb"),
+        plain: plain!("summitdb"),
         port: Some(7481),
         default_address: None,
         redirects: true,
@@ -181,7 +199,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "the loss of a minority of the nodes, with their data",
         },
-        wasm: wasm!("quorum"),
+        wasm: plain!("quorum"),
+        plain: plain!("quorum"),
         port: Some(8081),
         default_address: None,
         redirects: false,
@@ -199,7 +218,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: false,
             survives: "what it survives at the server that is minted from",
         },
-        wasm: wasm!("http"),
+        wasm: plain!("http"),
+        plain: plain!("http"),
         port: Some(8080),
         default_address: None,
         redirects: false,
@@ -217,7 +237,8 @@ pub(super) const TABLE: &[Entry] = &[
             clock: true,
             survives: "restarts, unless the clock was set back or two processes have one number",
         },
-        wasm: wasm!("flake"),
+        wasm: plain!("flake"),
+        plain: plain!("flake"),
         port: None,
         default_address: None,
         redirects: false,

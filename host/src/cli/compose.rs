@@ -16,7 +16,7 @@ pub(super) struct Compose {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The host whose settings interface the component uses; int-host supports both
+    /// The host that the component is for; int-host runs all of them
     #[arg(long = "for", value_name = "HOST", value_enum, default_value_t)]
     target: Host,
     /// Put leases between the endpoint and the engine; the DSN's parameter `lease` sets their size, 1000 by default
@@ -34,6 +34,8 @@ enum Host {
     Spin,
     /// `wasmtime serve` with `-S config`, and int-host.
     Wasmtime,
+    /// Only int-host, with TLS to backends, which the other hosts do not offer to components.
+    IntHost,
 }
 
 impl Compose {
@@ -47,9 +49,11 @@ impl Compose {
         let target = match self.target {
             Host::Spin => Target::Spin,
             Host::Wasmtime => Target::Wasmtime,
+            Host::IntHost => Target::IntHost,
         };
         let engine = match &source {
-            Source::Builtin(engine) => engine.wasm().into(),
+            Source::Builtin(engine) if target == Target::IntHost => engine.wasm().into(),
+            Source::Builtin(engine) => engine.plain_wasm().into(),
             // Checks that the file is an engine before composing.
             Source::Flake(_) => source.read()?,
             Source::File(_) => {

@@ -59,6 +59,15 @@ pub(super) struct Flags {
     /// An additional address that the component may connect to, at any port if none is given
     #[arg(long, global = true, env = "ARTISANAL_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = address, help_heading = HOST, hide_env_values = true)]
     pub(super) allow_host: Vec<Address>,
+    /// The authorities that a backend's certificate may be by (PEM) [default: the public ones]
+    #[arg(long, global = true, env = "ARTISANAL_CA_FILE", value_name = "FILE", help_heading = HOST, hide_env_values = true)]
+    pub(super) ca_file: Option<PathBuf>,
+    /// The certificate to show to backends that require one (PEM, with its chain)
+    #[arg(long, global = true, env = "ARTISANAL_CLIENT_CERT", value_name = "FILE", help_heading = HOST, hide_env_values = true)]
+    pub(super) client_cert: Option<PathBuf>,
+    /// The key of --client-cert (PEM, without a password)
+    #[arg(long, global = true, env = "ARTISANAL_CLIENT_KEY", value_name = "FILE", help_heading = HOST, hide_env_values = true)]
+    pub(super) client_key: Option<PathBuf>,
     /// The directory that caches compiled components [default: in the platform's cache directory]
     #[arg(long, global = true, env = "ARTISANAL_CACHE", value_name = "DIR", help_heading = HOST, hide_env_values = true)]
     pub(super) cache: Option<PathBuf>,
@@ -106,6 +115,9 @@ impl Flags {
             allow: self.allow_host.clone(),
             instances: INSTANCES,
             calls: Some(1),
+            ca_file: self.ca_file.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
             ..Options::default()
         };
         if let Some(data) = &self.data {

@@ -3,6 +3,7 @@
 use crate::metrics::EngineMetrics;
 use crate::simulated::Simulated;
 use crate::wasi::network::Grant;
+use crate::wasi::tls;
 use engine_dsn::Address;
 use http::Uri;
 use http_body_util::{BodyExt, Full};
@@ -20,20 +21,27 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// The connection pool that all components of one host share.
 #[derive(Clone)]
-pub(crate) struct Client(HyperClient<hyper_rustls::HttpsConnector<HttpConnector>, WasiBody>);
+pub(crate) struct Client {
+    http: HyperClient<hyper_rustls::HttpsConnector<HttpConnector>, WasiBody>,
+    /// For the connections that components make themselves.
+    pub(crate) tls: tls::Settings,
+}
 
 impl Client {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(settings: tls::Settings) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
         let tls = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_tls_config(settings.strict())
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Self(HyperClient::builder(TokioExecutor::new()).build(tls))
+        Self {
+            http: HyperClient::builder(TokioExecutor::new()).build(tls),
+            tls: settings,
+        }
     }
 }
 
@@ -73,7 +81,7 @@ impl WasiHttpHooks for Hooks {
         _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let grant = self.grant.clone();
-        let client = self.client.0.clone();
+        let client = self.client.http.clone();
         let metrics = self.metrics.clone();
         let simulated = self.simulated.clone();
         Box::new(async move {
@@ -89,6 +97,7 @@ impl WasiHttpHooks for Hooks {
                 metrics.connected(false);
                 return Err(Error::HttpRequestDenied);
             };
+            let server = allowed.clone();
             if !allowed.eq(host.trim_start_matches('[').trim_end_matches(']')) {
                 let uri = at(uri, allowed, port).ok_or(Error::HttpRequestUriInvalid)?;
                 *request.uri_mut() = uri;
@@ -102,10 +111,14 @@ impl WasiHttpHooks for Hooks {
             let response = tokio::time::timeout(limit, client.request(request))
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?
-                .map_err(|error| match (error.is_connect(), is_tls(&error)) {
-                    (_, true) => Error::TlsCertificateError,
-                    (true, false) => Error::ConnectionRefused,
-                    (false, false) => Error::ConnectionTerminated,
+                .map_err(|error| match (error.is_connect(), tls::inside(&error)) {
+                    (_, Some(cause)) => {
+                        // The error codes of `wasi:http` have no room for the reason.
+                        grant.distrust(tls::explain(cause, &server));
+                        Error::TlsCertificateError
+                    }
+                    (true, None) => Error::ConnectionRefused,
+                    (false, None) => Error::ConnectionTerminated,
                 })?;
             let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
             Ok((
@@ -142,25 +155,6 @@ fn at(uri: &Uri, host: String, port: u16) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.authority = Some(address.to_string().parse().ok()?);
     Uri::from_parts(parts).ok()
-}
-
-/// Whether the TLS handshake or the peer's certificate failed, and not the TCP connection.
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        // `source` of an I/O error skips the error that it wraps.
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref());
-        if wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -27,19 +27,27 @@ pub(crate) struct Grant {
     refused: Arc<Mutex<Option<Refusal>>>,
 }
 
-/// A connection or name lookup that was refused.
+/// What the host refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The refused action: `reach` or `look up`.
-    deed: &'static str,
-    /// The target, in the form that `--allow-host` takes.
-    what: String,
+pub(crate) enum Refusal {
+    /// A connection or name lookup.
+    Address {
+        /// The refused action: `reach` or `look up`.
+        deed: &'static str,
+        /// The target, in the form that `--allow-host` takes.
+        what: String,
+    },
+    /// A server whose TLS is not to be trusted, and why.
+    Server(String),
 }
 
 impl Refusal {
-    /// The option with which the user can allow it.
+    /// The option with which the user can allow an address; the whole reason for a server.
     fn remedy(&self) -> String {
-        format!("--allow-host {}", self.what)
+        match self {
+            Self::Address { what, .. } => format!("--allow-host {what}"),
+            Self::Server(why) => why.clone(),
+        }
     }
 
     /// Appends this to the engine's error about the same call, unless that error already contains the remedy.
@@ -54,7 +62,10 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { deed, what } = self;
+        let (deed, what) = match self {
+            Self::Address { deed, what } => (deed, what),
+            Self::Server(why) => return f.write_str(why),
+        };
         let remedy = self.remedy();
         write!(
             f,
@@ -179,11 +190,20 @@ impl Grant {
     }
 
     fn refuse(&self, deed: &'static str, what: impl fmt::Display) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused = Some(Refusal {
+        self.note(Refusal::Address {
             deed,
             what: what.to_string(),
         });
+    }
+
+    /// Records that a server is not to be trusted.
+    pub(crate) fn distrust(&self, why: String) {
+        self.note(Refusal::Server(why));
+    }
+
+    fn note(&self, refusal: Refusal) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = Some(refusal);
     }
 
     /// Takes the last refusal since the previous take.

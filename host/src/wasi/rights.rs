@@ -4,6 +4,7 @@ use crate::metrics::EngineMetrics;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Grant;
 use crate::wasi::store::Store;
+use crate::wasi::tls::Demand;
 use crate::{Builtin, Error, Host, Shape, Source};
 use engine_dsn::Dsn;
 
@@ -11,6 +12,8 @@ use engine_dsn::Dsn;
 #[derive(Clone)]
 pub(crate) struct Rights {
     pub(crate) grant: Grant,
+    /// How certificates are verified at least.
+    pub(crate) demand: Demand,
     pub(crate) store: Option<Store>,
     pub(crate) settings: ConfigStore,
     pub(crate) metrics: EngineMetrics,
@@ -29,8 +32,10 @@ impl Host {
         dsn: &str,
         settings: ConfigStore,
     ) -> Result<Rights, Error> {
+        let parsed = parse(dsn)?;
         Ok(Rights {
             grant: grant(source, dsn)?.and(&self.options().allow),
+            demand: parsed.as_ref().map(Demand::of).unwrap_or_default(),
             store: if shape.imports("wasi:keyvalue/") {
                 Some(self.store()?)
             } else {
@@ -42,6 +47,17 @@ impl Host {
     }
 }
 
+/// The DSN, if there is one.
+fn parse(dsn: &str) -> Result<Option<Dsn>, Error> {
+    if dsn.is_empty() {
+        return Ok(None);
+    }
+    let parsed: Result<Dsn, _> = dsn.parse();
+    parsed
+        .map(Some)
+        .map_err(|error| Error::Invalid(error.to_string()))
+}
+
 /// The addresses in a DSN, as the engine that will read it interprets them.
 fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     let builtin = match source {
@@ -51,13 +67,7 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
         #[cfg(feature = "compose")]
         Source::Flake(engine) => return grant(engine, dsn),
     };
-    let parsed = match dsn {
-        "" => None,
-        text => Some(
-            text.parse::<Dsn>()
-                .map_err(|e| Error::Invalid(e.to_string()))?,
-        ),
-    };
+    let parsed = parse(dsn)?;
     let mut addresses = parsed
         .as_ref()
         .map(|dsn| dsn.addresses().to_vec())
@@ -98,15 +108,13 @@ fn grant(source: &Source, dsn: &str) -> Result<Grant, Error> {
     ))
 }
 
-/// The scheme of DSNs whose hosts are Sentinels, which name the servers to use.
-const SENTINEL: &str = "redis+sentinel";
-
-/// The scheme of DSNs whose hosts are nodes of a Redis Cluster, which name the node that has a key.
-const CLUSTER: &str = "redis+cluster";
-
-/// Whether the hosts of such a DSN name the servers to use, which most often run on the same hosts.
+/// Whether the hosts of such a DSN name the servers to use, which most often run on the same hosts: Sentinels name the
+/// primary, and nodes of a Redis Cluster the node that has a key.
 fn names_others(scheme: &str) -> bool {
-    matches!(scheme, SENTINEL | CLUSTER)
+    matches!(
+        scheme,
+        "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster"
+    )
 }
 
 /// The default ports of a scheme when the engine is unknown: it may be a built-in engine in a composed
@@ -114,8 +122,8 @@ fn names_others(scheme: &str) -> bool {
 fn ports_of(scheme: &str) -> &'static [u16] {
     match scheme {
         "redis" | "rediss" => &[6379, 7481],
-        SENTINEL => &[26379],
-        CLUSTER => &[6379],
+        "redis+sentinel" | "rediss+sentinel" => &[26379],
+        "redis+cluster" | "rediss+cluster" => &[6379],
         "mysql" | "mariadb" => &[3306],
         "http" => &[80, 4001, 8080],
         "https" => &[443, 4001],

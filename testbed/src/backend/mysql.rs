@@ -1,6 +1,7 @@
 //! The engine `mysql` on a real MariaDB.
 
 use super::{Backend, Reach};
+use crate::certificates::Stored;
 use crate::error::Result;
 use crate::mariadb::{MariaDb, PASSWORD, USER};
 
@@ -23,6 +24,18 @@ impl MysqlBackend {
         Ok(Self {
             tickets: Some(engine),
             ..Self::start()?
+        })
+    }
+
+    /// A server with this certificate.
+    pub(super) fn with_tls(certificate: &Stored) -> Result<Self> {
+        let option = |name: &str, path: &std::path::Path| format!("--{name}={}", path.display());
+        Ok(Self {
+            server: MariaDb::with(&[
+                &option("ssl-cert", &certificate.chain),
+                &option("ssl-key", &certificate.key),
+            ])?,
+            tickets: None,
         })
     }
 

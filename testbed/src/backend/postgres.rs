@@ -1,14 +1,21 @@
 //! The engine `postgres` on a real PostgreSQL.
 
 use super::{Backend, Reach};
+use crate::certificates::Stored;
 use crate::error::Result;
 use crate::postgres::{self, PASSWORD, Postgres, USER};
+use std::path::Path;
 
 pub(super) struct PostgresBackend(Postgres);
 
 impl PostgresBackend {
     pub(super) fn start() -> Result<Self> {
         Ok(Self(Postgres::start()?))
+    }
+
+    /// A server with this certificate.
+    pub(super) fn with_tls(certificate: &Stored, authority: &Path) -> Result<Self> {
+        Ok(Self(Postgres::with_tls(certificate, authority)?))
     }
 
     pub(super) fn missing() -> Option<&'static str> {

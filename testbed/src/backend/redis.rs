@@ -1,8 +1,10 @@
 //! The engine `redis` on a real Redis.
 
 use super::{Backend, Reach};
+use crate::certificates::Stored;
 use crate::error::Result;
-use crate::redis::Redis;
+use crate::redis::{Options, Redis};
+use std::path::Path;
 
 pub(super) struct RedisBackend {
     server: Redis,
@@ -12,6 +14,14 @@ impl RedisBackend {
     pub(super) fn start() -> Result<Self> {
         Ok(Self {
             server: Redis::start()?,
+        })
+    }
+
+    /// A server that also listens on a port with TLS.
+    pub(super) fn with_tls(port: u16, certificate: &Stored, authority: &Path) -> Result<Self> {
+        let options = Options::default().with_tls(port, certificate, authority);
+        Ok(Self {
+            server: Redis::with(options)?,
         })
     }
 

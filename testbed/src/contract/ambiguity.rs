@@ -3,6 +3,7 @@
 
 use super::stage::{Stage, kind, mint};
 use crate::backend::Backend;
+use crate::backend::with_parameter;
 use crate::failure::TestResult;
 use crate::history::History;
 use crate::proxy::{Fault, Proxy};
@@ -32,12 +33,12 @@ pub(super) fn test(stage: &Stage) -> TestResult {
 /// A DSN with a short deadline, for faults that last until it. A call that must succeed may be slower on a busy machine:
 /// it is retried ([`resumes`]), or has a [`long`] deadline.
 fn short(backend: &dyn Backend, port: u16) -> String {
-    format!("{}?timeout=500ms", backend.dsn_on(port))
+    with_parameter(&backend.dsn_on(port), "timeout=500ms")
 }
 
 /// A DSN with a deadline that a call reaches only when it hangs.
 fn long(backend: &dyn Backend, port: u16) -> String {
-    format!("{}?timeout=20s", backend.dsn_on(port))
+    with_parameter(&backend.dsn_on(port), "timeout=20s")
 }
 
 async fn lost_replies(stage: &Stage, proxy: &Proxy) -> TestResult {
@@ -111,6 +112,7 @@ async fn lost_raise(stage: &Stage, proxy: &Proxy) -> TestResult {
     let sequence = stage.try_open(&dsn, "c7 raise").await.expect("opened");
     let direct = stage.open("c7 raise").await;
     sequence.next(1).await.expect("minted");
+    // The proxy does not see the digits through TLS, and then the raise just succeeds.
     proxy.set(Fault::StallRepliesTo(VALUE.to_string().into_bytes()))?;
     let raising = tokio::spawn({
         let sequence = sequence.clone();

@@ -165,7 +165,7 @@ async fn claims(handle: Sequence, process: u32, size: i64) -> Vec<Record> {
 
 /// A claim whose reply was lost takes its integers, or does not, and nobody else gets them from it.
 async fn lost_replies(stage: &Stage, proxy: &Proxy) -> TestResult {
-    let dsn = format!("{}?timeout=20s", stage.backend.dsn_on(proxy.port()));
+    let dsn = crate::backend::with_parameter(&stage.backend.dsn_on(proxy.port()), "timeout=20s");
     let sequence = stage.try_open(&dsn, "c11 lost").await.expect("opened");
     let direct = stage.open("c11 lost").await;
     direct.next(1).await.expect("minted");

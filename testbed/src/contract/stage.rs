@@ -37,7 +37,7 @@ impl Stage {
     /// # Errors
     /// Those of [`Host::new`].
     pub fn with(source: Source, about: About, backend: Arc<dyn Backend>) -> Result<Self, Error> {
-        let host = backend::host(backend.data())?;
+        let host = backend::host_for(&*backend)?;
         Ok(Self {
             source,
             about,
@@ -125,7 +125,8 @@ impl Stage {
                 for index in 0..number {
                     // Every other handle gets its own host.
                     let host = match index % 2 {
-                        0 => backend::host(None).unwrap_or_else(|e| panic!("a host: {e}")),
+                        0 => backend::host_for(&*self.backend)
+                            .unwrap_or_else(|e| panic!("a host: {e}")),
                         _ => self.host.clone(),
                     };
                     let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;

@@ -157,7 +157,9 @@ impl Server {
                 "the host does not let the engine reach {authority}; allow it, with int-host by \
                  `--allow-host {authority}`"
             )),
-            Failure::Tls(reason) => Error::Other(format!("the TLS connection failed ({reason})")),
+            Failure::Tls(reason) => {
+                Error::Denied(format!("TLS with {authority} failed ({reason})"))
+            }
             Failure::Protocol(reason) => Error::Other(format!(
                 "the host cannot send the request, or the server does not speak HTTP ({reason})"
             )),

@@ -5,9 +5,11 @@ use crate::reply::{Reply, text};
 use crate::server::{self, Server};
 use crate::settings::{PORT, Settings};
 use engine_dsn::Address;
+use engine_guest::Error;
 use engine_guest::failover::Fault;
+use engine_tls::Verification;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, OptsBuilder, SslOpts};
 use std::net::IpAddr;
 
 /// The maximum size of a packet that is read, in bytes. The replies to this engine are far shorter.
@@ -30,7 +32,14 @@ impl Connection {
         settings: &Settings,
     ) -> Result<Self, Fault> {
         let port = to.port_or(PORT);
+        let host = to.host.clone();
         let to = to.to_string();
+        let secure = settings.tls.map(|verification| {
+            SslOpts::default()
+                .with_danger_tls_hostname_override(Some(host.clone()))
+                .with_danger_skip_domain_validation(verification == Verification::Authority)
+                .with_danger_accept_invalid_certs(verification == Verification::Nothing)
+        });
         // Values that are given here are not queried from the server, which saves a round trip.
         let options = OptsBuilder::default()
             .ip_or_hostname(ips.first().map_or_else(String::new, IpAddr::to_string))
@@ -40,6 +49,7 @@ impl Connection {
             .pass(settings.password.as_ref().map(|p| p.reveal()))
             .db_name(Some(&settings.database))
             .prefer_socket(false)
+            .ssl_opts(secure)
             .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .wait_timeout(Some(0))
             .stmt_cache_size(0)
@@ -47,6 +57,9 @@ impl Connection {
             // greater mark changes none.
             .client_found_rows(true);
         let conn = Conn::new(options).await.map_err(|error| {
+            if let Some(why) = engine_tls::failure_of(&host, port) {
+                return Fault::Final(Error::Denied(format!("cannot connect to {to}: {why}")));
+            }
             match &error {
                 mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
                     refusal::network(io, &format!("cannot connect to {to}"))

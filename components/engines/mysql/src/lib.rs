@@ -4,13 +4,15 @@
 //! DSN: `mysql://user:password@host[:3306][,host…]/database`, or the same with `mariadb://`, or in the
 //! form of Go's driver: `user:password@tcp(host:3306)/database`, `user:password@/database`. The default
 //! host is 127.0.0.1, the default port 3306. Of several hosts, the primary is used (see below).
-//! Parameter: `timeout`, the time limit of one operation, including retries; default 2 s. The resolution
-//! of host names is up to the host and is not limited by it.
+//! Parameters: `timeout`, the time limit of one operation, including retries; default 2 s. The resolution
+//! of host names is up to the host and is not limited by it. `tls`: `true` or `verify` (the certificate is
+//! valid for the host), `verify-ca` (for whatever name), `skip-verify` (encrypts, and verifies only if the host
+//! was given authorities) or `false`, the default. The host of the component does TLS; the build without the
+//! feature `tls` refuses all but `false`. A server that offers no TLS gets no password.
 //!
-//! Users may log in with `mysql_native_password` or `caching_sha2_password`. The latter sends the
-//! password encrypted with the public key that the server sends, since components have no TLS: on a
-//! network that can be tampered with, use a tunnel. Servers or users that require TLS, `ed25519`,
-//! `parsec`, LDAP and similar are not supported.
+//! Users may log in with `mysql_native_password` or `caching_sha2_password`. Without TLS, the latter sends
+//! the password encrypted with the public key that the server sends: on a network that can be tampered
+//! with, use TLS. `ed25519`, `parsec`, LDAP and similar are not supported.
 //!
 //! # Where a sequence is kept
 //!

@@ -43,6 +43,9 @@ fn driver(error: &DriverError, to: &str) -> Fault {
                  user log in with mysql_native_password or caching_sha2_password"
             )))
         }
+        DriverError::NoClientSslFlagFromServer => Fault::Final(Error::Denied(format!(
+            "{to} offers no TLS, so it got no password; `tls=false` in the DSN would do without"
+        ))),
         // The messages of the other errors may contain bytes of packets.
         _ => Fault::Final(Error::Other(format!(
             "{to} sent a packet that neither MySQL nor MariaDB sends; is it the right server?"
@@ -59,16 +62,14 @@ fn said(error: &ServerError, to: &str, settings: &Settings) -> Fault {
     match error.code {
         // An unsigned or signed result out of range; a counter or column that is full.
         1690 | 1467 | 1264 | 167 => Fault::Final(exhausted()),
-        1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => {
-            denied("check the DSN's user and password, and the hosts that user may log in from")
-        }
+        1045 | 1698 | 1130 | 1862 | 1820 | 3118 | 4151 => denied(
+            "check the DSN's user and password, the hosts that user may log in from, and whether \
+                 it needs TLS or a client certificate",
+        ),
         1251 | 1275 | 2059 => {
             denied("make the user log in with mysql_native_password or caching_sha2_password")
         }
-        3159 => denied(
-            "TLS is not supported; connect to the server through a TLS tunnel such as stunnel, \
-             and use the tunnel's local address",
-        ),
+        3159 => denied("add `tls=true` to the DSN"),
         1044 | 1142 | 1143 | 1227 => denied(&format!(
             "as an administrator run: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, LOCK \
              TABLES ON {}.* TO {}",

@@ -2,6 +2,7 @@
 
 use engine_dsn::{Address, Secret};
 use engine_guest::{Dsn, Error, Quoter, deadline};
+use engine_tls::Verification;
 use std::time::Duration;
 
 /// The default port of MySQL and MariaDB.
@@ -23,11 +24,13 @@ pub(crate) struct Settings {
     pub(crate) database: String,
     /// The time limit of one operation, including retries.
     pub(crate) timeout: Duration,
+    /// How the server's certificate is verified; None without TLS.
+    pub(crate) tls: Option<Verification>,
 }
 
 impl Settings {
     pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
-        dsn.only_params(&["timeout"])
+        dsn.only_params(&["timeout", "tls"])
             .map_err(|e| invalid(e.to_string()))?;
         let database = dsn.path();
         if database.is_empty() {
@@ -55,6 +58,7 @@ impl Settings {
             password: dsn.password().cloned(),
             database: database.to_owned(),
             timeout: deadline::timeout(dsn)?,
+            tls: verification(dsn.param("tls"))?,
         })
     }
 
@@ -67,6 +71,27 @@ impl Settings {
     /// server's own error arrives in time, and at least 1.
     pub(crate) fn lock_seconds(&self) -> u64 {
         (self.timeout.as_secs() / 2).max(1)
+    }
+}
+
+/// The meaning of the parameter `tls`: `true` verifies, as it does in Go's driver.
+fn verification(tls: Option<&str>) -> Result<Option<Verification>, Error> {
+    let verification = match tls {
+        None | Some("false") => return Ok(None),
+        Some("true" | "verify") => Verification::Name,
+        Some("verify-ca") => Verification::Authority,
+        Some("skip-verify") => Verification::Nothing,
+        Some(other) => {
+            return Err(invalid(format!(
+                "the DSN's `tls` is `{other}`; it may be false, true or verify (which are the same), \
+                 verify-ca or skip-verify"
+            )));
+        }
+    };
+    if engine_tls::is_available() {
+        Ok(Some(verification))
+    } else {
+        Err(Error::Denied(engine_tls::MISSING.to_owned()))
     }
 }
 

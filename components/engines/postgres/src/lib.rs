@@ -4,11 +4,14 @@
 //! keywords of libpq: `host=… port=… user=… password=… dbname=…`. The default host is 127.0.0.1, the default
 //! port 5432. Of several hosts, the primary is used (see below). Parameters: `timeout`, the time limit of
 //! one operation, including retries; default 2 s. The resolution of host names is up to the host and is
-//! not limited by it. `sslmode`: `disable`, `allow` or `prefer`, which all mean a connection without TLS.
-//! The other modes are refused, since components have no TLS.
+//! not limited by it. `sslmode`, as libpq's: `disable` (the default; `allow` and `prefer` mean
+//! the same), `verify-full` (TLS, and the certificate is valid for the host), `verify-ca` (for whatever
+//! name) and `require`, which encrypts and verifies only if the host was given authorities. The host
+//! of the component does TLS; the build without the feature `tls` refuses these modes. A server that has
+//! no TLS gets no password.
 //!
-//! Users may log in with `scram-sha-256`, `md5`, `password` or `trust`. `password` sends the password
-//! as it is: on a network that others can read, use `scram-sha-256` or a tunnel.
+//! Users may log in with `scram-sha-256`, `md5`, `password`, `trust` or, with a client certificate, `cert`.
+//! `password` sends the password as it is: on a network that others can read, use TLS.
 //!
 //! # Where a sequence is kept
 //!
@@ -100,6 +103,8 @@ mod refusal;
 mod rows;
 mod session;
 mod settings;
+mod socket;
+mod tls;
 mod wire;
 
 engine_guest::export!(client::Client);

@@ -51,6 +51,10 @@ pub(crate) fn fault(error: &tokio_postgres::Error, to: &str, settings: &Settings
             "the login to {to} failed: it requires another method than scram-sha-256, md5 and \
              password, or it does not know this user's password itself"
         ))),
+        ("error performing TLS handshake", Some(source)) => Fault::Final(Error::Denied(format!(
+            "cannot use TLS with {to}, so it got no password: {source}; `sslmode=disable` in the DSN \
+                 would do without"
+        ))),
         _ => strange(to),
     }
 }
@@ -77,7 +81,7 @@ pub(crate) fn said(error: &Refusal, to: &str, settings: &Settings) -> Fault {
         ("22003", _) => Fault::Final(exhausted()),
         (_, "28") => denied(
             "check the DSN's user and password, and that the server's pg_hba.conf admits this \
-             user without TLS, which is not supported here"
+             user with the DSN's `sslmode`, and without a client certificate or with the right one"
                 .to_owned(),
         ),
         ("42501", _) => denied(format!(

@@ -2,6 +2,7 @@
 
 use engine_dsn::{Address, Secret};
 use engine_guest::{Dsn, Error, Quoter, deadline};
+use engine_tls::Verification;
 use std::time::Duration;
 
 /// The default port of PostgreSQL.
@@ -22,13 +23,15 @@ pub(crate) struct Settings {
     pub(crate) database: String,
     /// The time limit of one operation, including retries.
     pub(crate) timeout: Duration,
+    /// How the server's certificate is verified; None without TLS.
+    pub(crate) tls: Option<Verification>,
 }
 
 impl Settings {
     pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
         dsn.only_params(&["timeout", "sslmode"])
             .map_err(|e| invalid(e.to_string()))?;
-        unencrypted(dsn.param("sslmode"))?;
+        let tls = verification(dsn.param("sslmode"))?;
         let Some(user) = dsn.user() else {
             return Err(invalid(
                 "the DSN has no user; write `postgres://user:password@host:5432/database` or \
@@ -62,6 +65,7 @@ impl Settings {
             password: dsn.password().cloned(),
             database: dsn.path().to_owned(),
             timeout: deadline::timeout(dsn)?,
+            tls,
         })
     }
 
@@ -77,19 +81,24 @@ impl Settings {
     }
 }
 
-/// Checks that the mode permits a connection without TLS.
-fn unencrypted(mode: Option<&str>) -> Result<(), Error> {
-    match mode {
-        None | Some("disable" | "allow" | "prefer") => Ok(()),
-        Some("require" | "verify-ca" | "verify-full") => Err(invalid(
-            "the DSN's `sslmode` requires TLS, which this engine does not support; connect to the \
-             server through a TLS tunnel such as stunnel, and use the tunnel's own address with \
-             `sslmode=disable`",
-        )),
-        Some(mode) => Err(invalid(format!(
-            "the DSN's `sslmode` is `{mode}`; it may be disable, allow or prefer, and since this engine \
-             does not support TLS, all of them mean a connection without it"
-        ))),
+/// The meaning of libpq's modes. `allow` and `prefer` permit a connection without TLS, so they mean one.
+fn verification(mode: Option<&str>) -> Result<Option<Verification>, Error> {
+    let verification = match mode {
+        None | Some("disable" | "allow" | "prefer") => return Ok(None),
+        Some("require") => Verification::Nothing,
+        Some("verify-ca") => Verification::Authority,
+        Some("verify-full") => Verification::Name,
+        Some(mode) => {
+            return Err(invalid(format!(
+                "the DSN's `sslmode` is `{mode}`; it may be disable, require, verify-ca or verify-full \
+                 (allow and prefer mean disable)"
+            )));
+        }
+    };
+    if engine_tls::is_available() {
+        Ok(Some(verification))
+    } else {
+        Err(Error::Denied(engine_tls::MISSING.to_owned()))
     }
 }
 
@@ -143,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn without_tls_a_dsn_that_asks_for_it_is_denied() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let error = read(&format!("postgres://u:hunter2@h/ids?sslmode={mode}")).err();
+            assert!(
+                matches!(&error, Some(Error::Denied(why)) if why.contains("int-host")),
+                "{mode}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
     fn mistakes_are_invalid() {
         let long = format!("postgres://u@h/{}", "d".repeat(64));
         for (bad, says) in [
@@ -156,9 +176,7 @@ mod tests {
                 "timeout, sslmode",
             ),
             ("postgres://u@h/ids?timeout=2", "timeout"),
-            ("postgres://u@h/ids?sslmode=require", "does not support"),
-            ("postgres://u@h/ids?sslmode=verify-full", "does not support"),
-            ("postgres://u@h/ids?sslmode=on", "disable, allow or prefer"),
+            ("postgres://u@h/ids?sslmode=on", "disable, require"),
         ] {
             let error = read(bad).err().expect(bad);
             assert!(

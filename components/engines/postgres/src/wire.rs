@@ -2,20 +2,19 @@
 
 use crate::refusal::{self, Refusal};
 use crate::settings::{PORT, Settings};
+use crate::socket::Bounded;
+use crate::tls::{Upgrade, distrust};
 use engine_dsn::Address;
 use engine_guest::failover::Fault;
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage};
 
 /// How many bytes a server may send in reply to one message. The replies to this engine are far shorter.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
@@ -30,7 +29,7 @@ const REPLICATION_WAIT: &str = "SyncRepWaitForLSN";
 /// One open connection.
 pub(crate) struct Wire {
     client: Client,
-    connection: Connection<Bounded, NoTlsStream>,
+    connection: Connection<Bounded, Bounded>,
     /// How many more bytes the server may send.
     allowance: Rc<Cell<usize>>,
     /// The server's address in messages.
@@ -64,7 +63,10 @@ impl Wire {
             .user(&settings.user)
             .dbname(&settings.database)
             .application_name(APPLICATION)
-            .ssl_mode(SslMode::Disable);
+            .ssl_mode(match settings.tls {
+                Some(_) => SslMode::Require,
+                None => SslMode::Disable,
+            });
         if let Some(password) = &settings.password {
             config.password(password.reveal());
         }
@@ -72,11 +74,14 @@ impl Wire {
             stream,
             allowance: Rc::clone(&allowance),
         };
+        let upgrade = Upgrade::new(&to.host, settings.tls);
+        let session = upgrade.session();
         let to = to.to_string();
-        let (client, connection) = config
-            .connect_raw(stream, NoTls)
-            .await
-            .map_err(|error| refusal::fault(&error, &to, settings).while_dialling())?;
+        let connected = config.connect_raw(stream, upgrade).await;
+        let (client, connection) = connected.map_err(|error| {
+            distrust(&session, &to)
+                .unwrap_or_else(|| refusal::fault(&error, &to, settings).while_dialling())
+        })?;
         Ok(Self {
             client,
             connection,
@@ -195,46 +200,4 @@ fn rows(messages: Vec<SimpleQueryMessage>) -> Rows {
             .collect()
     })
     .collect()
-}
-
-/// A socket that stops reading after a number of bytes, so that a reply without an end does not fill the
-/// memory.
-struct Bounded {
-    stream: TcpStream,
-    allowance: Rc<Cell<usize>>,
-}
-
-impl AsyncRead for Bounded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let got = buffer.filled().len().saturating_sub(before);
-        match self.allowance.get().checked_sub(got) {
-            Some(left) => self.allowance.set(left),
-            None => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

@@ -34,9 +34,9 @@
 //! In addition, a sequence never goes below the greatest mark that it has seen: it raises a server that
 //! lost writes, and discards the integers that this server returned.
 //!
-//! `rediss://` is refused. Of the TLS libraries that are maintained, none builds for this target without
-//! a C compiler for it, and those written in Rust alone declare themselves not ready for use; a TLS
-//! tunnel next to the component serves the same purpose.
+//! With `rediss://`, `rediss+sentinel://` and `rediss+cluster://`, every connection has TLS, which the host does, and the
+//! certificate must be valid for the name or address that is connected to: for one that Sentinels name,
+//! for that. The build without the feature `tls` refuses these schemes.
 //!
 //! The sequences of one instance with the same DSN share a connection, which is kept open and is
 //! re-established when it is lost. A mint is one `INCRBY`, one round trip; `set-last` is one script;
@@ -89,8 +89,14 @@ struct Redis {
 impl Engine for Redis {
     const OFFSET: i64 = 0;
     const DSN: Option<&'static str> = None;
-    const SCHEMES: &'static [&'static str] =
-        &["redis", settings::SENTINEL, settings::CLUSTER, "rediss"];
+    const SCHEMES: &'static [&'static str] = &[
+        "redis",
+        settings::SENTINEL,
+        settings::CLUSTER,
+        settings::TLS,
+        settings::TLS_SENTINEL,
+        settings::TLS_CLUSTER,
+    ];
 
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
         let client = CLIENTS.with(|clients| {

@@ -12,7 +12,7 @@ use crate::settings::{PORT, SENTINEL_PORT, Settings};
 use engine_dsn::Address;
 use engine_guest::Error;
 use engine_guest::deadline::Deadline;
-use engine_redis_wire::{Cmd, Value, Wire, cmd, printable, text};
+use engine_redis_wire::{Cmd, Lost, Value, Wire, cmd, printable, text};
 
 /// State from earlier searches.
 #[derive(Debug, Default)]
@@ -41,10 +41,23 @@ pub(crate) fn connect(
     node: &Address,
     deadline: Deadline,
 ) -> Result<Wire, Fault> {
-    let mut wire = Wire::dial(node, PORT, deadline)?;
+    let mut wire = dial_one(settings, node, PORT, deadline)?;
     log_in(settings, &mut wire, deadline)?;
     select(settings, &mut wire, deadline)?;
     Ok(wire)
+}
+
+fn dial_one(
+    settings: &Settings,
+    node: &Address,
+    port: u16,
+    deadline: Deadline,
+) -> Result<Wire, Lost> {
+    if settings.tls {
+        Wire::dial_with_tls(node, port, deadline)
+    } else {
+        Wire::dial(node, port, deadline)
+    }
 }
 
 fn log_in(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<(), Fault> {
@@ -106,7 +119,7 @@ fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Res
     let mut seen = Vec::new();
     for (n, node) in settings.nodes.iter().enumerate() {
         let deadline = share(budget, settings.nodes.len() - n);
-        let asked = Wire::dial(node, PORT, deadline)
+        let asked = dial_one(settings, node, PORT, deadline)
             .map_err(Fault::from)
             .and_then(|mut wire| {
                 log_in(settings, &mut wire, deadline)?;
@@ -207,7 +220,7 @@ fn by_sentinels(
     let mut answers = Vec::new();
     for (n, node) in settings.nodes.iter().enumerate() {
         let deadline = share(budget, listed - n);
-        let asked = Wire::dial(node, SENTINEL_PORT, deadline)
+        let asked = dial_one(settings, node, SENTINEL_PORT, deadline)
             .map_err(Fault::from)
             .and_then(|mut wire| {
                 let primary = named(settings, name, &mut wire, deadline)?;

@@ -16,6 +16,15 @@ pub(crate) const SENTINEL: &str = "redis+sentinel";
 /// The DSN scheme for nodes of a Redis Cluster.
 pub(crate) const CLUSTER: &str = "redis+cluster";
 
+/// The DSN scheme for servers with TLS.
+pub(crate) const TLS: &str = "rediss";
+
+/// The DSN scheme for Sentinels and servers with TLS.
+pub(crate) const TLS_SENTINEL: &str = "rediss+sentinel";
+
+/// The DSN scheme for nodes of a Redis Cluster with TLS.
+pub(crate) const TLS_CLUSTER: &str = "rediss+cluster";
+
 /// The maximum value of `wait`.
 const MAX_WAIT: u32 = 1000;
 
@@ -34,15 +43,15 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// How many replicas must acknowledge a write.
     pub(crate) wait: Option<u32>,
+    /// Whether all connections are to have TLS.
+    pub(crate) tls: bool,
 }
 
 impl Settings {
     pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
-        if dsn.scheme() == "rediss" {
-            return Err(invalid(
-                "this engine does not support TLS; connect to the server through a TLS tunnel such as \
-                 stunnel, and use the tunnel's own address as `redis://…`",
-            ));
+        let tls = matches!(dsn.scheme(), TLS | TLS_SENTINEL | TLS_CLUSTER);
+        if tls && !engine_tls::is_available() {
+            return Err(Error::Denied(engine_tls::MISSING.to_owned()));
         }
         dsn.only_params(&["timeout", "wait"])
             .map_err(|e| invalid(&e.to_string()))?;
@@ -57,13 +66,13 @@ impl Settings {
                  `redis://:password@host` if there is only a password",
             ));
         }
-        let cluster = dsn.scheme() == CLUSTER;
+        let cluster = matches!(dsn.scheme(), CLUSTER | TLS_CLUSTER);
         if cluster && !dsn.path().is_empty() {
             return Err(invalid(
                 "a Redis Cluster has no databases; write `redis+cluster://host:6379`",
             ));
         }
-        let (watched, database) = if dsn.scheme() == SENTINEL {
+        let (watched, database) = if matches!(dsn.scheme(), SENTINEL | TLS_SENTINEL) {
             let (name, database) = watched(dsn.path())?;
             (Some(name), database)
         } else {
@@ -81,6 +90,7 @@ impl Settings {
                 .cloned(),
             database,
             timeout: deadline::timeout(dsn)?,
+            tls,
             wait: match dsn.param("wait") {
                 None => None,
                 Some(text) => Some(
@@ -200,6 +210,25 @@ mod tests {
     }
 
     #[test]
+    fn without_tls_a_dsn_that_asks_for_it_is_denied() {
+        for dsn in [
+            "rediss://u:hunter2@h",
+            "rediss+sentinel://:hunter2@h/name",
+            "rediss+cluster://:hunter2@h",
+        ] {
+            match read(dsn) {
+                Err(Error::Denied(why)) => {
+                    assert!(
+                        why.contains("int-host") && !why.contains("hunter2"),
+                        "{why}"
+                    );
+                }
+                other => panic!("{dsn}: {:?}", other.map(|_| ())),
+            }
+        }
+    }
+
+    #[test]
     fn mistakes_are_invalid() {
         for bad in [
             "redis://",
@@ -215,7 +244,6 @@ mod tests {
             "redis://h?wait=1001",
             "redis://h?timeout=2",
             "redis://h?tls=yes",
-            "rediss://u:hunter2@h",
             "redis+sentinel://:hunter2@h",
             "redis+sentinel://h/",
             "redis+sentinel:///name",

@@ -142,7 +142,7 @@ fn fault(node: &Node, failure: Failure) -> Fault {
             "the host does not let the engine reach {address}; allow it, with int-host by \
              `--allow-host {address}`"
         )),
-        Failure::Tls(reason) => Error::Other(format!("the TLS connection failed ({reason})")),
+        Failure::Tls(reason) => Error::Denied(format!("TLS with {address} failed ({reason})")),
         Failure::Protocol(reason) => Error::Other(format!(
             "the host cannot send the request, or the node does not speak HTTP ({reason})"
         )),

@@ -3,6 +3,7 @@
 use crate::{Cmd, Value};
 use engine_dsn::Address;
 use engine_guest::deadline::Deadline;
+use engine_tls::{Session, Verification};
 use redis::Parser;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,7 +16,7 @@ pub const MAX_REPLY_BYTES: usize = 64 * 1024;
 /// Why a connection could not be made or can no longer be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The host of the component does not permit this connection.
+    /// The host of the component does not permit this connection, or does not trust the server.
     Forbidden(String),
     /// The network or the server failed; a retry may succeed.
     Broken(String),
@@ -43,6 +44,7 @@ pub struct Wire {
     parser: Parser,
     /// The server's address in messages.
     to: String,
+    tls: Option<Session>,
 }
 
 impl Wire {
@@ -88,12 +90,33 @@ impl Wire {
                         stream,
                         parser: Parser::new(),
                         to,
+                        tls: None,
                     });
                 }
                 Err(error) => last = lost(error),
             }
         }
         Err(last)
+    }
+
+    /// As [`Wire::dial`], and with TLS: the certificate must be valid for the host of `address`.
+    ///
+    /// The handshake is part of the first exchange.
+    ///
+    /// # Errors
+    /// Those of [`Wire::dial`], and if the host of the component offers no TLS.
+    pub fn dial_with_tls(address: &Address, port: u16, deadline: Deadline) -> Result<Self, Lost> {
+        let mut wire = Self::dial(address, port, deadline)?;
+        let addresses = wire.stream.local_addr().and_then(|local| {
+            let peer = wire.stream.peer_addr()?;
+            Ok((local, peer))
+        });
+        let unfit = |why: String| format!("cannot use TLS with {}: {why}", wire.to);
+        let (local, peer) = addresses.map_err(|error| Lost::Broken(unfit(explain(&error))))?;
+        let session = Session::start(local, peer, &address.host, Verification::Name)
+            .map_err(|why| Lost::Forbidden(unfit(why)))?;
+        wire.tls = Some(session);
+        Ok(wire)
     }
 
     /// The server's address, as `host:port`.
@@ -110,8 +133,11 @@ impl Wire {
         commands: [&Cmd; N],
         deadline: Deadline,
     ) -> Result<[Value; N], Lost> {
-        self.try_exchange(commands, deadline)
-            .map_err(|error| match error.kind() {
+        self.try_exchange(commands, deadline).map_err(|error| {
+            if let Some(why) = self.tls.as_ref().and_then(Session::failure) {
+                return Lost::Forbidden(format!("cannot connect to {}: {why}", self.to));
+            }
+            match error.kind() {
                 io::ErrorKind::InvalidData => Lost::Strange(format!("{} {error}", self.to)),
                 // On WASI, a connection can be refused after it seemed to be made.
                 io::ErrorKind::NotConnected => {
@@ -121,7 +147,8 @@ impl Wire {
                     Lost::Silent(format!("lost {}: {}", self.to, explain(&error)))
                 }
                 _ => Lost::Broken(format!("lost {}: {}", self.to, explain(&error))),
-            })
+            }
+        })
     }
 
     fn try_exchange<const N: usize>(

@@ -16,6 +16,7 @@ wit_bindgen::generate!({
 
         world misbehaving {
             import wasi:sockets/ip-name-lookup@0.3.0;
+            import artisanal:integers/tls@0.1.0;
             export artisanal:integers/engine@0.1.0;
         }
     ",

@@ -1,8 +1,10 @@
 //! Attempts to access resources for which the engine has no permission.
 
+use crate::bindings::artisanal::integers::tls;
 use crate::bindings::wasi::sockets::ip_name_lookup;
 use engine_guest::Error;
 use std::fmt::Display;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 /// Converts the result of an attempt to an error.
@@ -46,6 +48,22 @@ pub(crate) async fn resolve_p3(name: &str) -> Error {
         &format!("resolving {name}"),
         found.map_err(|code| format!("{code:?}")),
     )
+}
+
+/// Sends something to a server with TLS, whatever its certificate is.
+pub(crate) fn trust(to: &str, name: &str) -> Error {
+    let sent = || -> Result<(), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(to).map_err(text)?;
+        let connection = tls::Connection {
+            local: stream.local_addr().map_err(text)?.to_string(),
+            peer: stream.peer_addr().map_err(text)?.to_string(),
+        };
+        tls::start(&connection, name, tls::Verification::Nothing)?;
+        let sent = stream.write_all(b"PING\r\n").map_err(text);
+        tls::failure(&connection).map_or(sent, Err)
+    };
+    outcome(&format!("trusting {to} as {name}"), sent())
 }
 
 pub(crate) fn read(path: &str) -> Error {

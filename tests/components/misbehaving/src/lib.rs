@@ -16,6 +16,7 @@
 //! | `misbehaving:///talks?to=127.0.0.1:53` | sends a UDP datagram to that address |
 //! | `misbehaving:///resolves?to=localhost` | resolves a name |
 //! | `misbehaving:///resolves-p3?to=localhost` | resolves a name through `wasi:sockets@0.3` |
+//! | `misbehaving:///trusts?to=127.0.0.1:6379&as=localhost` | connects with TLS, verifies nothing, and sends `PING` |
 //! | `misbehaving:///grumbles?to=127.0.0.1:6379` | dials that address in every other call; every call fails with `unavailable` |
 //! | `misbehaving:///reads?to=/etc/passwd` | reads a file and lists the root folder |
 //! | `misbehaving:///environment` | reads environment variables and arguments |
@@ -55,6 +56,7 @@ impl Guest for Component {
 struct Sequence {
     habit: String,
     to: String,
+    name: String,
     bad: bool,
     mark: Cell<i64>,
 }
@@ -68,6 +70,7 @@ impl GuestSequence for Sequence {
         let sequence = Self {
             habit: dsn.path().to_owned(),
             to: dsn.param("to").unwrap_or_default().to_owned(),
+            name: dsn.param("as").unwrap_or_default().to_owned(),
             bad: config.key == "bad",
             mark: Cell::new(0),
         };
@@ -108,6 +111,7 @@ impl GuestSequence for Sequence {
             "talks" => return Err(escape::talk(&self.to)),
             "resolves" => return Err(escape::resolve(&self.to)),
             "resolves-p3" => return Err(escape::resolve_p3(&self.to).await),
+            "trusts" => return Err(escape::trust(&self.to, &self.name)),
             "grumbles" => {
                 // With one integer per call the marks are 2, 4, 6, …
                 if below % (2 * STEP) == 0 {

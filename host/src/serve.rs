@@ -27,6 +27,7 @@ mod idle_timeout;
 pub(crate) mod linger;
 mod listeners;
 mod recorder;
+mod repeat;
 pub(crate) mod report;
 mod resp;
 mod shutdown;

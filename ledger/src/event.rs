@@ -12,7 +12,10 @@ pub const MAX_KIND: usize = 64;
 pub const MAX_JSON: usize = 64 << 10;
 
 /// The kinds that the ledger itself gives a meaning.
-pub const RESERVED: [&str; 3] = ["mint", "lost", "raise"];
+pub const RESERVED: [&str; 4] = ["mint", "lost", "raise", "unused"];
+
+/// The reason of an [`Unused`] event whose mint had an idempotency key that has integers already.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// One event. `proto/ledger.proto` describes the fields.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,11 +39,14 @@ pub struct Event {
     #[prost(string, tag = "6")]
     pub json_kind: String,
     /// What happened.
-    #[prost(oneof = "Payload", tags = "7, 8, 9, 10")]
+    #[prost(oneof = "Payload", tags = "7, 8, 9, 10, 13")]
     pub payload: Option<Payload>,
     /// The name of the client's token, or empty.
     #[prost(string, tag = "11")]
     pub token: String,
+    /// The client's idempotency key, or empty.
+    #[prost(string, tag = "12")]
+    pub idempotency: String,
 }
 
 /// What happened.
@@ -58,6 +64,9 @@ pub enum Payload {
     /// Anything else, as JSON.
     #[prost(string, tag = "10")]
     Json(String),
+    /// Integers were minted and nobody gets them.
+    #[prost(message, tag = "13")]
+    Unused(Unused),
 }
 
 /// A span that was handed out.
@@ -99,6 +108,26 @@ pub struct Raise {
     pub last: i64,
 }
 
+/// Integers that nobody gets.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Unused {
+    /// The smallest integer.
+    #[prost(int64, tag = "1")]
+    pub first: i64,
+    /// The distance between neighbours.
+    #[prost(int64, tag = "2")]
+    pub step: i64,
+    /// How many integers there are.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    /// Why, for programs.
+    #[prost(string, tag = "4")]
+    pub reason: String,
+    /// The number of the event with the integers that were handed out instead.
+    #[prost(uint64, tag = "5")]
+    pub instead: u64,
+}
+
 /// Why an event cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -108,6 +137,16 @@ impl Mint {
     /// The span, if it is one: at most 100 000 positive integers.
     pub fn span(&self) -> Option<Span> {
         Span::checked(self.first, self.step, self.count).filter(|span| span.count() <= MAX_COUNT)
+    }
+}
+
+impl Unused {
+    /// The span.
+    pub fn span(&self) -> Option<Span> {
+        let Self {
+            first, step, count, ..
+        } = *self;
+        Mint { first, step, count }.span()
     }
 }
 
@@ -122,12 +161,13 @@ impl From<Span> for Mint {
 }
 
 impl Event {
-    /// The kind: `mint`, `lost`, `raise`, or what the client that appended it chose.
+    /// The kind: `mint`, `lost`, `raise`, `unused`, or what the client that appended it chose.
     pub fn kind(&self) -> &str {
         match &self.payload {
             Some(Payload::Mint(_)) => "mint",
             Some(Payload::Lost(_)) => "lost",
             Some(Payload::Raise(_)) => "raise",
+            Some(Payload::Unused(_)) => "unused",
             Some(Payload::Json(_)) | None => &self.json_kind,
         }
     }
@@ -142,12 +182,12 @@ impl Event {
             ("by", &self.by),
             ("request", &self.request),
             ("token", &self.token),
+            ("idempotency", &self.idempotency),
         ] {
-            if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-                return Err(Unfit(format!(
-                    "`{name}` is not printable text of at most {MAX_TEXT} bytes"
-                )));
-            }
+            check_text(name, text)?;
+        }
+        if !self.idempotency.is_empty() && !matches!(self.payload, Some(Payload::Mint(_))) {
+            return Err(Unfit("only a mint has an idempotency key".into()));
         }
         if self.at < 0 {
             return Err(Unfit("`at` is before 1970".into()));
@@ -162,6 +202,7 @@ impl Event {
             Some(Payload::Raise(raise)) if raise.last < 0 => {
                 Err(Unfit("the raise is to a negative integer".into()))
             }
+            Some(Payload::Unused(_)) => Err(Unfit("only the ledger makes unused events".into())),
             Some(Payload::Json(json)) => self.check_json(json),
             Some(Payload::Mint(_) | Payload::Lost(_) | Payload::Raise(_)) => Ok(()),
             None => Err(Unfit("the event has no payload".into())),
@@ -193,6 +234,16 @@ impl Event {
             Ok(_) => Ok(()),
             Err(error) => Err(Unfit(format!("the payload is no JSON: {error}"))),
         }
+    }
+}
+
+/// Checks a text that is shown to people.
+pub(crate) fn check_text(name: &str, text: &str) -> Result<(), Unfit> {
+    match text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+        true => Err(Unfit(format!(
+            "`{name}` is not printable text of at most {MAX_TEXT} bytes"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -239,6 +290,12 @@ mod tests {
             with(|event| event.by = "x".repeat(MAX_TEXT + 1)),
             with(|event| event.request = "a\0".into()),
             with(|event| event.token = "\u{7f}".into()),
+            with(|event| event.idempotency = "x".repeat(MAX_TEXT + 1)),
+            Event {
+                idempotency: "x".into(),
+                ..json("1")
+            },
+            event(Payload::Unused(Unused::default())),
             with(|event| event.at = -1),
             with(|event| event.payload = None),
             json("{"),

@@ -1,6 +1,7 @@
 //! What publishers and the ledger send to each other: one message in one binary frame of a WebSocket.
 
-use crate::event::Event;
+use crate::event::{Event, Mint, check_text};
+use artisanal_core::limits;
 use bytes::{Buf, Bytes};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -17,7 +18,7 @@ pub const MAX_EVENTS: usize = 4096;
 /// The maximum length of a frame, in bytes.
 pub const MAX_FRAME: usize = 4 << 20;
 
-/// Events of one publisher.
+/// Events of one publisher, and questions.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Batch {
     /// [`VERSION`].
@@ -32,6 +33,37 @@ pub struct Batch {
     /// The events.
     #[prost(message, repeated, tag = "4")]
     pub events: Vec<Event>,
+    /// Idempotency keys whose integers the publisher wants to know.
+    #[prost(message, repeated, tag = "5")]
+    pub lookups: Vec<Lookup>,
+}
+
+/// An idempotency key.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Lookup {
+    /// The key of the sequence.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The name of the client's token, or empty.
+    #[prost(string, tag = "2")]
+    pub token: String,
+    /// What the client sent.
+    #[prost(string, tag = "3")]
+    pub idempotency: String,
+}
+
+/// The integers of an idempotency key.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Earlier {
+    /// Which event or which lookup of the batch; the first one is 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// The number of the event with the integers.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// The integers.
+    #[prost(message, optional, tag = "3")]
+    pub mint: Option<Mint>,
 }
 
 /// The answer to a batch, once it is durable or refused.
@@ -52,6 +84,12 @@ pub struct Reply {
     /// Set if the batch is refused.
     #[prost(message, optional, tag = "5")]
     pub refusal: Option<Refusal>,
+    /// The events of the batch whose idempotency key has the integers of another event.
+    #[prost(message, repeated, tag = "6")]
+    pub earlier: Vec<Earlier>,
+    /// The lookups of the batch that have integers.
+    #[prost(message, repeated, tag = "7")]
+    pub found: Vec<Earlier>,
 }
 
 /// Why a batch is refused.
@@ -75,7 +113,7 @@ pub enum Malformed {
     #[error("a frame of {0} bytes; {MAX_FRAME} are allowed")]
     Long(usize),
     /// There are too many events, or none.
-    #[error("a batch has 1 to {MAX_EVENTS} events")]
+    #[error("a batch has 1 to {MAX_EVENTS} events and lookups")]
     Count,
     /// The version is unknown.
     #[error("version {0} of the messages; this program knows {VERSION}")]
@@ -89,6 +127,9 @@ pub enum Malformed {
     /// An event has a field that is out of bounds.
     #[error("event {0} of the batch: {1}")]
     Event(usize, String),
+    /// A lookup has a field that is out of bounds.
+    #[error("lookup {0} of the batch: {1}")]
+    Lookup(usize, String),
 }
 
 impl Batch {
@@ -108,7 +149,7 @@ impl Batch {
         if batch.version != VERSION {
             return Err(Malformed::Version(batch.version));
         }
-        if batch.events.is_empty() {
+        if batch.events.is_empty() && batch.lookups.is_empty() {
             return Err(Malformed::Count);
         }
         let last = batch.first.checked_add(batch.events.len() as u64);
@@ -120,12 +161,28 @@ impl Batch {
                 .check()
                 .map_err(|unfit| Malformed::Event(at, unfit.0))?;
         }
+        for (at, lookup) in batch.lookups.iter().enumerate() {
+            lookup.check().map_err(|text| Malformed::Lookup(at, text))?;
+        }
         Ok(batch)
     }
 
     /// The bytes of the frame.
     pub fn bytes(&self) -> Bytes {
         self.encode_to_vec().into()
+    }
+}
+
+impl Lookup {
+    fn check(&self) -> Result<(), String> {
+        limits::check_key(&self.key).map_err(|error| error.to_string())?;
+        if self.idempotency.is_empty() {
+            return Err("the idempotency key is empty".into());
+        }
+        for (name, text) in [("token", &self.token), ("idempotency", &self.idempotency)] {
+            check_text(name, text).map_err(|unfit| unfit.0)?;
+        }
+        Ok(())
     }
 }
 
@@ -139,6 +196,8 @@ impl Reply {
             count: number(count),
             duplicates: number(duplicates),
             refusal: None,
+            earlier: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -175,19 +234,19 @@ impl Reply {
     }
 }
 
-/// The maximum length of a reply, in bytes.
-pub const MAX_REPLY: usize = 4 << 10;
+/// The maximum length of a reply, in bytes: with the integers of each event and lookup of a batch.
+pub const MAX_REPLY: usize = 512 << 10;
 
 fn encoding(error: prost::DecodeError) -> Malformed {
     Malformed::Encoding(error.to_string())
 }
 
-/// Counts the events of a batch without decoding them.
+/// Counts the events and lookups of a batch without decoding them.
 fn count_events(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
     let mut count = 0;
     while bytes.has_remaining() {
         let (tag, wire) = decode_key(&mut bytes)?;
-        if tag == 4 && wire == WireType::LengthDelimited {
+        if matches!(tag, 4 | 5) && wire == WireType::LengthDelimited {
             count += 1;
             let length = usize::try_from(decode_varint(&mut bytes)?).unwrap_or(usize::MAX);
             // Decoding reports a length that is too great.
@@ -221,6 +280,7 @@ mod tests {
             publisher: 7,
             first: 1,
             events,
+            lookups: Vec::new(),
         }
     }
 
@@ -238,6 +298,31 @@ mod tests {
             refused(batch(vec![Event::default(); 1 << 20])),
             Malformed::Count
         );
+        let looking = |lookup: Lookup, count| {
+            let lookups = vec![lookup; count];
+            Batch {
+                lookups,
+                ..batch(vec![])
+            }
+        };
+        let lookup = Lookup {
+            key: "a".into(),
+            token: String::new(),
+            idempotency: "x".into(),
+        };
+        assert!(Batch::read(&looking(lookup.clone(), 1).bytes()).is_ok());
+        assert_eq!(
+            refused(looking(lookup.clone(), MAX_EVENTS + 1)),
+            Malformed::Count
+        );
+        let empty = Lookup {
+            idempotency: String::new(),
+            ..lookup
+        };
+        assert!(matches!(
+            refused(looking(empty, 1)),
+            Malformed::Lookup(0, _)
+        ));
         let bad = batch(vec![one(), event("", 2, 2, 1, "h")]);
         assert!(matches!(refused(bad), Malformed::Event(1, _)));
         for (version, first, publisher, error) in [

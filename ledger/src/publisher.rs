@@ -4,15 +4,18 @@
 //! each again until it is acknowledged.
 
 mod connection;
+mod entry;
 mod losses;
 mod target;
 mod worker;
 
+pub use entry::Once;
 pub use target::Target;
 
-use crate::event::{Event, Mint, Payload, Raise};
+use crate::event::Mint;
 use crate::ring::Ring;
 use artisanal_core::Span;
+use entry::{Answer, Entry, What};
 use losses::Losses;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -117,23 +120,6 @@ struct Inner {
     ended: watch::Receiver<bool>,
 }
 
-/// An event in the ring.
-struct Entry {
-    key: Arc<str>,
-    by: Arc<str>,
-    request: Option<Box<str>>,
-    at: i64,
-    what: What,
-    /// Told when the event is durable, with the policy [`Policy::Strict`].
-    confirmed: Option<oneshot::Sender<bool>>,
-}
-
-#[derive(Clone, Copy)]
-enum What {
-    Minted(Span),
-    Raised(i64),
-}
-
 impl Publisher {
     /// Starts the workers, in a thread of their own.
     ///
@@ -178,7 +164,8 @@ impl Publisher {
             request: None,
             at: now(),
             what: What::Minted(span),
-            confirmed: None,
+            once: None,
+            answer: None,
         };
         if let Err(entry) = self.0.ring.push(entry) {
             self.0.lose(&entry);
@@ -197,6 +184,54 @@ impl Publisher {
         span: Span,
     ) -> Result<(), Unconfirmed> {
         self.publish(key, by, request, What::Minted(span)).await
+    }
+
+    /// Publishes that a request with an idempotency key is about to be answered with these integers, and waits until that
+    /// is durable, whatever the policy is. If the key has other integers already, they are returned, and nobody may get
+    /// those of `span`.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] if the request must not be answered at all.
+    pub async fn minted_once(
+        &self,
+        key: &Arc<str>,
+        by: &Arc<str>,
+        request: Option<&str>,
+        once: &Once,
+        span: Span,
+    ) -> Result<Option<Mint>, Unconfirmed> {
+        let entry = Entry {
+            key: Arc::clone(key),
+            by: Arc::clone(by),
+            request: request.map(Into::into),
+            at: now(),
+            what: What::Minted(span),
+            once: Some(Box::new(once.clone())),
+            answer: None,
+        };
+        self.confirm(entry).await
+    }
+
+    /// The integers that an idempotency key has already.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] if the ledger did not answer.
+    pub async fn earlier(
+        &self,
+        key: &Arc<str>,
+        by: &Arc<str>,
+        once: &Once,
+    ) -> Result<Option<Mint>, Unconfirmed> {
+        let entry = Entry {
+            key: Arc::clone(key),
+            by: Arc::clone(by),
+            request: None,
+            at: 0,
+            what: What::Asked,
+            once: Some(Box::new(once.clone())),
+            answer: None,
+        };
+        self.confirm(entry).await
     }
 
     /// Publishes that a sequence was raised.
@@ -229,7 +264,8 @@ impl Publisher {
             request: request.map(Into::into),
             at: now(),
             what,
-            confirmed: None,
+            once: None,
+            answer: None,
         };
         match policy {
             Policy::Shed => {
@@ -239,21 +275,26 @@ impl Publisher {
                 Ok(())
             }
             Policy::Block => self.wait(entry, Instant::now() + patience).await,
-            Policy::Strict => {
-                let deadline = Instant::now() + patience;
-                let (sender, confirmed) = oneshot::channel();
-                let entry = Entry {
-                    confirmed: Some(sender),
-                    ..entry
-                };
-                self.wait(entry, deadline).await?;
-                match timeout_at(deadline, confirmed).await {
-                    Ok(Ok(true)) => Ok(()),
-                    Ok(Ok(false)) => Err(Unconfirmed::Refused),
-                    Ok(Err(_)) => Err(Unconfirmed::Closed),
-                    Err(_) => Err(Unconfirmed::Late(patience)),
-                }
-            }
+            Policy::Strict => self.confirm(entry).await.map(drop),
+        }
+    }
+
+    /// Waits for what the ledger answers.
+    async fn confirm(&self, entry: Entry) -> Result<Option<Mint>, Unconfirmed> {
+        let patience = self.0.options.patience;
+        let deadline = Instant::now() + patience;
+        let (sender, answer) = oneshot::channel();
+        let entry = Entry {
+            answer: Some(sender),
+            ..entry
+        };
+        self.wait(entry, deadline).await?;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(Answer::Done)) => Ok(None),
+            Ok(Ok(Answer::Earlier(mint))) => Ok(Some(mint)),
+            Ok(Ok(Answer::Refused)) => Err(Unconfirmed::Refused),
+            Ok(Err(_)) => Err(Unconfirmed::Closed),
+            Err(_) => Err(Unconfirmed::Late(patience)),
         }
     }
 
@@ -296,22 +337,6 @@ impl Inner {
         self.stats.dropped.fetch_add(1, Ordering::Relaxed);
         if let What::Minted(span) = entry.what {
             self.losses.add(&entry.key, span);
-        }
-    }
-}
-
-impl Entry {
-    fn event(&self) -> Event {
-        Event {
-            key: self.key.as_ref().to_owned(),
-            at: self.at,
-            by: self.by.as_ref().to_owned(),
-            request: self.request.as_deref().unwrap_or_default().to_owned(),
-            payload: Some(match self.what {
-                What::Minted(span) => Payload::Mint(Mint::from(span)),
-                What::Raised(last) => Payload::Raise(Raise { last }),
-            }),
-            ..Event::default()
         }
     }
 }

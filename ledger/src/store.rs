@@ -1,16 +1,17 @@
 //! The durable store: one thread writes, in groups; any number of readers.
 
+mod claims;
 mod files;
 mod group;
 mod received;
 mod record;
 
-pub(crate) use files::Files;
+pub(crate) use files::{Files, UNUSED};
 pub(crate) use record::{Class, Record};
 
 use crate::Error;
 use crate::event::Event;
-use crate::frame::{Batch, MAX_EVENTS};
+use crate::frame::{Batch, Earlier, MAX_EVENTS};
 use group::{Cache, Group};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,30 @@ const GROUP: usize = 16 * MAX_EVENTS;
 /// The pause between attempts to open a failed database anew.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How a store keeps what it is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long an idempotency key has its integers.
+    pub repeatable: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            repeatable: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// How many of its events were stored already.
+    pub duplicates: usize,
+    /// The events whose idempotency key has the integers of another event.
+    pub earlier: Vec<Earlier>,
+}
+
 /// The store of one data directory. Clones are the same store; the database is closed after the last one is dropped.
 #[derive(Clone)]
 pub struct Store {
@@ -40,6 +65,7 @@ struct Shared {
     /// None while the database is opened anew.
     files: RwLock<Option<Arc<Files>>>,
     counts: Counts,
+    options: Options,
 }
 
 /// What a store counts since the start.
@@ -56,7 +82,7 @@ pub struct Counts {
 }
 
 enum Job {
-    Batch(Batch, Answer<usize>),
+    Batch(Batch, Answer<Added>),
     Append(Box<Event>, Option<u64>, Answer<Event>),
     Snapshot(Vec<u8>, Vec<u8>),
 }
@@ -65,7 +91,7 @@ type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// An answer that is given when the group is durable.
 enum Pending {
-    Batch(usize, Answer<usize>),
+    Batch(Added, Answer<Added>),
     Append(Event, Answer<Event>),
 }
 
@@ -75,11 +101,12 @@ impl Store {
     /// # Errors
     /// [`Error::Misconfigured`] for a directory of another version, and for one in use; [`Error::Unavailable`] for an
     /// I/O error.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
         let files = Arc::new(Files::open(directory)?);
         let shared = Arc::new(Shared {
             files: RwLock::new(Some(files)),
             counts: Counts::default(),
+            options,
         });
         let (jobs, received) = mpsc::channel(QUEUE);
         let (committed, commits) = watch::channel(0);
@@ -100,12 +127,12 @@ impl Store {
         })
     }
 
-    /// Stores the events of a batch that are not stored yet. Returns when all are durable: how many were stored
-    /// already.
+    /// Stores the events of a batch that are not stored yet. Returns when all are durable. A mint whose idempotency key has
+    /// other integers already is stored as [unused](crate::event::Unused).
     ///
     /// # Errors
     /// [`Error::Invalid`] if the batch can never be stored, [`Error::Unavailable`] if it may be stored or not.
-    pub async fn add(&self, batch: Batch) -> Result<usize, Error> {
+    pub async fn add(&self, batch: Batch) -> Result<Added, Error> {
         self.ask(|answer| Job::Batch(batch, answer)).await
     }
 
@@ -198,7 +225,7 @@ impl Writer {
             jobs.into_iter().for_each(|job| job.refuse(&error));
             return Err(error);
         };
-        let mut group = Group::new(&files, &mut self.cache);
+        let mut group = Group::new(&files, &mut self.cache, self.shared.options);
         let mut pending = Vec::new();
         let mut failure = None;
         for job in jobs {
@@ -208,7 +235,7 @@ impl Writer {
             }
             match job {
                 Job::Batch(batch, answer) => match group.add(batch) {
-                    Ok(duplicates) => pending.push(Pending::Batch(duplicates, answer)),
+                    Ok(added) => pending.push(Pending::Batch(added, answer)),
                     Err(error) => {
                         if matches!(error, Error::Unavailable(_)) {
                             failure = Some(error.clone());
@@ -319,9 +346,7 @@ impl Job {
 impl Pending {
     fn answer(self, done: &Result<(), Error>) {
         match self {
-            Self::Batch(duplicates, answer) => {
-                drop(answer.send(done.clone().map(|()| duplicates)));
-            }
+            Self::Batch(added, answer) => drop(answer.send(done.clone().map(|()| added))),
             Self::Append(event, answer) => drop(answer.send(done.clone().map(|()| event))),
         }
     }

@@ -21,8 +21,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 mod keys;
+mod repeatable;
 mod told;
 
+pub use repeatable::{Repeatable, Unrepeatable};
 pub use told::Told;
 
 /// The OpenAPI document that `/openapi.json` serves.
@@ -244,6 +246,9 @@ impl<S: Sequence> App<S> {
     ) -> Result<Response<Content>, Problem> {
         match route {
             Route::Root => {
+                if request.method == Method::POST {
+                    repeatable::refuse(&request.headers, false)?;
+                }
                 let key = &self.settings.key;
                 let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
                 self.mint_text(query.count, grant.as_deref()).await
@@ -281,11 +286,9 @@ impl<S: Sequence> App<S> {
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
-                let named = self.ask(&request.headers, Right::Mint, Some(&key), query.count)?;
+                let named = self.may_mint(&request.headers, &key, query.count)?;
+                repeatable::refuse(&request.headers, true)?;
                 let place = self.find(&key)?;
-                if named.is_none() {
-                    self.has_mint_token(&request.headers)?;
-                }
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();
@@ -421,6 +424,21 @@ impl<S: Sequence> App<S> {
         integers: u32,
     ) -> Result<Option<Arc<Grant>>, Problem> {
         let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
+        if grant.is_none() {
+            self.has_mint_token(headers)?;
+        }
+        Ok(grant)
+    }
+
+    /// As [`App::allowed_to_mint`], for a sequence that may not exist.
+    fn may_mint(
+        &self,
+        headers: &HeaderMap,
+        key: &str,
+        integers: u32,
+    ) -> Result<Option<Arc<Grant>>, Problem> {
+        let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
+        self.find(key)?;
         if grant.is_none() {
             self.has_mint_token(headers)?;
         }

@@ -44,7 +44,7 @@ impl Cors {
             answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             answer.insert(
                 header::ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static("Retry-After"),
+                HeaderValue::from_static("Retry-After, Idempotency-Replayed"),
             );
         }
     }
@@ -58,7 +58,7 @@ impl Cors {
             ),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("Authorization, Content-Type"),
+                HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key"),
             ),
             (
                 header::ACCESS_CONTROL_MAX_AGE,

@@ -24,7 +24,7 @@ mod route;
 mod secret;
 mod settings;
 
-pub use app::{App, Told, refuse};
+pub use app::{App, Repeatable, Told, Unrepeatable, refuse};
 pub use budget::Reservation;
 pub use cause::{Cause, Granted, Raised};
 pub use content::{Content, PIECE_BYTES};

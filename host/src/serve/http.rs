@@ -5,6 +5,7 @@ use super::connection::{builder, connection, log};
 use super::connections::accept;
 use super::linger::RequestBody;
 use super::recorder::Client;
+use super::repeat::{InFlight, Repeating};
 use super::report::Report;
 use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
@@ -40,6 +41,7 @@ pub async fn http(
         key: app.settings().key.as_str().into(),
         app,
         report: Report::new(limits.log_requests),
+        in_flight: InFlight::default(),
         limits: limits.clone(),
     });
     let (each, ending) = (limits.clone(), shutdown.clone());
@@ -77,6 +79,7 @@ struct Server {
     key: Arc<str>,
     limits: Limits,
     report: Report,
+    in_flight: InFlight,
 }
 
 impl Server {
@@ -110,13 +113,23 @@ impl Server {
             0 => Ok(Bytes::new()),
             most => read(body, most, &self.limits).await,
         };
-        let mut response = match body {
-            Ok(body) => self.app.handle(&parts, body).await,
-            Err(unread) => unread.answer(&parts.headers),
+        let repeating = Repeating {
+            app: &self.app,
+            recorder: &self.limits.recorder,
+            in_flight: &self.in_flight,
+            client,
         };
-        if self.limits.recorder.is_on() {
-            response = self.record(response, &parts.headers, client).await;
-        }
+        let response = match (repeating.answer(&parts).await, body) {
+            (Some(response), _) => response,
+            (None, Ok(body)) => {
+                let response = self.app.handle(&parts, body).await;
+                match self.limits.recorder.is_on() {
+                    true => self.record(response, &parts.headers, client).await,
+                    false => response,
+                }
+            }
+            (None, Err(unread)) => unread.answer(&parts.headers),
+        };
         self.report.tell(response.extensions());
         if let Some((traces, traced)) = traced {
             let granted = response.extensions().get::<Granted>();

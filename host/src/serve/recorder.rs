@@ -3,10 +3,13 @@
 use super::stream::Stream;
 use crate::Error;
 use artisanal_core::Span;
+use intd::Repeatable;
 use std::sync::Arc;
 
 #[cfg(feature = "ledger")]
-use crate::ledger::{Policy, Publisher};
+use super::repeat;
+#[cfg(feature = "ledger")]
+use crate::ledger::{Once, Policy, Publisher};
 
 /// Publishes to a ledger, or does nothing.
 #[derive(Clone, Default)]
@@ -87,6 +90,53 @@ impl Recorder {
         }
     }
 
+    /// Whether the ledger is asked about each idempotency key.
+    pub(crate) fn remembers(&self) -> bool {
+        let publisher = self.publisher.as_ref();
+        publisher.is_some_and(|publisher| publisher.policy() == Policy::Strict)
+    }
+
+    /// The integers that the idempotency key of a request has already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the ledger does not answer.
+    pub(crate) async fn earlier(
+        &self,
+        key: &Arc<str>,
+        client: &Client,
+        request: &Repeatable,
+    ) -> Result<Option<Span>, Error> {
+        let (Some(publisher), Some(by)) = (&self.publisher, &client.0) else {
+            return Ok(None);
+        };
+        let found = publisher.earlier(key, by, &once(request)).await;
+        let found = found.map_err(|why| Error::Unavailable(why.to_string()))?;
+        found.map(repeat::span).transpose()
+    }
+
+    /// Publishes that a client gets these integers for its idempotency key. If that has others already, those are
+    /// returned, and the client must get them instead.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it must get none.
+    pub(crate) async fn minted_once(
+        &self,
+        key: &Arc<str>,
+        client: &Client,
+        id: Option<&str>,
+        request: &Repeatable,
+        span: Span,
+    ) -> Result<Option<Span>, Error> {
+        let (Some(publisher), Some(by)) = (&self.publisher, &client.0) else {
+            return Ok(None);
+        };
+        let earlier = publisher
+            .minted_once(key, by, id, &once(request), span)
+            .await;
+        let earlier = earlier.map_err(|why| Error::Unavailable(why.to_string()))?;
+        earlier.map(repeat::span).transpose()
+    }
+
     /// Publishes that a sequence was raised.
     pub(crate) async fn raised(&self, key: &str, client: &Client, request: &str, last: i64) {
         if let (Some(publisher), Some(by)) = (&self.publisher, &client.0)
@@ -94,6 +144,14 @@ impl Recorder {
         {
             tracing::warn!(%error, key, last, "the ledger does not know of a raise");
         }
+    }
+}
+
+#[cfg(feature = "ledger")]
+fn once(request: &Repeatable) -> Once {
+    Once {
+        token: request.token().unwrap_or_default().to_owned(),
+        idempotency: request.idempotency().to_owned(),
     }
 }
 
@@ -118,6 +176,30 @@ impl Recorder {
         _: Span,
     ) -> Result<(), Error> {
         Ok(())
+    }
+
+    pub(crate) fn remembers(&self) -> bool {
+        false
+    }
+
+    pub(crate) async fn earlier(
+        &self,
+        _: &Arc<str>,
+        _: &Client,
+        _: &Repeatable,
+    ) -> Result<Option<Span>, Error> {
+        Ok(None)
+    }
+
+    pub(crate) async fn minted_once(
+        &self,
+        _: &Arc<str>,
+        _: &Client,
+        _: Option<&str>,
+        _: &Repeatable,
+        _: Span,
+    ) -> Result<Option<Span>, Error> {
+        Ok(None)
     }
 
     pub(crate) async fn raised(&self, _: &str, _: &Client, _: &str, _: i64) {}

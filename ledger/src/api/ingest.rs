@@ -4,7 +4,8 @@ use super::body::Events;
 use super::parameters::Parameters;
 use super::{Api, Body, Problem, Route, answer_problem, route};
 use crate::Error;
-use crate::frame::{Batch, MAX_FRAME, PROTOCOL, Reply};
+use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, Reply};
+use crate::store::Added;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::request::Parts;
@@ -174,8 +175,12 @@ async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malforme
     let batch = Batch::read(bytes)?;
     let (first, count) = (batch.first, batch.events.len());
     api.0.counts.batches.fetch_add(1, Ordering::Relaxed);
-    Ok(match api.0.store.add(batch).await {
-        Ok(duplicates) => Reply::stored(first, count, duplicates),
+    Ok(match ask_and_add(api, batch).await {
+        Ok((added, found)) => Reply {
+            earlier: added.earlier,
+            found,
+            ..Reply::stored(first, count, added.duplicates)
+        },
         Err(Error::Invalid(text)) => Reply::refused(first, count, "invalid", text, false),
         Err(error) => {
             tracing::debug!(%error, "a batch was not stored");
@@ -183,6 +188,25 @@ async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malforme
             Reply::refused(first, count, "unavailable", text, true)
         }
     })
+}
+
+/// Stores the events of a batch, and then answers its lookups.
+async fn ask_and_add(api: &Api, mut batch: Batch) -> Result<(Added, Vec<Earlier>), Error> {
+    let lookups = std::mem::take(&mut batch.lookups);
+    let store = &api.0.store;
+    let added = match batch.events.is_empty() {
+        true => Added::default(),
+        false => store.add(batch).await?,
+    };
+    if lookups.is_empty() {
+        return Ok((added, Vec::new()));
+    }
+    let found = tokio::task::block_in_place(|| {
+        let all = lookups.iter().enumerate();
+        let found = all.map(|(index, lookup)| store.lookup(lookup, index));
+        found.filter_map(Result::transpose).collect()
+    });
+    Ok((added, found?))
 }
 
 async fn follow<S: AsyncRead + AsyncWrite + Unpin>(

@@ -31,6 +31,10 @@ pub(super) fn event(event: &Event, strings: bool) -> Value {
             "first": int(lost.first), "last": int(lost.last),
         }),
         Some(Payload::Raise(raise)) => json!({"last": int(raise.last)}),
+        Some(Payload::Unused(unused)) => json!({
+            "first": int(unused.first), "step": int(unused.step), "count": unused.count,
+            "reason": unused.reason, "instead": unused.instead,
+        }),
         Some(Payload::Json(text)) => serde_json::from_str(text).unwrap_or(Value::Null),
         None => Value::Null,
     };
@@ -46,6 +50,7 @@ pub(super) fn event(event: &Event, strings: bool) -> Value {
             ("by", &event.by),
             ("request", &event.request),
             ("token", &event.token),
+            ("idempotency", &event.idempotency),
         ] {
             if !text.is_empty() {
                 object.insert(name.to_owned(), text.as_str().into());
@@ -81,6 +86,11 @@ pub(super) fn found(key: &str, integer: i64, found: &Found, strings: bool) -> Va
             "skipped",
             "neighbours",
             json!({"below": neighbour(below), "above": neighbour(above)}),
+        ),
+        Found::Unused(number) => (
+            "skipped",
+            "because",
+            json!({"kind": "unused", "number": number}),
         ),
         Found::Unknown(why) => (
             "unknown",

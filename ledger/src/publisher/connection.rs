@@ -20,6 +20,9 @@ const DIAL: Duration = Duration::from_secs(5);
 /// How long the ledger may take to store a batch.
 const REPLY: Duration = Duration::from_secs(30);
 
+/// How much is read at a time. Most replies are shorter.
+const BUFFER: usize = 4 << 10;
+
 /// The path at which a ledger takes batches.
 pub(crate) const PATH: &str = "/v1/ingest";
 
@@ -50,7 +53,7 @@ impl Connection {
                 .headers_mut()
                 .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
             let config = WebSocketConfig::default()
-                .read_buffer_size(MAX_REPLY)
+                .read_buffer_size(BUFFER)
                 .max_message_size(Some(MAX_REPLY))
                 .max_frame_size(Some(MAX_REPLY));
             let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{Batch, Reply};
+use crate::frame::{Batch, Earlier, Reply};
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;
@@ -169,4 +169,59 @@ async fn strict_answers_after_the_acknowledgement_or_the_refusal() {
     assert_eq!(publisher.stats().acknowledged.load(Ordering::Relaxed), 1);
     let bad = publisher.minted(&"bad".into(), &by, None, span(2)).await;
     assert_eq!(bad, Err(Unconfirmed::Refused));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotency_key_gets_the_integers_that_the_ledger_names() {
+    let mint = |first| Mint {
+        first,
+        step: 2,
+        count: 1,
+    };
+    let target = ledger(move |batch| {
+        let all = |keys: Vec<&str>| {
+            let known = keys
+                .into_iter()
+                .enumerate()
+                .filter(|(_, key)| *key == "known");
+            let earlier = known.map(|(index, _)| Earlier {
+                index: index.try_into().unwrap(),
+                number: 1,
+                mint: Some(mint(2)),
+            });
+            earlier.collect::<Vec<_>>()
+        };
+        Some(Reply {
+            earlier: all(batch.events.iter().map(|e| &*e.idempotency).collect()),
+            found: all(batch.lookups.iter().map(|l| &*l.idempotency).collect()),
+            ..Reply::stored(batch.first, batch.events.len(), 0)
+        })
+    })
+    .await;
+    let publisher = start(target, Policy::Strict, 64);
+    let (key, by) = ("a".into(), "client".into());
+    let once = |idempotency: &str| Once {
+        token: "t".into(),
+        idempotency: idempotency.into(),
+    };
+    let (known, new) = (once("known"), once("new"));
+    // At the same time, so that they share batches.
+    let asked = futures::future::join_all((0..32).map(|n| {
+        let (publisher, key, by) = (&publisher, &key, &by);
+        let once = if n % 3 == 0 { &known } else { &new };
+        let expected = (n % 3 == 0).then(|| mint(2));
+        async move {
+            let answer = match n % 2 {
+                0 => publisher.earlier(key, by, once).await,
+                _ => {
+                    publisher
+                        .minted_once(key, by, None, once, span(10 + n))
+                        .await
+                }
+            };
+            assert_eq!(answer, Ok(expected), "{n}");
+        }
+    }));
+    asked.await;
+    assert_eq!(publisher.stats().acknowledged.load(Ordering::Relaxed), 16);
 }

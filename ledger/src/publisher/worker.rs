@@ -1,8 +1,10 @@
 //! The workers, which send batches until they are acknowledged.
 
 use super::connection::{Broken, Connection};
-use super::{Entry, Inner, Policy, random};
-use crate::frame::{Batch, MAX_EVENTS, Reply, VERSION};
+use super::entry::{Answer, Entry};
+use super::{Inner, Policy, random};
+use crate::event::Event;
+use crate::frame::{Batch, Earlier, MAX_EVENTS, Refusal, Reply, VERSION};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Arc;
@@ -65,59 +67,74 @@ impl<'a> Worker<'a> {
             if !more && losses.is_empty() {
                 break;
             }
-            let mut events: Vec<_> = entries.iter().map(Entry::event).collect();
-            events.extend(losses);
-            let count = events.len();
-            let first = inner.next.fetch_add(count as u64, Ordering::Relaxed);
-            let batch = Batch {
-                version: VERSION,
-                publisher: inner.id,
-                first,
-                events,
-            };
-            let stats = &inner.stats;
-            stats
-                .unacknowledged
-                .fetch_add(count as u64, Ordering::Relaxed);
-            let stored = self.deliver(batch.bytes(), first, count).await;
-            stats
-                .unacknowledged
-                .fetch_sub(count as u64, Ordering::Relaxed);
-            let counter = match stored {
-                true => &stats.acknowledged,
-                false => &stats.refused,
-            };
-            counter.fetch_add(count as u64, Ordering::Relaxed);
-            for entry in entries.drain(..) {
-                if let Some(confirmed) = entry.confirmed {
-                    let _ = confirmed.send(stored);
-                }
-            }
+            self.send(&mut entries, losses).await;
         }
         if let Some(connection) = self.connection {
             connection.close().await;
         }
     }
 
-    /// Sends a batch until it is stored or refused for ever.
-    async fn deliver(&mut self, frame: Bytes, first: u64, count: usize) -> bool {
+    /// Sends entries in one batch, and tells those who wait.
+    async fn send(&mut self, entries: &mut Vec<Entry>, losses: Vec<Event>) {
+        let inner = self.inner;
+        let lookups: Vec<_> = entries.iter().filter_map(Entry::lookup).collect();
+        let mut events: Vec<_> = entries.iter().filter_map(Entry::event).collect();
+        events.extend(losses);
+        let count = events.len();
+        let first = inner.next.fetch_add(count as u64, Ordering::Relaxed);
+        let batch = Batch {
+            version: VERSION,
+            publisher: inner.id,
+            first,
+            events,
+            lookups,
+        };
+        let stats = &inner.stats;
+        stats
+            .unacknowledged
+            .fetch_add(count as u64, Ordering::Relaxed);
+        let reply = self.deliver(batch.bytes(), first, count).await;
+        stats
+            .unacknowledged
+            .fetch_sub(count as u64, Ordering::Relaxed);
+        let counter = match &reply {
+            Some(_) => &stats.acknowledged,
+            None => &stats.refused,
+        };
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+        let (mut event, mut lookup) = (0, 0);
+        for entry in entries.drain(..) {
+            let asks = entry.lookup().is_some();
+            let next = if asks { &mut lookup } else { &mut event };
+            let index = std::mem::replace(next, *next + 1);
+            if let Some(waiting) = entry.answer {
+                let _ = waiting.send(reply.as_ref().map_or(Answer::Refused, |reply| {
+                    let all = if asks { &reply.found } else { &reply.earlier };
+                    answer(all, index)
+                }));
+            }
+        }
+    }
+
+    /// Sends a batch until it is stored. None if it is refused for ever.
+    async fn deliver(&mut self, frame: Bytes, first: u64, count: usize) -> Option<Reply> {
         loop {
             match self.attempt(frame.clone(), first, count).await {
-                Ok(Reply { refusal: None, .. }) => {
-                    self.failures = 0;
-                    return true;
-                }
-                Ok(Reply {
-                    refusal: Some(refusal),
-                    ..
-                }) => {
-                    let (code, detail) = (refusal.code, refusal.detail);
-                    if !refusal.again {
-                        tracing::error!(code, detail, count, "the ledger refuses events");
-                        return false;
+                Ok(reply) => match &reply.refusal {
+                    None => {
+                        self.failures = 0;
+                        return Some(reply);
                     }
-                    self.warn(&detail);
-                }
+                    Some(Refusal {
+                        code,
+                        detail,
+                        again: false,
+                    }) => {
+                        tracing::error!(code, detail, count, "the ledger refuses events");
+                        return None;
+                    }
+                    Some(refusal) => self.warn(&refusal.detail),
+                },
                 Err(error) => {
                     self.connection = None;
                     self.warn(&error.to_string());
@@ -163,4 +180,11 @@ impl<'a> Worker<'a> {
         let chance = u32::try_from(random() % 1000).unwrap_or(0);
         sleep(pause / 2 + pause / 2 * chance / 1000).await;
     }
+}
+
+/// The answer to the event or lookup at this place of a batch. The entries of a reply are in the order of their places.
+fn answer(all: &[Earlier], index: u32) -> Answer {
+    let found = all.binary_search_by_key(&index, |earlier| earlier.index);
+    let mint = found.ok().and_then(|at| all.get(at)?.mint);
+    mint.map_or(Answer::Done, Answer::Earlier)
 }

@@ -9,6 +9,9 @@ use std::path::Path;
 /// What the file `version` holds. Another layout has another number.
 const VERSION: &str = "artisanal-ledger 1\n";
 
+/// Marks integers in `notes` that nobody gets; no integer is as great.
+pub(crate) const UNUSED: u64 = u64::MAX;
+
 /// The open database. All keys begin as [`key`](crate::key) describes.
 pub(crate) struct Files {
     pub(crate) database: Database,
@@ -20,10 +23,15 @@ pub(crate) struct Files {
     pub(crate) spans: Keyspace,
     /// Key, last, number of the event: first, step. Integers that were in an earlier event already.
     pub(crate) doubles: Keyspace,
-    /// Key, last, number of the event: first. Integers of lost events; 0 as the first one for a raise.
+    /// Key, last, number of the event: first. Integers of lost events; 0 as the first one for a raise. Those that nobody
+    /// gets: step, first, [`UNUSED`].
     pub(crate) notes: Keyspace,
     /// Publisher: the numbers that were stored.
     pub(crate) publishers: Keyspace,
+    /// Key, a zero byte, token, a zero byte, idempotency key: when, number of the event, first, step, count.
+    pub(crate) claims: Keyspace,
+    /// When, then a key of `claims`: nothing.
+    pub(crate) claim_times: Keyspace,
     /// Key, a zero byte, reducer, number: the state after this event.
     pub(crate) snapshots: Keyspace,
 }
@@ -58,6 +66,8 @@ impl Files {
             doubles: keyspace("doubles")?,
             notes: keyspace("notes")?,
             publishers: keyspace("publishers")?,
+            claims: keyspace("claims")?,
+            claim_times: keyspace("claim_times")?,
             snapshots: keyspace("snapshots")?,
             database,
         })

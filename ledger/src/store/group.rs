@@ -1,10 +1,12 @@
 //! The changes of one group of batches, which become durable together.
 
-use super::files::Files;
+use super::claims::{self, Claim, Sweep};
+use super::files::{Files, UNUSED};
 use super::received::Received;
 use super::record::{Class, MAX_LATTICES, Record};
+use super::{Added, Options};
 use crate::Error;
-use crate::event::{Event, Payload};
+use crate::event::{Event, IDEMPOTENCY_KEY, Payload, Unused};
 use crate::frame::Batch;
 use crate::key::{self, from_end, signed, unsigned};
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -19,6 +21,7 @@ const KEPT: usize = 1 << 16;
 pub(crate) struct Cache {
     keys: HashMap<String, Key>,
     publishers: HashMap<u64, Publisher>,
+    sweep: Sweep,
 }
 
 #[derive(Default)]
@@ -42,12 +45,17 @@ pub(crate) struct Group<'a> {
     batch: OwnedWriteBatch,
     /// The keys and publishers that this group changes.
     touched: (Vec<String>, Vec<u64>),
+    /// The claims that this group adds.
+    claims: HashMap<Vec<u8>, Claim>,
+    options: Options,
+    /// When the group began.
+    moment: u64,
     pub(crate) events: u64,
     pub(crate) duplicates: u64,
 }
 
 impl<'a> Group<'a> {
-    pub(crate) fn new(files: &'a Files, cache: &'a mut Cache) -> Self {
+    pub(crate) fn new(files: &'a Files, cache: &'a mut Cache, options: Options) -> Self {
         if cache.keys.len() > KEPT {
             cache.keys.clear();
         }
@@ -59,16 +67,20 @@ impl<'a> Group<'a> {
             files,
             cache,
             touched: (Vec::new(), Vec::new()),
+            claims: HashMap::new(),
+            options,
+            moment: claims::moment(),
             events: 0,
             duplicates: 0,
         }
     }
 
-    /// Adds the events of a batch that are not stored yet, and returns how many are stored already.
+    /// Adds the events of a batch that are not stored yet, and returns how many are stored already, and those that lost
+    /// against an earlier one.
     ///
     /// # Errors
     /// [`Error::Invalid`] if nothing of it can be stored, ever. The group is still good after that error alone.
-    pub(crate) fn add(&mut self, batch: Batch) -> Result<usize, Error> {
+    pub(crate) fn add(&mut self, batch: Batch) -> Result<Added, Error> {
         let Batch {
             publisher: id,
             first,
@@ -83,16 +95,70 @@ impl<'a> Group<'a> {
         if !std::mem::replace(&mut publisher.changed, true) {
             self.touched.1.push(id);
         }
-        let mut duplicates = 0;
-        for (number, event) in (first..=last).zip(events) {
-            if before.contains(number) {
-                duplicates += 1;
-            } else {
-                self.event(event)?;
+        let mut added = Added::default();
+        for (index, (number, event)) in (first..=last).zip(events).enumerate() {
+            let stored = before.contains(number);
+            added.duplicates += usize::from(stored);
+            let claim = claims::of(&event);
+            match claim {
+                // An event that was stored already may have lost as well, and its publisher did not get the answer.
+                Some((place, mint)) => {
+                    let earlier = match self.claim(&place)? {
+                        Some(claim) if claim.mint != mint => Some(claim),
+                        _ => None,
+                    };
+                    added
+                        .earlier
+                        .extend(earlier.map(|claim| claim.earlier(index)));
+                    if !stored {
+                        self.arbitrate(event, place, earlier)?;
+                    }
+                }
+                None if stored => {}
+                None => drop(self.event(event)?),
             }
         }
-        self.duplicates += duplicates;
-        Ok(usize::try_from(duplicates).unwrap_or(usize::MAX))
+        self.duplicates += added.duplicates as u64;
+        Ok(added)
+    }
+
+    /// The claim at a place, this group included.
+    fn claim(&self, place: &[u8]) -> Result<Option<Claim>, Error> {
+        match self.claims.get(place) {
+            Some(claim) => Ok(Some(*claim)),
+            None => Claim::read(self.files, place, self.moment, self.options.repeatable),
+        }
+    }
+
+    /// Adds a mint with an idempotency key: as it is if its integers are handed out, and otherwise as unused.
+    fn arbitrate(
+        &mut self,
+        mut event: Event,
+        place: Vec<u8>,
+        earlier: Option<Claim>,
+    ) -> Result<(), Error> {
+        let Some(Payload::Mint(mint)) = event.payload else {
+            return Ok(());
+        };
+        if let Some(Claim { number, .. }) = earlier {
+            event.payload = Some(Payload::Unused(Unused {
+                first: mint.first,
+                step: mint.step,
+                count: mint.count,
+                reason: IDEMPOTENCY_KEY.into(),
+                instead: number,
+            }));
+            self.event(event)?;
+            return Ok(());
+        }
+        let known = self.claim(&place)?.is_some();
+        let number = self.event(event)?.number;
+        if !known {
+            let claim = Claim::new(number, mint, self.moment);
+            claim.write(self.files, &mut self.batch, &place);
+            self.claims.insert(place, claim);
+        }
+        Ok(())
     }
 
     /// Adds one event and returns it with its number.
@@ -113,6 +179,10 @@ impl<'a> Group<'a> {
 
     /// Makes everything durable. After an error nobody knows what is stored, so the database has to be opened anew.
     pub(crate) fn commit(mut self) -> Result<(), Error> {
+        let life = self.options.repeatable;
+        self.cache
+            .sweep
+            .run(self.files, &mut self.batch, &self.claims, self.moment, life)?;
         for key in &self.touched.0 {
             if let Some(state) = self.cache.keys.get_mut(key) {
                 state.changed = false;
@@ -222,6 +292,14 @@ impl<'a> Group<'a> {
             Some(Payload::Raise(raise)) => {
                 let place = key::with(&event.key, &[unsigned(raise.last), number]);
                 self.batch.insert(&files.notes, place, key::numbers([0]));
+            }
+            Some(Payload::Unused(unused)) => {
+                if let Some(span) = unused.span() {
+                    let place = key::with(&event.key, &[unsigned(span.last()), number]);
+                    let value =
+                        key::numbers([unsigned(span.step()), unsigned(span.first()), UNUSED]);
+                    self.batch.insert(&files.notes, place, value);
+                }
             }
             Some(Payload::Json(_)) | None => {}
         }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
+mod claims;
+
 fn event(key: &str, payload: Payload) -> Event {
     Event {
         key: key.into(),
@@ -28,24 +30,32 @@ fn batch(publisher: u64, first: u64, events: Vec<Event>) -> Batch {
         publisher,
         first,
         events,
+        lookups: Vec::new(),
     }
 }
 
 fn store() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
     (directory, store)
 }
 
 /// Waits until the writer of a dropped store has closed the database.
 async fn again(directory: &TempDir) -> Store {
     loop {
-        match Store::open(directory.path()) {
+        match Store::open(directory.path(), Options::default()) {
             Ok(store) => return store,
             Err(Error::Misconfigured(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+/// How many events of a batch were stored already.
+async fn added(store: &Store, batch: Batch) -> usize {
+    let added = store.add(batch).await.unwrap();
+    assert_eq!(added.earlier, []);
+    added.duplicates
 }
 
 fn number(store: &Store, key: &str, integer: i64) -> Option<u64> {
@@ -59,26 +69,26 @@ fn number(store: &Store, key: &str, integer: i64) -> Option<u64> {
 async fn events_are_stored_once_also_after_a_restart() {
     let (directory, store) = store();
     let events = || vec![mint("a", 2, 2, 1), mint("a", 4, 2, 3), mint("b", 2, 2, 1)];
-    assert_eq!(store.add(batch(7, 1, events())).await, Ok(0));
-    assert_eq!(store.add(batch(7, 1, events())).await, Ok(3));
+    assert_eq!(added(&store, batch(7, 1, events())).await, 0);
+    assert_eq!(added(&store, batch(7, 1, events())).await, 3);
     // A part of it again, with another event.
     let again_and_more = vec![mint("b", 2, 2, 1), mint("a", 10, 2, 1)];
-    assert_eq!(store.add(batch(7, 3, again_and_more)).await, Ok(1));
+    assert_eq!(added(&store, batch(7, 3, again_and_more)).await, 1);
     // Another publisher has numbers of its own, and batches come in any order.
     assert_eq!(
-        store.add(batch(8, 2, vec![mint("a", 14, 2, 1)])).await,
-        Ok(0)
+        added(&store, batch(8, 2, vec![mint("a", 14, 2, 1)])).await,
+        0
     );
     assert_eq!(
-        store.add(batch(8, 1, vec![mint("a", 12, 2, 1)])).await,
-        Ok(0)
+        added(&store, batch(8, 1, vec![mint("a", 12, 2, 1)])).await,
+        0
     );
     drop(store);
     let store = again(&directory).await;
-    assert_eq!(store.add(batch(7, 1, events())).await, Ok(3));
+    assert_eq!(added(&store, batch(7, 1, events())).await, 3);
     assert_eq!(
-        store.add(batch(8, 1, vec![mint("a", 12, 2, 1)])).await,
-        Ok(1)
+        added(&store, batch(8, 1, vec![mint("a", 12, 2, 1)])).await,
+        1
     );
     let page = store.events("a", 1, 100).unwrap();
     let numbers: Vec<_> = page.events.iter().map(|event| event.number).collect();
@@ -216,7 +226,7 @@ async fn long_logs_have_snapshots() {
 #[test]
 fn directories_of_other_versions_are_refused() {
     let (directory, store) = store();
-    let refused = |directory: &Path| match Store::open(directory) {
+    let refused = |directory: &Path| match Store::open(directory, Options::default()) {
         Err(Error::Misconfigured(text)) => text,
         other => panic!("{:?}", other.err()),
     };

@@ -3,6 +3,7 @@
 mod access;
 mod document;
 mod keys;
+mod repeatable;
 mod routes;
 
 use super::{App, OPENAPI};

@@ -184,7 +184,7 @@ fn other_origins_are_let_in_only_when_configured() {
     );
     assert_eq!(
         preflight.header("access-control-allow-headers"),
-        Some("Authorization, Content-Type")
+        Some("Authorization, Content-Type, Idempotency-Key")
     );
     assert_eq!(preflight.header("allow"), Some("GET, HEAD, PUT, OPTIONS"));
     assert_eq!(

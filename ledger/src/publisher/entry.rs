@@ -1,0 +1,78 @@
+//! What is in the ring: events, and questions.
+
+use crate::event::{Event, Mint, Payload, Raise};
+use crate::frame::Lookup;
+use artisanal_core::Span;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// An event in the ring, or a question.
+pub(super) struct Entry {
+    pub(super) key: Arc<str>,
+    pub(super) by: Arc<str>,
+    pub(super) request: Option<Box<str>>,
+    pub(super) at: i64,
+    pub(super) what: What,
+    pub(super) once: Option<Box<Once>>,
+    /// Told what the ledger answered, if somebody waits for it.
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    Minted(Span),
+    Raised(i64),
+    /// Asks for the integers of an idempotency key.
+    Asked,
+}
+
+/// An idempotency key, which belongs to a token if there are tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Once {
+    /// The name of the client's token, or empty.
+    pub token: String,
+    /// What the client sent.
+    pub idempotency: String,
+}
+
+/// What the ledger says of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The event is durable, or the idempotency key has no integers yet.
+    Done,
+    /// The idempotency key has these integers.
+    Earlier(Mint),
+    Refused,
+}
+
+impl Entry {
+    pub(super) fn event(&self) -> Option<Event> {
+        let payload = match self.what {
+            What::Minted(span) => Payload::Mint(Mint::from(span)),
+            What::Raised(last) => Payload::Raise(Raise { last }),
+            What::Asked => return None,
+        };
+        let once = self.once.as_deref();
+        let text =
+            |field: fn(&Once) -> &String| once.map_or_else(String::new, |o| field(o).clone());
+        Some(Event {
+            key: self.key.as_ref().to_owned(),
+            at: self.at,
+            by: self.by.as_ref().to_owned(),
+            request: self.request.as_deref().unwrap_or_default().to_owned(),
+            payload: Some(payload),
+            token: text(|once| &once.token),
+            idempotency: text(|once| &once.idempotency),
+            ..Event::default()
+        })
+    }
+
+    pub(super) fn lookup(&self) -> Option<Lookup> {
+        let once = self.once.as_deref()?;
+        matches!(self.what, What::Asked).then(|| Lookup {
+            key: self.key.as_ref().to_owned(),
+            token: once.token.clone(),
+            idempotency: once.idempotency.clone(),
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! Idempotency keys: the mint that each of them has. The first one that is stored within the time wins.
+
+use super::Store;
+use super::files::Files;
+use crate::Error;
+use crate::event::{Event, Mint, Payload};
+use crate::frame::{Earlier, Lookup};
+use crate::key::{self, from_end, signed, unsigned};
+use crate::publisher::now;
+use fjall::OwnedWriteBatch;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How many entries one group removes at most.
+const SWEEP: usize = 4096;
+
+/// The pause between looks for entries that are out of date.
+const PAUSE: u64 = 1_000_000;
+
+/// The mint of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// When it was stored, in microseconds since 1970.
+    at: u64,
+    /// The number of its event.
+    pub(super) number: u64,
+    pub(super) mint: Mint,
+}
+
+impl Claim {
+    /// The claim of an event that was just stored.
+    pub(super) fn new(number: u64, mint: Mint, at: u64) -> Self {
+        Self { at, number, mint }
+    }
+
+    /// The claim that is stored at a place, if there is one that still counts.
+    pub(super) fn read(
+        files: &Files,
+        place: &[u8],
+        moment: u64,
+        life: Duration,
+    ) -> Result<Option<Self>, Error> {
+        let Some(bytes) = files.claims.get(place)? else {
+            return Ok(None);
+        };
+        let claim = Self {
+            at: from_end(&bytes, 4),
+            number: from_end(&bytes, 3),
+            mint: Mint {
+                first: signed(from_end(&bytes, 2)),
+                step: signed(from_end(&bytes, 1)),
+                count: u32::try_from(from_end(&bytes, 0)).unwrap_or(0),
+            },
+        };
+        Ok((moment < claim.end(life)).then_some(claim))
+    }
+
+    /// Adds it to the changes of a group.
+    pub(super) fn write(&self, files: &Files, batch: &mut OwnedWriteBatch, place: &[u8]) {
+        let Mint { first, step, count } = self.mint;
+        let value = [
+            self.at,
+            self.number,
+            unsigned(first),
+            unsigned(step),
+            count.into(),
+        ];
+        batch.insert(&files.claims, place, key::numbers(value));
+        let time = [&self.at.to_be_bytes()[..], place].concat();
+        batch.insert(&files.claim_times, time, []);
+    }
+
+    /// The answer to an event or a lookup.
+    pub(super) fn earlier(&self, index: usize) -> Earlier {
+        Earlier {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            number: self.number,
+            mint: Some(self.mint),
+        }
+    }
+
+    fn end(&self, life: Duration) -> u64 {
+        self.at.saturating_add(micros(life))
+    }
+}
+
+/// Where the claim of an idempotency key is. None of its parts has a zero byte.
+fn place(key: &str, token: &str, idempotency: &str) -> Vec<u8> {
+    [
+        &*key::prefix(key),
+        token.as_bytes(),
+        &[0],
+        idempotency.as_bytes(),
+    ]
+    .concat()
+}
+
+/// Where the claim of an event is, and its mint. None without an idempotency key.
+pub(super) fn of(event: &Event) -> Option<(Vec<u8>, Mint)> {
+    match &event.payload {
+        Some(Payload::Mint(mint)) if !event.idempotency.is_empty() => {
+            Some((place(&event.key, &event.token, &event.idempotency), *mint))
+        }
+        _ => None,
+    }
+}
+
+/// Microseconds since 1970.
+pub(super) fn moment() -> u64 {
+    u64::try_from(now()).unwrap_or(0)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Removes claims that are out of date, some at a time.
+#[derive(Default)]
+pub(super) struct Sweep {
+    /// Everything before it is removed, so that the next look does not pass over it again.
+    from: u64,
+    /// When to look again.
+    next: u64,
+}
+
+impl Sweep {
+    /// Removes some, but not those that the same group adds (`fresh`).
+    pub(super) fn run(
+        &mut self,
+        files: &Files,
+        batch: &mut OwnedWriteBatch,
+        fresh: &HashMap<Vec<u8>, Claim>,
+        moment: u64,
+        life: Duration,
+    ) -> Result<(), Error> {
+        if moment < self.next && self.next - moment <= PAUSE {
+            return Ok(());
+        }
+        let old = moment.saturating_sub(micros(life));
+        let (from, to) = (self.from.min(old).to_be_bytes(), old.to_be_bytes());
+        let mut removed = 0;
+        for entry in files.claim_times.range(from..=to).take(SWEEP) {
+            let time = entry.key()?;
+            let (at, place) = time.split_at_checked(8).unwrap_or_default();
+            let at = from_end(at, 0);
+            // The key may have been used again since, and then its claim is another one.
+            let claim = files.claims.get(place)?;
+            if claim.is_some_and(|claim| from_end(&claim, 4) == at) && !fresh.contains_key(place) {
+                batch.remove(&files.claims, place);
+            }
+            batch.remove(&files.claim_times, time);
+            self.from = at;
+            removed += 1;
+        }
+        self.next = match removed {
+            SWEEP => moment,
+            _ => moment.saturating_add(PAUSE),
+        };
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The integers of an idempotency key, if it has some.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn lookup(&self, lookup: &Lookup, index: usize) -> Result<Option<Earlier>, Error> {
+        let Lookup {
+            key,
+            token,
+            idempotency,
+        } = lookup;
+        let place = place(key, token, idempotency);
+        let life = self.shared.options.repeatable;
+        self.read(|files| {
+            let claim = Claim::read(files, &place, moment(), life)?;
+            Ok(claim.map(|claim| claim.earlier(index)))
+        })
+    }
+}

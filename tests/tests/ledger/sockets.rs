@@ -1,0 +1,123 @@
+//! WebSockets, and clients that follow a key.
+
+use crate::LIMIT;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use testbed::TestResult;
+use testbed::ledger::Ledger;
+
+#[test]
+fn followers_get_events_as_they_come() -> TestResult {
+    let ledger = Ledger::start()?;
+    let append = |n: u32| {
+        ledger.request(
+            "POST",
+            "/v1/keys/k/events",
+            &format!(r#"{{"kind":"n","payload":{n}}}"#),
+        )
+    };
+    append(1)?;
+    let mut stream = TcpStream::connect(("127.0.0.1", ledger.port())).expect("a connection");
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    stream
+        .write_all(b"GET /v1/keys/k/events?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("written");
+    let mut lines = BufReader::new(stream.try_clone().expect("a clone")).lines();
+    let mut next = || -> Value {
+        loop {
+            let line = lines.next().expect("the stream goes on").expect("a line");
+            if let Some(data) = line.strip_prefix("data: ") {
+                return serde_json::from_str(data).expect("JSON");
+            }
+        }
+    };
+    for n in 1..=5 {
+        let event = next();
+        assert_eq!(
+            (&event["number"], &event["payload"]),
+            (&n.into(), &n.into())
+        );
+        append(n + 1)?;
+    }
+    Ok(())
+}
+
+/// The beginning of a request for a WebSocket, after its path.
+const UPGRADE: &str = "HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Asks for a WebSocket; the connection and the head of the answer.
+fn open(ledger: &Ledger, path: &str, protocol: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", ledger.port())).expect("a connection");
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    let request = format!("GET {path} {UPGRADE}{protocol}\r\n");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("an answer");
+        answer.push(byte[0]);
+    }
+    (stream, String::from_utf8(answer).expect("text"))
+}
+
+#[test]
+fn a_web_socket_gets_events_as_well() -> TestResult {
+    let ledger = Ledger::start()?;
+    let append = |n: u32| {
+        let body = format!(r#"{{"kind":"n","payload":{n}}}"#);
+        ledger.request("POST", "/v1/keys/k/events", &body)
+    };
+    for n in 1..=3 {
+        append(n)?;
+    }
+    let (mut stream, answer) = open(&ledger, "/v1/keys/k/events?from=2", "");
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    for n in 2..=5 {
+        // A text of less than 126 bytes, which has its length in one byte.
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).expect("a frame");
+        assert!(head[0] == 0x81 && head[1] < 126, "{head:?}");
+        let mut text = vec![0; head[1].into()];
+        stream.read_exact(&mut text).expect("its text");
+        let event: Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(
+            (&event["number"], &event["payload"]),
+            (&n.into(), &n.into())
+        );
+        if n >= 3 {
+            append(n + 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_no_batch_is_refused() -> TestResult {
+    let ledger = Ledger::start()?;
+    let (_, refused) = open(&ledger, "/v1/ingest", "");
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    // An empty batch; a text; a message of 2^40 bytes; a frame without a mask.
+    let frames: [&[u8]; 4] = [
+        &[0x82, 0x80, 0, 0, 0, 0],
+        &[0x81, 0x81, 0, 0, 0, 0, b'x'],
+        &[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0x82, 0x01, 0],
+    ];
+    for frame in frames {
+        let protocol = "Sec-WebSocket-Protocol: artisanal-ledger.v1\r\n";
+        let (mut stream, answer) = open(&ledger, "/v1/ingest", protocol);
+        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        // The example of RFC 6455.
+        assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+        stream.write_all(frame).expect("written");
+        let mut rest = Vec::new();
+        // The connection ends, with a close frame or without.
+        let _ = stream.read_to_end(&mut rest);
+        let closed = rest.first().is_none_or(|byte| *byte == 0x88);
+        assert!(rest.len() < 200 && closed, "{rest:?}");
+    }
+    assert_eq!(ledger.get("/v1.0/stats")?["events"], 0);
+    Ok(())
+}

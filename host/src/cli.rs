@@ -21,6 +21,7 @@ mod mode;
 mod node;
 mod node_status;
 mod open_files;
+mod publish;
 mod raise;
 mod serve;
 mod token;
@@ -82,6 +83,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Node(Box<node::NodeCommand>),
     Ledger(ledger::Ledger),
+    Publish(publish::Publish),
     Engines(engines::Engines),
     Inspect(inspect::Inspect),
     Compose(compose::Compose),
@@ -143,6 +145,7 @@ impl Cli {
             Some(Command::Serve(serve)) => serve.run(&flags),
             Some(Command::Node(node)) => node.run(&flags),
             Some(Command::Ledger(ledger)) => ledger.run(&flags),
+            Some(Command::Publish(publish)) => publish.run(&flags),
             command => {
                 log::start(flags.log_format, log::QUIET);
                 match command {
@@ -156,6 +159,7 @@ impl Cli {
                     Some(Command::Serve(serve)) => serve.run(&flags),
                     Some(Command::Node(node)) => node.run(&flags),
                     Some(Command::Ledger(ledger)) => ledger.run(&flags),
+                    Some(Command::Publish(publish)) => publish.run(&flags),
                 }
             }
         }

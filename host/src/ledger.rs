@@ -5,5 +5,7 @@ mod server;
 
 pub use artisanal_ledger::event::Mint;
 pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
+pub use artisanal_ledger::relay;
+pub use artisanal_ledger::store::Options as StoreOptions;
 pub use artisanal_ledger::{Error, Store};
-pub use server::serve;
+pub use server::{serve, serve_publisher};

@@ -1,15 +1,17 @@
-//! The HTTP API of a ledger. It does no I/O with clients: a server reads requests and writes these answers.
+//! The HTTP API of a ledger.
 
 mod body;
-mod ingest;
+pub(crate) mod handshake;
+pub(crate) mod ingest;
 mod json;
-mod parameters;
+pub(crate) mod parameters;
 mod problem;
 
 pub use body::Body;
-pub use ingest::{Session, upgrade};
+pub use ingest::Session;
 pub use problem::{Problem, answer_problem};
 
+use crate::endpoint::Endpoint;
 use crate::event::{Event, MAX_JSON, Payload};
 use crate::frame::PROTOCOL;
 use crate::publisher::now;
@@ -30,6 +32,10 @@ use tokio::sync::{Semaphore, watch};
 
 /// The maximum length of the body of a request, in bytes: an event, with room for what JSON escapes.
 pub const MAX_BODY: usize = 2 * MAX_JSON;
+
+/// The name of the server in answers.
+const SERVER: HeaderValue =
+    HeaderValue::from_static(concat!("artisanal-ledger/", env!("CARGO_PKG_VERSION")));
 
 /// How many questions are answered at a time. Each may wait for the disk in a thread of its own.
 const QUESTIONS: usize = 32;
@@ -75,6 +81,27 @@ enum Route {
     Ingest,
 }
 
+impl Endpoint for Api {
+    type Session = Session;
+
+    fn body_bytes(method: &Method) -> usize {
+        match *method {
+            Method::POST => MAX_BODY,
+            _ => 0,
+        }
+    }
+
+    async fn handle(&self, request: &Parts, body: Bytes, by: &str) -> Response<Body> {
+        self.0.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let answer = self.answer(request, body, by).await;
+        finished(answer, request, SERVER)
+    }
+
+    fn upgrade(&self, request: &Parts, _: &Arc<str>) -> Option<(Response<Body>, Option<Session>)> {
+        ingest::upgrade(self, request)
+    }
+}
+
 impl Api {
     /// The API of a store. Followers end when `stopping` becomes true.
     pub fn new(store: Store, stopping: watch::Receiver<bool>) -> Self {
@@ -86,32 +113,6 @@ impl Api {
             begun: Instant::now(),
             counts: Counts::default(),
         }))
-    }
-
-    /// Whether a request with this method has a body to read, of at most [`MAX_BODY`] bytes.
-    pub fn has_body(method: &Method) -> bool {
-        *method == Method::POST
-    }
-
-    /// Answers a request of the client at the address `by`.
-    pub async fn handle(&self, request: &Parts, body: Bytes, by: &str) -> Response<Body> {
-        self.0.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let id = RequestId::of(&request.headers);
-        let mut response = match self.answer(request, body, by).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(&id),
-        };
-        let headers = response.headers_mut();
-        headers.insert(RequestId::HEADER, id.value());
-        headers.insert(
-            header::SERVER,
-            HeaderValue::from_static(concat!("artisanal-ledger/", env!("CARGO_PKG_VERSION"))),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if request.method == Method::HEAD {
-            *response.body_mut() = Body::default();
-        }
-        response
     }
 
     async fn answer(
@@ -321,7 +322,7 @@ fn route(path: &str) -> Result<Route, Problem> {
     match parts.as_slice() {
         ["v1.0", "alive"] => Ok(Route::Alive),
         ["v1.0", "stats"] => Ok(Route::Stats),
-        ["v1", "ingest"] => Ok(Route::Ingest),
+        ["v1" | "v1.0", "ingest"] => Ok(Route::Ingest),
         ["v1", "integers", name, integer] => match integer.parse() {
             Ok(integer @ 0..) => Ok(Route::Integer(key(name)?, integer)),
             _ => Err(Problem::invalid(
@@ -335,7 +336,25 @@ fn route(path: &str) -> Result<Route, Problem> {
     }
 }
 
-fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
+/// The answer with the headers that all have.
+pub(crate) fn finished(
+    answer: Result<Response<Body>, Problem>,
+    request: &Parts,
+    server: HeaderValue,
+) -> Response<Body> {
+    let id = RequestId::of(&request.headers);
+    let mut response = answer.unwrap_or_else(|problem| problem.into_response(&id));
+    let headers = response.headers_mut();
+    headers.insert(RequestId::HEADER, id.value());
+    headers.insert(header::SERVER, server);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if request.method == Method::HEAD {
+        *response.body_mut() = Body::default();
+    }
+    response
+}
+
+pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(Bytes::from(value.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(

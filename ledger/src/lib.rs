@@ -5,12 +5,14 @@
 //! a key, replayed, come to.
 
 pub mod api;
+pub mod endpoint;
 mod error;
 pub mod event;
 pub mod frame;
 mod key;
 pub mod publisher;
 pub mod query;
+pub mod relay;
 pub mod ring;
 pub mod state;
 pub mod store;
@@ -18,4 +20,5 @@ pub mod store;
 pub use api::Api;
 pub use error::Error;
 pub use publisher::Publisher;
+pub use relay::Relay;
 pub use store::Store;

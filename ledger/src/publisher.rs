@@ -6,66 +6,27 @@
 mod connection;
 mod entry;
 mod losses;
+mod options;
 mod target;
 mod worker;
 
 pub use entry::Once;
+pub use options::{Options, Policy};
 pub use target::Target;
 
 use crate::event::Mint;
+use crate::frame::{MAX_FRAME, Reply};
 use crate::ring::Ring;
 use artisanal_core::Span;
-use entry::{Answer, Entry, What};
+use bytes::Bytes;
+use entry::{Answer, Entry, Item, Relayed, What};
 use losses::Losses;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// What happens to a mint while the ledger is slow or away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// It is answered at once; if the ring is full, the ledger learns only that something was lost.
-    #[default]
-    Shed,
-    /// It waits for room in the ring.
-    Block,
-    /// It waits until the ledger has said that its event is durable.
-    Strict,
-}
-
-/// How to publish.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The ledger.
-    pub target: Target,
-    /// What to do when it is slow.
-    pub policy: Policy,
-    /// The size of the ring, in events.
-    pub ring: usize,
-    /// How many connections there are.
-    pub workers: usize,
-    /// How long a mint waits, with the policies that wait.
-    pub patience: Duration,
-}
-
-impl Options {
-    /// The default size of the ring: 65 536 events, which take 8 MB.
-    pub const RING: usize = 1 << 16;
-
-    /// The default options for this ledger.
-    pub fn new(target: Target) -> Self {
-        Self {
-            target,
-            policy: Policy::default(),
-            ring: Self::RING,
-            workers: 4,
-            patience: Duration::from_secs(5),
-        }
-    }
-}
 
 /// Why a mint must not be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,13 +68,16 @@ pub struct Publisher(Arc<Inner>);
 
 struct Inner {
     options: Options,
-    ring: Ring<Entry>,
+    ring: Ring<Item>,
     losses: Losses,
     stats: Stats,
     /// The random id of this publisher.
     id: u64,
     /// The number of the next event.
     next: AtomicU64,
+    /// The bytes that batches of other publishers may still have.
+    room: Arc<Semaphore>,
+    most_bytes: AtomicUsize,
     /// Ends the workers even if events are left.
     stop: watch::Sender<bool>,
     /// Whether the workers have ended.
@@ -134,6 +98,8 @@ impl Publisher {
             stats: Stats::default(),
             id: random().max(1),
             next: AtomicU64::new(1),
+            room: Arc::new(Semaphore::new(options.bytes.max(MAX_FRAME))),
+            most_bytes: AtomicUsize::new(0),
             stop,
             ended,
             options,
@@ -149,6 +115,11 @@ impl Publisher {
                 let _ = end.send(true);
             })?;
         Ok(Self(inner))
+    }
+
+    /// The ledger.
+    pub fn target(&self) -> &Target {
+        &self.0.options.target
     }
 
     /// What happens while the ledger is slow or away.
@@ -167,9 +138,7 @@ impl Publisher {
             once: None,
             answer: None,
         };
-        if let Err(entry) = self.0.ring.push(entry) {
-            self.0.lose(&entry);
-        }
+        self.0.offer(entry);
     }
 
     /// Publishes that a request was answered with these integers. With [`Policy::Shed`] this never waits.
@@ -269,9 +238,7 @@ impl Publisher {
         };
         match policy {
             Policy::Shed => {
-                if let Err(entry) = self.0.ring.push(entry) {
-                    self.0.lose(&entry);
-                }
+                self.0.offer(entry);
                 Ok(())
             }
             Policy::Block => self.wait(entry, Instant::now() + patience).await,
@@ -300,14 +267,61 @@ impl Publisher {
 
     /// Adds an entry as soon as there is room.
     async fn wait(&self, entry: Entry, deadline: Instant) -> Result<(), Unconfirmed> {
-        let Err(entry) = self.0.ring.push(entry) else {
+        self.push(Item::Entry(entry), deadline).await
+    }
+
+    async fn push(&self, item: Item, deadline: Instant) -> Result<(), Unconfirmed> {
+        let Err(item) = self.0.ring.push(item) else {
             return Ok(());
         };
         self.0.stats.waited.fetch_add(1, Ordering::Relaxed);
-        match self.0.ring.push_until(entry, deadline).await {
+        match self.0.ring.push_until(item, deadline).await {
             Ok(()) => Ok(()),
             // It is not handed out, so nothing is lost.
             Err(_) => Err(Unconfirmed::Full(self.0.options.patience)),
+        }
+    }
+
+    /// Sends a batch of another publisher as it came, and waits up to `patience` for the answer. After an error it may be
+    /// stored or not, and the other publisher has to send it again.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`].
+    pub async fn relay(
+        &self,
+        frame: Bytes,
+        first: u64,
+        count: usize,
+        patience: Duration,
+    ) -> Result<Reply, Unconfirmed> {
+        let deadline = Instant::now() + patience;
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0.room);
+        let room = match Arc::clone(&room).try_acquire_many_owned(length) {
+            Ok(room) => room,
+            Err(_) => {
+                self.0.stats.waited.fetch_add(1, Ordering::Relaxed);
+                timeout_at(deadline, room.acquire_many_owned(length))
+                    .await
+                    .map_err(|_| Unconfirmed::Full(patience))?
+                    .map_err(|_| Unconfirmed::Closed)?
+            }
+        };
+        let [used, ..] = self.bytes();
+        self.0.most_bytes.fetch_max(used, Ordering::Relaxed);
+        let (answer, reply) = oneshot::channel();
+        let batch = Relayed {
+            frame,
+            first,
+            count,
+            answer,
+            room,
+        };
+        self.push(Item::Batch(Box::new(batch)), deadline).await?;
+        match timeout_at(deadline, reply).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(Unconfirmed::Closed),
+            Err(_) => Err(Unconfirmed::Late(patience)),
         }
     }
 
@@ -325,6 +339,14 @@ impl Publisher {
         &self.0.stats
     }
 
+    /// The bytes of batches of other publishers that it has not delivered, their greatest sum so far, and how many it has
+    /// room for.
+    pub fn bytes(&self) -> [usize; 3] {
+        let size = self.0.options.bytes.max(MAX_FRAME);
+        let used = size.saturating_sub(self.0.room.available_permits());
+        [used, self.0.most_bytes.load(Ordering::Relaxed), size]
+    }
+
     /// The length of the ring now, its greatest length so far, and its size.
     pub fn ring(&self) -> [usize; 3] {
         let ring = &self.0.ring;
@@ -333,7 +355,11 @@ impl Publisher {
 }
 
 impl Inner {
-    fn lose(&self, entry: &Entry) {
+    /// Adds an entry, or counts it as lost.
+    fn offer(&self, entry: Entry) {
+        let Err(Item::Entry(entry)) = self.ring.push(Item::Entry(entry)) else {
+            return;
+        };
         self.stats.dropped.fetch_add(1, Ordering::Relaxed);
         if let What::Minted(span) = entry.what {
             self.losses.add(&entry.key, span);

@@ -74,17 +74,24 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Takes up to `most` items into `batch`. Waits for the first one, and then for further ones until there are
-    /// `most` or `linger` is over. False once the ring is closed and empty; `batch` is then empty.
+    /// Takes items into `batch` until they weigh `most`; the last one may weigh more. Waits for the first one, and then for
+    /// further ones until there are `most` or `linger` is over. False once the ring is closed and empty; `batch` is then
+    /// empty.
     ///
     /// One caller at a time gathers items, so that several workers do not share them out in small batches.
-    pub async fn take(&self, batch: &mut Vec<T>, most: usize, linger: Duration) -> bool {
+    pub async fn take(
+        &self,
+        batch: &mut Vec<T>,
+        most: usize,
+        linger: Duration,
+        weight: impl Fn(&T) -> usize,
+    ) -> bool {
         let _turn = self.turn.lock().await;
         loop {
             let more = self.filled.notified();
             if self.items.is_empty() {
                 if self.closed.load(Ordering::Acquire) {
-                    return !self.items.is_empty() && self.fill(batch, most);
+                    return !self.items.is_empty() && self.fill(batch, most, weight);
                 }
                 more.await;
                 continue;
@@ -98,14 +105,16 @@ impl<T> Ring<T> {
             {
                 sleep_until((Instant::now() + step).min(end)).await;
             }
-            return self.fill(batch, most);
+            return self.fill(batch, most, weight);
         }
     }
 
-    fn fill(&self, batch: &mut Vec<T>, most: usize) -> bool {
-        while batch.len() < most
+    fn fill(&self, batch: &mut Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> bool {
+        let mut taken = 0;
+        while taken < most
             && let Some(item) = self.items.pop()
         {
+            taken = taken.saturating_add(weight(&item));
             batch.push(item);
         }
         if !self.items.is_empty() {
@@ -182,16 +191,31 @@ mod tests {
         assert_eq!(late, Err(5));
         assert_eq!((ring.len(), ring.high_water()), (3, 3));
         let mut batch = Vec::new();
-        assert!(ring.take(&mut batch, 2, SOON).await);
+        assert!(ring.take(&mut batch, 2, SOON, |_| 1).await);
         assert_eq!(batch, [1, 2]);
         ring.close();
         assert_eq!(ring.push(6), Err(6));
         batch.clear();
-        assert!(ring.take(&mut batch, 2, LATE).await);
+        assert!(ring.take(&mut batch, 2, LATE, |_| 1).await);
         assert_eq!(batch, [3]);
         batch.clear();
-        assert!(!ring.take(&mut batch, 2, LATE).await);
-        assert!(!ring.take(&mut batch, 2, LATE).await);
+        assert!(!ring.take(&mut batch, 2, LATE, |_| 1).await);
+        assert!(!ring.take(&mut batch, 2, LATE, |_| 1).await);
+    }
+
+    #[tokio::test]
+    async fn heavy_items_are_shared_out() {
+        let ring = Ring::new(8);
+        for item in [1, 1, 5, 1, 9, 1] {
+            ring.push(item).expect("room");
+        }
+        ring.close();
+        let mut batches = Vec::new();
+        let mut batch = Vec::new();
+        while ring.take(&mut batch, 5, SOON, |item| *item).await {
+            batches.push(std::mem::take(&mut batch));
+        }
+        assert_eq!(batches, [vec![1, 1, 5], vec![1, 9], vec![1]]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -213,7 +237,7 @@ mod tests {
                 let ring = Arc::clone(&ring);
                 tokio::spawn(async move {
                     let (mut all, mut batch) = (Vec::new(), Vec::new());
-                    while ring.take(&mut batch, 7, Duration::ZERO).await {
+                    while ring.take(&mut batch, 7, Duration::ZERO, |_| 1).await {
                         assert!((1..=7).contains(&batch.len()));
                         all.append(&mut batch);
                     }

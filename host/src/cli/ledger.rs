@@ -70,10 +70,12 @@ impl Ledger {
                 "this platform has no data directory; name one with --data DIR".into(),
             )
         })?;
-        let store = Store::open(&data.join("ledger")).map_err(|error| match error {
-            ledger::Error::Unavailable(text) => Error::Unavailable(text),
-            other => Error::Misconfigured(other.to_string()),
-        })?;
+        let store = Store::open(&data.join("ledger"), ledger::StoreOptions::default()).map_err(
+            |error| match error {
+                ledger::Error::Unavailable(text) => Error::Unavailable(text),
+                other => Error::Misconfigured(other.to_string()),
+            },
+        )?;
         let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));

@@ -1,6 +1,6 @@
 //! `int-host serve`: serves integers over HTTP, the Redis protocol or TCP.
 
-mod ledger;
+pub(super) mod ledger;
 mod listen;
 mod sequences;
 mod server;

@@ -1,4 +1,4 @@
-//! The server of a ledger: HTTP, and WebSockets on the same port.
+//! The server of a ledger, and of a publisher: HTTP, and WebSockets on the same port.
 
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
@@ -7,7 +7,10 @@ use crate::serve::linger::RequestBody;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
 use artisanal_ledger::Store;
-use artisanal_ledger::api::{Api, Body, MAX_BODY, Problem, Session, answer_problem, upgrade};
+use artisanal_ledger::api::{Api, Body, Problem, answer_problem};
+use artisanal_ledger::endpoint::{Endpoint, Session};
+use artisanal_ledger::publisher::Publisher;
+use artisanal_ledger::relay::{self, Relay};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use hyper::service::service_fn;
@@ -20,23 +23,44 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 /// The WebSocket that a connection becomes after its answer.
-type Upgraded = Arc<Mutex<Option<(OnUpgrade, Session)>>>;
+type Upgraded<S> = Arc<Mutex<Option<(OnUpgrade, S)>>>;
 
 /// Serves a store until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
 pub async fn serve(listeners: Listeners, store: Store, limits: Limits, shutdown: Shutdown) {
+    let api = Api::new(store, stopping(&shutdown));
+    run(listeners, api, limits, shutdown).await;
+}
+
+/// Serves a publisher of its own until the shutdown. What is in its ring then is still there.
+pub async fn serve_publisher(
+    listeners: Listeners,
+    publisher: Publisher,
+    options: relay::Options,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let relay = Relay::new(publisher, options, stopping(&shutdown));
+    run(listeners, relay, limits, shutdown).await;
+}
+
+/// Becomes true when the shutdown begins.
+fn stopping(shutdown: &Shutdown) -> watch::Receiver<bool> {
     let (stop, stopping) = watch::channel(false);
     let requested = shutdown.requested();
     tokio::spawn(async move {
         requested.await;
         let _ = stop.send(true);
     });
-    let api = Api::new(store, stopping);
+    stopping
+}
+
+async fn run<E: Endpoint>(listeners: Listeners, api: E, limits: Limits, shutdown: Shutdown) {
     let server = builder();
     let (each, ending) = (limits.clone(), shutdown.clone());
     accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let by = stream.tcp().peer_addr().map(|address| address.to_string());
         let by: Arc<str> = by.unwrap_or_default().into();
-        let upgraded = Upgraded::default();
+        let upgraded = Upgraded::<E::Session>::default();
         let service = {
             let (api, limits, upgraded) = (api.clone(), each.clone(), Arc::clone(&upgraded));
             service_fn(move |request: Request<RequestBody>| {
@@ -63,12 +87,12 @@ pub async fn serve(listeners: Listeners, store: Store, limits: Limits, shutdown:
     .await;
 }
 
-async fn answer(
-    api: &Api,
+async fn answer<E: Endpoint>(
+    api: &E,
     mut request: Request<RequestBody>,
-    by: &str,
+    by: &Arc<str>,
     limits: &Limits,
-    upgraded: &Upgraded,
+    upgraded: &Upgraded<E::Session>,
 ) -> Response<Body> {
     let begun = limits.log_requests.then(Instant::now);
     let switch = request
@@ -76,7 +100,7 @@ async fn answer(
         .contains_key(header::UPGRADE)
         .then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let response = match switch.and_then(|switch| Some((switch, upgrade(api, &parts)?))) {
+    let response = match switch.and_then(|switch| Some((switch, api.upgrade(&parts, by)?))) {
         Some((switch, (response, session))) => {
             if let Some(session) = session {
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some((switch, session));
@@ -84,9 +108,9 @@ async fn answer(
             response
         }
         None => {
-            let body = match Api::has_body(&parts.method) {
-                true => read(body, MAX_BODY + 1, limits).await,
-                false => Ok(Bytes::new()),
+            let body = match E::body_bytes(&parts.method) {
+                0 => Ok(Bytes::new()),
+                most => read(body, most + 1, limits).await,
             };
             match body {
                 Ok(body) => api.handle(&parts, body, by).await,

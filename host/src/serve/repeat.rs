@@ -23,7 +23,7 @@ impl InFlight {
     /// None if another request has the same key.
     fn begin(&self, name: Name) -> Option<Turn<'_>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name.clone()).then_some(Turn(self, name))
+        all.insert(name.clone()).then(|| Turn(self, name))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::body::Events;
 use super::parameters::Parameters;
-use super::{Api, Body, Problem, Route, answer_problem, route};
+use super::{Api, Body, Problem, Route, answer_problem, handshake, route};
 use crate::Error;
 use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, Reply};
 use crate::store::Added;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use intd::RequestId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,16 +18,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 /// How long a publisher may be silent.
-const IDLE: Duration = Duration::from_secs(300);
+pub(crate) const IDLE: Duration = Duration::from_secs(300);
 
 /// How long a client may accept no part of what it is sent.
-const WRITING: Duration = Duration::from_secs(30);
+pub(crate) const WRITING: Duration = Duration::from_secs(30);
 
 /// What a WebSocket is for.
 pub struct Session {
@@ -40,30 +39,21 @@ enum Purpose {
     Follow(Box<Events>, OwnedSemaphorePermit),
 }
 
-/// The answer to a request for a WebSocket, and the session to run on the connection after it. None if the request asks
-/// for no WebSocket.
-pub fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Option<Session>)> {
-    let headers = &request.headers;
-    if !has(headers, &header::UPGRADE, "websocket") || !has(headers, &header::CONNECTION, "upgrade")
-    {
-        return None;
-    }
-    let id = RequestId::of(headers);
-    Some(match accept(api, request) {
+/// The answer to a request for a WebSocket, and the session to run on the connection after it.
+pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Option<Session>)> {
+    handshake::asks(&request.headers).then(|| match accept(api, request) {
         Ok((response, session)) => (response, Some(session)),
-        Err(problem) => (answer_problem(problem, &id), None),
+        Err(problem) => {
+            let id = RequestId::of(&request.headers);
+            (answer_problem(problem, &id), None)
+        }
     })
 }
 
 fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Problem> {
     let headers = &request.headers;
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
-    let (Some(key), true) = (key, version.is_some_and(|version| version == "13")) else {
-        return Err(Problem::invalid("a WebSocket of version 13 is expected"));
-    };
-    let purpose = match route(request.uri.path())? {
-        Route::Ingest if has(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL) => Purpose::Ingest,
+    let (purpose, protocol) = match route(request.uri.path())? {
+        Route::Ingest if handshake::offers(headers, PROTOCOL) => (Purpose::Ingest, Some(PROTOCOL)),
         Route::Ingest => {
             return Err(Problem::invalid(format!(
                 "the WebSocket's subprotocol has to be {PROTOCOL}"
@@ -82,48 +72,22 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
                 strings: parameters.strings()?,
                 stopping: api.0.stopping.clone(),
             };
-            Purpose::Follow(Box::new(events), slot)
+            (Purpose::Follow(Box::new(events), slot), None)
         }
         _ => return Err(Problem::invalid("this path is no WebSocket")),
     };
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let answer = response.headers_mut();
-    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accepted) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
-    }
-    if matches!(purpose, Purpose::Ingest) {
-        answer.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(PROTOCOL),
-        );
-    }
+    let response = handshake::accept(headers, protocol)?;
     let api = api.clone();
     Ok((response, Session { api, purpose }))
 }
 
-/// Whether a header lists a word.
-fn has(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let texts = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-    texts
-        .flat_map(|text| text.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(word))
-}
-
-impl Session {
-    /// Runs the session on the upgraded connection until it ends.
-    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+impl crate::endpoint::Session for Session {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
         let most = match self.purpose {
             Purpose::Ingest => MAX_FRAME,
             Purpose::Follow(..) => 1 << 10,
         };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(16 << 10)
-            .max_message_size(Some(most))
-            .max_frame_size(Some(most));
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        let socket = handshake::begin(stream, most).await;
         match self.purpose {
             Purpose::Ingest => ingest(&self.api, socket).await,
             Purpose::Follow(events, _slot) => follow(*events, socket).await,
@@ -154,12 +118,7 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSoc
         if let Some(malformed) = malformed {
             counts.refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(reason = malformed, "a publisher sent what is no batch");
-            let reason: String = malformed.chars().take(100).collect();
-            let frame = CloseFrame {
-                code: CloseCode::Policy,
-                reason: Utf8Bytes::from(reason),
-            };
-            let _ = timeout(WRITING, socket.close(Some(frame))).await;
+            close(&mut socket, CloseCode::Policy, &malformed).await;
             break;
         }
         if !sent {
@@ -201,7 +160,7 @@ async fn ask_and_add(api: &Api, mut batch: Batch) -> Result<(Added, Vec<Earlier>
     if lookups.is_empty() {
         return Ok((added, Vec::new()));
     }
-    let found = tokio::task::block_in_place(|| {
+    let found: Result<Vec<_>, Error> = tokio::task::block_in_place(|| {
         let all = lookups.iter().enumerate();
         let found = all.map(|(index, lookup)| store.lookup(lookup, index));
         found.filter_map(Result::transpose).collect()
@@ -234,9 +193,23 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     message: Message,
 ) -> bool {
     matches!(timeout(WRITING, socket.send(message)).await, Ok(Ok(())))
+}
+
+/// Closes a WebSocket and says why.
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    code: CloseCode,
+    reason: &str,
+) {
+    let reason: String = reason.chars().take(100).collect();
+    let frame = CloseFrame {
+        code,
+        reason: Utf8Bytes::from(reason),
+    };
+    let _ = timeout(WRITING, socket.close(Some(frame))).await;
 }

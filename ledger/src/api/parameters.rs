@@ -4,11 +4,11 @@ use super::Problem;
 use std::collections::BTreeMap;
 
 /// The parameters of a request, each at most once.
-pub(super) struct Parameters(BTreeMap<String, String>);
+pub(crate) struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
     /// Reads them. One that the path does not take is an error, because the client expects an effect of it.
-    pub(super) fn read(query: Option<&str>, takes: &[&str]) -> Result<Self, Problem> {
+    pub(crate) fn read(query: Option<&str>, takes: &[&str]) -> Result<Self, Problem> {
         let mut all = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !takes.contains(&&*name) {

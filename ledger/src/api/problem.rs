@@ -30,7 +30,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
     }
 
@@ -41,7 +41,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    pub(crate) fn method(allow: &'static str) -> Self {
         Self {
             header: Some((header::ALLOW, allow)),
             ..Self::new(
@@ -52,7 +52,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn into_response(self, id: &RequestId) -> Response<Body> {
+    pub(crate) fn into_response(self, id: &RequestId) -> Response<Body> {
         let mut document = json!({
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),

@@ -1,10 +1,37 @@
 //! What is in the ring: events, and questions.
 
 use crate::event::{Event, Mint, Payload, Raise};
-use crate::frame::Lookup;
+use crate::frame::{Lookup, Reply};
 use artisanal_core::Span;
+use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// What has one place in the ring.
+pub(super) enum Item {
+    Entry(Entry),
+    Batch(Box<Relayed>),
+}
+
+/// A batch of another publisher, which is sent as it came, so that the ledger knows it if it comes again.
+pub(super) struct Relayed {
+    pub(super) frame: Bytes,
+    pub(super) first: u64,
+    pub(super) count: usize,
+    pub(super) answer: oneshot::Sender<Reply>,
+    /// The bytes of the frame, of those that the ring has room for.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+impl Item {
+    /// How many events it has.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Entry(_) => 1,
+            Self::Batch(batch) => batch.count.max(1),
+        }
+    }
+}
 
 /// An event in the ring, or a question.
 pub(super) struct Entry {

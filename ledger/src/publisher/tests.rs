@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Payload;
 use crate::frame::{Batch, Earlier, Reply};
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpListener;

@@ -1,7 +1,7 @@
 //! The workers, which send batches until they are acknowledged.
 
 use super::connection::{Broken, Connection};
-use super::entry::{Answer, Entry};
+use super::entry::{Answer, Entry, Item, Relayed};
 use super::{Inner, Policy, random};
 use crate::event::Event;
 use crate::frame::{Batch, Earlier, MAX_EVENTS, Refusal, Reply, VERSION};
@@ -57,17 +57,28 @@ impl<'a> Worker<'a> {
             Policy::Strict => Duration::ZERO,
             Policy::Shed | Policy::Block => LINGER,
         };
-        let mut entries = Vec::new();
+        let (mut items, mut entries, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let more = inner
                 .ring
-                .take(&mut entries, MAX_EVENTS - LOSSES, linger)
+                .take(&mut items, MAX_EVENTS - LOSSES, linger, Item::weight)
                 .await;
+            for item in items.drain(..) {
+                match item {
+                    Item::Entry(entry) => entries.push(entry),
+                    Item::Batch(batch) => batches.push(batch),
+                }
+            }
             let losses = inner.losses.take(LOSSES);
             if !more && losses.is_empty() {
                 break;
             }
-            self.send(&mut entries, losses).await;
+            if !entries.is_empty() || !losses.is_empty() {
+                self.send(&mut entries, losses).await;
+            }
+            for batch in batches.drain(..) {
+                self.relay(*batch).await;
+            }
         }
         if let Some(connection) = self.connection {
             connection.close().await;
@@ -89,19 +100,8 @@ impl<'a> Worker<'a> {
             events,
             lookups,
         };
-        let stats = &inner.stats;
-        stats
-            .unacknowledged
-            .fetch_add(count as u64, Ordering::Relaxed);
         let reply = self.deliver(batch.bytes(), first, count).await;
-        stats
-            .unacknowledged
-            .fetch_sub(count as u64, Ordering::Relaxed);
-        let counter = match &reply {
-            Some(_) => &stats.acknowledged,
-            None => &stats.refused,
-        };
-        counter.fetch_add(count as u64, Ordering::Relaxed);
+        let reply = reply.refusal.is_none().then_some(reply);
         let (mut event, mut lookup) = (0, 0);
         for entry in entries.drain(..) {
             let asks = entry.lookup().is_some();
@@ -116,14 +116,42 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sends a batch until it is stored. None if it is refused for ever.
-    async fn deliver(&mut self, frame: Bytes, first: u64, count: usize) -> Option<Reply> {
+    /// Sends a batch of another publisher.
+    async fn relay(&mut self, batch: Relayed) {
+        let Relayed {
+            frame,
+            first,
+            count,
+            answer,
+            room,
+        } = batch;
+        let reply = self.deliver(frame, first, count).await;
+        drop(room);
+        let _ = answer.send(reply);
+    }
+
+    /// Sends a batch until it is stored or refused for ever, and returns the reply that says so.
+    async fn deliver(&mut self, frame: Bytes, first: u64, count: usize) -> Reply {
+        let stats = &self.inner.stats;
+        let events = count as u64;
+        stats.unacknowledged.fetch_add(events, Ordering::Relaxed);
+        let reply = self.repeat(frame, first, count).await;
+        stats.unacknowledged.fetch_sub(events, Ordering::Relaxed);
+        let counter = match &reply.refusal {
+            None => &stats.acknowledged,
+            Some(_) => &stats.refused,
+        };
+        counter.fetch_add(events, Ordering::Relaxed);
+        reply
+    }
+
+    async fn repeat(&mut self, frame: Bytes, first: u64, count: usize) -> Reply {
         loop {
             match self.attempt(frame.clone(), first, count).await {
                 Ok(reply) => match &reply.refusal {
                     None => {
                         self.failures = 0;
-                        return Some(reply);
+                        return reply;
                     }
                     Some(Refusal {
                         code,
@@ -131,7 +159,7 @@ impl<'a> Worker<'a> {
                         again: false,
                     }) => {
                         tracing::error!(code, detail, count, "the ledger refuses events");
-                        return None;
+                        return reply;
                     }
                     Some(refusal) => self.warn(&refusal.detail),
                 },

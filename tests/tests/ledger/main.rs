@@ -2,6 +2,7 @@
 
 mod disk;
 mod publish;
+mod publisher;
 mod questions;
 mod repeat;
 mod sockets;

@@ -47,9 +47,13 @@ fn followers_get_events_as_they_come() -> TestResult {
 const UPGRADE: &str = "HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Asks for a WebSocket; the connection and the head of the answer.
 fn open(ledger: &Ledger, path: &str, protocol: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", ledger.port())).expect("a connection");
+    socket(ledger.port(), path, protocol)
+}
+
+/// Asks for a WebSocket; the connection and the head of the answer.
+pub(crate) fn socket(port: u16, path: &str, protocol: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
     let request = format!("GET {path} {UPGRADE}{protocol}\r\n");
     stream.write_all(request.as_bytes()).expect("written");
@@ -120,4 +124,30 @@ fn what_is_no_batch_is_refused() -> TestResult {
     }
     assert_eq!(ledger.get("/v1.0/stats")?["events"], 0);
     Ok(())
+}
+
+/// A frame of a client, whose mask is 0.
+pub(crate) fn frame(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a short frame");
+    let mut frame = vec![0x80 | kind];
+    match u8::try_from(length) {
+        Ok(short @ 0..126) => frame.push(0x80 | short),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(bytes);
+    frame
+}
+
+/// The kind and the bytes of the next short frame of a server.
+pub(crate) fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a frame");
+    assert!(head[1] < 126, "{head:?}");
+    let mut bytes = vec![0; head[1].into()];
+    stream.read_exact(&mut bytes).expect("its bytes");
+    (head[0] & 0x0f, bytes)
 }

@@ -1,6 +1,6 @@
 //! Publishing to a ledger.
 
-use crate::ledger::{Options, Policy, Publisher, Target};
+use crate::ledger::{Options, Policy, Publisher};
 use crate::serve::Limits;
 use crate::{Error, Metrics};
 use std::time::Duration;
@@ -10,7 +10,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// What happens to mints while the ledger is slow or away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum LedgerPolicy {
+pub(in crate::cli) enum LedgerPolicy {
     /// They are answered at once; the ledger learns later that something was lost.
     #[default]
     Shed,
@@ -20,20 +20,18 @@ pub(super) enum LedgerPolicy {
     Strict,
 }
 
+impl From<LedgerPolicy> for Policy {
+    fn from(policy: LedgerPolicy) -> Self {
+        match policy {
+            LedgerPolicy::Shed => Self::Shed,
+            LedgerPolicy::Block => Self::Block,
+            LedgerPolicy::Strict => Self::Strict,
+        }
+    }
+}
+
 /// Starts to publish.
-pub(super) fn start(
-    target: &Target,
-    policy: LedgerPolicy,
-    metrics: &Metrics,
-) -> Result<Publisher, Error> {
-    let options = Options {
-        policy: match policy {
-            LedgerPolicy::Shed => Policy::Shed,
-            LedgerPolicy::Block => Policy::Block,
-            LedgerPolicy::Strict => Policy::Strict,
-        },
-        ..Options::new(target.clone())
-    };
+pub(in crate::cli) fn start(options: Options, metrics: &Metrics) -> Result<Publisher, Error> {
     let publisher = Publisher::start(options)
         .map_err(|error| Error::Misconfigured(format!("cannot start to publish: {error}")))?;
     metrics.publishes(publisher.clone());
@@ -46,7 +44,7 @@ pub(super) fn within(limits: Limits, publisher: &Publisher) -> Limits {
 }
 
 /// Sends what is left.
-pub(super) async fn end(publisher: &Publisher) {
+pub(in crate::cli) async fn end(publisher: &Publisher) {
     let left = publisher.drain(DRAIN).await;
     if left > 0 {
         tracing::warn!(

@@ -5,6 +5,7 @@ use super::listen::{Listen, Protocol};
 use super::sequences::{self, Named};
 use super::{Serve, end_on_signals};
 use crate::cli::flags::Flags;
+use crate::ledger::Options;
 use crate::serve::hangups::Hangups;
 use crate::serve::watch::Watched;
 use crate::serve::{self, Limits, Listeners, Shutdown, Tls, TokenFile};
@@ -47,7 +48,11 @@ impl Server<'_> {
             None => None,
             Some(target) => {
                 let metrics = self.host.metrics();
-                let publisher = ledger::start(target, self.serve.ledger_policy, metrics)?;
+                let options = Options {
+                    policy: self.serve.ledger_policy.into(),
+                    ..Options::new(target.clone())
+                };
+                let publisher = ledger::start(options, metrics)?;
                 self.limits = ledger::within(self.limits, &publisher);
                 app = app.recording();
                 Some(publisher)

@@ -1,5 +1,6 @@
 //! The HTTP API of a ledger.
 
+mod backup;
 mod body;
 pub(crate) mod handshake;
 pub(crate) mod ingest;
@@ -54,6 +55,8 @@ struct Inner {
     store: Store,
     questions: Semaphore,
     followers: Arc<Semaphore>,
+    /// Held by the one client that makes a backup.
+    backup: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     begun: Instant,
     counts: Counts,
@@ -79,6 +82,7 @@ enum Route {
     Alive,
     Stats,
     Ingest,
+    Backup,
 }
 
 impl Endpoint for Api {
@@ -109,6 +113,7 @@ impl Api {
             store,
             questions: Semaphore::new(QUESTIONS),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            backup: Arc::new(Semaphore::new(1)),
             stopping,
             begun: Instant::now(),
             counts: Counts::default(),
@@ -146,6 +151,10 @@ impl Api {
                 "upgrade",
                 format!("this path is a WebSocket with the subprotocol {PROTOCOL}"),
             )),
+            Route::Backup => {
+                Parameters::read(query, &[])?;
+                self.backup()
+            }
             Route::Integer(key, integer) => {
                 let strings = Parameters::read(query, &["strings"])?.strings()?;
                 let found = self.ask(|store| {
@@ -274,6 +283,17 @@ impl Api {
         Ok(response)
     }
 
+    fn backup(&self) -> Result<Response<Body>, Problem> {
+        let turn = Arc::clone(&self.0.backup).try_acquire_owned();
+        let turn = turn.map_err(|_| Problem::busy("another client makes a backup"))?;
+        let mut response = Response::new(backup::body(self.0.store.clone(), turn));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        );
+        Ok(response)
+    }
+
     fn stats(&self) -> Value {
         let Inner {
             store,
@@ -322,6 +342,7 @@ fn route(path: &str) -> Result<Route, Problem> {
     match parts.as_slice() {
         ["v1.0", "alive"] => Ok(Route::Alive),
         ["v1.0", "stats"] => Ok(Route::Stats),
+        ["v1", "backup"] => Ok(Route::Backup),
         ["v1" | "v1.0", "ingest"] => Ok(Route::Ingest),
         ["v1", "integers", name, integer] => match integer.parse() {
             Ok(integer @ 0..) => Ok(Route::Integer(key(name)?, integer)),

@@ -5,6 +5,7 @@
 //! a key, replayed, come to.
 
 pub mod api;
+pub mod backup;
 pub mod endpoint;
 mod error;
 pub mod event;

@@ -177,6 +177,12 @@ impl Store {
         }
     }
 
+    /// Whether the database is open, and not about to be opened anew.
+    pub(crate) fn is_open(&self) -> bool {
+        let files = self.shared.files.read();
+        files.unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Notices every group that becomes durable.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.commits.clone()

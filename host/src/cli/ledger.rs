@@ -1,31 +1,36 @@
 //! `int-host ledger`: stores the history of integers, and answers questions about it.
 
+mod backup;
+
 use super::flags::Flags;
-use super::{Failure, log, open_files};
+use super::{Failure, log, one_thread, open_files};
 use crate::ledger::{self, Store};
 use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, runtime};
 use clap::builder::FalseyValueParser;
+use std::path::PathBuf;
 
-/// Run a ledger: it stores who got which integer, and answers questions about it
+/// Run a ledger: it stores who got which integer, and answers questions about it; or back one up
 ///
 /// Servers publish to it with `int-host serve --ledger ws://HOST:6660`. It keeps its files in the folder `ledger` of
 /// --data; one process at a time may use a folder. There are no tokens: everybody who reaches the port can read and
 /// append events.
 #[derive(Debug, clap::Args)]
 pub(super) struct Ledger {
-    /// The name or address of this machine to listen on
+    /// The name or address of this machine to listen on; with `backup` that of the ledger
     #[arg(
         long,
+        global = true,
         env = "ARTISANAL_LEDGER_HOST",
         value_name = "HOST",
         default_value = "localhost",
         hide_env_values = true
     )]
     host: String,
-    /// The port to listen on; 0 means any free port, which the log shows
+    /// The port to listen on; 0 means any free port, which the log shows; with `backup` that of the ledger
     #[arg(
         long,
+        global = true,
         env = "ARTISANAL_LEDGER_PORT",
         value_name = "PORT",
         default_value_t = 6660,
@@ -39,6 +44,23 @@ pub(super) struct Ledger {
     /// Log each request
     #[arg(long, value_parser = FalseyValueParser::new())]
     log_requests: bool,
+    #[command(subcommand)]
+    command: Option<Keep>,
+}
+
+/// Commands for backups.
+#[derive(Debug, clap::Subcommand)]
+enum Keep {
+    /// Write a backup of a ledger that runs, at --host and --port, to the standard output: `ledger backup > FILE`
+    ///
+    /// It has everything that was acknowledged before it began, at one moment. Its hash is checked at the end; if it
+    /// is incomplete, the command fails.
+    Backup,
+    /// Restore a backup from the standard input to the folder `ledger` of --data, which must not exist: `ledger restore
+    /// --data DIR < FILE`
+    ///
+    /// A backup that is incomplete or altered is refused, and leaves nothing.
+    Restore,
 }
 
 /// Files that the database may have open.
@@ -51,6 +73,14 @@ impl Ledger {
             flags.log_format,
             &format!("warn,fjall=off,lsm_tree=off,int_host=info,int_host::requests={requests}"),
         );
+        match self.command {
+            Some(Keep::Backup) => {
+                let runtime = one_thread()?;
+                return Ok(runtime.block_on(backup::save(&self.host, self.port))?);
+            }
+            Some(Keep::Restore) => return Ok(backup::load(&folder(flags)?)?),
+            None => {}
+        }
         let files = open_files::raise_limit();
         // Questions wait for the disk in threads of their own, which a runtime with one thread does not have.
         let threads = runtime::Options::default().threads.max(2);
@@ -65,17 +95,13 @@ impl Ledger {
     }
 
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
-        let data = flags.options().data.ok_or_else(|| {
-            Error::Misconfigured(
-                "this platform has no data directory; name one with --data DIR".into(),
-            )
-        })?;
-        let store = Store::open(&data.join("ledger"), ledger::StoreOptions::default()).map_err(
-            |error| match error {
-                ledger::Error::Unavailable(text) => Error::Unavailable(text),
-                other => Error::Misconfigured(other.to_string()),
-            },
-        )?;
+        let store =
+            Store::open(&folder(flags)?, ledger::StoreOptions::default()).map_err(|error| {
+                match error {
+                    ledger::Error::Unavailable(text) => Error::Unavailable(text),
+                    other => Error::Misconfigured(other.to_string()),
+                }
+            })?;
         let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
@@ -94,4 +120,12 @@ impl Ledger {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// The folder with the ledger's files.
+fn folder(flags: &Flags) -> Result<PathBuf, Error> {
+    let data = flags.options().data.ok_or_else(|| {
+        Error::Misconfigured("this platform has no data directory; name one with --data DIR".into())
+    })?;
+    Ok(data.join("ledger"))
 }

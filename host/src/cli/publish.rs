@@ -85,7 +85,7 @@ pub(super) struct Publish {
     /// When a frame with an integer is acknowledged, if the ledger is slow or away: `shed` at once, and it is dropped if
     /// the ring is full; `block` when there is room in the ring; `strict` when the ledger has stored it durably. Batches
     /// always wait for the ledger
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = LedgerPolicy::Block)]
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = LedgerPolicy::Block, hide_possible_values = true)]
     policy: LedgerPolicy,
     /// The maximum number of open connections, as far as the limit of open files allows; further
     /// connections wait until others are closed; 0 is the default

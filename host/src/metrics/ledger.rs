@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 struct Published {
     publisher: Publisher,
     counters: [IntCounter; 5],
-    gauges: [IntGauge; 4],
+    gauges: [IntGauge; 7],
 }
 
 impl Metrics {
@@ -51,6 +51,12 @@ impl Published {
                     "The greatest number of events in the ring so far.",
                 )?,
                 gauge("ring_size", "How many events the ring has room for.")?,
+                gauge(
+                    "ring_bytes",
+                    "Bytes of batches of other publishers that are not delivered.",
+                )?,
+                gauge("ring_bytes_high_water", "Their greatest number so far.")?,
+                gauge("ring_bytes_size", "How many of them there is room for.")?,
             ],
         })
     }
@@ -80,7 +86,17 @@ impl Collector for Published {
         let [length, most, size] = self.publisher.ring().map(super::signed);
         let unacknowledged = stats.unacknowledged.load(Ordering::Relaxed);
         let unacknowledged = i64::try_from(unacknowledged).unwrap_or(i64::MAX);
-        for (gauge, value) in self.gauges.iter().zip([unacknowledged, length, most, size]) {
+        let [bytes, most_bytes, bytes_size] = self.publisher.bytes().map(super::signed);
+        let values = [
+            unacknowledged,
+            length,
+            most,
+            size,
+            bytes,
+            most_bytes,
+            bytes_size,
+        ];
+        for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);
         }
         let counters = self.counters.iter().flat_map(Collector::collect);

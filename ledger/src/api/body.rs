@@ -1,5 +1,6 @@
 //! The bodies of answers.
 
+use super::backup::Backup;
 use super::json;
 use crate::Store;
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// A stream of events that does not end.
     Follow(Box<Follow>),
+    /// A backup.
+    Backup(Box<Backup>),
 }
 
 impl Default for Body {
@@ -49,6 +52,9 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Follow(follow) => follow.poll(context),
+            Self::Backup(backup) => backup
+                .poll(context)
+                .map(|piece| Some(Ok(Frame::data(piece?)))),
         }
     }
 
@@ -61,7 +67,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Follow(_) => SizeHint::default(),
+            Self::Follow(_) | Self::Backup(_) => SizeHint::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The ledger and servers that publish to it, as processes.
 
+mod backup;
 mod disk;
 mod publish;
 mod publisher;

@@ -150,6 +150,9 @@ fn the_ring_is_bounded_and_is_sent_at_the_end() -> TestResult {
     for _ in 1..=20 {
         assert_eq!(read_frame(&mut stream), (1, b"a".to_vec()));
     }
+    wait::until_true("the ledger has all", LIMIT, || {
+        stats(&publisher).is_ok_and(|stats| stats["acknowledged"] == 20)
+    })?;
     ledger.kill()?;
     for n in 21..=23 {
         stream.write_all(&integer(n)).expect("written");

@@ -95,7 +95,7 @@ fn a_client_certificate_is_shown_to_servers_that_require_one() -> TestResult {
     let dsn = dsn(server.port(), "verify");
     assert_fails(files.mint(MYSQL, &dsn), "denied", &["client certificate"]);
     let ours = files.with_client(authority.for_client("minter")?);
-    assert!(ours.mint(MYSQL, &dsn).is_ok());
+    assert!(ours.mint(MYSQL, &dsn)? > 0);
     Ok(())
 }
 

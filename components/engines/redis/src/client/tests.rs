@@ -295,6 +295,28 @@ fn clusters_are_followed_to_nodes_that_the_dsn_names() {
     );
 }
 
+/// A slot that is moved: the next command goes to the old node again.
+#[test]
+fn a_redirect_for_one_command_is_followed_once() {
+    let asking = std::sync::Mutex::new(false);
+    let other = StandIn::start(move |words| {
+        let mut asking = asking.lock().expect("no panic");
+        match words {
+            ["INFO", ..] => text(NODE),
+            ["ASKING"] => {
+                *asking = true;
+                Answer::line("+OK")
+            }
+            _ if std::mem::take(&mut *asking) => Answer::line(":7"),
+            _ => Answer::line("-MOVED 1 127.0.0.1:1"),
+        }
+    });
+    let node = server(NODE, &format!("-ASK 1 {}", other.address()));
+    let mut both = client(&format!("redis://{},{}", node.address(), other.address()));
+    assert_eq!(ping(&mut both), Ok(7));
+    assert_eq!(ping(&mut both), Ok(7));
+}
+
 #[test]
 fn nodes_that_never_serve_are_tried_in_moderation() {
     let node = StandIn::start(|_| Answer::line("-LOADING Redis is loading"));

@@ -1,6 +1,7 @@
 //! The ledger: the history of every integer. [`serve`] is its server; a [`Publisher`] is what a server of integers
 //! publishes to one with ([`Limits::publishing`](crate::serve::Limits::publishing)).
 
+mod access;
 mod server;
 
 pub use artisanal_ledger::backup;

@@ -14,6 +14,7 @@ mod key;
 pub mod publisher;
 pub mod query;
 pub mod relay;
+mod retention;
 pub mod ring;
 pub mod state;
 pub mod store;

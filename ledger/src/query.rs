@@ -57,6 +57,8 @@ pub struct Neighbour {
 pub enum Why {
     /// It is smaller than the first integer that the ledger has of the key.
     Before,
+    /// It is not greater than those of events that the ledger keeps no longer.
+    Forgotten,
     /// It is greater than the last one.
     After,
     /// It is among the integers of events that a publisher lost, whose number is this.
@@ -94,6 +96,8 @@ pub struct Events {
     pub events: Vec<Event>,
     /// The number of the key's last event.
     pub last: u64,
+    /// The number of the first event that is kept.
+    pub first: u64,
 }
 
 impl Store {

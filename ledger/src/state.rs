@@ -38,9 +38,7 @@ pub struct State {
 impl Reducer {
     /// The reducer with this name.
     pub fn find(name: &str) -> Option<Self> {
-        [Self::Mints, Self::Merge]
-            .into_iter()
-            .find(|reducer| reducer.name() == name)
+        Self::ALL.into_iter().find(|reducer| reducer.name() == name)
     }
 
     /// Its name.
@@ -50,6 +48,9 @@ impl Reducer {
             Self::Merge => "merge",
         }
     }
+
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Mints, Self::Merge];
 
     fn initial(self) -> Value {
         match self {
@@ -116,6 +117,12 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// Where the state of a key after one of its events is kept.
+pub(crate) fn place(name: &str, reducer: Reducer, number: u64) -> Vec<u8> {
+    let number = &number.to_be_bytes();
+    [&*key::prefix(name), &*key::prefix(reducer.name()), number].concat()
+}
+
 impl Store {
     /// The state of a key after its last event.
     ///
@@ -123,8 +130,7 @@ impl Store {
     /// [`Error::Unfinished`] if there is too much to replay at once, [`Error::TooLarge`], [`Error::Unavailable`].
     pub fn state(&self, name: &str, reducer: Reducer) -> Result<State, Error> {
         let begun = Instant::now();
-        let prefix = [&*key::prefix(name), &*key::prefix(reducer.name())].concat();
-        let at = |number: u64| [&*prefix, &number.to_be_bytes()].concat();
+        let at = |number: u64| place(name, reducer, number);
         let snapshot = self.read(|files| {
             let range = at(0)..=at(u64::MAX);
             match files.snapshots.range(range).next_back() {

@@ -2,11 +2,13 @@
 
 mod claims;
 mod files;
+mod forget;
 mod group;
 mod received;
 mod record;
 
 pub(crate) use files::{Files, UNUSED};
+pub(crate) use forget::Forget;
 pub(crate) use record::{Class, Record};
 
 use crate::Error;
@@ -85,12 +87,14 @@ enum Job {
     Batch(Batch, Answer<Added>),
     Append(Box<Event>, Option<u64>, Answer<Event>),
     Snapshot(Vec<u8>, Vec<u8>),
+    Forget(Forget, Answer<()>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// An answer that is given when the group is durable.
 enum Pending {
+    Forget(Answer<()>),
     Batch(Added, Answer<Added>),
     Append(Event, Answer<Event>),
 }
@@ -151,6 +155,15 @@ impl Store {
         let gone = || Error::Unavailable("the writer has ended".into());
         self.jobs.send(job(sender)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Removes the first events of a key, in this thread.
+    pub(crate) fn forget(&self, forget: Forget) -> Result<(), Error> {
+        let (sender, answer) = oneshot::channel();
+        let gone = || Error::Unavailable("the writer has ended".into());
+        let sent = self.jobs.blocking_send(Job::Forget(forget, sender));
+        sent.map_err(|_| gone())?;
+        answer.blocking_recv().map_err(|_| gone())?
     }
 
     /// Keeps a snapshot if the writer has time for it.
@@ -259,6 +272,13 @@ impl Writer {
                     }
                 },
                 Job::Snapshot(key, state) => group.snapshot(key, state),
+                Job::Forget(forget, answer) => match group.forget(forget) {
+                    Ok(()) => pending.push(Pending::Forget(answer)),
+                    Err(error) => {
+                        failure = Some(error.clone());
+                        let _ = answer.send(Err(error));
+                    }
+                },
             }
         }
         let (events, duplicates) = (group.events, group.duplicates);
@@ -344,6 +364,7 @@ impl Job {
         match self {
             Self::Batch(_, answer) => drop(answer.send(Err(error.clone()))),
             Self::Append(_, _, answer) => drop(answer.send(Err(error.clone()))),
+            Self::Forget(_, answer) => drop(answer.send(Err(error.clone()))),
             Self::Snapshot(..) => {}
         }
     }
@@ -352,6 +373,7 @@ impl Job {
 impl Pending {
     fn answer(self, done: &Result<(), Error>) {
         match self {
+            Self::Forget(answer) => drop(answer.send(done.clone())),
             Self::Batch(added, answer) => drop(answer.send(done.clone().map(|()| added))),
             Self::Append(event, answer) => drop(answer.send(done.clone().map(|()| event))),
         }

@@ -18,12 +18,7 @@ pub(crate) fn find<T>(
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             .with(header::WWW_AUTHENTICATE, challenge)
     };
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let presented = match (all.next(), all.next()) {
-        (Some(one), None) => bearer(one.as_bytes()),
-        _ => None,
-    };
-    let Some(presented) = presented else {
+    let Some(presented) = bearer(headers) else {
         return Err(unauthorized(
             "this request needs a token; send it as `Authorization: Bearer …`",
             "Bearer",
@@ -37,7 +32,13 @@ pub(crate) fn find<T>(
     })
 }
 
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+/// The token of `Authorization: Bearer …`; None if there is none, or several.
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(one), None) = (all.next(), all.next()) else {
+        return None;
+    };
+    let value = one.as_bytes();
     let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
     scheme
         .eq_ignore_ascii_case(b"Bearer ")

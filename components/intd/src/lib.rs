@@ -25,6 +25,7 @@ mod secret;
 mod settings;
 
 pub use app::{App, Repeatable, Told, Unrepeatable, refuse};
+pub use authorization::bearer;
 pub use budget::Reservation;
 pub use cause::{Cause, Granted, Raised};
 pub use content::{Content, PIECE_BYTES};

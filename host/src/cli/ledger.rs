@@ -5,16 +5,19 @@ mod backup;
 use super::flags::Flags;
 use super::{Failure, log, one_thread, open_files};
 use crate::ledger::{self, Store};
-use crate::serve::{Limits, Listeners, Shutdown};
-use crate::{Error, runtime};
+use crate::serve::hangups::Hangups;
+use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
+use crate::{Error, Metrics, runtime};
+use artisanal_core::Secret;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 /// Run a ledger: it stores who got which integer, and answers questions about it; or back one up
 ///
 /// Servers publish to it with `int-host serve --ledger ws://HOST:6660`. It keeps its files in the folder `ledger` of
-/// --data; one process at a time may use a folder. There are no tokens: everybody who reaches the port can read and
-/// append events.
+/// --data; one process at a time may use a folder. Without --tokens everybody who reaches the port can read and append
+/// events.
 #[derive(Debug, clap::Args)]
 pub(super) struct Ledger {
     /// The name or address of this machine to listen on; with `backup` that of the ledger
@@ -41,6 +44,21 @@ pub(super) struct Ledger {
     /// connections wait until others are closed
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
+    /// A file with named tokens, as for `serve`: only their holders may ask (`read`), and append and publish events
+    /// (`mint`). Publishing and backups need a token for all keys, `*`
+    #[arg(
+        long,
+        env = "ARTISANAL_LEDGER_TOKENS",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    tokens: Option<PathBuf>,
+    /// Remove events that are older than this [default: none are removed]
+    ///
+    /// The oldest ones of each key are removed, once an hour, after the states that come of them were stored. Their
+    /// integers are then unknown.
+    #[arg(long, env = "ARTISANAL_LEDGER_RETAIN_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500), hide_env_values = true)]
+    retain_days: Option<u32>,
     /// Log each request
     #[arg(long, value_parser = FalseyValueParser::new())]
     log_requests: bool,
@@ -55,7 +73,11 @@ enum Keep {
     ///
     /// It has everything that was acknowledged before it began, at one moment. Its hash is checked at the end; if it
     /// is incomplete, the command fails.
-    Backup,
+    Backup {
+        /// The token that the ledger wants. Set it in the environment, since other users can see the command line
+        #[arg(long, env = "ARTISANAL_LEDGER_TOKEN", value_name = "TOKEN", value_parser = super::serve::ledger::token, hide_env_values = true)]
+        ledger_token: Option<Secret>,
+    },
     /// Restore a backup from the standard input to the folder `ledger` of --data, which must not exist: `ledger restore
     /// --data DIR < FILE`
     ///
@@ -73,10 +95,11 @@ impl Ledger {
             flags.log_format,
             &format!("warn,fjall=off,lsm_tree=off,int_host=info,int_host::requests={requests}"),
         );
-        match self.command {
-            Some(Keep::Backup) => {
+        match &self.command {
+            Some(Keep::Backup { ledger_token }) => {
                 let runtime = one_thread()?;
-                return Ok(runtime.block_on(backup::save(&self.host, self.port))?);
+                let save = backup::save(&self.host, self.port, ledger_token.as_ref());
+                return Ok(runtime.block_on(save)?);
             }
             Some(Keep::Restore) => return Ok(backup::load(&folder(flags)?)?),
             None => {}
@@ -102,6 +125,17 @@ impl Ledger {
                     other => Error::Misconfigured(other.to_string()),
                 }
             })?;
+        if let Some(days) = self.retain_days {
+            tokio::spawn(trim_hourly(store.clone(), days));
+        }
+        let metrics = Metrics::new();
+        let tokens = match &self.tokens {
+            Some(path) => Some(TokenFile::load(path, metrics.clone())?),
+            None => None,
+        };
+        if let Some(tokens) = &tokens {
+            tokio::spawn(super::serve::watched(tokens).keep(Hangups::new()));
+        }
         let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
@@ -114,11 +148,32 @@ impl Ledger {
         let limits = Limits {
             connections: self.max_connections.min(most),
             log_requests: self.log_requests,
+            metrics,
             ..Limits::default()
         };
-        ledger::serve(listeners, store, limits, shutdown).await;
+        ledger::serve(listeners, store, tokens, limits, shutdown).await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Removes old events until the process ends.
+async fn trim_hourly(store: Store, days: u32) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let age = HOUR.saturating_mul(24).saturating_mul(days);
+    loop {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let cutoff = since.unwrap_or_default().saturating_sub(age).as_micros();
+        let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.trim(cutoff)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(removed)) => tracing::info!(removed, "removed events older than {days} days"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot remove old events; trying again later")
+            }
+        }
+        tokio::time::sleep(HOUR).await;
     }
 }
 

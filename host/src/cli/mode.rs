@@ -25,7 +25,7 @@ use Mode::{Endpoint, Http, Resp, Tcp, Unconfigured};
 /// The options of `serve` that do not have an effect in every mode, by their clap ids, with the modes in
 /// which they have one. In other modes they are rejected: ignoring an option such as a token could leave
 /// the server open.
-const EFFECTIVE: [(&str, &[Mode]); 29] = [
+const EFFECTIVE: [(&str, &[Mode]); 30] = [
     ("listen", &[Http, Resp, Tcp]),
     ("keys", &[Http, Resp, Endpoint]),
     ("max_keys", &[Http, Resp, Endpoint]),
@@ -44,6 +44,7 @@ const EFFECTIVE: [(&str, &[Mode]); 29] = [
     ("set_last_int", &[Http, Resp, Tcp]),
     ("ledger", &[Http, Resp, Tcp]),
     ("ledger_policy", &[Http, Resp, Tcp]),
+    ("ledger_token", &[Http, Resp, Tcp]),
     ("otlp", &[Http]),
     ("otlp_ratio", &[Http]),
     ("config", &[Endpoint]),

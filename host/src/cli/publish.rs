@@ -6,7 +6,7 @@ use super::{Failure, log, open_files};
 use crate::ledger::{Options, Target, relay, serve_publisher};
 use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, Metrics, runtime};
-use artisanal_core::Lattice;
+use artisanal_core::{Lattice, Secret};
 use clap::builder::FalseyValueParser;
 use http::HeaderValue;
 use std::sync::Arc;
@@ -73,6 +73,9 @@ pub(super) struct Publish {
         default_value_t = 6660
     )]
     consumer_port: u16,
+    /// The token that the ledger wants. Set it in the environment, since other users can see the command line
+    #[arg(long, env = "ARTISANAL_LEDGER_TOKEN", value_name = "TOKEN", value_parser = ledger::token, hide_env_values = true)]
+    ledger_token: Option<Secret>,
     /// How many events and batches the ring has room for; its memory is allocated at the start
     #[arg(short = 'r', long, visible_aliases = ["ring_size", "ring-size"], value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     ring: u32,
@@ -142,6 +145,7 @@ impl Publish {
             bytes: size(self.ring_bytes),
             workers: self.workers.into(),
             policy: self.policy.into(),
+            token: self.ledger_token.clone(),
             // The integers are handed out already, so nobody is helped by a refusal; clients wait.
             patience: PATIENCE,
             ..Options::new(target.clone())

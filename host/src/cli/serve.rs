@@ -14,6 +14,7 @@ use crate::ledger::Target;
 use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
 use crate::traces::{self, Traces};
 use crate::{Error, Host, Options, Sequence, Source, runtime};
+use artisanal_core::Secret;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
 use intd::{Pattern, Settings};
@@ -21,6 +22,7 @@ use ledger::LedgerPolicy;
 use listen::Listen;
 pub(super) use listen::Protocol;
 use server::Server;
+pub(super) use server::watched;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -132,6 +134,9 @@ pub(super) struct Serve {
     /// Publish to this ledger, ws://HOST:PORT, who gets which integers
     #[arg(long, env = "ARTISANAL_LEDGER", value_name = "URL", value_parser = Target::parse, help_heading = SERVER, hide_env_values = true)]
     ledger: Option<Target>,
+    /// The token that the ledger wants. Set it in the environment, since other users can see the command line
+    #[arg(long, env = "ARTISANAL_LEDGER_TOKEN", value_name = "TOKEN", value_parser = ledger::token, help_heading = SERVER, hide_env_values = true)]
+    ledger_token: Option<Secret>,
     /// What happens to mints while the ledger is slow or away
     #[arg(long, env = "ARTISANAL_LEDGER_POLICY", value_name = "POLICY", value_enum, default_value_t, help_heading = SERVER, hide_env_values = true)]
     ledger_policy: LedgerPolicy,

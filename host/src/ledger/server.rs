@@ -1,17 +1,19 @@
 //! The server of a ledger, and of a publisher: HTTP, and WebSockets on the same port.
 
+use super::access;
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
 use crate::serve::http::{Unread, read};
 use crate::serve::linger::RequestBody;
 use crate::serve::tls::Wire;
-use crate::serve::{Limits, Listeners, Shutdown};
+use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
 use artisanal_ledger::Store;
 use artisanal_ledger::api::{Api, Body, Problem, answer_problem};
 use artisanal_ledger::endpoint::{Endpoint, Session};
 use artisanal_ledger::publisher::Publisher;
 use artisanal_ledger::relay::{self, Relay};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -26,9 +28,16 @@ use tokio::sync::watch;
 type Upgraded<S> = Arc<Mutex<Option<(OnUpgrade, S)>>>;
 
 /// Serves a store until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
-pub async fn serve(listeners: Listeners, store: Store, limits: Limits, shutdown: Shutdown) {
+/// With `tokens` only their holders may use it.
+pub async fn serve(
+    listeners: Listeners,
+    store: Store,
+    tokens: Option<TokenFile>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
     let api = Api::new(store, stopping(&shutdown));
-    run(listeners, api, limits, shutdown).await;
+    run(listeners, api, tokens, limits, shutdown).await;
 }
 
 /// Serves a publisher of its own until the shutdown. What is in its ring then is still there.
@@ -40,7 +49,7 @@ pub async fn serve_publisher(
     shutdown: Shutdown,
 ) {
     let relay = Relay::new(publisher, options, stopping(&shutdown));
-    run(listeners, relay, limits, shutdown).await;
+    run(listeners, relay, None, limits, shutdown).await;
 }
 
 /// Becomes true when the shutdown begins.
@@ -54,7 +63,13 @@ fn stopping(shutdown: &Shutdown) -> watch::Receiver<bool> {
     stopping
 }
 
-async fn run<E: Endpoint>(listeners: Listeners, api: E, limits: Limits, shutdown: Shutdown) {
+async fn run<E: Endpoint>(
+    listeners: Listeners,
+    api: E,
+    tokens: Option<TokenFile>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
     let server = builder();
     let (each, ending) = (limits.clone(), shutdown.clone());
     accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
@@ -62,11 +77,16 @@ async fn run<E: Endpoint>(listeners: Listeners, api: E, limits: Limits, shutdown
         let by: Arc<str> = by.unwrap_or_default().into();
         let upgraded = Upgraded::<E::Session>::default();
         let service = {
-            let (api, limits, upgraded) = (api.clone(), each.clone(), Arc::clone(&upgraded));
+            let served = Arc::new(Served {
+                api: api.clone(),
+                tokens: tokens.clone(),
+                limits: each.clone(),
+                upgraded: Arc::clone(&upgraded),
+                by,
+            });
             service_fn(move |request: Request<RequestBody>| {
-                let (api, limits) = (api.clone(), limits.clone());
-                let (by, upgraded) = (Arc::clone(&by), Arc::clone(&upgraded));
-                async move { Ok::<_, Infallible>(answer(&api, request, &by, &limits, &upgraded).await) }
+                let served = Arc::clone(&served);
+                async move { Ok::<_, Infallible>(served.answer(request).await) }
             })
         };
         let http = connection(&server, stream, service, &each, &ending);
@@ -87,44 +107,63 @@ async fn run<E: Endpoint>(listeners: Listeners, api: E, limits: Limits, shutdown
     .await;
 }
 
-async fn answer<E: Endpoint>(
-    api: &E,
-    mut request: Request<RequestBody>,
-    by: &Arc<str>,
-    limits: &Limits,
-    upgraded: &Upgraded<E::Session>,
-) -> Response<Body> {
-    let begun = limits.log_requests.then(Instant::now);
-    let switch = request
-        .headers()
-        .contains_key(header::UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let response = match switch.and_then(|switch| Some((switch, api.upgrade(&parts, by)?))) {
-        Some((switch, (response, session))) => {
-            if let Some(session) = session {
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some((switch, session));
+/// What a connection is served with.
+struct Served<E: Endpoint> {
+    api: E,
+    tokens: Option<TokenFile>,
+    limits: Limits,
+    upgraded: Upgraded<E::Session>,
+    /// The address of the client.
+    by: Arc<str>,
+}
+
+impl<E: Endpoint> Served<E> {
+    async fn answer(&self, mut request: Request<RequestBody>) -> Response<Body> {
+        let begun = self.limits.log_requests.then(Instant::now);
+        let switch = request
+            .headers()
+            .contains_key(header::UPGRADE)
+            .then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let response = match access::check(self.tokens.as_ref(), &parts) {
+            Ok(grant) => {
+                let by = grant.map_or_else(|| Arc::clone(&self.by), |grant| grant.name().into());
+                self.allowed(&parts, body, switch, &by).await
             }
-            response
+            Err(refused) => *refused,
+        };
+        if let Some(begun) = begun {
+            let sent = RequestId::sent(&parts.headers);
+            log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
         }
-        None => {
-            let body = match E::body_bytes(&parts.method) {
-                0 => Ok(Bytes::new()),
-                most => read(body, most + 1, limits).await,
-            };
-            match body {
-                Ok(body) => api.handle(&parts, body, by).await,
-                Err(unread) => {
-                    answer_problem(unread_problem(&unread), &RequestId::of(&parts.headers))
-                }
-            }
-        }
-    };
-    if let Some(begun) = begun {
-        let sent = RequestId::sent(&parts.headers);
-        log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
+        response
     }
-    response
+
+    async fn allowed(
+        &self,
+        parts: &Parts,
+        body: RequestBody,
+        switch: Option<OnUpgrade>,
+        by: &Arc<str>,
+    ) -> Response<Body> {
+        if let Some((switch, (response, session))) =
+            switch.and_then(|switch| Some((switch, self.api.upgrade(parts, by)?)))
+        {
+            if let Some(session) = session {
+                let mut upgraded = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+                *upgraded = Some((switch, session));
+            }
+            return response;
+        }
+        let body = match E::body_bytes(&parts.method) {
+            0 => Ok(Bytes::new()),
+            most => read(body, most + 1, &self.limits).await,
+        };
+        match body {
+            Ok(body) => self.api.handle(parts, body, by).await,
+            Err(unread) => answer_problem(unread_problem(&unread), &RequestId::of(&parts.headers)),
+        }
+    }
 }
 
 fn unread_problem(unread: &Unread) -> Problem {

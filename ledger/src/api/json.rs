@@ -64,6 +64,7 @@ pub(super) fn events(key: &str, page: &Events, strings: bool) -> Value {
     let next = page.events.last().map(|event| event.number + 1);
     json!({
         "key": key,
+        "first": page.first,
         "last": page.last,
         "events": page.events.iter().map(|e| event(e, strings)).collect::<Vec<_>>(),
         "next": next.filter(|next| *next <= page.last),
@@ -97,6 +98,7 @@ pub(super) fn found(key: &str, integer: i64, found: &Found, strings: bool) -> Va
             "reason",
             match why {
                 Why::Before => "before-the-ledger".into(),
+                Why::Forgotten => "before-the-retained-history".into(),
                 Why::After => "after-the-last".into(),
                 Why::Lost(number) => json!({"lost": number}),
                 Why::NoMints => "no-mints".into(),

@@ -1,11 +1,11 @@
 //! A connection to the ledger.
 
-use super::Target;
+use super::Options;
 use crate::frame::{MAX_REPLY, PROTOCOL, Reply};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -43,7 +43,8 @@ pub(super) enum Broken {
 }
 
 impl Connection {
-    pub(super) async fn open(target: &Target) -> Result<Self, Broken> {
+    pub(super) async fn open(options: &Options) -> Result<Self, Broken> {
+        let target = &options.target;
         let dial = async {
             let host = target.host.trim_matches(['[', ']']);
             let stream = TcpStream::connect((host, target.port)).await?;
@@ -52,6 +53,12 @@ impl Connection {
             request
                 .headers_mut()
                 .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+            if let Some(token) = &options.token {
+                let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+                    .map_err(|_| Broken::Reply("the token is no text for a header".into()))?;
+                bearer.set_sensitive(true);
+                request.headers_mut().insert(AUTHORIZATION, bearer);
+            }
             let config = WebSocketConfig::default()
                 .read_buffer_size(BUFFER)
                 .max_message_size(Some(MAX_REPLY))

@@ -1,6 +1,7 @@
 //! How to publish.
 
 use super::Target;
+use artisanal_core::Secret;
 use std::time::Duration;
 
 /// What happens to a mint while the ledger is slow or away.
@@ -20,6 +21,8 @@ pub enum Policy {
 pub struct Options {
     /// The ledger.
     pub target: Target,
+    /// The token that it wants, if it wants one.
+    pub token: Option<Secret>,
     /// What to do when it is slow.
     pub policy: Policy,
     /// The size of the ring, in events.
@@ -43,6 +46,7 @@ impl Options {
     pub fn new(target: Target) -> Self {
         Self {
             target,
+            token: None,
             policy: Policy::default(),
             ring: Self::RING,
             bytes: Self::BYTES,

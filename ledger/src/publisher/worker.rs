@@ -176,7 +176,7 @@ impl<'a> Worker<'a> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let opened = Connection::open(&self.inner.options.target).await?;
+                let opened = Connection::open(&self.inner.options).await?;
                 if std::mem::replace(&mut self.connected, true) {
                     self.inner.stats.reconnects.fetch_add(1, Ordering::Relaxed);
                 }

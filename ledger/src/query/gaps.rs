@@ -7,6 +7,8 @@ use crate::Error;
 impl View<'_> {
     pub(super) fn gaps(&self, name: &str, from: i64, to: i64, most: usize) -> Result<Gaps, Error> {
         let record = self.record(name)?;
+        // Nobody knows whether what is not found up to there was handed out.
+        let from = from.max(record.forgotten.saturating_add(1));
         let classes: Vec<_> = record.lattices.iter().filter(|c| c.greatest > 0).collect();
         let mut found = Gaps::default();
         // Every lattice is read up to the same bound; what lies beyond belongs to the next page.

@@ -146,11 +146,15 @@ impl<'a> View<'a> {
         if let Some(number) = self.lost(name, integer, integer)? {
             return Ok(Found::Unknown(Why::Lost(number)));
         }
-        Ok(match (below, above) {
-            (Some(below), Some(above)) => Found::Skipped { below, above },
-            (None, _) => Found::Unknown(Why::Before),
-            (_, None) => Found::Unknown(Why::After),
-        })
+        let why = match (below, above) {
+            _ if integer.max(1) <= record.forgotten => Why::Forgotten,
+            (Some(below), Some(above)) => return Ok(Found::Skipped { below, above }),
+            (_, None) => Why::After,
+            // What was between it and the integers that are kept is not known.
+            (None, Some(_)) if record.forgotten > 0 => Why::Forgotten,
+            (None, Some(_)) => Why::Before,
+        };
+        Ok(Found::Unknown(why))
     }
 
     /// The numbers of further events with this integer.
@@ -243,8 +247,10 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn events(&self, name: &str, from: u64, most: usize) -> Result<Events, Error> {
+        let record = self.record(name)?;
         let mut found = Events {
-            last: self.record(name)?.number,
+            last: record.number,
+            first: record.first.max(1),
             events: Vec::new(),
         };
         let range = key::with(name, &[from])..=key::with(name, &[u64::MAX]);

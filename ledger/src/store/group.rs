@@ -40,9 +40,9 @@ struct Publisher {
 
 /// A group that is being made.
 pub(crate) struct Group<'a> {
-    files: &'a Files,
+    pub(super) files: &'a Files,
     cache: &'a mut Cache,
-    batch: OwnedWriteBatch,
+    pub(super) batch: OwnedWriteBatch,
     /// The keys and publishers that this group changes.
     touched: (Vec<String>, Vec<u64>),
     /// The claims that this group adds.
@@ -216,6 +216,15 @@ impl<'a> Group<'a> {
         Ok(self.cache.publishers.entry(id).or_default())
     }
 
+    /// The record of a key that the group changes.
+    pub(super) fn change(&mut self, name: &str) -> Result<&mut Record, Error> {
+        let key = self.key(name)?;
+        if !std::mem::replace(&mut key.changed, true) {
+            self.touched.0.push(name.to_owned());
+        }
+        Ok(&mut self.key(name)?.record)
+    }
+
     fn key(&mut self, key: &str) -> Result<&mut Key, Error> {
         if !self.cache.keys.contains_key(key) {
             let stored = self.files.keys.get(key::prefix(key))?;
@@ -270,12 +279,9 @@ impl<'a> Group<'a> {
     }
 
     fn event(&mut self, mut event: Event) -> Result<Event, Error> {
-        let key = self.key(&event.key)?;
-        key.record.number = key.record.number.saturating_add(1);
-        let number = key.record.number;
-        if !std::mem::replace(&mut key.changed, true) {
-            self.touched.0.push(event.key.clone());
-        }
+        let record = self.change(&event.key)?;
+        record.number = record.number.saturating_add(1);
+        let number = record.number;
         event.number = number;
         let files = self.files;
         match &event.payload {

@@ -17,6 +17,12 @@ pub(crate) struct Record {
     /// The smallest integer; 0 before the first mint.
     #[prost(int64, tag = "3")]
     pub(crate) smallest: i64,
+    /// The number of the first event that is kept; 0 if all are.
+    #[prost(uint64, tag = "4")]
+    pub(crate) first: u64,
+    /// The greatest integer of events that are not kept; 0 if all are.
+    #[prost(int64, tag = "5")]
+    pub(crate) forgotten: i64,
 }
 
 /// The mints of a key with one increment and offset.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 mod claims;
+mod retention;
 
 fn event(key: &str, payload: Payload) -> Event {
     Event {

@@ -7,6 +7,7 @@ mod publisher;
 mod questions;
 mod repeat;
 mod sockets;
+mod tokens;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::ledger::backup::{Checked, restore};
+use artisanal_core::Secret;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Writes a backup of the ledger at this address to the standard output.
-pub(super) async fn save(host: &str, port: u16) -> Result<(), Error> {
+pub(super) async fn save(host: &str, port: u16, token: Option<&Secret>) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     if out.is_terminal() {
         return Err(Error::Invalid(
@@ -37,15 +38,25 @@ pub(super) async fn save(host: &str, port: u16) -> Result<(), Error> {
         .await
         .map_err(|error| away(&error))?;
     tokio::spawn(connection);
-    let request = Request::get("/v1/backup")
-        .header(header::HOST, format!("{host}:{port}"))
+    let mut request = Request::get("/v1/backup").header(header::HOST, format!("{host}:{port}"));
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+    }
+    let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| Error::Invalid(error.to_string()))?;
     let sending = sender.send_request(request);
     let response = timeout(SILENCE, sending).await.map_err(late)?;
     let response = response.map_err(|error| away(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(away(&response.status()));
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return Err(Error::Denied(
+                "the ledger wants a token that may read all keys; give it with --ledger-token"
+                    .into(),
+            ));
+        }
+        other => return Err(away(&other)),
     }
     let mut body = response.into_body();
     let mut checked = Checked::default();

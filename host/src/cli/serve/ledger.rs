@@ -3,6 +3,7 @@
 use crate::ledger::{Options, Policy, Publisher};
 use crate::serve::Limits;
 use crate::{Error, Metrics};
+use artisanal_core::Secret;
 use std::time::Duration;
 
 /// How long what is not published yet may take at the end.
@@ -18,6 +19,14 @@ pub(in crate::cli) enum LedgerPolicy {
     Block,
     /// They wait until the ledger has stored them durably, up to 5 s; then 503.
     Strict,
+}
+
+/// Reads a token of the ledger.
+pub(in crate::cli) fn token(text: &str) -> Result<Secret, String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Secret::new(text.to_owned())),
+        false => Err("expected a token: printable ASCII without spaces".to_owned()),
+    }
 }
 
 impl From<LedgerPolicy> for Policy {

@@ -50,6 +50,7 @@ impl Server<'_> {
                 let metrics = self.host.metrics();
                 let options = Options {
                     policy: self.serve.ledger_policy.into(),
+                    token: self.serve.ledger_token.clone(),
                     ..Options::new(target.clone())
                 };
                 let publisher = ledger::start(options, metrics)?;
@@ -155,15 +156,19 @@ impl Server<'_> {
             tokio::spawn(watched.keep(Hangups::new()));
         }
         if let Some(tokens) = &self.tokens {
-            let (paths, tokens) = (vec![tokens.path().to_owned()], tokens.clone());
-            let loaded = tokens.stamp();
-            let watched = Watched {
-                what: "tokens",
-                paths,
-                loaded,
-                reload: Box::new(move || tokens.reload()),
-            };
-            tokio::spawn(watched.keep(Hangups::new()));
+            tokio::spawn(watched(tokens).keep(Hangups::new()));
         }
+    }
+}
+
+/// Reads tokens anew when they change.
+pub(in crate::cli) fn watched(tokens: &TokenFile) -> Watched {
+    let (paths, loaded) = (vec![tokens.path().to_owned()], tokens.stamp());
+    let tokens = tokens.clone();
+    Watched {
+        what: "tokens",
+        paths,
+        loaded,
+        reload: Box::new(move || tokens.reload()),
     }
 }

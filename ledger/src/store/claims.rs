@@ -2,8 +2,9 @@
 
 use super::Store;
 use super::files::Files;
+use super::group::Group;
 use crate::Error;
-use crate::event::{Event, Mint, Payload};
+use crate::event::{Event, IDEMPOTENCY_KEY, Mint, Payload, Unused};
 use crate::frame::{Earlier, Lookup};
 use crate::key::{self, from_end, signed, unsigned};
 use crate::publisher::now;
@@ -156,6 +157,47 @@ impl Sweep {
             SWEEP => moment,
             _ => moment.saturating_add(PAUSE),
         };
+        Ok(())
+    }
+}
+
+impl Group<'_> {
+    /// The claim at a place, this group included.
+    pub(super) fn claim(&self, place: &[u8]) -> Result<Option<Claim>, Error> {
+        match self.claims.get(place) {
+            Some(claim) => Ok(Some(*claim)),
+            None => Claim::read(self.files, place, self.moment, self.options.repeatable),
+        }
+    }
+
+    /// Adds a mint with an idempotency key: as it is if its integers are handed out, and otherwise as unused.
+    pub(super) fn arbitrate(
+        &mut self,
+        mut event: Event,
+        place: Vec<u8>,
+        earlier: Option<Claim>,
+    ) -> Result<(), Error> {
+        let Some(Payload::Mint(mint)) = event.payload else {
+            return Ok(());
+        };
+        if let Some(Claim { number, .. }) = earlier {
+            event.payload = Some(Payload::Unused(Unused {
+                first: mint.first,
+                step: mint.step,
+                count: mint.count,
+                reason: IDEMPOTENCY_KEY.into(),
+                instead: number,
+            }));
+            self.event(event)?;
+            return Ok(());
+        }
+        let known = self.claim(&place)?.is_some();
+        let number = self.event(event)?.number;
+        if !known {
+            let claim = Claim::new(number, mint, self.moment);
+            claim.write(self.files, &mut self.batch, &place);
+            self.claims.insert(place, claim);
+        }
         Ok(())
     }
 }

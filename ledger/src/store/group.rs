@@ -6,7 +6,7 @@ use super::received::Received;
 use super::record::{Class, MAX_LATTICES, Record};
 use super::{Added, Options};
 use crate::Error;
-use crate::event::{Event, IDEMPOTENCY_KEY, Payload, Unused};
+use crate::event::{Event, Payload};
 use crate::frame::Batch;
 use crate::key::{self, from_end, signed, unsigned};
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -46,10 +46,10 @@ pub(crate) struct Group<'a> {
     /// The keys and publishers that this group changes.
     touched: (Vec<String>, Vec<u64>),
     /// The claims that this group adds.
-    claims: HashMap<Vec<u8>, Claim>,
-    options: Options,
+    pub(super) claims: HashMap<Vec<u8>, Claim>,
+    pub(super) options: Options,
     /// When the group began.
-    moment: u64,
+    pub(super) moment: u64,
     pub(crate) events: u64,
     pub(crate) duplicates: u64,
 }
@@ -120,45 +120,6 @@ impl<'a> Group<'a> {
         }
         self.duplicates += added.duplicates as u64;
         Ok(added)
-    }
-
-    /// The claim at a place, this group included.
-    fn claim(&self, place: &[u8]) -> Result<Option<Claim>, Error> {
-        match self.claims.get(place) {
-            Some(claim) => Ok(Some(*claim)),
-            None => Claim::read(self.files, place, self.moment, self.options.repeatable),
-        }
-    }
-
-    /// Adds a mint with an idempotency key: as it is if its integers are handed out, and otherwise as unused.
-    fn arbitrate(
-        &mut self,
-        mut event: Event,
-        place: Vec<u8>,
-        earlier: Option<Claim>,
-    ) -> Result<(), Error> {
-        let Some(Payload::Mint(mint)) = event.payload else {
-            return Ok(());
-        };
-        if let Some(Claim { number, .. }) = earlier {
-            event.payload = Some(Payload::Unused(Unused {
-                first: mint.first,
-                step: mint.step,
-                count: mint.count,
-                reason: IDEMPOTENCY_KEY.into(),
-                instead: number,
-            }));
-            self.event(event)?;
-            return Ok(());
-        }
-        let known = self.claim(&place)?.is_some();
-        let number = self.event(event)?.number;
-        if !known {
-            let claim = Claim::new(number, mint, self.moment);
-            claim.write(self.files, &mut self.batch, &place);
-            self.claims.insert(place, claim);
-        }
-        Ok(())
     }
 
     /// Adds one event and returns it with its number.
@@ -278,7 +239,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn event(&mut self, mut event: Event) -> Result<Event, Error> {
+    pub(super) fn event(&mut self, mut event: Event) -> Result<Event, Error> {
         let record = self.change(&event.key)?;
         record.number = record.number.saturating_add(1);
         let number = record.number;

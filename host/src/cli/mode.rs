@@ -204,7 +204,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The options that have an effect in every mode.
-    const EVERYWHERE: [&str; 19] = [
+    const EVERYWHERE: [&str; 22] = [
         "protocol",
         "host",
         "port",
@@ -216,6 +216,9 @@ mod tests {
         "tls_cert",
         "tls_key",
         "client_ca",
+        "ca_file",
+        "client_cert",
+        "client_key",
         "engine",
         "component",
         "dsn",

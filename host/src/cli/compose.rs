@@ -18,7 +18,7 @@ pub(super) struct Compose {
     output: PathBuf,
     /// The host that the component is for; int-host runs all of them
     #[arg(long = "for", value_name = "HOST", value_enum, default_value_t)]
-    target: Host,
+    target: Destination,
     /// Put leases between the endpoint and the engine; the DSN's parameter `lease` sets their size, 1000 by default
     ///
     /// Integers are then fetched in spans and minted from memory. Every integer is still minted once, but integers
@@ -27,8 +27,9 @@ pub(super) struct Compose {
     leased: bool,
 }
 
+/// The host that a composed file is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Host {
+enum Destination {
     /// Spin and int-host.
     #[default]
     Spin,
@@ -47,9 +48,9 @@ impl Compose {
             return Err(Error::Invalid(why.into()).into());
         }
         let target = match self.target {
-            Host::Spin => Target::Spin,
-            Host::Wasmtime => Target::Wasmtime,
-            Host::IntHost => Target::IntHost,
+            Destination::Spin => Target::Spin,
+            Destination::Wasmtime => Target::Wasmtime,
+            Destination::IntHost => Target::IntHost,
         };
         let engine = match &source {
             Source::Builtin(engine) if target == Target::IntHost => engine.wasm().into(),

@@ -89,7 +89,7 @@ fn every_form_is_taken_and_every_parameter() -> TestResult {
                 assert_eq!(taken, expected, "{} {dsn:?}: {opened:?}", about.name);
             }
             // Parameters that are not documented are refused.
-            let dsn = format!("{}?tls=yes", written_out(about.dsn[0], false));
+            let dsn = format!("{}?encryption=yes", written_out(about.dsn[0], false));
             let error = open(engine, dsn).await.expect_err("an unknown parameter");
             assert_eq!(kind(&error), "invalid", "{error}");
             for parameter in about.parameters {

@@ -45,6 +45,8 @@ pub struct Wire {
     /// The server's address in messages.
     to: String,
     tls: Option<Session>,
+    /// Whether a reply has arrived.
+    answered: bool,
 }
 
 impl Wire {
@@ -91,6 +93,7 @@ impl Wire {
                         parser: Parser::new(),
                         to,
                         tls: None,
+                        answered: false,
                     });
                 }
                 Err(error) => last = lost(error),
@@ -143,6 +146,13 @@ impl Wire {
                 io::ErrorKind::NotConnected => {
                     Lost::Broken(format!("cannot connect to {}", self.to))
                 }
+                // A server without TLS may wait for the end of what it takes for a command.
+                kind if is_timeout(kind) && self.tls.is_some() && !self.answered => {
+                    Lost::Silent(format!(
+                        "{} did not answer in time; does it speak TLS on this port?",
+                        self.to
+                    ))
+                }
                 kind if is_timeout(kind) => {
                     Lost::Silent(format!("lost {}: {}", self.to, explain(&error)))
                 }
@@ -186,6 +196,7 @@ impl Wire {
                     }
                 })
             })?;
+            self.answered = true;
         }
         Ok(replies)
     }

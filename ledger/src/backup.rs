@@ -1,8 +1,9 @@
 //! Backups: everything that a ledger has at one moment, as one stream of bytes with a hash at its end.
 //!
-//! The stream is the line `artisanal-ledger backup 1`, then entries, then the end. An entry is the number of its keyspace (one byte), the
-//! lengths of its key and value (four bytes each), the key and the value. The end is a zero byte, the number of entries
-//! (eight bytes), and the BLAKE3 hash of all bytes before it (32 bytes). Numbers have their most significant byte first.
+//! The stream is the line `artisanal-ledger backup 1`, then entries, then the end. An entry is the number of its
+//! keyspace (one byte), the lengths of its key and value (four bytes each), the key and the value. The end is a zero
+//! byte, the number of entries (eight bytes), and the BLAKE3 hash of all bytes before it (32 bytes). Numbers have
+//! their most significant byte first.
 
 mod dump;
 mod restore;

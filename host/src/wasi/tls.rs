@@ -24,10 +24,10 @@ use link::{Link, Secured};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpSocketAddress};
 use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, SocketResult, TcpSocket};
-use wasmtime_wasi::sockets::WasiSocketsView;
+use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView};
 
 /// How many connections of one component are remembered. Engines have a few; the oldest are forgotten first.
 const MOST: usize = 256;
@@ -127,7 +127,7 @@ fn permitted(grant: &Grant, name: &str, peer: SocketAddr) -> Result<String, Stri
 /// The instance whose function for a finished connection is replaced.
 const TCP: &str = "wasi:sockets/tcp@0.2.12";
 
-/// Adds the interface, and replaces wasmtime's own `finish-connect` in the linker.
+/// Adds the interface, and replaces wasmtime's own `finish-connect` and `remote-address` in the linker.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     crate::bindings::tls::artisanal::integers::tls::add_to_linker::<_, HasTls>(linker, State::tls)?;
     linker.allow_shadowing(true);
@@ -140,6 +140,16 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                     &mut store.data_mut().sockets(),
                     error,
                 )?),
+            },))
+        },
+    )?;
+    linker.instance(TCP)?.func_wrap(
+        "[method]tcp-socket.remote-address",
+        |mut store: wasmtime::StoreContextMut<'_, State>, (socket,): (Resource<TcpSocket>,)| {
+            let mut view = store.data_mut().sockets();
+            Ok((match remote_address(&mut view, &socket) {
+                Ok(address) => Ok(address),
+                Err(error) => Err(network::Host::convert_error_code(&mut view, error)?),
             },))
         },
     )?;
@@ -159,17 +169,31 @@ fn finish_connect(state: &mut State, socket: &Resource<TcpSocket>) -> SocketResu
     let this = || Resource::<TcpSocket>::new_borrow(socket.rep());
     let mut view = state.sockets();
     let (input, output) = HostTcpSocket::finish_connect(&mut view, this())?;
-    let local = HostTcpSocket::local_address(&mut view, this())?;
-    let peer = HostTcpSocket::remote_address(&mut view, this())?;
+    let local = HostTcpSocket::local_address(&mut view, this());
+    let peer = remote_address(&mut view, socket);
     let failed = |_| ErrorCode::Unknown;
     let input = view.table.delete(input).map_err(failed)?;
     let output = view.table.delete(output).map_err(failed)?;
+    let (local, peer) = (local?, peer?);
     let link = Arc::new(Link::new(input, output));
     let (input, output) = link.streams();
     let input = view.table.push_child(input, socket).map_err(failed)?;
     let output = view.table.push_child(output, socket).map_err(failed)?;
     state.links().add(local.into(), peer.into(), link);
     Ok((input, output))
+}
+
+/// The address of the server. A connection that the server has reset already has none: the system says "not connected",
+/// which is `invalid-state` in WASI, and at that the C library of components aborts.
+fn remote_address(
+    view: &mut WasiSocketsCtxView<'_>,
+    socket: &Resource<TcpSocket>,
+) -> SocketResult<IpSocketAddress> {
+    let socket = Resource::<TcpSocket>::new_borrow(socket.rep());
+    HostTcpSocket::remote_address(view, socket).map_err(|error| match error.downcast_ref() {
+        Some(ErrorCode::InvalidState) => ErrorCode::ConnectionReset.into(),
+        _ => error,
+    })
 }
 
 #[cfg(test)]

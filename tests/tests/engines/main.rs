@@ -11,6 +11,7 @@ mod redis;
 mod redis_cluster;
 mod redis_hosts;
 mod redis_sentinel;
+mod resets;
 mod rqlite;
 mod secrets;
 mod summitdb;

@@ -207,9 +207,9 @@ impl Postgres {
         query(self.port, USER, PASSWORD, DATABASE, statements)
     }
 
-    /// Changes a setting of the running server, with [`Postgres::sql`] such as `ALTER SYSTEM RESET …`, and returns when
-    /// every session that begins a statement has it: the server only signals its processes to read their settings
-    /// again, before it accepts the next connection.
+    /// Changes a setting of the running server with `ALTER SYSTEM`, and returns when every statement that begins has it.
+    /// `pg_reload_conf()` returns earlier. But the server has told all its processes to read their settings again before
+    /// it accepts the next connection, so a new session with new settings shows that the others have them as well.
     ///
     /// # Errors
     /// When the server answers with an error, or does not read its settings again in time.

@@ -430,8 +430,6 @@ fn a_lock_of_somebody_else_is_waited_for_until_the_deadline() -> TestResult {
     Ok(())
 }
 
-/// A commit that is not known to have reached the synchronous standby may be lost in a failover, although the
-/// server reports it as done, with a warning.
 /// Whether a commit waits for a standby.
 fn waits_for_standby(server: &Postgres) -> bool {
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1";
@@ -465,6 +463,8 @@ fn until_commits_wait(server: &Postgres) {
     .expect("in time");
 }
 
+/// A commit that is not known to have reached the synchronous standby may be lost in a failover, although the
+/// server reports it as done, with a warning.
 #[test]
 fn a_mint_whose_wait_for_a_standby_was_cancelled_is_discarded() -> TestResult {
     let server = Postgres::with(&["lc_messages=C"])?;

@@ -1,6 +1,7 @@
 //! The engine that the component is composed with.
 
 use super::bindings::artisanal::integers::{engine, types};
+use super::bindings::wasi::clocks::monotonic_clock;
 use crate::Settings;
 use artisanal_core::yield_once;
 use artisanal_core::{Coalescer, Driver, Error, Lattice, Sequence, Span, Upstream};
@@ -24,6 +25,7 @@ impl Engine {
             },
             opened: Mutex::new(None),
             took: Cell::new(Duration::ZERO),
+            least: Cell::new(None),
             untimed: Cell::new(0),
         }));
         Self(Coalescer::new(remote, settings.queue_limit))
@@ -62,6 +64,9 @@ struct Inner {
     opened: Mutex<Option<Rc<engine::Sequence>>>,
     /// The duration of the latest call that was timed.
     took: Cell<Duration>,
+    /// About the shortest duration of a call. It rises slowly, since backends can become slower. None before
+    /// the first call.
+    least: Cell<Option<Duration>>,
     /// How many calls remain before one is timed again.
     untimed: Cell<u32>,
 }
@@ -71,6 +76,15 @@ const CHEAP: Duration = Duration::from_micros(20);
 
 /// After a cheap call was timed, this many calls are not.
 const SAMPLE: u32 = 16;
+
+/// Shorter calls are never waited for: hosts round timers up to a millisecond.
+const CONTENDED: Duration = Duration::from_micros(500);
+
+/// The pause before a contended call.
+const PAUSE_NANOSECONDS: u64 = 1_000_000;
+
+/// The longest time for which requests gather before a call.
+const LONGEST_WINDOW: Duration = Duration::from_millis(250);
 
 /// How often to yield to the host after a call, before its result is returned. Cheap mints do not yield.
 ///
@@ -108,7 +122,7 @@ impl Inner {
         } else {
             let begin = Instant::now();
             let result = sequence.next(count).await;
-            self.took.set(begin.elapsed());
+            self.note(begin.elapsed());
             self.untimed.set(if self.is_costly() { 0 } else { SAMPLE });
             result
         };
@@ -134,6 +148,25 @@ impl Inner {
 
     fn is_costly(&self) -> bool {
         self.took.get() > CHEAP
+    }
+
+    /// Records the duration of a call.
+    fn note(&self, took: Duration) {
+        self.took.set(took);
+        let least = self.least.get().map(|least| took.min(least + least / 16));
+        self.least.set(least.or(Some(took)));
+    }
+
+    /// Whether the next call probably has to wait for calls of other instances: the latest one took much
+    /// longer than the shortest. The calls of a lone client all take about the same time.
+    ///
+    /// Before the first call nothing is known. Hosts start instances because the others are busy, so
+    /// there are probably others; a lone client waits for a new instance anyway.
+    fn is_contended(&self) -> bool {
+        let took = self.took.get();
+        self.least
+            .get()
+            .is_none_or(|least| took > CONTENDED && took > least * 2)
     }
 }
 
@@ -168,9 +201,19 @@ impl Upstream for Remote {
 
     fn batch_window(&self) -> Duration {
         match self.0.is_costly() {
-            true => self.0.took.get() / 2,
+            true => (self.0.took.get() / 2).min(LONGEST_WINDOW),
             false => Duration::ZERO,
         }
+    }
+
+    fn pause(&self) -> Option<Self::Call<()>> {
+        self.0.is_contended().then(|| {
+            let pause: Self::Call<()> = Box::pin(async {
+                monotonic_clock::wait_for(PAUSE_NANOSECONDS).await;
+                Ok(())
+            });
+            pause
+        })
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -76,11 +76,22 @@ pub trait Upstream: Sized + 'static {
     }
 
     /// The longest time for which a driver may let further requests gather before a call, as long as
-    /// each yield brings more. Some hosts admit one request per yield, so where calls take long this
-    /// decides how many requests share a call. Default: zero, so a driver waits only while the queue
-    /// grows fast.
+    /// each yield brings more or there are [pauses](Upstream::pause). Some hosts admit one request per
+    /// yield, so where calls take long this decides how many requests share a call. Default: zero, so a
+    /// driver waits only while the queue grows fast.
     fn batch_window(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// A short pause in which the host admits further requests; None, the default, to begin the call when
+    /// yields bring no more. A lone request pauses once before its call; a driver pauses again until the
+    /// batch window is over.
+    ///
+    /// Some hosts admit no request to an instance while one of its calls blocks, and start another
+    /// instance for it. Without pauses, the calls of many instances then wait for each other, each for a
+    /// single request.
+    fn pause(&self) -> Option<Self::Call<()>> {
+        None
     }
 
     /// Starts a task that runs [`Driver::run`] to completion.
@@ -202,8 +213,14 @@ impl<S: Upstream> Coalescer<S> {
             slot,
             call: None,
         };
-        if self.shared.upstream.is_costly() {
-            yield_once().await;
+        match self.shared.upstream.pause() {
+            Some(pause) => {
+                // It only passes time: however it ends, the call comes next.
+                drop(pause.await);
+                self.shared.linger().await;
+            }
+            None if self.shared.upstream.is_costly() => yield_once().await,
+            None => {}
         }
         let joined = self.shared.lock().join(ticket, slot, count);
         let Some(answer) = joined else {

@@ -75,6 +75,45 @@ impl<S: Upstream> From<Rounds<S, Raises>> for Driver<S> {
     }
 }
 
+impl<S: Upstream> Shared<S> {
+    /// Lets requests join that are ready: those of callers that the last batch woke, and new ones. If the
+    /// upstream has pauses, requests join in these too, until the batch window is over.
+    pub(super) async fn linger(&self) {
+        let batch_window = self.upstream.batch_window();
+        let end = (!batch_window.is_zero()).then(|| Instant::now() + batch_window);
+        let is_over = || end.is_none_or(|end| Instant::now() >= end);
+        loop {
+            self.yield_while_requests_arrive(is_over).await;
+            if is_over() {
+                return;
+            }
+            match self.upstream.pause() {
+                Some(pause) => drop(pause.await),
+                None => return,
+            }
+        }
+    }
+
+    /// Some hosts admit a single request at a time, so this yields again as long as each yield lengthens
+    /// the queue by more than a quarter; that ends soon, however many arrive. While the batch window is
+    /// not over, a single further request is enough for another yield.
+    async fn yield_while_requests_arrive(&self, is_over: impl Fn() -> bool) {
+        let mut before = self.lock().waiting();
+        let mut empty = 0;
+        loop {
+            yield_once().await;
+            let after = self.lock().waiting();
+            if after <= before + before / 4 {
+                empty = if after > before { 0 } else { empty + 1 };
+                if empty >= MAX_EMPTY_YIELDS || is_over() {
+                    return;
+                }
+            }
+            before = after;
+        }
+    }
+}
+
 /// Serves mint requests.
 struct Mints<S: Upstream> {
     shared: Arc<Shared<S>>,
@@ -93,35 +132,13 @@ impl<S: Upstream> Mints<S> {
             self.shared.lock().calls.end(self.slot);
         }
         loop {
-            self.linger().await;
+            self.shared.linger().await;
             let sum = self.shared.lock().gather(self.slot, &mut self.batch);
             if self.batch.is_empty() {
                 self.done = true;
                 return;
             }
             self.serve(sum).await;
-        }
-    }
-
-    /// Lets requests join that are ready: those of callers that the last batch woke, and new ones. Some
-    /// hosts admit a single request at a time, so the driver yields again as long as each yield
-    /// lengthens the queue by more than a quarter; that ends soon, however many arrive. If the upstream
-    /// has a batch window, a single further request is enough for another yield, until that time is over.
-    async fn linger(&self) {
-        let batch_window = self.shared.upstream.batch_window();
-        let end = (!batch_window.is_zero()).then(|| Instant::now() + batch_window);
-        let mut before = self.shared.lock().waiting();
-        let mut empty = 0;
-        loop {
-            yield_once().await;
-            let after = self.shared.lock().waiting();
-            if after <= before + before / 4 {
-                empty = if after > before { 0 } else { empty + 1 };
-                if empty >= MAX_EMPTY_YIELDS || end.is_none_or(|end| Instant::now() >= end) {
-                    return;
-                }
-            }
-            before = after;
         }
     }
 

@@ -23,6 +23,8 @@ struct Gated {
     top: i64,
     costly: bool,
     batch_window: Duration,
+    /// If set, a pause before a call lasts until it gets a permit.
+    pauses: Option<Semaphore>,
     slots: usize,
     calls: Mutex<Vec<u32>>,
     /// The number of calls of `last`, and the values of `set_last`.
@@ -47,6 +49,7 @@ impl Gated {
             top: i64::MAX,
             costly: true,
             batch_window: Duration::ZERO,
+            pauses: None,
             slots: 1,
             calls: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -154,6 +157,17 @@ impl Upstream for Arc<Gated> {
 
     fn batch_window(&self) -> Duration {
         self.batch_window
+    }
+
+    fn pause(&self) -> Option<Self::Call<()>> {
+        self.pauses.as_ref()?;
+        let upstream = Arc::clone(self);
+        Some(Box::pin(async move {
+            if let Some(pauses) = &upstream.pauses {
+                pauses.acquire().await.unwrap().forget();
+            }
+            Ok(())
+        }))
     }
 
     fn spawn(driver: Driver<Self>) {

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_request_makes_its_own_call() {
@@ -95,6 +96,56 @@ async fn one_request_a_turn_is_waited_for_where_it_pays() {
         }
         assert_eq!(upstream.calls() == [20], together, "{:?}", upstream.calls());
     }
+}
+
+/// If the host admits no requests during a call, they have to arrive in the pause before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_arrive_in_the_pause_before_a_call_share_it() {
+    let upstream = Arc::new(Gated {
+        pauses: Some(Semaphore::new(0)),
+        ..Gated::new(10)
+    });
+    let subject = Coalescer::new(Arc::clone(&upstream), 100);
+    let replies = [
+        ask(&subject, 1).await,
+        ask(&subject, 2).await,
+        ask(&subject, 3).await,
+    ];
+    assert_eq!(upstream.calls(), [0; 0]);
+    upstream.pauses.as_ref().unwrap().add_permits(10);
+    let mut next = 1;
+    for reply in replies {
+        let span = reply.await.unwrap().unwrap();
+        assert_eq!(span.first(), next);
+        next = span.last() + 1;
+    }
+    assert_eq!(upstream.calls(), [6]);
+}
+
+/// There are pauses until the batch window is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_arrive_in_any_pause_of_the_window_share_a_call() {
+    let upstream = Arc::new(Gated {
+        pauses: Some(Semaphore::new(0)),
+        batch_window: Duration::from_millis(500),
+        ..Gated::new(10)
+    });
+    let pauses = || upstream.pauses.as_ref().unwrap();
+    let subject = Coalescer::new(Arc::clone(&upstream), 100);
+    let mut replies = vec![ask(&subject, 2).await];
+    for count in [3, 4] {
+        pauses().add_permits(1);
+        until(|| pauses().available_permits() == 0).await;
+        replies.push(ask(&subject, count).await);
+    }
+    pauses().add_permits(1_000_000);
+    let mut next = 1;
+    for reply in replies {
+        let span = reply.await.unwrap().unwrap();
+        assert_eq!(span.first(), next);
+        next = span.last() + 1;
+    }
+    assert_eq!(upstream.calls(), [9]);
 }
 
 /// If calls are cheap, a lone request does not yield before its call.

@@ -52,6 +52,8 @@ pub enum Part {
     Serve,
     /// `serve` on one connection.
     Single,
+    /// `serve` with a backend that it reaches through TLS.
+    Tls,
     /// The composed endpoint.
     Composed,
     /// The composed endpoint under Spin.

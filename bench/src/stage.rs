@@ -1,5 +1,6 @@
 //! The processes that are measured: backends, servers in front of them, and yardsticks.
 
+pub mod secured;
 pub mod spin;
 
 use crate::integers::Lattice;

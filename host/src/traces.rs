@@ -154,7 +154,7 @@ fn request(
     status: StatusCode,
     minted: Option<Minted<'_>>,
 ) -> Span {
-    let route = route(path);
+    let route = intd::path_template(path);
     let (method, name) = match (known(method), route) {
         // What a client invents is neither a name nor an attribute: there may be any number of it.
         (None, _) => ("_OTHER", "HTTP".to_owned()),
@@ -201,27 +201,6 @@ fn known(method: &Method) -> Option<&'static str> {
     all.into_iter().find(|known| *known == method.as_str())
 }
 
-/// The path as the API describes it; None for any other path.
-fn route(path: &str) -> Option<&'static str> {
-    let fixed = [
-        "/",
-        "/last",
-        "/ping",
-        "/healthz",
-        "/openapi.json",
-        "/v1/sequences",
-    ];
-    if let Some(fixed) = fixed.into_iter().find(|fixed| *fixed == path) {
-        return Some(fixed);
-    }
-    let rest = path.strip_prefix("/v1/sequences/")?;
-    match rest.split_once('/') {
-        None => Some("/v1/sequences/{key}"),
-        Some((_, "next")) => Some("/v1/sequences/{key}/next"),
-        Some(_) => None,
-    }
-}
-
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -264,7 +243,7 @@ mod tests {
             ("/secret", None),
             ("", None),
         ] {
-            assert_eq!(route(path), expected, "{path}");
+            assert_eq!(intd::path_template(path), expected, "{path}");
         }
         let traced = Traced {
             trace: [1; 16],

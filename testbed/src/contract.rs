@@ -19,7 +19,7 @@ mod set_last;
 mod stage;
 mod unique;
 
-pub use stage::{Stage, kind};
+pub use stage::{Stage, assert_fails, kind};
 
 use crate::failure::TestResult;
 

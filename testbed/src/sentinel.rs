@@ -1,11 +1,14 @@
 //! The Redis Sentinel that is installed on this machine.
 
+use crate::certificates::Stored;
 use crate::error::{Error, Result};
+use crate::port;
 use crate::redis::{Redis, connect};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use crate::wait;
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,7 +24,20 @@ pub struct Sentinels(Vec<Node>);
 
 struct Node {
     server: Server,
+    /// The port without TLS, which the test itself uses.
     port: u16,
+    tls_port: Option<u16>,
+}
+
+/// What Sentinels need for servers that speak TLS and ask for a password.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured<'a> {
+    /// The password of the servers.
+    pub password: &'a str,
+    /// The certificate of the Sentinels.
+    pub certificate: &'a Stored,
+    /// The authority of the certificates of all.
+    pub authority: &'a Path,
 }
 
 impl Sentinels {
@@ -32,7 +48,19 @@ impl Sentinels {
     /// # Errors
     /// When there is no `redis-sentinel` (the message says how to install it), or they do not agree.
     pub fn watch(primary: &Redis, replicas: usize) -> Result<Self> {
-        let nodes: Result<Vec<_>> = (0..3).map(|_| start(primary.port())).collect();
+        Self::with(primary.port(), replicas, None)
+    }
+
+    /// The same with TLS on all connections. `primary` is the primary's port for TLS.
+    ///
+    /// # Errors
+    /// As [`Sentinels::watch`].
+    pub fn watch_through_tls(primary: u16, replicas: usize, secured: Secured<'_>) -> Result<Self> {
+        Self::with(primary, replicas, Some(secured))
+    }
+
+    fn with(primary: u16, replicas: usize, secured: Option<Secured<'_>>) -> Result<Self> {
+        let nodes: Result<Vec<_>> = (0..3).map(|_| start(primary, secured)).collect();
         let sentinels = Self(nodes?);
         wait::until("the Sentinels know each other", AGREE, || {
             for node in &sentinels.0 {
@@ -55,9 +83,11 @@ impl Sentinels {
         let hosts: Vec<_> = self
             .0
             .iter()
-            .map(|n| format!("127.0.0.1:{}", n.port))
+            .map(|n| format!("127.0.0.1:{}", n.tls_port.unwrap_or(n.port)))
             .collect();
-        format!("redis+sentinel://{}/{NAME}{parameters}", hosts.join(","))
+        let secured = self.0.iter().any(|n| n.tls_port.is_some());
+        let scheme = if secured { "rediss" } else { "redis" };
+        format!("{scheme}+sentinel://{}/{NAME}{parameters}", hosts.join(","))
     }
 
     /// One of the Sentinels.
@@ -95,16 +125,32 @@ fn told(port: u16) -> Result<HashMap<String, String>, String> {
     ask().map_err(|e: redis::RedisError| e.to_string())
 }
 
+impl Secured<'_> {
+    /// The lines of a Sentinel's configuration.
+    fn settings(&self, port: u16) -> String {
+        format!(
+            "tls-port {port}\ntls-replication yes\ntls-auth-clients no\n\
+             tls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\n\
+             sentinel auth-pass {NAME} {}\n",
+            self.certificate.chain.display(),
+            self.certificate.key.display(),
+            self.authority.display(),
+            self.password
+        )
+    }
+}
+
 const INSTALL: &str = "`apt-get install redis-sentinel` on Debian and Ubuntu, `dnf install redis` on Fedora, \
                        `brew install redis` on macOS";
 
-fn start(primary: u16) -> Result<Node> {
+fn start(primary: u16, secured: Option<Secured<'_>>) -> Result<Node> {
     let program = server::required("redis-sentinel", INSTALL)?;
     server::on_free_port(|port| {
         let scratch = Scratch::new("sentinel")?;
         // Sentinels rewrite this file to persist their state.
         let file = scratch.join("sentinel.conf");
-        let settings = format!(
+        let tls_port = secured.map(|_| port::free()).transpose()?;
+        let mut settings = format!(
             "bind 127.0.0.1\nport {port}\ndir {}\n\
              sentinel monitor {NAME} 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds {NAME} 500\n\
@@ -112,6 +158,9 @@ fn start(primary: u16) -> Result<Node> {
              sentinel parallel-syncs {NAME} 2\n",
             scratch.path().display()
         );
+        if let (Some(secured), Some(tls_port)) = (secured, tls_port) {
+            settings += &secured.settings(tls_port);
+        }
         std::fs::write(&file, settings).map_err(Error::io(file.display().to_string()))?;
         let program = program.clone();
         let launch = move || {
@@ -121,6 +170,10 @@ fn start(primary: u16) -> Result<Node> {
         };
         let probe = move || told(port).map(drop);
         let server = Server::start("redis-sentinel", scratch, launch, probe)?;
-        Ok(Node { server, port })
+        Ok(Node {
+            server,
+            port,
+            tls_port,
+        })
     })
 }

@@ -3,6 +3,7 @@
 use super::in_process::Tasks;
 use super::row::fault;
 use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
+use crate::stage::secured::Secured;
 use crate::stage::{Target, name, spin};
 use int_host::Builtin;
 
@@ -17,6 +18,9 @@ const SLEEPY: [&str; 2] = ["--busy-poll", "0"];
 
 /// The count per request for the throughput of integers.
 const COUNT: u32 = 1000;
+
+/// How much longer a mint may take through TLS.
+const MOST_OF_TLS: f64 = 1.15;
 
 /// A rate of integers per second that suffices, whatever the backend could reach.
 const ENOUGH: f64 = 10e6;
@@ -145,6 +149,12 @@ impl Bench {
                 self.tasks(&mut rows)?;
             }
         }
+        if self.wants_on(Part::Tls, &[Builtin::Redis]) {
+            let secured = self.workshop.secured()?;
+            for _ in 0..self.rounds {
+                self.through_tls(&mut rows, &secured);
+            }
+        }
         if self.wants(Part::Spin)
             && let Some(spin) = self.under_spin()?
         {
@@ -253,6 +263,21 @@ impl Bench {
             let sleepy = inform(what, "requests/s", &*native.name);
             rows.add(sleepy, Pair::of(&run, &limit, |run| run.rate));
         }
+    }
+
+    /// Compares one mint after the other over a kept connection with TLS to the same without.
+    fn through_tls(&mut self, rows: &mut Rows, secured: &Secured) {
+        let shape = Shape::plain(1);
+        let limit = self.run(&secured.plain, &shape);
+        let run = self.run(&secured.tls, &shape);
+        let most = Goal::RatioAtMost(MOST_OF_TLS);
+        let cost = wish(
+            "time of a mint through TLS, redis, 1 connection",
+            "µs",
+            &*secured.plain.name,
+            most,
+        );
+        rows.add(cost, Pair::of(&run, &limit, |run| 1e6 / run.rate));
     }
 
     /// Compares the composed endpoint with the no-op component under the same host.

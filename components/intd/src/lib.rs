@@ -36,6 +36,7 @@ pub use opened::Opening;
 pub use pattern::Pattern;
 pub use rate::{Limit, Rates};
 pub use request_id::RequestId;
+pub use route::path_template;
 pub use secret::Token;
 pub use settings::{Settings, SettingsError};
 

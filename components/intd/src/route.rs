@@ -50,6 +50,20 @@ impl<'a> Route<'a> {
         })
     }
 
+    /// The path with the name of its parameter in braces, as `/openapi.json` writes it.
+    pub(crate) fn template(&self) -> &'static str {
+        match self {
+            Self::Root => "/",
+            Self::Last => "/last",
+            Self::Ping => "/ping",
+            Self::Healthz => "/healthz",
+            Self::OpenApi => "/openapi.json",
+            Self::Sequences => "/v1/sequences",
+            Self::Next(_) => "/v1/sequences/{key}/next",
+            Self::Sequence(_) => "/v1/sequences/{key}",
+        }
+    }
+
     /// The methods of the route, in the format of the header `Allow`.
     ///
     /// There is no HEAD where GET mints: it would mint as well and discard the integers.
@@ -101,6 +115,11 @@ impl<'a> Route<'a> {
             },
         }
     }
+}
+
+/// The template of the route of a path, such as `/v1/sequences/{key}`; None if there is no such route.
+pub fn path_template(path: &str) -> Option<&'static str> {
+    Route::find(path).map(|route| route.template())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
 use crate::traces::Minted;
 use crate::{Error, Sequence};
+use ::http::request::Parts;
 use ::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::future::Either;
@@ -113,22 +114,9 @@ impl Server {
             0 => Ok(Bytes::new()),
             most => read(body, most, &self.limits).await,
         };
-        let repeating = Repeating {
-            app: &self.app,
-            recorder: &self.limits.recorder,
-            in_flight: &self.in_flight,
-            client,
-        };
-        let response = match (repeating.answer(&parts).await, body) {
-            (Some(response), _) => response,
-            (None, Ok(body)) => {
-                let response = self.app.handle(&parts, body).await;
-                match self.limits.recorder.is_on() {
-                    true => self.record(response, &parts.headers, client).await,
-                    false => response,
-                }
-            }
-            (None, Err(unread)) => unread.answer(&parts.headers),
+        let response = match body {
+            Ok(body) => self.respond(&parts, body, client).await,
+            Err(unread) => unread.answer(&parts.headers),
         };
         self.report.tell(response.extensions());
         if let Some((traces, traced)) = traced {
@@ -146,6 +134,24 @@ impl Server {
 }
 
 impl Server {
+    /// The response to a request that was read. Its integers are published.
+    async fn respond(&self, parts: &Parts, body: Bytes, client: &Client) -> Response<Content> {
+        let repeating = Repeating {
+            app: &self.app,
+            recorder: &self.limits.recorder,
+            in_flight: &self.in_flight,
+            client,
+        };
+        if let Some(response) = repeating.answer(parts).await {
+            return response;
+        }
+        let response = self.app.handle(parts, body).await;
+        match self.limits.recorder.is_on() {
+            true => self.record(response, &parts.headers, client).await,
+            false => response,
+        }
+    }
+
     /// Publishes the integers of a response. Returns another response if the client must not get them.
     async fn record(
         &self,

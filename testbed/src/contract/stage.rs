@@ -231,6 +231,19 @@ pub fn kind(error: &Error) -> &'static str {
     }
 }
 
+/// Checks the error of a call: the name of its variant, and texts that its message contains.
+///
+/// # Panics
+/// When the call succeeded, or failed with another error.
+#[track_caller]
+pub fn assert_fails<T: std::fmt::Debug>(result: Result<T, Error>, expected: &str, says: &[&str]) {
+    let error = result.expect_err(expected);
+    assert_eq!(kind(&error), expected, "{error}");
+    for text in says {
+        assert!(error.to_string().contains(text), "no {text:?} in: {error}");
+    }
+}
+
 /// Checks that a call failed with the `expected` variant, and returns the error.
 ///
 /// # Panics

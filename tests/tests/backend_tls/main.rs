@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use testbed::backend;
 use testbed::certificates::{Authority, Stored};
-use testbed::contract::kind;
+use testbed::contract::assert_fails;
 use testbed::runtime::run;
 
 /// The files that the host is given.
@@ -61,15 +61,6 @@ impl Files {
             let sequence = self.host()?.open(engine, config).await?;
             Ok(sequence.next(1).await?.first())
         })
-    }
-}
-
-/// Checks the error of a mint: its variant, and texts that its message contains.
-fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
-    let error = minted.expect_err(case);
-    assert_eq!(kind(&error), case, "{error}");
-    for text in says {
-        assert!(error.to_string().contains(text), "no {text:?} in: {error}");
     }
 }
 

@@ -2,10 +2,13 @@
 
 use crate::{Files, assert_fails, listener};
 use int_host::{Builtin, Config};
+use std::time::Duration;
 use testbed::TestResult;
 use testbed::certificates::{Authority, Stored};
 use testbed::redis::{Options, Redis};
 use testbed::runtime::run;
+use testbed::sentinel::{Secured, Sentinels};
+use testbed::wait;
 
 const REDIS: Builtin = Builtin::Redis;
 
@@ -183,6 +186,58 @@ fn a_failover_keeps_tls() -> TestResult {
         assert!(error.to_string().contains("replica"), "{error}");
         let mark: i64 = replica.query(&["GET", "integers"])?;
         assert!(mark > before.last(), "{mark} after {before:?}");
+        Ok(())
+    })
+}
+
+/// Sentinels, and the servers that they name, are reached through TLS only, also after a failover.
+#[test]
+fn sentinels_and_the_servers_that_they_name_are_reached_through_tls() -> TestResult {
+    let authority = Authority::new()?;
+    let certificate = authority.for_this_machine()?;
+    let with_tls = [ANYBODY.as_slice(), &["--tls-replication", "yes"]].concat();
+    let (primary, first) = server(&authority, &certificate, &with_tls)?;
+    let from = first.to_string();
+    let replicating = [with_tls.as_slice(), &["--replicaof", "127.0.0.1", &from]].concat();
+    let (replica, second) = server(&authority, &certificate, &replicating)?;
+    let secured = Secured {
+        password: "hunter2",
+        certificate: &certificate,
+        authority: &authority.file(),
+    };
+    let sentinels = Sentinels::watch_through_tls(first, 1, secured)?;
+    let dsn = sentinels.dsn("?timeout=20s").replace("://", "://:hunter2@");
+
+    let others = Authority::new()?;
+    let strangers = Files::trusting(&others);
+    let hasty = dsn.replace("20s", "2s");
+    assert_fails(
+        strangers.mint(REDIS, &hasty),
+        "denied",
+        &["is by an unknown authority"],
+    );
+    run(async {
+        let config = Config {
+            dsn: dsn.clone(),
+            ..Config::default()
+        };
+        let host = Files::trusting(&authority).host()?;
+        let sequence = host.open(REDIS, config).await?;
+        let before = sequence.next(5).await?;
+        wait::until(
+            "the replica has the mark",
+            Duration::from_secs(20),
+            || match replica.query::<Option<i64>>(&["GET", "integers"]) {
+                Ok(mark) if mark == Some(before.last()) => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )?;
+        primary.kill();
+        assert_eq!(sentinels.successor_of(first)?, second);
+        let after = sequence.next(1).await?;
+        assert_eq!(after.first(), before.last() + 2);
+        let mark: i64 = replica.query(&["GET", "integers"])?;
+        assert_eq!(mark, after.last());
         Ok(())
     })
 }

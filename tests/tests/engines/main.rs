@@ -19,7 +19,7 @@ mod summitdb;
 use int_host::{Builtin, Config, Error, Host, Sequence};
 use testbed::TestResult;
 use testbed::backend;
-use testbed::contract::kind;
+use testbed::contract::assert_fails;
 use testbed::proxy::Proxy;
 use testbed::runtime::run;
 
@@ -46,15 +46,6 @@ fn mint_allowing(engine: Builtin, dsn: &str, allowed: &str) -> Result<i64, Error
         let sequence = Host::new(options)?.open(engine, config).await?;
         Ok(sequence.next(1).await?.first())
     })
-}
-
-/// Checks the error of a mint: its variant, and texts that its message contains.
-fn assert_fails(minted: Result<i64, Error>, case: &str, says: &[&str]) {
-    let error = minted.expect_err(case);
-    assert_eq!(kind(&error), case, "{error}");
-    for text in says {
-        assert!(error.to_string().contains(text), "no {text:?} in: {error}");
-    }
 }
 
 /// An engine dials its server once for any number of calls, apart from rare reconnects when a reply is late on

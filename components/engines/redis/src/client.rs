@@ -102,16 +102,7 @@ impl Client {
                     why
                 }
             };
-            if in_time {
-                retry.failed(why);
-            } else {
-                retry.failed_first(why);
-            }
-            if at_once {
-                retry.check()?;
-            } else {
-                retry.pause()?;
-            }
+            retry.again(why, in_time, at_once)?;
         }
     }
 

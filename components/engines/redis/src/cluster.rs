@@ -107,16 +107,7 @@ impl Nodes {
                         (why, kept || unknown && strangers < settings.nodes.len())
                     }
                 };
-            if in_time {
-                retry.failed(why);
-            } else {
-                retry.failed_first(why);
-            }
-            if at_once {
-                retry.check()?;
-            } else {
-                retry.pause()?;
-            }
+            retry.again(why, in_time, at_once)?;
         }
     }
 

@@ -63,6 +63,20 @@ impl Retry {
         self.why.get_or_insert_with(|| why.into());
     }
 
+    /// Records why an attempt failed and permits the next one, after a pause unless it may begin at once.
+    /// What an attempt says that did not begin [in time](Self::in_time) is only recorded if nothing else is.
+    ///
+    /// # Errors
+    /// `unavailable` once the deadline has passed.
+    pub fn again(&mut self, why: String, in_time: bool, at_once: bool) -> Result<(), Error> {
+        if in_time {
+            self.failed(why);
+        } else {
+            self.failed_first(why);
+        }
+        if at_once { self.check() } else { self.pause() }
+    }
+
     /// Whether any attempt failed.
     pub fn has_failed(&self) -> bool {
         self.why.is_some()

@@ -54,6 +54,8 @@ pub enum Part {
     Single,
     /// `serve` with a backend that it reaches through TLS.
     Tls,
+    /// `serve` with metrics.
+    Metrics,
     /// The composed endpoint.
     Composed,
     /// The composed endpoint under Spin.

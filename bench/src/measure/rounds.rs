@@ -22,6 +22,9 @@ const COUNT: u32 = 1000;
 /// How much longer a mint may take through TLS.
 const MOST_OF_TLS: f64 = 1.15;
 
+/// Options of the server that serves its metrics.
+const METRICS: [&str; 2] = ["--metrics", "127.0.0.1:0"];
+
 /// A rate of integers per second that suffices, whatever the backend could reach.
 const ENOUGH: f64 = 10e6;
 
@@ -155,6 +158,14 @@ impl Bench {
                 self.through_tls(&mut rows, &secured);
             }
         }
+        if self.wants_on(Part::Metrics, &[Builtin::Memory]) {
+            let store = self.store(Builtin::Memory)?;
+            let silent = self.workshop.serve(store, "silent", &[])?;
+            let measured = self.workshop.serve(store, "measured", &METRICS)?;
+            for _ in 0..self.rounds {
+                self.with_metrics(&mut rows, &measured, &silent);
+            }
+        }
         if self.wants(Part::Spin)
             && let Some(spin) = self.under_spin()?
         {
@@ -278,6 +289,20 @@ impl Bench {
             most,
         );
         rows.add(cost, Pair::of(&run, &limit, |run| 1e6 / run.rate));
+    }
+
+    /// Compares `serve` with metrics to `serve` without.
+    fn with_metrics(&mut self, rows: &mut Rows, measured: &Target, silent: &Target) {
+        let shape = Shape::plain(MANY);
+        let limit = self.run(silent, &shape);
+        let run = self.run(measured, &shape);
+        let cost = wish(
+            format!("serve memory with metrics, {MANY} connections"),
+            "requests/s",
+            "the same without",
+            Goal::RatioAtLeast(0.98),
+        );
+        rows.add(cost, Pair::of(&run, &limit, |run| run.rate));
     }
 
     /// Compares the composed endpoint with the no-op component under the same host.

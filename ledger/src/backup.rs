@@ -1,6 +1,6 @@
 //! Backups: everything that a ledger has at one moment, as one stream of bytes with a hash at its end.
 //!
-//! The stream is the line `artisanal-ledger backup 1`, then entries, then the end. An entry is the number of its
+//! The stream is the line `artisanal-ledger backup 2`, then entries, then the end. An entry is the number of its
 //! keyspace (one byte), the lengths of its key and value (four bytes each), the key and the value. The end is a zero
 //! byte, the number of entries (eight bytes), and the BLAKE3 hash of all bytes before it (32 bytes). Numbers have
 //! their most significant byte first.
@@ -15,8 +15,11 @@ use crate::store::Files;
 use blake3::{Hash, Hasher};
 use fjall::Keyspace;
 
-/// The beginning of a backup. Another format has another number.
-const MAGIC: &[u8] = b"artisanal-ledger backup 1\n";
+/// The beginning of a backup. What programs of before cannot read has another number.
+const MAGIC: &[u8; 26] = b"artisanal-ledger backup 2\n";
+
+/// The beginning of one without runs of mints, which is read as well.
+const WITHOUT_RUNS: &[u8; 26] = b"artisanal-ledger backup 1\n";
 
 /// The length of the hash, in bytes.
 const HASH: usize = blake3::OUT_LEN;

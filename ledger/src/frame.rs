@@ -1,16 +1,27 @@
 //! What publishers and the ledger send to each other: one message in one binary frame of a WebSocket.
 
-use crate::event::{Event, Mint, check_text};
+mod writer;
+
+pub(crate) use writer::Writer;
+
+use crate::columns::Mints;
+use crate::event::{Event, Mint, Unfit, check_text};
 use artisanal_core::limits;
 use bytes::{Buf, Bytes};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 /// The version of the messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The version without [`Batch::mints`], which is understood as well. Its batches get replies of the same version.
+pub const VERSION_1: u32 = 1;
 
 /// The WebSocket subprotocol of [`Batch`] and [`Reply`].
-pub const PROTOCOL: &str = "artisanal-ledger.v1";
+pub const PROTOCOL: &str = "artisanal-ledger.v2";
+
+/// The subprotocol of publishers that know only [`VERSION_1`].
+pub const PROTOCOL_1: &str = "artisanal-ledger.v1";
 
 /// The maximum number of events in a batch.
 pub const MAX_EVENTS: usize = 4096;
@@ -36,6 +47,10 @@ pub struct Batch {
     /// Idempotency keys whose integers the publisher wants to know.
     #[prost(message, repeated, tag = "5")]
     pub lookups: Vec<Lookup>,
+    /// Further events: mints as columns, each of them a message that [`Mints`] reads. It says how many of `events` come
+    /// before it.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub mints: Vec<Bytes>,
 }
 
 /// An idempotency key.
@@ -69,7 +84,7 @@ pub struct Earlier {
 /// The answer to a batch, once it is durable or refused.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Reply {
-    /// [`VERSION`].
+    /// That of the batch.
     #[prost(uint32, tag = "1")]
     pub version: u32,
     /// The batch's `first`.
@@ -116,7 +131,7 @@ pub enum Malformed {
     #[error("a batch has 1 to {MAX_EVENTS} events and lookups")]
     Count,
     /// The version is unknown.
-    #[error("version {0} of the messages; this program knows {VERSION}")]
+    #[error("version {0} of the messages; this program knows {VERSION_1} and {VERSION}")]
     Version(u32),
     /// The publisher's numbers begin at 1 and have 64 bits.
     #[error("the numbers of the events are out of range")]
@@ -146,13 +161,19 @@ impl Batch {
             return Err(Malformed::Count);
         }
         let batch = Self::decode(bytes).map_err(encoding)?;
-        if batch.version != VERSION {
+        let known = match batch.version {
+            VERSION => true,
+            VERSION_1 => batch.mints.is_empty(),
+            _ => false,
+        };
+        if !known {
             return Err(Malformed::Version(batch.version));
         }
-        if batch.events.is_empty() && batch.lookups.is_empty() {
+        let count = batch.check_mints()?;
+        if !(1..=MAX_EVENTS).contains(&count.saturating_add(batch.lookups.len())) {
             return Err(Malformed::Count);
         }
-        let last = batch.first.checked_add(batch.events.len() as u64);
+        let last = batch.first.checked_add(count as u64);
         if batch.first == 0 || batch.publisher == 0 || last.is_none() {
             return Err(Malformed::Numbers);
         }
@@ -165,6 +186,62 @@ impl Batch {
             lookup.check().map_err(|text| Malformed::Lookup(at, text))?;
         }
         Ok(batch)
+    }
+
+    /// How many events it has, columns included.
+    ///
+    /// # Errors
+    /// [`Unfit`] if it was not [read](Self::read) and its columns are none.
+    pub fn count(&self) -> Result<usize, Unfit> {
+        let mut count = self.events.len();
+        for mints in &self.mints {
+            count += Mints::read(mints)?.count();
+        }
+        Ok(count)
+    }
+
+    /// All events in order, those in columns included.
+    ///
+    /// # Errors
+    /// [`Unfit`] if it was not [read](Self::read) and its columns are none.
+    pub fn all(&self) -> Result<Vec<Event>, Unfit> {
+        let mut events = self.events.iter();
+        let mut all = Vec::new();
+        let mut passed = 0;
+        for mints in &self.mints {
+            let mints = Mints::read(mints)?;
+            let others = mints.before().saturating_sub(passed);
+            all.extend(events.by_ref().take(others).cloned());
+            passed += others;
+            for row in mints.rows() {
+                let row = row?;
+                all.push(row.event(row.key, 0));
+            }
+        }
+        all.extend(events.cloned());
+        Ok(all)
+    }
+
+    /// Checks the columns. Returns how many events there are.
+    fn check_mints(&self) -> Result<usize, Malformed> {
+        let mut count = self.events.len();
+        let mut passed = 0;
+        for bytes in &self.mints {
+            let wrong = |count, unfit: Unfit| Malformed::Event(count, unfit.0);
+            let mints = Mints::read(bytes).map_err(|unfit| wrong(count, unfit))?;
+            if mints.before() < passed || mints.before() > self.events.len() {
+                let unfit = Unfit("the events before the mints are out of range".into());
+                return Err(wrong(count, unfit));
+            }
+            passed = mints.before();
+            // Before the mints are looked at: a message of few bytes can have many.
+            if count.saturating_add(mints.count()) > MAX_EVENTS {
+                return Err(Malformed::Count);
+            }
+            mints.check().map_err(|(at, unfit)| wrong(count + at, unfit))?;
+            count += mints.count();
+        }
+        Ok(count)
     }
 
     /// The bytes of the frame.
@@ -223,7 +300,7 @@ impl Reply {
         }
         let reply = Self::decode(bytes).map_err(encoding)?;
         match reply.version {
-            VERSION => Ok(reply),
+            VERSION | VERSION_1 => Ok(reply),
             other => Err(Malformed::Version(other)),
         }
     }
@@ -241,12 +318,12 @@ fn encoding(error: prost::DecodeError) -> Malformed {
     Malformed::Encoding(error.to_string())
 }
 
-/// Counts the events and lookups of a batch without decoding them.
+/// Counts the events, lookups and messages of mints of a batch without decoding them.
 fn count_events(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
     let mut count = 0;
     while bytes.has_remaining() {
         let (tag, wire) = decode_key(&mut bytes)?;
-        if matches!(tag, 4 | 5) && wire == WireType::LengthDelimited {
+        if matches!(tag, 4..=6) && wire == WireType::LengthDelimited {
             count += 1;
             let length = usize::try_from(decode_varint(&mut bytes)?).unwrap_or(usize::MAX);
             // Decoding reports a length that is too great.
@@ -280,7 +357,7 @@ mod tests {
             publisher: 7,
             first: 1,
             events,
-            lookups: Vec::new(),
+            ..Batch::default()
         }
     }
 
@@ -326,10 +403,11 @@ mod tests {
         let bad = batch(vec![one(), event("", 2, 2, 1, "h")]);
         assert!(matches!(refused(bad), Malformed::Event(1, _)));
         for (version, first, publisher, error) in [
-            (2, 1, 7, Malformed::Version(2)),
+            (3, 1, 7, Malformed::Version(3)),
+            (0, 1, 7, Malformed::Version(0)),
             (1, 0, 7, Malformed::Numbers),
-            (1, u64::MAX, 7, Malformed::Numbers),
-            (1, 1, 0, Malformed::Numbers),
+            (2, u64::MAX, 7, Malformed::Numbers),
+            (2, 1, 0, Malformed::Numbers),
         ] {
             let batch = Batch {
                 version,

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod columns;
 pub mod endpoint;
 mod error;
 pub mod event;

@@ -22,11 +22,16 @@ use bytes::Bytes;
 use entry::{Answer, Entry, Item, Relayed, What};
 use losses::Losses;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// How many batches are under way at a time if somebody waits for each event: one is written while the next one comes.
+/// With more of them each has fewer events.
+const FLIGHTS: usize = 2;
 
 /// Why a mint must not be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +83,10 @@ struct Inner {
     /// The bytes that batches of other publishers may still have.
     room: Arc<Semaphore>,
     most_bytes: AtomicUsize,
+    /// How many more batches may be under way if somebody waits for each event.
+    flights: Semaphore,
+    /// Where those who wait for answers run.
+    callers: OnceLock<Handle>,
     /// Ends the workers even if events are left.
     stop: watch::Sender<bool>,
     /// Whether the workers have ended.
@@ -100,6 +109,8 @@ impl Publisher {
             next: AtomicU64::new(1),
             room: Arc::new(Semaphore::new(options.bytes.max(MAX_FRAME))),
             most_bytes: AtomicUsize::new(0),
+            flights: Semaphore::new(FLIGHTS),
+            callers: OnceLock::new(),
             stop,
             ended,
             options,
@@ -251,6 +262,11 @@ impl Publisher {
         let patience = self.0.options.patience;
         let deadline = Instant::now() + patience;
         let (sender, answer) = oneshot::channel();
+        if self.0.callers.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let _ = self.0.callers.set(runtime);
+        }
         let entry = Entry {
             answer: Some(sender),
             ..entry

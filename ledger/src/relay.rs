@@ -10,7 +10,7 @@ pub use session::Session;
 use crate::api::parameters::Parameters;
 use crate::api::{Body, Problem, answer_problem, finished, handshake, json_answer};
 use crate::endpoint::Endpoint;
-use crate::frame::PROTOCOL;
+use crate::frame::{PROTOCOL, PROTOCOL_1};
 use crate::publisher::Publisher;
 use bytes::Bytes;
 use http::request::Parts;
@@ -105,6 +105,8 @@ impl Relay {
         let named = headers.contains_key(http::header::SEC_WEBSOCKET_PROTOCOL);
         let (kind, protocol) = if handshake::offers(headers, PROTOCOL) {
             (Kind::Batches, Some(PROTOCOL))
+        } else if handshake::offers(headers, PROTOCOL_1) {
+            (Kind::Batches, Some(PROTOCOL_1))
         } else if handshake::offers(headers, ORIGINAL) {
             (Kind::Original, Some(ORIGINAL))
         } else if !named {

@@ -1,14 +1,12 @@
 //! Which events are kept: those of the last days. The older ones of a key are removed from its beginning, after the states
 //! that replaying them gives were stored.
 
-use crate::event::Event;
 use crate::state::{self, Reducer};
-use crate::store::{Forget, Store};
+use crate::store::{Forget, Store, Stored};
 use crate::{Error, key};
-use prost::Message;
 
-/// How many events are removed at a time.
-const STEP: usize = 1000;
+/// About how many events are removed at a time.
+const STEP: u64 = 1000;
 
 /// How many keys are looked up at a time.
 const KEYS: usize = 1000;
@@ -87,15 +85,21 @@ impl Store {
     fn old(&self, name: &str, cutoff: i64) -> Result<Option<(u64, u64)>, Error> {
         self.read(|files| {
             let range = key::with(name, &[0])..=key::with(name, &[u64::MAX]);
-            let mut old = None;
-            for entry in files.events.range(range).take(STEP) {
-                let event = Event::decode(&*entry.value()?)
-                    .map_err(|error| Error::Unavailable(format!("an event: {error}")))?;
-                if event.at >= cutoff {
+            let mut old: Option<(u64, u64)> = None;
+            let mut more = true;
+            for entry in files.events.range(range) {
+                let value = entry.value()?;
+                Stored::read(&value)?.events(name, 0, |event| {
+                    let (first, last) = old.unwrap_or((event.number, event.number));
+                    more = event.at < cutoff && last - first < STEP;
+                    if more {
+                        old = Some((first, event.number));
+                    }
+                    more
+                })?;
+                if !more {
                     break;
                 }
-                let first = old.map_or(event.number, |(first, _)| first);
-                old = Some((first, event.number));
             }
             Ok(old)
         })

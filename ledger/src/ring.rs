@@ -2,16 +2,18 @@
 //! start. Nobody spins: producers that wait for room and the worker that waits for items sleep.
 
 use crossbeam_queue::ArrayQueue;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// The queue.
 pub struct Ring<T> {
     items: ArrayQueue<T>,
-    /// Told when there is an item, and when the ring is closed.
+    /// Told when there is an item and the worker sleeps, when a producer waits for room, and when the ring is closed.
     filled: Notify,
+    /// Whether the worker waits for the first item of a batch. The producer that resets it wakes the worker.
+    asleep: AtomicBool,
     /// Told when there is room, and when the ring is closed.
     emptied: Notify,
     /// How many producers wait for room.
@@ -28,6 +30,7 @@ impl<T> Ring<T> {
         Self {
             items: ArrayQueue::new(capacity.max(1)),
             filled: Notify::new(),
+            asleep: AtomicBool::new(false),
             emptied: Notify::new(),
             waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -45,11 +48,11 @@ impl<T> Ring<T> {
             return Err(item);
         }
         self.items.push(item)?;
-        let length = self.items.len();
-        if length > self.most.load(Ordering::Relaxed) {
-            self.most.fetch_max(length, Ordering::Relaxed);
+        // Either this sees that the worker sleeps, or the worker sees the item.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.filled.notify_one();
         }
-        self.filled.notify_one();
         Ok(())
     }
 
@@ -68,6 +71,8 @@ impl<T> Ring<T> {
                 Ok(()) => return Ok(()),
                 Err(item) => item,
             };
+            // The worker does not wait for further items if there is no room for them.
+            self.filled.notify_one();
             if self.closed.load(Ordering::Acquire) || timeout_at(deadline, room).await.is_err() {
                 return Err(item);
             }
@@ -93,32 +98,38 @@ impl<T> Ring<T> {
                 if self.closed.load(Ordering::Acquire) {
                     return !self.items.is_empty() && self.fill(batch, most, weight);
                 }
-                more.await;
+                self.asleep.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                if self.items.is_empty() && !self.closed.load(Ordering::Acquire) {
+                    more.await;
+                }
+                self.asleep.store(false, Ordering::Relaxed);
                 continue;
             }
             let end = Instant::now() + linger;
+            let enough = most.min(self.items.capacity());
             // Looks a few times and is not woken by each item.
             let step = (linger / 4).max(Duration::from_millis(1));
-            while self.items.len() < most
+            while self.items.len() < enough
+                && self.waiting.load(Ordering::Acquire) == 0
                 && !self.closed.load(Ordering::Acquire)
                 && Instant::now() < end
             {
-                sleep_until((Instant::now() + step).min(end)).await;
+                let until = (Instant::now() + step).min(end);
+                let _ = timeout_at(until, self.filled.notified()).await;
             }
             return self.fill(batch, most, weight);
         }
     }
 
     fn fill(&self, batch: &mut Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> bool {
+        self.most.fetch_max(self.items.len(), Ordering::Relaxed);
         let mut taken = 0;
         while taken < most
             && let Some(item) = self.items.pop()
         {
             taken = taken.saturating_add(weight(&item));
             batch.push(item);
-        }
-        if !self.items.is_empty() {
-            self.filled.notify_one();
         }
         if self.waiting.load(Ordering::Acquire) > 0 {
             self.emptied.notify_waiters();
@@ -152,7 +163,7 @@ impl<T> Ring<T> {
 
     /// The greatest number of items so far.
     pub fn high_water(&self) -> usize {
-        self.most.load(Ordering::Relaxed)
+        self.most.load(Ordering::Relaxed).max(self.items.len())
     }
 }
 

@@ -4,12 +4,16 @@ mod claims;
 mod files;
 mod forget;
 mod group;
+mod index;
+mod pending;
 mod received;
 mod record;
+mod run;
 
 pub(crate) use files::{Files, UNUSED};
 pub(crate) use forget::Forget;
 pub(crate) use record::{Class, Record};
+pub(crate) use run::Stored;
 
 use crate::Error;
 use crate::event::Event;
@@ -354,7 +358,7 @@ impl Writer {
 
 fn size(job: Option<&Job>) -> usize {
     match job {
-        Some(Job::Batch(batch, _)) => batch.events.len(),
+        Some(Job::Batch(batch, _)) => batch.count().unwrap_or(0),
         _ => 1,
     }
 }

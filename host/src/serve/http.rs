@@ -34,10 +34,7 @@ pub async fn http(
     let app = app.into();
     let server = builder();
     let recorder = limits.recorder.clone();
-    let short = app.mints_for_all()
-        && !limits.log_requests
-        && recorder.is_instant()
-        && limits.traces.is_none();
+    let short = app.mints_for_all() && !limits.log_requests && limits.traces.is_none();
     let shared = Arc::new(Server {
         key: app.settings().key.as_str().into(),
         app,
@@ -89,7 +86,16 @@ impl Server {
     async fn mint(&self, mut headers: HeaderMap, client: &Client) -> Response<Outgoing> {
         match self.app.mint_span().await {
             Ok((span, text)) => {
-                self.limits.recorder.note(&self.key, client, span);
+                let recorder = &self.limits.recorder;
+                if recorder.is_instant() {
+                    recorder.note(&self.key, client, span);
+                } else if let Err(error) =
+                    Box::pin(recorder.minted(&self.key, client, None, span)).await
+                {
+                    let response = refuse(error, &headers);
+                    self.report.tell(response.extensions());
+                    return response.map(outgoing);
+                }
                 for (name, value) in App::<Sequence>::TEXT_HEADERS {
                     headers.insert(name, value);
                 }

@@ -4,7 +4,7 @@ use super::body::Events;
 use super::parameters::Parameters;
 use super::{Api, Body, Problem, Route, answer_problem, handshake, route};
 use crate::Error;
-use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, Reply};
+use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, PROTOCOL_1, Reply};
 use crate::store::Added;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -54,9 +54,12 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
     let headers = &request.headers;
     let (purpose, protocol) = match route(request.uri.path())? {
         Route::Ingest if handshake::offers(headers, PROTOCOL) => (Purpose::Ingest, Some(PROTOCOL)),
+        Route::Ingest if handshake::offers(headers, PROTOCOL_1) => {
+            (Purpose::Ingest, Some(PROTOCOL_1))
+        }
         Route::Ingest => {
             return Err(Problem::invalid(format!(
-                "the WebSocket's subprotocol has to be {PROTOCOL}"
+                "the WebSocket's subprotocol has to be {PROTOCOL} or {PROTOCOL_1}"
             )));
         }
         Route::Events(name) => {
@@ -132,9 +135,9 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSoc
 /// Stores a batch. An error means that the bytes are none: the sender does not follow the protocol.
 async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malformed> {
     let batch = Batch::read(bytes)?;
-    let (first, count) = (batch.first, batch.events.len());
+    let (version, first, count) = (batch.version, batch.first, batch.count().unwrap_or(0));
     api.0.counts.batches.fetch_add(1, Ordering::Relaxed);
-    Ok(match ask_and_add(api, batch).await {
+    let reply = match ask_and_add(api, batch).await {
         Ok((added, found)) => Reply {
             earlier: added.earlier,
             found,
@@ -146,14 +149,15 @@ async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malforme
             let text = "the ledger cannot write to its disk".to_owned();
             Reply::refused(first, count, "unavailable", text, true)
         }
-    })
+    };
+    Ok(Reply { version, ..reply })
 }
 
 /// Stores the events of a batch, and then answers its lookups.
 async fn ask_and_add(api: &Api, mut batch: Batch) -> Result<(Added, Vec<Earlier>), Error> {
     let lookups = std::mem::take(&mut batch.lookups);
     let store = &api.0.store;
-    let added = match batch.events.is_empty() {
+    let added = match batch.events.is_empty() && batch.mints.is_empty() {
         true => Added::default(),
         false => store.add(batch).await?,
     };

@@ -1,6 +1,6 @@
 //! Reading a backup into a new directory.
 
-use super::{HASH, MAGIC, MAX_KEY, MAX_VALUE, Unusable, keyspaces};
+use super::{HASH, MAGIC, MAX_KEY, MAX_VALUE, Unusable, WITHOUT_RUNS, keyspaces};
 use crate::store::Files;
 use blake3::{Hash, Hasher};
 use fjall::PersistMode;
@@ -50,7 +50,7 @@ fn fill(backup: impl Read, directory: &Path) -> Result<u64, Unusable> {
     };
     let mut magic = [0; MAGIC.len()];
     match input.read(&mut magic) {
-        Ok(()) if magic == MAGIC => {}
+        Ok(()) if [MAGIC, WITHOUT_RUNS].contains(&&magic) => {}
         Ok(()) | Err(Unusable::Truncated) => return Err(Unusable::Other),
         Err(other) => return Err(other),
     }

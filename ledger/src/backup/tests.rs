@@ -24,7 +24,7 @@ async fn backup(directory: &Path, count: i64) -> Vec<u8> {
             publisher: 7,
             first: first.try_into().unwrap(),
             events: events.collect(),
-            lookups: Vec::new(),
+            ..Batch::default()
         };
         store.add(batch).await.unwrap();
     }

@@ -1,8 +1,9 @@
 //! What is in the ring: events, and questions.
 
+use crate::columns::Row;
 use crate::event::{Event, Mint, Payload, Raise};
 use crate::frame::{Lookup, Reply};
-use artisanal_core::Span;
+use artisanal_core::{MAX_COUNT, Span};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -73,6 +74,21 @@ pub(super) enum Answer {
 }
 
 impl Entry {
+    /// The mint if it is one without an idempotency key, as most are.
+    pub(super) fn row(&self) -> Option<Row<'_>> {
+        match self.what {
+            What::Minted(span) if self.once.is_none() && span.count() <= MAX_COUNT => Some(Row {
+                key: &self.key,
+                at: self.at,
+                by: &self.by,
+                request: self.request.as_deref().unwrap_or_default(),
+                span,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Any event; None for a question.
     pub(super) fn event(&self) -> Option<Event> {
         let payload = match self.what {
             What::Minted(span) => Payload::Mint(Mint::from(span)),

@@ -63,8 +63,8 @@ async fn only_the_answer_to_a_batch_acknowledges_it() {
     let (sender, mut batches) = tokio::sync::mpsc::unbounded_channel();
     let target = ledger(move |batch| {
         answers += 1;
-        sender.send((batch.first, batch.events.len())).unwrap();
-        let (first, count) = (batch.first, batch.events.len());
+        sender.send((batch.first, batch.count().unwrap())).unwrap();
+        let (first, count) = (batch.first, batch.count().unwrap());
         match answers {
             // Another batch, another count, nothing at all, a refusal for the moment.
             1 => Some(Reply::stored(first + 1, count, 0)),
@@ -99,7 +99,7 @@ async fn what_is_shed_is_told_when_there_is_room() {
         if !*opened.borrow_and_update() {
             return None;
         }
-        let (first, count) = (batch.first, batch.events.len());
+        let (first, count) = (batch.first, batch.count().unwrap());
         sender.send(batch).unwrap();
         Some(Reply::stored(first, count, 0))
     })
@@ -117,7 +117,7 @@ async fn what_is_shed_is_told_when_there_is_room() {
     assert_eq!(publisher.drain(LATE).await, 0);
     let (mut minted, mut lost) = (0, 0);
     while let Ok(batch) = batches.try_recv() {
-        for event in batch.events {
+        for event in batch.all().unwrap() {
             match event.payload {
                 Some(Payload::Mint(_)) => minted += 1,
                 Some(Payload::Lost(all)) => lost += all.events,
@@ -154,8 +154,8 @@ async fn without_a_ledger_each_policy_keeps_its_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strict_answers_after_the_acknowledgement_or_the_refusal() {
     let target = ledger(|batch| {
-        let (first, count) = (batch.first, batch.events.len());
-        Some(match batch.events[0].key.as_str() {
+        let (first, count) = (batch.first, batch.count().unwrap());
+        Some(match batch.all().unwrap()[0].key.as_str() {
             "bad" => Reply::refused(first, count, "invalid", "no".into(), false),
             _ => Reply::stored(first, count, 0),
         })
@@ -195,7 +195,7 @@ async fn an_idempotency_key_gets_the_integers_that_the_ledger_names() {
         Some(Reply {
             earlier: all(batch.events.iter().map(|e| &*e.idempotency).collect()),
             found: all(batch.lookups.iter().map(|l| &*l.idempotency).collect()),
-            ..Reply::stored(batch.first, batch.events.len(), 0)
+            ..Reply::stored(batch.first, batch.count().unwrap(), 0)
         })
     })
     .await;

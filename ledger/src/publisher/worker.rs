@@ -1,10 +1,10 @@
 //! The workers, which send batches until they are acknowledged.
 
 use super::connection::{Broken, Connection};
-use super::entry::{Answer, Entry, Item, Relayed};
+use super::entry::{Answer, Entry, Item, Relayed, What};
 use super::{Inner, Policy, random};
 use crate::event::Event;
-use crate::frame::{Batch, Earlier, MAX_EVENTS, Refusal, Reply, VERSION};
+use crate::frame::{Earlier, MAX_EVENTS, Refusal, Reply, Writer};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 /// How long a batch waits for further events. With [`Policy::Strict`] somebody waits for each event, so it leaves at
 /// once.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(20);
 
 /// The first and the longest pause after a failure.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -39,6 +39,7 @@ struct Worker<'a> {
     /// Failures since the last answer.
     failures: u32,
     connected: bool,
+    writer: Writer,
 }
 
 impl<'a> Worker<'a> {
@@ -48,6 +49,7 @@ impl<'a> Worker<'a> {
             connection: None,
             failures: 0,
             connected: false,
+            writer: Writer::default(),
         }
     }
 
@@ -59,6 +61,11 @@ impl<'a> Worker<'a> {
         };
         let (mut items, mut entries, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         loop {
+            // What comes while batches are under way goes into the next one.
+            let _turn = match inner.options.policy {
+                Policy::Strict => inner.flights.acquire().await.ok(),
+                Policy::Shed | Policy::Block => None,
+            };
             let more = inner
                 .ring
                 .take(&mut items, MAX_EVENTS - LOSSES, linger, Item::weight)
@@ -88,31 +95,46 @@ impl<'a> Worker<'a> {
     /// Sends entries in one batch, and tells those who wait.
     async fn send(&mut self, entries: &mut Vec<Entry>, losses: Vec<Event>) {
         let inner = self.inner;
-        let lookups: Vec<_> = entries.iter().filter_map(Entry::lookup).collect();
-        let mut events: Vec<_> = entries.iter().filter_map(Entry::event).collect();
-        events.extend(losses);
-        let count = events.len();
+        for entry in &*entries {
+            if let Some(row) = entry.row() {
+                self.writer.mint(&row);
+            } else if let Some(event) = entry.event() {
+                self.writer.event(&event);
+            } else if let Some(lookup) = entry.lookup() {
+                self.writer.lookup(&lookup);
+            }
+        }
+        for event in &losses {
+            self.writer.event(event);
+        }
+        let count = self.writer.count();
         let first = inner.next.fetch_add(count as u64, Ordering::Relaxed);
-        let batch = Batch {
-            version: VERSION,
-            publisher: inner.id,
-            first,
-            events,
-            lookups,
-        };
-        let reply = self.deliver(batch.bytes(), first, count).await;
+        let frame = self.writer.finish(inner.id, first);
+        let reply = self.deliver(frame, first, count).await;
         let reply = reply.refusal.is_none().then_some(reply);
         let (mut event, mut lookup) = (0, 0);
+        let mut answers = Vec::new();
         for entry in entries.drain(..) {
-            let asks = entry.lookup().is_some();
+            let asks = matches!(entry.what, What::Asked);
             let next = if asks { &mut lookup } else { &mut event };
             let index = std::mem::replace(next, *next + 1);
             if let Some(waiting) = entry.answer {
-                let _ = waiting.send(reply.as_ref().map_or(Answer::Refused, |reply| {
+                let answer = reply.as_ref().map_or(Answer::Refused, |reply| {
                     let all = if asks { &reply.found } else { &reply.earlier };
                     answer(all, index)
-                }));
+                });
+                answers.push((waiting, answer));
             }
+        }
+        let tell = move || {
+            for (waiting, answer) in answers {
+                let _ = waiting.send(answer);
+            }
+        };
+        match inner.callers.get() {
+            // One wake-up of the thread that they wait in, and not one for each.
+            Some(callers) => drop(callers.spawn(async move { tell() })),
+            None => tell(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Events, Found, MAX_BYTES, MAX_NOTES, MAX_PAGE, Neighbour, Why};
 use crate::Error;
 use crate::event::Event;
 use crate::key::{self, from_end, signed, unsigned};
-use crate::store::{Files, Record, UNUSED};
+use crate::store::{Files, Record, Stored, UNUSED};
 use fjall::{Readable, Snapshot};
 use prost::Message;
 
@@ -14,7 +14,7 @@ pub(super) struct View<'a> {
     snapshot: Snapshot,
 }
 
-/// An entry of the index: the integers from `first` to `last` of the event `number`.
+/// An entry of the index: the integers from `first` to `last` of the record with the event `number`.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
     pub(super) first: i64,
@@ -47,10 +47,34 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn event(&self, name: &str, number: u64) -> Result<Event, Error> {
-        let place = key::with(name, &[number]);
-        let bytes = self.snapshot.get(&self.files.events, place)?;
-        let bytes = bytes.ok_or_else(|| Error::Unavailable("an event is missing".into()))?;
-        decode(&bytes)
+        let mut found = None;
+        self.record_with(name, number, |record| {
+            record.events(name, number, |event| {
+                found = Some(event);
+                false
+            })
+        })?;
+        let found = found.filter(|event| event.number == number);
+        found.ok_or_else(missing)
+    }
+
+    /// Reads the record that has an event.
+    fn record_with<T>(
+        &self,
+        name: &str,
+        number: u64,
+        read: impl FnOnce(Stored<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let range = key::with(name, &[number])..=key::with(name, &[u64::MAX]);
+        let entry = self.snapshot.range(&self.files.events, range).next();
+        let value = entry.ok_or_else(missing)?.value()?;
+        read(Stored::read(&value)?)
+    }
+
+    /// The number of the event that an entry has for one of its integers.
+    fn number(&self, name: &str, step: i64, entry: &Entry, integer: i64) -> Result<u64, Error> {
+        let found = |record: Stored<'_>| record.find(step, integer)?.ok_or_else(missing);
+        self.record_with(name, entry.number, found)
     }
 
     /// The first entry of a lattice whose last integer is `from` or greater.
@@ -113,31 +137,36 @@ impl<'a> View<'a> {
                 None => Ok(Found::Unknown(Why::NoMints)),
             };
         }
-        let (mut below, mut above) = (None::<Neighbour>, None::<Neighbour>);
+        let (mut below, mut above) = (None::<Near>, None::<Near>);
         for class in record.lattices.iter().filter(|class| class.greatest > 0) {
             let (step, residue) = (class.step, class.residue);
             let near = self.at_or_above(name, step, residue, integer)?;
+            let at = |integer, entry| Near {
+                integer,
+                step,
+                entry,
+            };
             if let Some(entry) = near
                 && entry.first <= integer
             {
                 let beyond = (integer - entry.first) % step;
                 if beyond == 0 {
+                    let number = self.number(name, step, &entry, integer)?;
                     return Ok(Found::Minted {
-                        event: Box::new(self.event(name, entry.number)?),
+                        event: Box::new(self.event(name, number)?),
                         doubles: self.doubles(name, integer)?,
                     });
                 }
-                let number = entry.number;
-                nearest(&mut below, integer - beyond, number, true);
+                nearest(&mut below, at(integer - beyond, entry), true);
                 // It is at most the entry's last integer.
-                nearest(&mut above, integer - beyond + step, number, false);
+                nearest(&mut above, at(integer - beyond + step, entry), false);
                 continue;
             }
             if let Some(entry) = near {
-                nearest(&mut above, entry.first, entry.number, false);
+                nearest(&mut above, at(entry.first, entry), false);
             }
             if let Some(entry) = self.below(name, step, residue, integer)? {
-                nearest(&mut below, entry.last, entry.number, true);
+                nearest(&mut below, at(entry.last, entry), true);
             }
         }
         if let Some(number) = self.nobody(name, integer)? {
@@ -148,7 +177,19 @@ impl<'a> View<'a> {
         }
         let why = match (below, above) {
             _ if integer.max(1) <= record.forgotten => Why::Forgotten,
-            (Some(below), Some(above)) => return Ok(Found::Skipped { below, above }),
+            (Some(below), Some(above)) => {
+                let neighbour = |near: Near| {
+                    let number = self.number(name, near.step, &near.entry, near.integer)?;
+                    Ok::<_, Error>(Neighbour {
+                        integer: near.integer,
+                        number,
+                    })
+                };
+                return Ok(Found::Skipped {
+                    below: neighbour(below)?,
+                    above: neighbour(above)?,
+                });
+            }
             (_, None) => Why::After,
             // What was between it and the integers that are kept is not known.
             (None, Some(_)) if record.forgotten > 0 => Why::Forgotten,
@@ -254,25 +295,34 @@ impl<'a> View<'a> {
             events: Vec::new(),
         };
         let range = key::with(name, &[from])..=key::with(name, &[u64::MAX]);
-        let mut bytes = 0;
-        for entry in self
-            .snapshot
-            .range(&self.files.events, range)
-            .take(most.min(MAX_PAGE))
-        {
-            let value = entry.value()?;
-            bytes += value.len();
-            found.events.push(decode(&value)?);
-            if bytes > MAX_BYTES {
+        let most = most.min(MAX_PAGE);
+        let (mut bytes, mut more) = (0, most > 0);
+        for entry in self.snapshot.range(&self.files.events, range) {
+            if !more {
                 break;
             }
+            let value = entry.value()?;
+            Stored::read(&value)?.events(name, from, |event| {
+                bytes += event.encoded_len();
+                found.events.push(event);
+                more = found.events.len() < most && bytes <= MAX_BYTES;
+                more
+            })?;
         }
         Ok(found)
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Event, Error> {
-    Event::decode(bytes).map_err(|error| Error::Unavailable(format!("an event: {error}")))
+/// An integer that was handed out, and the entry that has it.
+#[derive(Clone, Copy)]
+struct Near {
+    integer: i64,
+    step: i64,
+    entry: Entry,
+}
+
+fn missing() -> Error {
+    Error::Unavailable("an event is missing".into())
 }
 
 fn entry_of(key: &[u8], value: &[u8]) -> Entry {
@@ -283,13 +333,13 @@ fn entry_of(key: &[u8], value: &[u8]) -> Entry {
     }
 }
 
-fn nearest(best: &mut Option<Neighbour>, integer: i64, number: u64, greatest: bool) {
+fn nearest(best: &mut Option<Near>, near: Near, greatest: bool) {
     let better = match best {
         None => true,
-        Some(best) if greatest => integer > best.integer,
-        Some(best) => integer < best.integer,
+        Some(best) if greatest => near.integer > best.integer,
+        Some(best) => near.integer < best.integer,
     };
     if better {
-        *best = Some(Neighbour { integer, number });
+        *best = Some(near);
     }
 }

@@ -164,14 +164,15 @@ impl Relay {
     /// Sends a batch to the ledger, as it came.
     async fn batch(&self, bytes: Bytes) -> Answer {
         let inner = &self.0;
-        let (first, count) = match Batch::read(&bytes) {
-            Ok(batch) => (batch.first, batch.events.len()),
+        let (version, first, count) = match Batch::read(&bytes) {
+            Ok(batch) => (batch.version, batch.first, batch.count().unwrap_or(0)),
             Err(malformed) => return Err(self.malformed(&malformed)),
         };
         inner.counts.batches.fetch_add(1, Ordering::Relaxed);
         let reply = inner.publisher.relay(bytes, first, count, PATIENCE).await;
-        let reply = reply.unwrap_or_else(|_| {
-            Reply::refused(first, count, "unavailable", UNCONFIRMED.into(), true)
+        let reply = reply.unwrap_or_else(|_| Reply {
+            version,
+            ..Reply::refused(first, count, "unavailable", UNCONFIRMED.into(), true)
         });
         Ok(Message::Binary(reply.bytes()))
     }

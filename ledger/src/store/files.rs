@@ -7,7 +7,11 @@ use std::io::Write;
 use std::path::Path;
 
 /// What the file `version` holds. Another layout has another number.
-const VERSION: &str = "artisanal-ledger 1\n";
+const VERSION: &str = "artisanal-ledger 2\n";
+
+/// The version without runs: every event has a record of its own, which is read as well. A program of that version
+/// cannot read runs, so the file gets the number of this one before the first run is written.
+const WITHOUT_RUNS: &str = "artisanal-ledger 1\n";
 
 /// Marks integers in `notes` that nobody gets; no integer is as great.
 pub(crate) const UNUSED: u64 = u64::MAX;
@@ -15,11 +19,12 @@ pub(crate) const UNUSED: u64 = u64::MAX;
 /// The open database. All keys begin as [`key`](crate::key) describes.
 pub(crate) struct Files {
     pub(crate) database: Database,
-    /// Key, number: the event.
+    /// Key, number of the last event: one event, or a run of mints ([`Stored`](super::Stored)).
     pub(crate) events: Keyspace,
     /// Key: its record.
     pub(crate) keys: Keyspace,
-    /// Key, step, residue, last: first, number of the event. Entries of one step and residue never overlap.
+    /// Key, step, residue, last: first, number of an event of the record that has these integers, or of one that was
+    /// before what is left of it. Entries of one step and residue never overlap.
     pub(crate) spans: Keyspace,
     /// Key, last, number of the event: first, step. Integers that were in an earlier event already.
     pub(crate) doubles: Keyspace,
@@ -43,7 +48,7 @@ impl Files {
     /// [`Error::Misconfigured`] for a directory of another version, or one that another process has open.
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
-        check_version(directory)?;
+        let outdated = check_version(directory)?;
         let database =
             Database::builder(directory.join("log"))
                 .open()
@@ -58,6 +63,10 @@ impl Files {
                     )),
                     other => other.into(),
                 })?;
+        if outdated {
+            // Not before the database is open: another process may have it.
+            write_version(directory)?;
+        }
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         Ok(Self {
             events: keyspace("events")?,
@@ -74,12 +83,14 @@ impl Files {
     }
 }
 
-/// Checks the version of the directory, and writes it to an empty one.
-fn check_version(directory: &Path) -> Result<(), Error> {
+/// Checks the version of the directory, and writes it to an empty one. Returns whether it is an older one that can be
+/// read.
+fn check_version(directory: &Path) -> Result<bool, Error> {
     let path = directory.join("version");
     let broken = |error: &std::io::Error| unusable(directory, error);
     match fs::read(&path) {
-        Ok(found) if found == VERSION.as_bytes() => return Ok(()),
+        Ok(found) if found == VERSION.as_bytes() => return Ok(false),
+        Ok(found) if found == WITHOUT_RUNS.as_bytes() => return Ok(true),
         Ok(found) => {
             return Err(Error::Misconfigured(format!(
                 "{} was written by another version of the ledger (`{}`; this is `{}`); use that version, or \
@@ -102,6 +113,12 @@ fn check_version(directory: &Path) -> Result<(), Error> {
             directory.display()
         )));
     }
+    write_version(directory)?;
+    Ok(false)
+}
+
+fn write_version(directory: &Path) -> Result<(), Error> {
+    let path = directory.join("version");
     // Under another name first: a crash must not leave half a version.
     let new = directory.join("version.new");
     let written = || {
@@ -111,7 +128,7 @@ fn check_version(directory: &Path) -> Result<(), Error> {
         fs::rename(&new, &path)?;
         File::open(directory)?.sync_all()
     };
-    written().map_err(|error| broken(&error))
+    written().map_err(|error| unusable(directory, &error))
 }
 
 fn unusable(directory: &Path, error: &std::io::Error) -> Error {

@@ -1,11 +1,13 @@
 //! Removing the first events of a key, with everything that refers to them.
 
 use super::group::Group;
+use super::pending::{Chunk, Pending, Piece, chunk, without};
+use super::run::{Stored, broken};
 use crate::Error;
+use crate::columns::Mints;
 use crate::event::{Event, Payload};
-use crate::key::{self, from_end, unsigned};
-use artisanal_core::Span;
-use prost::Message;
+use crate::key::{self, from_end, signed, unsigned};
+use std::ops::RangeInclusive;
 
 /// The first events of a key, which are removed.
 pub(crate) struct Forget {
@@ -33,13 +35,26 @@ impl Group<'_> {
             self.batch.insert(&files.snapshots, place, state);
         }
         let mut forgotten = 0;
-        let range = key::with(&name, &[0])..=key::with(&name, &[up_to]);
+        // The first number that an entry of the index may have for the next record.
+        let mut floor = 0;
+        // The record with the last one may have later ones as well.
+        let range = key::with(&name, &[0])..=key::with(&name, &[u64::MAX]);
         for entry in files.events.range(range) {
             let (place, value) = entry.into_inner()?;
-            let event = Event::decode(&*value)
-                .map_err(|error| Error::Unavailable(format!("an event: {error}")))?;
-            forgotten = forgotten.max(self.unlink(&name, &event)?);
-            self.batch.remove(&files.events, place);
+            let record = Stored::read(&value)?;
+            if record.first() > up_to {
+                break;
+            }
+            let (greatest, rest) = match record {
+                Stored::One(event) => (self.unlink(&name, &event, floor)?, None),
+                Stored::Run(run) => self.unlink_run(&name, &run, floor, up_to)?,
+            };
+            floor = from_end(&place, 0).saturating_add(1);
+            forgotten = forgotten.max(greatest);
+            match rest {
+                None => self.batch.remove(&files.events, place),
+                Some(rest) => self.batch.insert(&files.events, place, rest),
+            }
         }
         let record = self.change(&name)?;
         record.first = record.first.max(up_to.saturating_add(1));
@@ -48,7 +63,7 @@ impl Group<'_> {
     }
 
     /// Removes what refers to an event. Returns its greatest integer.
-    fn unlink(&mut self, name: &str, event: &Event) -> Result<i64, Error> {
+    fn unlink(&mut self, name: &str, event: &Event, floor: u64) -> Result<i64, Error> {
         let files = self.files;
         let number = event.number;
         let note = |last: i64| key::with(name, &[unsigned(last), number]);
@@ -57,7 +72,7 @@ impl Group<'_> {
                 let Some(span) = mint.span() else {
                     return Ok(0);
                 };
-                self.unlink_span(name, span, number)?;
+                self.unlink_pieces(name, &mut [Piece::new(span, number)], floor..=number)?;
                 Ok(span.last())
             }
             Some(Payload::Unused(unused)) => {
@@ -77,23 +92,69 @@ impl Group<'_> {
         }
     }
 
-    fn unlink_span(&mut self, name: &str, span: Span, number: u64) -> Result<(), Error> {
-        let files = self.files;
-        let (first, last) = (span.first(), span.last());
-        let residue = first % span.step();
-        let place = |integer: i64| key::with(name, &[span.step(), residue, integer].map(unsigned));
-        for entry in files.spans.range(place(first)..=place(last)) {
-            let (place, value) = entry.into_inner()?;
-            if from_end(&value, 0) == number {
-                self.batch.remove(&files.spans, place);
+    /// Removes what refers to the first mints of a run. Returns their greatest integer, and the record of the others if
+    /// there are some.
+    fn unlink_run(
+        &mut self,
+        name: &str,
+        run: &Mints<'_>,
+        floor: u64,
+        up_to: u64,
+    ) -> Result<(i64, Option<Vec<u8>>), Error> {
+        let (mut pieces, mut rest) = (Vec::new(), Pending::default());
+        for (number, row) in (run.number..).zip(run.rows()) {
+            let row = row.map_err(broken)?;
+            match number <= up_to {
+                true => pieces.push(Piece::new(row.span, number)),
+                false => rest.push(&row, number),
             }
         }
-        let doubles =
-            key::with(name, &[unsigned(first)])..=key::with(name, &[unsigned(last), u64::MAX]);
-        for entry in files.doubles.range(doubles) {
-            let place = entry.key()?;
-            if from_end(&place, 0) == number {
-                self.batch.remove(&files.doubles, place);
+        let greatest = pieces.iter().map(|piece| piece.last).max().unwrap_or(0);
+        self.unlink_pieces(name, &mut pieces, floor..=run.last())?;
+        let rest = (run.last() > up_to).then(|| rest.finish().1);
+        Ok((greatest, rest))
+    }
+
+    /// Removes the integers of some mints from the index. `numbers` are those that entries have for their record, which
+    /// begins with them.
+    fn unlink_pieces(
+        &mut self,
+        name: &str,
+        pieces: &mut [Piece],
+        numbers: RangeInclusive<u64>,
+    ) -> Result<(), Error> {
+        let files = self.files;
+        let first = pieces.iter().map(|piece| piece.number).min().unwrap_or(0);
+        let removed = pieces.iter().map(|piece| piece.number).max().unwrap_or(0);
+        pieces.sort_unstable();
+        let mut rest = pieces;
+        while let Some(Chunk { whole, pieces, .. }) = chunk(&mut rest) {
+            let Piece { step, residue, .. } = whole;
+            let place = |integer: i64| key::with(name, &[step, residue, integer].map(unsigned));
+            // The last entry may go on with the integers of later mints.
+            for entry in files.spans.range(place(whole.first)..=place(i64::MAX)) {
+                let (at, value) = entry.into_inner()?;
+                let entry = (signed(from_end(&value, 1)), signed(from_end(&at, 0)));
+                if entry.0 > whole.last {
+                    break;
+                }
+                if !numbers.contains(&from_end(&value, 0)) {
+                    continue;
+                }
+                self.batch.remove(&files.spans, at);
+                let gone = pieces.iter().map(|piece| (piece.first, piece.last));
+                for (begin, end) in without(entry, step, gone) {
+                    let value = key::numbers([unsigned(begin), *numbers.end()]);
+                    self.batch.insert(&files.spans, place(end), value);
+                }
+            }
+            let doubles = key::with(name, &[unsigned(whole.first)])
+                ..=key::with(name, &[unsigned(whole.last), u64::MAX]);
+            for entry in files.doubles.range(doubles) {
+                let at = entry.key()?;
+                if (first..=removed).contains(&from_end(&at, 0)) {
+                    self.batch.remove(&files.doubles, at);
+                }
             }
         }
         Ok(())

@@ -3,12 +3,16 @@
 use super::claims::{self, Claim, Sweep};
 use super::files::{Files, UNUSED};
 use super::received::Received;
+use super::index::index;
+use super::pending::{Pending, Piece};
 use super::record::{Class, MAX_LATTICES, Record};
 use super::{Added, Options};
 use crate::Error;
-use crate::event::{Event, Payload};
+use crate::columns::{Mints, Row};
+use crate::event::{Event, Payload, Unfit};
 use crate::frame::Batch;
-use crate::key::{self, from_end, signed, unsigned};
+use crate::key::{self, unsigned};
+use artisanal_core::Span;
 use fjall::{OwnedWriteBatch, PersistMode};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -16,20 +20,30 @@ use std::collections::{BTreeMap, HashMap};
 /// How many keys and publishers are kept in memory between groups.
 const KEPT: usize = 1 << 16;
 
+/// How many runs keep their memory while no key needs them.
+const IDLE: usize = 64;
+
 /// What was read of keys and publishers, with the changes of the current group.
 #[derive(Default)]
 pub(crate) struct Cache {
-    keys: HashMap<String, Key>,
+    /// The place of each key in `keys`.
+    places: HashMap<Box<str>, usize>,
+    keys: Vec<Key>,
     publishers: HashMap<u64, Publisher>,
     sweep: Sweep,
+    /// Runs that no key needs at the moment.
+    idle: Vec<Box<Pending>>,
 }
 
 #[derive(Default)]
-struct Key {
-    record: Record,
+pub(super) struct Key {
+    name: Box<str>,
+    pub(super) record: Record,
     changed: bool,
     /// The entries that this group adds to `spans`, for each class by the last integer: first, number.
-    added: Vec<BTreeMap<i64, (i64, u64)>>,
+    pub(super) added: Vec<BTreeMap<i64, (i64, u64)>>,
+    /// The last mints, which are not in the group's changes yet.
+    run: Option<Box<Pending>>,
 }
 
 #[derive(Default)]
@@ -44,7 +58,7 @@ pub(crate) struct Group<'a> {
     cache: &'a mut Cache,
     pub(super) batch: OwnedWriteBatch,
     /// The keys and publishers that this group changes.
-    touched: (Vec<String>, Vec<u64>),
+    touched: (Vec<usize>, Vec<u64>),
     /// The claims that this group adds.
     pub(super) claims: HashMap<Vec<u8>, Claim>,
     pub(super) options: Options,
@@ -58,6 +72,7 @@ impl<'a> Group<'a> {
     pub(crate) fn new(files: &'a Files, cache: &'a mut Cache, options: Options) -> Self {
         if cache.keys.len() > KEPT {
             cache.keys.clear();
+            cache.places.clear();
         }
         if cache.publishers.len() > KEPT {
             cache.publishers.clear();
@@ -85,41 +100,87 @@ impl<'a> Group<'a> {
             publisher: id,
             first,
             events,
+            mints,
             ..
         } = batch;
-        let last = first.saturating_add((events.len() as u64).saturating_sub(1));
-        let before = self.publisher(id)?.received.clone();
+        let invalid = |unfit: Unfit| Error::Invalid(unfit.0);
+        let blocks: Result<Vec<_>, _> = mints.iter().map(|bytes| Mints::read(bytes)).collect();
+        let blocks = blocks.map_err(invalid)?;
+        let count = events.len() + blocks.iter().map(Mints::count).sum::<usize>();
+        let last = first.saturating_add((count as u64).saturating_sub(1));
+        // The first two look at everything that may be wrong, before something is changed.
         self.check_lattices(&events)?;
+        let mut places = Vec::new();
+        for block in &blocks {
+            places.push(self.check_block(block)?);
+        }
         let publisher = self.publisher(id)?;
+        let before = publisher.received.clone();
         publisher.received.add(first, last)?;
         if !std::mem::replace(&mut publisher.changed, true) {
             self.touched.1.push(id);
         }
+        let new = !before.touches(first, last);
         let mut added = Added::default();
-        for (index, (number, event)) in (first..=last).zip(events).enumerate() {
-            let stored = before.contains(number);
-            added.duplicates += usize::from(stored);
-            let claim = claims::of(&event);
-            match claim {
-                // An event that was stored already may have lost as well, and its publisher did not get the answer.
-                Some((place, mint)) => {
-                    let earlier = match self.claim(&place)? {
-                        Some(claim) if claim.mint != mint => Some(claim),
-                        _ => None,
-                    };
-                    added
-                        .earlier
-                        .extend(earlier.map(|claim| claim.earlier(index)));
-                    if !stored {
-                        self.arbitrate(event, place, earlier)?;
-                    }
-                }
-                None if stored => {}
-                None => drop(self.event(event)?),
+        let mut events = events.into_iter();
+        let mut index = 0;
+        let mut passed = 0;
+        for (block, places) in blocks.iter().zip(&places) {
+            while passed < block.before()
+                && let Some(event) = events.next()
+            {
+                self.add_event(event, first, index, &before, &mut added)?;
+                passed += 1;
+                index += 1;
             }
+            let mut rows = block.rows();
+            while let Some(row) = rows.next_placed() {
+                let (row, [key, _]) = row.map_err(invalid)?;
+                if !new && before.contains(first.saturating_add(index as u64)) {
+                    added.duplicates += 1;
+                } else if let Some(Some(place)) = places.get(key) {
+                    self.mint(*place, &row)?;
+                }
+                index += 1;
+            }
+        }
+        for event in events {
+            self.add_event(event, first, index, &before, &mut added)?;
+            index += 1;
         }
         self.duplicates += added.duplicates as u64;
         Ok(added)
+    }
+
+    /// Adds the event at this place of a batch, unless it is stored already.
+    fn add_event(
+        &mut self,
+        event: Event,
+        first: u64,
+        index: usize,
+        before: &Received,
+        added: &mut Added,
+    ) -> Result<(), Error> {
+        let stored = before.contains(first.saturating_add(index as u64));
+        added.duplicates += usize::from(stored);
+        match claims::of(&event) {
+            // An event that was stored already may have lost as well, and its publisher did not get the answer.
+            Some((place, mint)) => {
+                let earlier = match self.claim(&place)? {
+                    Some(claim) if claim.mint != mint => Some(claim),
+                    _ => None,
+                };
+                added
+                    .earlier
+                    .extend(earlier.map(|claim| claim.earlier(index)));
+                if !stored {
+                    self.arbitrate(event, place, earlier)?;
+                }
+            }
+            None if stored => {}
+            None => drop(self.event(event)?),
+        }
+        Ok(())
     }
 
     /// Adds one event and returns it with its number.
@@ -127,7 +188,8 @@ impl<'a> Group<'a> {
     /// # Errors
     /// [`Error::Conflict`] if the key is not at event `expected`.
     pub(crate) fn append(&mut self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
-        let current = self.key(&event.key)?.record.number;
+        let place = self.place(&event.key)?;
+        let current = self.key(place)?.record.number;
         match expected {
             Some(expected) if expected != current => Err(Error::Conflict { current }),
             _ => self.event(event),
@@ -144,13 +206,14 @@ impl<'a> Group<'a> {
         self.cache
             .sweep
             .run(self.files, &mut self.batch, &self.claims, self.moment, life)?;
-        for key in &self.touched.0 {
-            if let Some(state) = self.cache.keys.get_mut(key) {
-                state.changed = false;
-                let record = state.record.encode_to_vec();
+        for place in std::mem::take(&mut self.touched.0) {
+            self.flush(place)?;
+            if let Some(key) = self.cache.keys.get_mut(place) {
+                key.changed = false;
+                let record = key.record.encode_to_vec();
                 self.batch
-                    .insert(&self.files.keys, key::prefix(key), record);
-                state.added.iter_mut().for_each(BTreeMap::clear);
+                    .insert(&self.files.keys, key::prefix(&key.name), record);
+                key.added.iter_mut().for_each(BTreeMap::clear);
             }
         }
         for id in &self.touched.1 {
@@ -179,68 +242,141 @@ impl<'a> Group<'a> {
 
     /// The record of a key that the group changes.
     pub(super) fn change(&mut self, name: &str) -> Result<&mut Record, Error> {
-        let key = self.key(name)?;
-        if !std::mem::replace(&mut key.changed, true) {
-            self.touched.0.push(name.to_owned());
-        }
-        Ok(&mut self.key(name)?.record)
+        let place = self.place(name)?;
+        self.touch(place)
     }
 
-    fn key(&mut self, key: &str) -> Result<&mut Key, Error> {
-        if !self.cache.keys.contains_key(key) {
-            let stored = self.files.keys.get(key::prefix(key))?;
-            let record = match stored {
-                Some(bytes) => Record::read(&bytes)?,
-                None => Record::default(),
-            };
-            let state = Key {
-                added: vec![BTreeMap::new(); record.lattices.len()],
-                record,
-                changed: false,
-            };
-            self.cache.keys.insert(key.to_owned(), state);
+    fn touch(&mut self, place: usize) -> Result<&mut Record, Error> {
+        if !std::mem::replace(&mut self.key(place)?.changed, true) {
+            self.touched.0.push(place);
         }
-        // The entry exists; its name is not allocated again.
-        match self.cache.keys.get_mut(key) {
-            Some(state) => Ok(state),
-            None => Err(Error::Unavailable("a key is missing".into())),
+        Ok(&mut self.key(place)?.record)
+    }
+
+    /// The place of a key in the cache.
+    fn place(&mut self, name: &str) -> Result<usize, Error> {
+        if let Some(place) = self.cache.places.get(name) {
+            return Ok(*place);
         }
+        let stored = self.files.keys.get(key::prefix(name))?;
+        let record = match stored {
+            Some(bytes) => Record::read(&bytes)?,
+            None => Record::default(),
+        };
+        let place = self.cache.keys.len();
+        self.cache.keys.push(Key {
+            name: name.into(),
+            added: vec![BTreeMap::new(); record.lattices.len()],
+            record,
+            ..Key::default()
+        });
+        self.cache.places.insert(name.into(), place);
+        Ok(place)
+    }
+
+    fn key(&mut self, place: usize) -> Result<&mut Key, Error> {
+        let key = self.cache.keys.get_mut(place);
+        key.ok_or_else(|| Error::Unavailable("a key is missing".into()))
     }
 
     /// Refuses a batch after which a key would have too many increments and offsets.
     fn check_lattices(&mut self, events: &[Event]) -> Result<(), Error> {
         for event in events {
-            let Some(Payload::Mint(mint)) = &event.payload else {
-                continue;
+            if let Some(span) = event.span() {
+                let place = self.place(&event.key)?;
+                self.key(place)?.check_lattice(span)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for mints in columns. Returns the place of each of their keys, by the number of its name.
+    fn check_block(&mut self, block: &Mints<'_>) -> Result<Vec<Option<usize>>, Error> {
+        let mut places = Vec::new();
+        let mut rows = block.rows();
+        while let Some(row) = rows.next_placed() {
+            let (row, [number, _]) = row.map_err(|unfit| Error::Invalid(unfit.0))?;
+            if row.key.is_empty() {
+                return Err(Error::Invalid("a mint without a key".into()));
+            }
+            if number >= places.len() {
+                places.resize(number + 1, None);
+            }
+            let place = match places.get(number) {
+                Some(Some(place)) => *place,
+                _ => {
+                    let place = self.place(row.key)?;
+                    if let Some(known) = places.get_mut(number) {
+                        *known = Some(place);
+                    }
+                    place
+                }
             };
-            let residue = mint.first % mint.step.max(1);
-            let key = self.key(&event.key)?;
-            let known = key
-                .record
-                .lattices
-                .iter()
-                .any(|class| class.step == mint.step && class.residue == residue);
-            if known {
-                continue;
+            self.key(place)?.check_lattice(row.span)?;
+        }
+        Ok(places)
+    }
+
+    /// Adds a mint to the run of its key.
+    fn mint(&mut self, place: usize, row: &Row<'_>) -> Result<u64, Error> {
+        let record = self.touch(place)?;
+        record.number = record.number.saturating_add(1);
+        let number = record.number;
+        self.events += 1;
+        let Cache { keys, idle, .. } = &mut *self.cache;
+        if let Some(key) = keys.get_mut(place) {
+            let run = key
+                .run
+                .get_or_insert_with(|| idle.pop().unwrap_or_default());
+            run.push(row, number);
+            if run.is_full() {
+                self.flush(place)?;
             }
-            if key.record.lattices.len() >= MAX_LATTICES {
-                return Err(Error::Invalid(format!(
-                    "the mints of a key have more than {MAX_LATTICES} increments and offsets"
-                )));
-            }
-            // An entry without mints does no harm if another event of the batch is refused.
-            key.record.lattices.push(Class {
-                step: mint.step,
-                residue,
-                greatest: 0,
-            });
-            key.added.push(BTreeMap::new());
+        }
+        Ok(number)
+    }
+
+    /// Adds the run of a key to the group's changes, with its integers.
+    fn flush(&mut self, place: usize) -> Result<(), Error> {
+        let Some(key) = self.cache.keys.get_mut(place) else {
+            return Ok(());
+        };
+        let Some(mut run) = key.run.take() else {
+            return Ok(());
+        };
+        let (last, record, mut pieces) = run.finish();
+        let files = self.files;
+        self.batch
+            .insert(&files.events, key::with(&key.name, &[last]), record);
+        let name = key.name.clone();
+        index(key, &name, &mut pieces, files, &mut self.batch)?;
+        if self.cache.idle.len() < IDLE {
+            run.reuse(pieces);
+            self.cache.idle.push(run);
         }
         Ok(())
     }
 
     pub(super) fn event(&mut self, mut event: Event) -> Result<Event, Error> {
-        let record = self.change(&event.key)?;
+        let place = self.place(&event.key)?;
+        if let (true, true, Some(span)) = (
+            event.idempotency.is_empty(),
+            event.token.is_empty(),
+            event.span(),
+        ) {
+            let row = Row {
+                key: "",
+                at: event.at,
+                by: &event.by,
+                request: &event.request,
+                span,
+            };
+            event.number = self.mint(place, &row)?;
+            return Ok(event);
+        }
+        // What came before has its number already.
+        self.flush(place)?;
+        let record = self.touch(place)?;
         record.number = record.number.saturating_add(1);
         let number = record.number;
         event.number = number;
@@ -248,7 +384,7 @@ impl<'a> Group<'a> {
         match &event.payload {
             Some(Payload::Mint(mint)) => {
                 if let Some(span) = mint.span() {
-                    self.index(&event.key, span.first(), span.last(), span.step(), number)?;
+                    self.index_one(place, &event.key, span, number)?;
                 }
             }
             Some(Payload::Lost(lost)) => {
@@ -277,87 +413,43 @@ impl<'a> Group<'a> {
         Ok(event)
     }
 
-    /// Adds the integers of a mint to the index: those that no earlier event has as entries, the others as doubles.
-    fn index(
+    fn index_one(
         &mut self,
+        place: usize,
         name: &str,
-        first: i64,
-        last: i64,
-        step: i64,
+        span: Span,
         number: u64,
     ) -> Result<(), Error> {
         let files = self.files;
-        let key = match self.cache.keys.get_mut(name) {
-            Some(key) => key,
-            None => return Err(Error::Unavailable("a key is missing".into())),
+        let Some(key) = self.cache.keys.get_mut(place) else {
+            return Err(Error::Unavailable("a key is missing".into()));
         };
-        let residue = first % step;
-        let found = key
-            .record
-            .lattices
-            .iter()
-            .position(|class| class.step == step && class.residue == residue);
-        let at = match found {
-            Some(at) => at,
-            None => {
-                key.record.lattices.push(Class {
-                    step,
-                    residue,
-                    greatest: 0,
-                });
-                key.added.push(BTreeMap::new());
-                key.record.lattices.len() - 1
-            }
-        };
-        if key.record.smallest == 0 || first < key.record.smallest {
-            key.record.smallest = first;
+        let mut pieces = [Piece::new(span, number)];
+        index(key, name, &mut pieces, files, &mut self.batch)
+    }
+}
+
+impl Key {
+    /// Makes room for the increment and offset of a span.
+    fn check_lattice(&mut self, span: Span) -> Result<(), Error> {
+        let (step, residue) = (span.step(), span.first() % span.step());
+        let lattices = &mut self.record.lattices;
+        let known = |class: &Class| class.step == step && class.residue == residue;
+        if lattices.iter().any(known) {
+            return Ok(());
         }
-        let (Some(class), Some(added)) = (key.record.lattices.get_mut(at), key.added.get_mut(at))
-        else {
-            return Err(Error::Unavailable("a class is missing".into()));
-        };
-        let place = |last: i64| key::with(name, &[step, residue, last].map(unsigned));
-        // Spans mostly arrive in ascending order, and then nothing has to be read.
-        let mut others = Vec::new();
-        if first <= class.greatest {
-            let end = place(i64::MAX);
-            for entry in files.spans.range(place(first)..=end) {
-                let (key, value) = entry.into_inner()?;
-                let other = (signed(from_end(&value, 1)), signed(from_end(&key, 0)));
-                if other.0 > last {
-                    break;
-                }
-                others.push(other);
-            }
-            for (end, (begin, _)) in added.range(first..) {
-                if *begin > last {
-                    break;
-                }
-                others.push((*begin, *end));
-            }
-            others.sort_unstable();
+        if lattices.len() >= MAX_LATTICES {
+            return Err(Error::Invalid(format!(
+                "the mints of a key have more than {MAX_LATTICES} increments and offsets"
+            )));
         }
-        class.greatest = class.greatest.max(last);
-        let mut rest = Some(first);
-        let mut pieces = Vec::new();
-        for (begin, end) in others {
-            let Some(from) = rest else { break };
-            if from < begin {
-                pieces.push((from, begin - step));
-            }
-            let double = key::with(name, &[unsigned(end.min(last)), number]);
-            let value = key::numbers([unsigned(from.max(begin)), unsigned(step)]);
-            self.batch.insert(&files.doubles, double, value);
-            rest = end.checked_add(step);
-        }
-        if let Some(from) = rest.filter(|from| *from <= last) {
-            pieces.push((from, last));
-        }
-        for (from, to) in pieces {
-            added.insert(to, (from, number));
-            let value = key::numbers([unsigned(from), number]);
-            self.batch.insert(&files.spans, place(to), value);
-        }
+        // An entry without mints does no harm if another event of the batch is refused.
+        lattices.push(Class {
+            step,
+            residue,
+            greatest: 0,
+        });
+        self.added.push(BTreeMap::new());
         Ok(())
     }
 }

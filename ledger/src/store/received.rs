@@ -35,6 +35,15 @@ impl Received {
             .is_some_and(|(_, last)| *last >= number)
     }
 
+    /// Whether it has one of the numbers from `first` to `last`.
+    pub(crate) fn touches(&self, first: u64, last: u64) -> bool {
+        let after = self.0.partition_point(|(begin, _)| *begin <= last);
+        after
+            .checked_sub(1)
+            .and_then(|at| self.0.get(at))
+            .is_some_and(|(_, end)| *end >= first)
+    }
+
     /// Adds the numbers from `first` to `last`.
     ///
     /// # Errors
@@ -79,6 +88,8 @@ mod tests {
             }
             for number in 0..=221 {
                 prop_assert_eq!(received.contains(number), model.contains(&number), "{}", number);
+                let touched = model.range(number..=number + 3).next().is_some();
+                prop_assert_eq!(received.touches(number, number + 3), touched, "{}", number);
             }
         }
     }

@@ -31,7 +31,7 @@ fn batch(publisher: u64, first: u64, events: Vec<Event>) -> Batch {
         publisher,
         first,
         events,
-        lookups: Vec::new(),
+        ..Batch::default()
     }
 }
 
@@ -233,7 +233,7 @@ fn directories_of_other_versions_are_refused() {
     };
     assert!(refused(directory.path()).contains("in use"));
     drop(store);
-    std::fs::write(directory.path().join("version"), "artisanal-ledger 2\n").unwrap();
+    std::fs::write(directory.path().join("version"), "artisanal-ledger 3\n").unwrap();
     assert!(refused(directory.path()).contains("another version"));
     std::fs::remove_file(directory.path().join("version")).unwrap();
     assert!(refused(directory.path()).contains("no data directory"));

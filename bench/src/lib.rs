@@ -7,6 +7,7 @@
 
 pub mod calls;
 pub mod integers;
+pub mod ledger;
 pub mod load;
 pub mod machine;
 pub mod measure;

@@ -2,6 +2,7 @@
 
 mod curves;
 mod in_process;
+mod ledger;
 mod process;
 mod rounds;
 mod row;
@@ -64,6 +65,8 @@ pub enum Part {
     Integers,
     /// `Sequence::next` within one process.
     Tasks,
+    /// The ledger.
+    Ledger,
     /// The duration of whole `int-host` processes.
     Starts,
     /// The memory of `serve`.
@@ -195,6 +198,7 @@ pub fn all(options: &Options) -> anyhow::Result<Report> {
 struct Bench {
     seconds: f64,
     rounds: u32,
+    quick: bool,
     only: Vec<Part>,
     workshop: Workshop,
     stores: Vec<Store>,
@@ -246,6 +250,7 @@ impl Bench {
         let mut bench = Self {
             seconds: if options.quick { 0.3 } else { options.seconds },
             rounds: if options.quick { 1 } else { options.rounds },
+            quick: options.quick,
             only: options.only.clone(),
             workshop: Workshop::new()?,
             stores: Vec::new(),

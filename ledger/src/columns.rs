@@ -266,7 +266,10 @@ impl<'a> Rows<'_, 'a> {
         let absent = || Unfit("the number of a name is out of range".into());
         let at = unzigzag(self.at.next().ok_or_else(short)?);
         let first = unzigzag(self.first.next().ok_or_else(short)?);
-        let (at, first) = (self.before.0.checked_add(at), self.before.1.checked_add(first));
+        let (at, first) = (
+            self.before.0.checked_add(at),
+            self.before.1.checked_add(first),
+        );
         let (Some(at @ 0..), Some(first)) = (at, first) else {
             return Err(Unfit("a difference is out of range".into()));
         };

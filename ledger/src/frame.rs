@@ -2,7 +2,7 @@
 
 mod writer;
 
-pub(crate) use writer::Writer;
+pub use writer::Writer;
 
 use crate::columns::Mints;
 use crate::event::{Event, Mint, Unfit, check_text};
@@ -238,7 +238,9 @@ impl Batch {
             if count.saturating_add(mints.count()) > MAX_EVENTS {
                 return Err(Malformed::Count);
             }
-            mints.check().map_err(|(at, unfit)| wrong(count + at, unfit))?;
+            mints
+                .check()
+                .map_err(|(at, unfit)| wrong(count + at, unfit))?;
             count += mints.count();
         }
         Ok(count)
@@ -338,7 +340,9 @@ fn count_events(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::{Columns, Row};
     use crate::event::{Mint, Payload};
+    use artisanal_core::Span;
     use proptest::prelude::*;
 
     fn event(key: &str, first: i64, step: i64, count: u32, by: &str) -> Event {
@@ -422,6 +426,66 @@ mod tests {
             Err(Malformed::Long(MAX_FRAME + 1))
         );
         assert!(Reply::read(&[0; MAX_REPLY + 1]).is_err());
+    }
+
+    fn with_mints(count: usize, mints: &[(usize, usize)]) -> Batch {
+        let blocks = mints.iter().map(|(before, count)| {
+            let mut columns = Columns::default();
+            for n in (1..).take(*count) {
+                let span = Span::checked(n, 1, 1).unwrap();
+                columns.push(&Row {
+                    key: "a",
+                    at: 1,
+                    by: "h",
+                    request: "",
+                    span,
+                });
+            }
+            let mut bytes = Vec::new();
+            columns.finish(0, *before, &mut bytes);
+            bytes.into()
+        });
+        Batch {
+            mints: blocks.collect(),
+            ..batch(vec![event("b", 2, 2, 1, "h"); count])
+        }
+    }
+
+    #[test]
+    fn mints_in_columns_are_events_in_their_place() {
+        let batch = with_mints(2, &[(0, 2), (1, 1), (1, 1)]);
+        assert_eq!(Batch::read(&batch.bytes()), Ok(batch.clone()));
+        assert_eq!(batch.count(), Ok(6));
+        let all = batch.all().unwrap();
+        let keys: Vec<_> = all.iter().map(|event| &*event.key).collect();
+        assert_eq!(keys, ["a", "a", "b", "a", "a", "b"]);
+        assert!(all.iter().all(|event| event.check().is_ok()));
+        let refused = |batch: Batch| Batch::read(&batch.bytes()).expect_err("refused");
+        for (events, mints) in [(1, vec![(2, 1)]), (2, vec![(1, 1), (0, 1)])] {
+            assert!(matches!(
+                refused(with_mints(events, &mints)),
+                Malformed::Event(..)
+            ));
+        }
+        for mints in [
+            vec![(0, MAX_EVENTS)],
+            vec![(0, MAX_EVENTS / 2), (1, MAX_EVENTS / 2)],
+            vec![(0, 1); MAX_EVENTS],
+        ] {
+            assert_eq!(refused(with_mints(1, &mints)), Malformed::Count);
+            assert!(Batch::read(&with_mints(0, &[(0, MAX_EVENTS)]).bytes()).is_ok());
+        }
+        // Those who do not know columns do not send them.
+        let old = Batch {
+            version: VERSION_1,
+            ..batch
+        };
+        assert_eq!(refused(old), Malformed::Version(1));
+        let empty = Batch {
+            mints: vec![Bytes::new()],
+            ..with_mints(0, &[])
+        };
+        assert!(matches!(refused(empty), Malformed::Event(0, _)));
     }
 
     proptest! {

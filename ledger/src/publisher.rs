@@ -22,8 +22,8 @@ use bytes::Bytes;
 use entry::{Answer, Entry, Item, Relayed, What};
 use losses::Losses;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -287,7 +287,12 @@ impl Publisher {
     }
 
     async fn push(&self, item: Item, deadline: Instant) -> Result<(), Unconfirmed> {
+        // A batch of another publisher has waited for its events there.
+        let hurries = matches!(item, Item::Batch(_));
         let Err(item) = self.0.ring.push(item) else {
+            if hurries {
+                self.0.ring.hurry();
+            }
             return Ok(());
         };
         self.0.stats.waited.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,8 @@ pub struct Ring<T> {
     asleep: AtomicBool,
     /// Told when there is room, and when the ring is closed.
     emptied: Notify,
+    /// Whether the worker does not wait for further items.
+    hurried: AtomicBool,
     /// How many producers wait for room.
     waiting: AtomicUsize,
     closed: AtomicBool,
@@ -31,6 +33,7 @@ impl<T> Ring<T> {
             items: ArrayQueue::new(capacity.max(1)),
             filled: Notify::new(),
             asleep: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             emptied: Notify::new(),
             waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -54,6 +57,12 @@ impl<T> Ring<T> {
             self.filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Lets the worker take what there is at once.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+        self.filled.notify_one();
     }
 
     /// Adds an item, and waits for room until `deadline`.
@@ -112,6 +121,7 @@ impl<T> Ring<T> {
             let step = (linger / 4).max(Duration::from_millis(1));
             while self.items.len() < enough
                 && self.waiting.load(Ordering::Acquire) == 0
+                && !self.hurried.load(Ordering::Acquire)
                 && !self.closed.load(Ordering::Acquire)
                 && Instant::now() < end
             {
@@ -124,12 +134,17 @@ impl<T> Ring<T> {
 
     fn fill(&self, batch: &mut Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> bool {
         self.most.fetch_max(self.items.len(), Ordering::Relaxed);
+        // Those who hurry from here on find the next worker.
+        let hurried = self.hurried.swap(false, Ordering::AcqRel);
         let mut taken = 0;
         while taken < most
             && let Some(item) = self.items.pop()
         {
             taken = taken.saturating_add(weight(&item));
             batch.push(item);
+        }
+        if hurried && !self.items.is_empty() {
+            self.hurried.store(true, Ordering::Release);
         }
         if self.waiting.load(Ordering::Acquire) > 0 {
             self.emptied.notify_waiters();

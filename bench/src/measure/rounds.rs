@@ -29,14 +29,14 @@ const METRICS: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 const ENOUGH: f64 = 10e6;
 
 /// The description of a row.
-struct Comparison {
+pub(super) struct Comparison {
     what: String,
     unit: &'static str,
     against: String,
     goal: Option<Goal>,
 }
 
-fn wish(
+pub(super) fn wish(
     what: impl Into<String>,
     unit: &'static str,
     against: impl Into<String>,
@@ -89,7 +89,11 @@ struct UnderSpin {
 }
 
 /// A row without a goal.
-fn inform(what: impl Into<String>, unit: &'static str, against: impl Into<String>) -> Comparison {
+pub(super) fn inform(
+    what: impl Into<String>,
+    unit: &'static str,
+    against: impl Into<String>,
+) -> Comparison {
     Comparison {
         what: what.into(),
         unit,
@@ -107,10 +111,10 @@ fn together(trip: &Run, bare: &Run) -> Option<f64> {
 
 /// The rows, in the order in which they were first measured.
 #[derive(Default)]
-struct Rows(Vec<Row>);
+pub(super) struct Rows(Vec<Row>);
 
 impl Rows {
-    fn add(&mut self, wish: Comparison, pair: Pair) {
+    pub(super) fn add(&mut self, wish: Comparison, pair: Pair) {
         if let Some(row) = self.0.iter_mut().find(|row| row.what == wish.what) {
             row.pairs.push(pair);
             return;
@@ -171,6 +175,11 @@ impl Bench {
         {
             for _ in 0..self.rounds {
                 self.spin(&mut rows, &spin);
+            }
+        }
+        if self.wants(Part::Ledger) {
+            for _ in 0..self.rounds {
+                self.ledger(&mut rows)?;
             }
         }
         let mut rows = rows.0;

@@ -25,7 +25,11 @@ fn message(rows: &[Row<'_>]) -> Vec<u8> {
 
 /// The fields of a message that `field` changes.
 fn with(change: impl Fn(u32, &mut Vec<u8>)) -> Vec<u8> {
-    let rows = [row("a", "x", 1, 2), row("b", "y", 3, 4), row("a", "x", 5, 10)];
+    let rows = [
+        row("a", "x", 1, 2),
+        row("b", "y", 3, 4),
+        row("a", "x", 5, 10),
+    ];
     let bytes = message(&rows);
     let mut rest = &*bytes;
     let mut out = Vec::new();
@@ -56,7 +60,9 @@ fn refused(bytes: &[u8]) -> String {
 
 #[test]
 fn what_is_the_same_is_there_once() {
-    let rows: Vec<_> = (1..=1000).map(|n| row("integers", "127.0.0.1:5000", 7, 2 * n)).collect();
+    let rows: Vec<_> = (1..=1000)
+        .map(|n| row("integers", "127.0.0.1:5000", 7, 2 * n))
+        .collect();
     let bytes = message(&rows);
     // The differences of `at` are 7, 0, 0, …, and those of the integers 2.
     assert!(bytes.len() < 1000 + 64, "{}", bytes.len());
@@ -109,7 +115,13 @@ fn what_is_out_of_bounds_is_refused() {
                 *part = varints(values);
             }
         });
-        let has = |tag| with(|found, part| if found == tag { part.clear() }) != with(other);
+        let has = |tag| {
+            with(|found, part| {
+                if found == tag {
+                    part.clear()
+                }
+            }) != with(other)
+        };
         // A field that is 0 or empty is not written.
         let bytes = match has(tag) {
             true => bytes,
@@ -164,8 +176,18 @@ fn what_is_out_of_bounds_is_refused() {
 type Drawn = (usize, usize, i64, (i64, i64, u32), String);
 
 fn drawn() -> impl Strategy<Value = Vec<Drawn>> {
-    let integers = (1_i64..=i64::MAX - (100_000 << 20), 1_i64..=1 << 20, 1_u32..=100_000);
-    let one = (0..3_usize, 0..9_usize, 0..=i64::MAX, integers, "[!-~]{0,20}|é|");
+    let integers = (
+        1_i64..=i64::MAX - (100_000 << 20),
+        1_i64..=1 << 20,
+        1_u32..=100_000,
+    );
+    let one = (
+        0..3_usize,
+        0..9_usize,
+        0..=i64::MAX,
+        integers,
+        "[!-~]{0,20}|é|",
+    );
     proptest::collection::vec(one, 1..200)
 }
 

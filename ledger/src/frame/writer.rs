@@ -9,7 +9,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, fixed64, uint32, uint
 
 /// A batch that is being written. It can be used again for the next one, and keeps its memory.
 #[derive(Default)]
-pub(crate) struct Writer {
+pub struct Writer {
     columns: Columns,
     /// The encoded fields: messages of mints, events and lookups.
     parts: Vec<u8>,
@@ -22,26 +22,26 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Adds a mint without an idempotency key.
-    pub(crate) fn mint(&mut self, row: &Row<'_>) {
+    pub fn mint(&mut self, row: &Row<'_>) {
         self.columns.push(row);
         self.mints += 1;
     }
 
     /// Adds an event.
-    pub(crate) fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, event: &Event) {
         self.flush();
         part(4, event, &mut self.parts);
         self.events += 1;
     }
 
     /// Adds a question.
-    pub(crate) fn lookup(&mut self, lookup: &Lookup) {
+    pub fn lookup(&mut self, lookup: &Lookup) {
         part(5, lookup, &mut self.parts);
         self.lookups += 1;
     }
 
     /// How many events there are.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.events + self.mints
     }
 
@@ -58,7 +58,7 @@ impl Writer {
     }
 
     /// The frame of the batch. The writer is empty again.
-    pub(crate) fn finish(&mut self, publisher: u64, first: u64) -> Bytes {
+    pub fn finish(&mut self, publisher: u64, first: u64) -> Bytes {
         self.flush();
         let mut frame = Vec::with_capacity(self.parts.len() + 32);
         uint32::encode(1, &VERSION, &mut frame);

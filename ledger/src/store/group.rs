@@ -2,9 +2,9 @@
 
 use super::claims::{self, Claim, Sweep};
 use super::files::{Files, UNUSED};
-use super::received::Received;
 use super::index::index;
 use super::pending::{Pending, Piece};
+use super::received::Received;
 use super::record::{Class, MAX_LATTICES, Record};
 use super::{Added, Options};
 use crate::Error;

@@ -64,12 +64,7 @@ struct Lattice<'a> {
 }
 
 impl<'a> Lattice<'a> {
-    fn of(
-        key: &'a mut Key,
-        name: &'a str,
-        piece: &Piece,
-        files: &'a Files,
-    ) -> Result<Self, Error> {
+    fn of(key: &'a mut Key, name: &'a str, piece: &Piece, files: &'a Files) -> Result<Self, Error> {
         let (step, residue) = (piece.step, piece.residue);
         let lattices = &mut key.record.lattices;
         let known = |class: &Class| class.step == step && class.residue == residue;

@@ -9,14 +9,19 @@ use tempfile::TempDir;
 
 mod claims;
 mod retention;
+mod runs;
 
 fn event(key: &str, payload: Payload) -> Event {
+    let kind = match payload {
+        Payload::Json(_) => "note",
+        _ => "",
+    };
     Event {
         key: key.into(),
         at: 1,
         by: "client".into(),
         payload: Some(payload),
-        json_kind: "note".into(),
+        json_kind: kind.into(),
         ..Event::default()
     }
 }

@@ -1,0 +1,118 @@
+//! Questions to the store of a ledger.
+
+use super::batches::frame;
+use super::{BATCH, KEY, STEP};
+use anyhow::{Context, ensure};
+use artisanal_ledger::Store;
+use artisanal_ledger::event::{Event, Mint, Payload};
+use artisanal_ledger::frame::Batch;
+use artisanal_ledger::query::Found;
+use artisanal_ledger::state::Reducer;
+use artisanal_ledger::store::Options;
+use hdrhistogram::Histogram;
+use std::hint::black_box;
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// A key with few events, beside the one with many.
+const SMALL: &str = "small";
+
+/// How many events it has.
+const FEW: u64 = 10;
+
+/// A store with events, in a folder that is removed with it.
+pub struct Filled {
+    store: Store,
+    events: u64,
+    _folder: TempDir,
+}
+
+impl Filled {
+    /// Makes a store with at least so many events of one key, and a key with ten.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn new(events: u64) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path(), Options::default())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let mut next = 1;
+        while next <= events {
+            let batch = Batch::read(&frame(1, next)?)?;
+            runtime.block_on(store.add(batch))?;
+            next += BATCH as u64;
+        }
+        for number in 1..=FEW {
+            let mint = Mint {
+                first: i64::try_from(number)? * STEP,
+                step: STEP,
+                count: 1,
+            };
+            let event = Event {
+                key: SMALL.to_owned(),
+                payload: Some(Payload::Mint(mint)),
+                ..Event::default()
+            };
+            runtime.block_on(store.append(event, None))?;
+        }
+        Ok(Self {
+            store,
+            events: next - 1,
+            _folder: folder,
+        })
+    }
+
+    /// The 99th percentile of lookups of integers in no order, in microseconds.
+    ///
+    /// # Errors
+    /// When an answer is wrong.
+    pub fn lookups(&self, count: u64) -> anyhow::Result<f64> {
+        let mut latency = Histogram::<u64>::new(3)?;
+        let mut place = 1_u64;
+        for _ in 0..count {
+            // Every number comes once before one comes again, for some million.
+            place = place
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let number = (place >> 16) % self.events + 1;
+            let integer = i64::try_from(number)? * STEP;
+            let begin = Instant::now();
+            let found = self.store.find(KEY, integer)?;
+            let took = begin.elapsed();
+            let Found::Minted { event, .. } = found else {
+                anyhow::bail!("{integer}: {found:?}");
+            };
+            ensure!(event.number == number, "{integer}: {event:?}");
+            latency.saturating_record(u64::try_from(took.as_nanos())?);
+        }
+        Ok(latency.value_at_quantile(0.99) as f64 / 1000.0)
+    }
+
+    /// How long the states of the key with many events and of that with ten take, once there is a snapshot: the medians,
+    /// in microseconds.
+    ///
+    /// # Errors
+    /// When a state is wrong.
+    pub fn states(&self, count: usize) -> anyhow::Result<[f64; 2]> {
+        // The first answers replay what there is.
+        while let Err(error) = self.store.state(KEY, Reducer::Mints) {
+            ensure!(
+                matches!(error, artisanal_ledger::Error::Unfinished(_)),
+                "{error}"
+            );
+        }
+        let time = |key: &str, events: u64| {
+            let mut times = Vec::with_capacity(count);
+            for _ in 0..count {
+                let begin = Instant::now();
+                let state = self.store.state(key, Reducer::Mints)?;
+                times.push(begin.elapsed().as_secs_f64() * 1e6);
+                ensure!(state.number == events, "{key}: {state:?}");
+                black_box(state);
+            }
+            times.sort_by(f64::total_cmp);
+            times.get(count / 2).copied().context("no time")
+        };
+        Ok([time(KEY, self.events)?, time(SMALL, FEW)?])
+    }
+}

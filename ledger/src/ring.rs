@@ -244,6 +244,30 @@ mod tests {
         assert_eq!(batches, [vec![1, 1, 5], vec![1, 9], vec![1]]);
     }
 
+    #[tokio::test]
+    async fn a_worker_that_lingers_can_be_hurried() {
+        let ring = Ring::new(2);
+        let mut batch = Vec::new();
+        // Somebody hurries.
+        ring.push(1).expect("room");
+        ring.hurry();
+        assert!(ring.take(&mut batch, 9, LATE, |_| 1).await);
+        assert_eq!(batch, [1]);
+        // There is no room for further items.
+        ring.push(2).expect("room");
+        ring.push(3).expect("room");
+        assert!(ring.take(&mut batch, 9, LATE, |_| 1).await);
+        assert_eq!(batch, [1, 2, 3]);
+        // Somebody hurries while it lingers.
+        let (taken, ()) = tokio::join!(ring.take(&mut batch, 9, LATE, |_| 1), async {
+            ring.push(4).expect("room");
+            tokio::task::yield_now().await;
+            ring.hurry();
+        });
+        assert!(taken);
+        assert_eq!(batch, [1, 2, 3, 4]);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nothing_is_lost_between_many_producers_and_workers() {
         let ring = Arc::new(Ring::new(16));

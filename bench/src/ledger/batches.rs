@@ -1,7 +1,7 @@
 //! Batches of mints, sent to a ledger over its WebSockets.
 
 use super::{BATCH, KEY, STEP};
-use anyhow::{Context, ensure};
+use anyhow::{Context, Error, ensure};
 use artisanal_core::Span;
 use artisanal_ledger::columns::Row;
 use artisanal_ledger::frame::Writer;
@@ -58,7 +58,7 @@ pub fn frame(publisher: u64, first: u64) -> anyhow::Result<Bytes> {
 /// # Errors
 /// When the ledger refuses one, or does not answer.
 pub fn send(port: u16, publisher: u64, from: u64, time: Duration) -> anyhow::Result<(f64, u64)> {
-    let target = Target::parse(&format!("ws://127.0.0.1:{port}"))?;
+    let target = Target::parse(&format!("ws://127.0.0.1:{port}")).map_err(Error::msg)?;
     let relay = Publisher::start(Options {
         policy: Policy::Block,
         workers: CONNECTIONS,

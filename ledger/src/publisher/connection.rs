@@ -4,14 +4,14 @@ use super::Options;
 use crate::frame::{MAX_REPLY, PROTOCOL, Reply};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderValue, Response};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// How long it may take to open a connection.
@@ -29,13 +29,21 @@ pub(crate) const PATH: &str = "/v1/ingest";
 /// A connection with at most one batch under way.
 pub(super) struct Connection(WebSocketStream<TcpStream>);
 
+/// The status and the beginning of an answer that is no WebSocket: it says, for instance, which versions a ledger knows.
+fn refusal(response: &Response<Option<Vec<u8>>>) -> String {
+    let body = response.body().as_deref().unwrap_or_default();
+    let body = String::from_utf8_lossy(body.get(..512).unwrap_or(body));
+    let text: String = body.chars().filter(|c| !c.is_control()).collect();
+    format!("the ledger answered {}: {text}", response.status())
+}
+
 /// Why a connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
-    WebSocket(#[from] tokio_tungstenite::tungstenite::Error),
+    WebSocket(#[from] Error),
     #[error("no answer in time")]
     Late,
     #[error("{0}")]
@@ -63,8 +71,11 @@ impl Connection {
                 .read_buffer_size(BUFFER)
                 .max_message_size(Some(MAX_REPLY))
                 .max_frame_size(Some(MAX_REPLY));
-            let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-            Ok(Self(socket))
+            match client_async_with_config(request, stream, Some(config)).await {
+                Ok((socket, _)) => Ok(Self(socket)),
+                Err(Error::Http(response)) => Err(Broken::Reply(refusal(&response))),
+                Err(other) => Err(other.into()),
+            }
         };
         timeout(DIAL, dial).await.map_err(|_| Broken::Late)?
     }

@@ -46,35 +46,14 @@ impl<'a> View<'a> {
         }
     }
 
-    pub(super) fn event(&self, name: &str, number: u64) -> Result<Event, Error> {
-        let mut found = None;
-        self.record_with(name, number, |record| {
-            record.events(name, number, |event| {
-                found = Some(event);
-                false
-            })
-        })?;
-        let found = found.filter(|event| event.number == number);
-        found.ok_or_else(missing)
-    }
-
-    /// Reads the record that has an event.
-    fn record_with<T>(
-        &self,
-        name: &str,
-        number: u64,
-        read: impl FnOnce(Stored<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let range = key::with(name, &[number])..=key::with(name, &[u64::MAX]);
-        let entry = self.snapshot.range(&self.files.events, range).next();
-        let value = entry.ok_or_else(missing)?.value()?;
-        read(Stored::read(&value)?)
-    }
-
-    /// The number of the event that an entry has for one of its integers.
-    fn number(&self, name: &str, step: i64, entry: &Entry, integer: i64) -> Result<u64, Error> {
-        let found = |record: Stored<'_>| record.find(step, integer)?.ok_or_else(missing);
-        self.record_with(name, entry.number, found)
+    /// The event that an entry has for one of its integers.
+    fn event(&self, name: &str, step: i64, entry: &Entry, integer: i64) -> Result<Event, Error> {
+        let missing = || Error::Unavailable("an event is missing".into());
+        let range = key::with(name, &[entry.number])..=key::with(name, &[u64::MAX]);
+        let record = self.snapshot.range(&self.files.events, range).next();
+        let value = record.ok_or_else(missing)?.value()?;
+        let event = Stored::read(&value)?.with(name, step, integer)?;
+        event.ok_or_else(missing)
     }
 
     /// The first entry of a lattice whose last integer is `from` or greater.
@@ -151,9 +130,8 @@ impl<'a> View<'a> {
             {
                 let beyond = (integer - entry.first) % step;
                 if beyond == 0 {
-                    let number = self.number(name, step, &entry, integer)?;
                     return Ok(Found::Minted {
-                        event: Box::new(self.event(name, number)?),
+                        event: Box::new(self.event(name, step, &entry, integer)?),
                         doubles: self.doubles(name, integer)?,
                     });
                 }
@@ -179,10 +157,10 @@ impl<'a> View<'a> {
             _ if integer.max(1) <= record.forgotten => Why::Forgotten,
             (Some(below), Some(above)) => {
                 let neighbour = |near: Near| {
-                    let number = self.number(name, near.step, &near.entry, near.integer)?;
+                    let event = self.event(name, near.step, &near.entry, near.integer)?;
                     Ok::<_, Error>(Neighbour {
                         integer: near.integer,
-                        number,
+                        number: event.number,
                     })
                 };
                 return Ok(Found::Skipped {
@@ -319,10 +297,6 @@ struct Near {
     integer: i64,
     step: i64,
     entry: Entry,
-}
-
-fn missing() -> Error {
-    Error::Unavailable("an event is missing".into())
 }
 
 fn entry_of(key: &[u8], value: &[u8]) -> Entry {

@@ -64,19 +64,20 @@ impl<'a> Stored<'a> {
         Ok(())
     }
 
-    /// The number of the first of its events with this integer in a span of this increment.
-    pub(crate) fn find(&self, step: i64, integer: i64) -> Result<Option<u64>, Error> {
+    /// The first of its events with this integer in a span of this increment.
+    pub(crate) fn with(self, key: &str, step: i64, integer: i64) -> Result<Option<Event>, Error> {
         let mints = match self {
-            Self::One(event) => return Ok(Some(event.number)),
+            Self::One(event) => return Ok(Some(*event)),
             Self::Run(mints) => mints,
         };
         for (number, row) in (mints.number..).zip(mints.rows()) {
-            let span = row.map_err(broken)?.span;
-            if span.step() == step
-                && (span.first()..=span.last()).contains(&integer)
-                && (integer - span.first()) % step == 0
+            let row = row.map_err(broken)?;
+            let (first, last) = (row.span.first(), row.span.last());
+            if row.span.step() == step
+                && (first..=last).contains(&integer)
+                && (integer - first) % step == 0
             {
-                return Ok(Some(number));
+                return Ok(Some(row.event(key, number)));
             }
         }
         Ok(None)

@@ -97,6 +97,55 @@ fn a_web_socket_gets_events_as_well() -> TestResult {
     Ok(())
 }
 
+/// The subprotocols of batches.
+const VERSION_1: &str = "Sec-WebSocket-Protocol: artisanal-ledger.v1\r\n";
+const VERSION_2: &str = "Sec-WebSocket-Protocol: artisanal-ledger.v2\r\n";
+
+#[test]
+fn publishers_of_both_versions_are_served() -> TestResult {
+    let ledger = Ledger::start()?;
+    let publisher = [0x11, 7, 0, 0, 0, 0, 0, 0, 0];
+    // Version 1: a mint of the integer 2.
+    let event = [10, 1, b'a', 24, 1, 58, 6, 8, 2, 16, 2, 24, 1];
+    let old = [&[8, 1][..], &publisher, &[24, 1, 34, 13], &event].concat();
+    // Version 2: mints of 4 and 6 in columns, by `h`.
+    let mints = [
+        16, 2, 34, 1, b'a', 34, 1, b'h', 42, 1, 0, 50, 1, 1, 58, 2, 2, 2, 66, 2, 8, 4, 74, 1, 2,
+        82, 1, 1,
+    ];
+    let new = [&[8, 2][..], &publisher, &[24, 2, 50, 28], &mints].concat();
+    for (protocol, batch, replies) in [
+        (
+            VERSION_1,
+            old,
+            [&[8, 1, 16, 1, 24, 1][..], &[8, 1, 16, 1, 24, 1, 32, 1]],
+        ),
+        (
+            VERSION_2,
+            new,
+            [&[8, 2, 16, 2, 24, 2], &[8, 2, 16, 2, 24, 2, 32, 2]],
+        ),
+    ] {
+        let (mut stream, answer) = open(&ledger, "/v1/ingest", protocol);
+        assert!(
+            answer.contains(protocol.trim().split_once(' ').expect("a value").1),
+            "{answer}"
+        );
+        for reply in replies {
+            stream.write_all(&frame(2, &batch)).expect("written");
+            assert_eq!(read_frame(&mut stream), (2, reply.to_vec()));
+        }
+    }
+    let events = ledger.events("a")?;
+    let seen: Vec<_> = events
+        .iter()
+        .map(|e| (&e["payload"]["first"], &e["by"]))
+        .collect();
+    let (none, h) = (Value::Null, Value::from("h"));
+    assert_eq!(seen, [(&2.into(), &none), (&4.into(), &h), (&6.into(), &h)]);
+    Ok(())
+}
+
 #[test]
 fn what_is_no_batch_is_refused() -> TestResult {
     let ledger = Ledger::start()?;
@@ -110,8 +159,7 @@ fn what_is_no_batch_is_refused() -> TestResult {
         &[0x82, 0x01, 0],
     ];
     for frame in frames {
-        let protocol = "Sec-WebSocket-Protocol: artisanal-ledger.v1\r\n";
-        let (mut stream, answer) = open(&ledger, "/v1/ingest", protocol);
+        let (mut stream, answer) = open(&ledger, "/v1/ingest", VERSION_2);
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         // The example of RFC 6455.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");

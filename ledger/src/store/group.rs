@@ -32,6 +32,7 @@ pub(crate) struct Cache {
     publishers: HashMap<u64, Publisher>,
     sweep: Sweep,
     /// Runs that no key needs at the moment.
+    #[expect(clippy::vec_box, reason = "they move between here and keys")]
     idle: Vec<Box<Pending>>,
 }
 

@@ -15,14 +15,17 @@ pub(crate) const MAX_RUN: usize = 512;
 /// A record.
 pub(crate) enum Stored<'a> {
     One(Box<Event>),
-    Run(Mints<'a>),
+    Run(Box<Mints<'a>>),
 }
 
 impl<'a> Stored<'a> {
     /// Reads a record.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Error> {
         match bytes.split_first() {
-            Some((&RUN, mints)) => Ok(Self::Run(Mints::read(mints).map_err(broken)?)),
+            Some((&RUN, mints)) => {
+                let mints = Mints::read(mints).map_err(broken)?;
+                Ok(Self::Run(Box::new(mints)))
+            }
             _ => {
                 let event = Event::decode(bytes);
                 let event = event.map_err(|error| broken(Unfit(error.to_string())))?;

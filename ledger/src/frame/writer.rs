@@ -14,10 +14,9 @@ pub struct Writer {
     /// The encoded fields: messages of mints, events and lookups.
     parts: Vec<u8>,
     message: Vec<u8>,
-    /// How many events there are apart from mints in columns, how many of these, and how many lookups.
+    /// How many events there are apart from mints in columns, and how many of these.
     events: usize,
     mints: usize,
-    lookups: usize,
 }
 
 impl Writer {
@@ -37,7 +36,6 @@ impl Writer {
     /// Adds a question.
     pub fn lookup(&mut self, lookup: &Lookup) {
         part(5, lookup, &mut self.parts);
-        self.lookups += 1;
     }
 
     /// How many events there are.
@@ -66,7 +64,7 @@ impl Writer {
         uint64::encode(3, &first, &mut frame);
         frame.extend_from_slice(&self.parts);
         self.parts.clear();
-        (self.events, self.mints, self.lookups) = (0, 0, 0);
+        (self.events, self.mints) = (0, 0);
         frame.into()
     }
 }

@@ -2,13 +2,15 @@
 # make test       add the target, install missing test servers, check formatting, lints and docs, run all tests
 # make bench      load real servers, print one table that compares them with their yardsticks
 # make criterion  time single calls of each layer and each engine
+# make proto      generate the code of the gRPC service from proto/, after a change there
 # make fuzz       feed hostile input to the parsers, a minute for each
 
 CARGO ?= cargo
 ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard components/engines/*/Cargo.toml))
-COMPONENTS := $(ENGINES) middleware-flake middleware-lease intd config-bridge misbehaving noop
+COMPONENTS := $(ENGINES) middleware-flake middleware-lease reducer-merge reducer-mints intd config-bridge misbehaving \
+	broken-reducer noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
-OUTSIDE := examples/engine/Cargo.toml
+OUTSIDE := examples/engine/Cargo.toml examples/reducer/Cargo.toml
 FUZZ := fuzz/Cargo.toml
 FUZZ_SECONDS ?= 60
 HOST_TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -19,7 +21,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
 
-.PHONY: serve test bench criterion fuzz check lint toolchain servers docs
+.PHONY: serve test bench criterion proto fuzz check lint toolchain servers docs
 
 serve: toolchain
 	$(CARGO) run --release --package int-host --bin int-host -- serve
@@ -42,6 +44,9 @@ bench: toolchain servers
 criterion: toolchain servers
 	$(CARGO) bench --package bench $(CRITERION)
 
+proto:
+	$(CARGO) run --manifest-path proto/generate/Cargo.toml --target-dir target/proto
+
 # New inputs are kept in target/fuzz-corpus, and one that fails is written beside them.
 fuzz:
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --manifest-path $(FUZZ) --target-dir target/fuzz --target $(HOST_TRIPLE)
@@ -56,11 +61,12 @@ check: lint docs
 
 lint: toolchain
 	$(CARGO) fmt --check
-	$(CARGO) fmt --check --manifest-path $(OUTSIDE)
+	$(foreach manifest,$(OUTSIDE),$(CARGO) fmt --check --manifest-path $(manifest) &&) true
 	$(CARGO) fmt --check --manifest-path $(FUZZ)
+	$(CARGO) fmt --check --manifest-path proto/generate/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
-	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/outside --manifest-path $(OUTSIDE) -- -D warnings
+	$(foreach manifest,$(OUTSIDE),$(CARGO) clippy --target wasm32-wasip2 --target-dir target/outside --manifest-path $(manifest) -- -D warnings &&) true
 	$(CARGO) clippy --target-dir target/fuzz --manifest-path $(FUZZ) -- -D warnings
 
 docs: toolchain

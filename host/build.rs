@@ -1,5 +1,5 @@
-//! Builds the components that are embedded in the binary: the engines, the endpoint, its config bridge, and the
-//! middleware.
+//! Builds the components that are embedded in the binary: the engines, the endpoint, its config bridge, the
+//! middleware, and the reducers of a ledger.
 //!
 //! They are built to `components` beside the profile's folder (`target/components`), always with the
 //! profile `component`, so that debug, release and lint builds of the host share one set.
@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The packages of components other than the engines, which are the folders of `components/engines`.
-const OTHERS: [&str; 4] = [
+const OTHERS: [&str; 6] = [
     "intd",
     "config-bridge",
     "middleware-flake",
     "middleware-lease",
+    "reducer-merge",
+    "reducer-mints",
 ];
 
 const TARGET: &str = "wasm32-wasip2";
@@ -33,7 +35,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .ok_or("OUT_DIR is not in a target folder")?
         .join("components");
 
-    for watched in ["components", "wit", "Cargo.toml", "Cargo.lock"] {
+    for watched in [
+        "components",
+        "ledger/wit",
+        "wit",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!(
             "cargo::rerun-if-changed={}",
             workspace.join(watched).display()

@@ -10,6 +10,15 @@ pub(crate) mod engine {
     });
 }
 
+/// Calls into reducers of a ledger.
+#[cfg(feature = "ledger")]
+pub(crate) mod reducer {
+    wasmtime::component::bindgen!({
+        path: "../ledger/wit",
+        world: "artisanal:ledger/reducer-provider",
+    });
+}
+
 /// `wasi:keyvalue` as Spin offers it; implemented in `wasi/keyvalue.rs`.
 pub(crate) mod keyvalue {
     wasmtime::component::bindgen!({

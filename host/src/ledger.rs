@@ -2,12 +2,16 @@
 //! publishes to one with ([`Limits::publishing`](crate::serve::Limits::publishing)).
 
 mod access;
+mod grpc;
+mod reducers;
 mod server;
 
 pub use artisanal_ledger::backup;
 pub use artisanal_ledger::event::Mint;
 pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
+pub use artisanal_ledger::reducer::Reducers;
 pub use artisanal_ledger::relay;
 pub use artisanal_ledger::store::Options as StoreOptions;
 pub use artisanal_ledger::{Error, Store};
+pub use reducers::reducers;
 pub use server::{serve, serve_publisher};

@@ -26,6 +26,8 @@ pub(crate) mod http;
 mod idle_timeout;
 pub(crate) mod linger;
 mod listeners;
+#[cfg(feature = "ledger")]
+pub(crate) mod preface;
 mod recorder;
 mod repeat;
 pub(crate) mod report;

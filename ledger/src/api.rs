@@ -2,11 +2,14 @@
 
 mod backup;
 mod body;
+pub mod grpc;
 pub(crate) mod handshake;
 pub(crate) mod ingest;
 mod json;
 pub(crate) mod parameters;
 mod problem;
+mod route;
+mod state;
 
 pub use body::Body;
 pub use ingest::Session;
@@ -17,14 +20,14 @@ use crate::event::{Event, MAX_JSON, Payload};
 use crate::frame::PROTOCOL;
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
-use crate::state::Reducer;
+use crate::reducer::Reducers;
 use crate::{Error, Store};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use intd::RequestId;
 use parameters::Parameters;
-use percent_encoding::percent_decode_str;
+use route::Route;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,12 +37,18 @@ use tokio::sync::{Semaphore, watch};
 /// The maximum length of the body of a request, in bytes: an event, with room for what JSON escapes.
 pub const MAX_BODY: usize = 2 * MAX_JSON;
 
+/// The description of the API.
+const OPENAPI: &str = include_str!("api/openapi.json");
+
 /// The name of the server in answers.
 const SERVER: HeaderValue =
     HeaderValue::from_static(concat!("artisanal-ledger/", env!("CARGO_PKG_VERSION")));
 
 /// How many questions are answered at a time. Each may wait for the disk in a thread of its own.
 const QUESTIONS: usize = 32;
+
+/// How many states are made at a time, so that slow reducers leave threads for other questions.
+const STATES: usize = 8;
 
 /// How many clients may follow keys at a time.
 const FOLLOWERS: usize = 1024;
@@ -53,7 +62,9 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    reducers: Reducers,
     questions: Semaphore,
+    states: Semaphore,
     followers: Arc<Semaphore>,
     /// Held by the one client that makes a backup.
     backup: Arc<Semaphore>,
@@ -71,18 +82,6 @@ struct Counts {
     appends: AtomicU64,
     conflicts: AtomicU64,
     publishers: AtomicU64,
-}
-
-/// What a path means.
-enum Route {
-    Integer(String, i64),
-    Gaps(String),
-    Events(String),
-    State(String),
-    Alive,
-    Stats,
-    Ingest,
-    Backup,
 }
 
 impl Endpoint for Api {
@@ -108,10 +107,12 @@ impl Endpoint for Api {
 
 impl Api {
     /// The API of a store. Followers end when `stopping` becomes true.
-    pub fn new(store: Store, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(store: Store, reducers: Reducers, stopping: watch::Receiver<bool>) -> Self {
         Self(Arc::new(Inner {
             store,
+            reducers,
             questions: Semaphore::new(QUESTIONS),
+            states: Semaphore::new(STATES),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             backup: Arc::new(Semaphore::new(1)),
             stopping,
@@ -126,18 +127,21 @@ impl Api {
         body: Bytes,
         by: &str,
     ) -> Result<Response<Body>, Problem> {
-        let route = route(request.uri.path())?;
+        let route = Route::find(request.uri.path())?;
         let read = matches!(request.method, Method::GET | Method::HEAD);
         let append = request.method == Method::POST && matches!(route, Route::Events(_));
         if !read && !append {
-            let allow = match route {
-                Route::Events(_) => "GET, HEAD, POST",
-                _ => "GET, HEAD",
-            };
-            return Err(Problem::method(allow));
+            return Err(Problem::method(route.allow()));
         }
         let query = request.uri.query();
         match route {
+            Route::OpenApi => {
+                Parameters::read(query, &[])?;
+                Ok(json_text(
+                    StatusCode::OK,
+                    Bytes::from_static(OPENAPI.as_bytes()),
+                ))
+            }
             Route::Alive => {
                 Parameters::read(query, &[])?;
                 Ok(json_answer(StatusCode::OK, &json!({"alive": true})))
@@ -177,14 +181,8 @@ impl Api {
             }
             Route::State(key) => {
                 let parameters = Parameters::read(query, &["reducer"])?;
-                let name = parameters.text("reducer").unwrap_or("mints");
-                let reducer = Reducer::find(name)
-                    .ok_or_else(|| Problem::invalid("the reducers are `mints` and `merge`"))?;
-                let state = self.ask(|store| store.state(&key, reducer)).await?;
-                let answer = json!({
-                    "key": key, "reducer": name, "number": state.number, "state": state.state,
-                });
-                Ok(json_answer(StatusCode::OK, &answer))
+                let state = self.state(&key, parameters.text("reducer")).await?;
+                Ok(json_text(StatusCode::OK, state.json(&key).into()))
             }
             Route::Events(key) if append => self.append(key, body, by, request).await,
             Route::Events(key) => {
@@ -210,12 +208,20 @@ impl Api {
         &self,
         question: impl FnOnce(&Store) -> Result<T, Error> + Send,
     ) -> Result<T, Problem> {
-        let _turn =
-            self.0.questions.acquire().await.map_err(|_| {
-                Problem::from(Error::Unavailable("the ledger is shutting down".into()))
-            })?;
-        let store = &self.0.store;
-        tokio::task::block_in_place(|| question(store)).map_err(Problem::from)
+        self.ask_in_turn(&self.0.questions, question)
+            .await
+            .map_err(Problem::from)
+    }
+
+    /// Asks the store when it is this question's turn.
+    async fn ask_in_turn<T: Send>(
+        &self,
+        turns: &Semaphore,
+        question: impl FnOnce(&Store) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        let turn = turns.acquire().await;
+        let _turn = turn.map_err(|_| Error::Unavailable("the ledger is shutting down".into()))?;
+        tokio::task::block_in_place(|| question(&self.0.store))
     }
 
     async fn append(
@@ -246,22 +252,23 @@ impl Api {
             payload: Some(Payload::Json(payload)),
             ..Event::default()
         };
+        let event = self.store_appended(event, expected).await?;
+        Ok(json_answer(
+            StatusCode::CREATED,
+            &json::event(&event, strings),
+        ))
+    }
+
+    /// Appends an event, and counts it.
+    async fn store_appended(&self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
         let counts = &self.0.counts;
-        match self.0.store.append(event, expected).await {
-            Ok(event) => {
-                counts.appends.fetch_add(1, Ordering::Relaxed);
-                Ok(json_answer(
-                    StatusCode::CREATED,
-                    &json::event(&event, strings),
-                ))
-            }
-            Err(error) => {
-                if matches!(error, Error::Conflict { .. }) {
-                    counts.conflicts.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(error.into())
-            }
-        }
+        let appended = self.0.store.append(event, expected).await;
+        match &appended {
+            Ok(_) => counts.appends.fetch_add(1, Ordering::Relaxed),
+            Err(Error::Conflict { .. }) => counts.conflicts.fetch_add(1, Ordering::Relaxed),
+            Err(_) => 0,
+        };
+        appended
     }
 
     fn follow(&self, key: String, from: u64, strings: bool) -> Result<Response<Body>, Problem> {
@@ -322,41 +329,6 @@ impl Api {
     }
 }
 
-fn route(path: &str) -> Result<Route, Problem> {
-    let nothing = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "this path does not exist; docs/ledger.md lists those that do",
-        )
-    };
-    let key = |text: &str| {
-        let key = percent_decode_str(text)
-            .decode_utf8()
-            .map_err(|_| Problem::invalid("the key is not UTF-8"))?;
-        artisanal_core::limits::check_key(&key)
-            .map_err(|error| Problem::invalid(error.to_string()))?;
-        Ok::<_, Problem>(key.into_owned())
-    };
-    let parts: Vec<_> = path.split('/').skip(1).collect();
-    match parts.as_slice() {
-        ["v1.0", "alive"] => Ok(Route::Alive),
-        ["v1.0", "stats"] => Ok(Route::Stats),
-        ["v1", "backup"] => Ok(Route::Backup),
-        ["v1" | "v1.0", "ingest"] => Ok(Route::Ingest),
-        ["v1", "integers", name, integer] => match integer.parse() {
-            Ok(integer @ 0..) => Ok(Route::Integer(key(name)?, integer)),
-            _ => Err(Problem::invalid(
-                "an integer is a whole number from 0 to 2^63 - 1",
-            )),
-        },
-        ["v1", "keys", name, "gaps"] => Ok(Route::Gaps(key(name)?)),
-        ["v1", "keys", name, "events"] => Ok(Route::Events(key(name)?)),
-        ["v1", "keys", name, "state"] => Ok(Route::State(key(name)?)),
-        _ => Err(nothing()),
-    }
-}
-
 /// The answer with the headers that all have.
 pub(crate) fn finished(
     answer: Result<Response<Body>, Problem>,
@@ -376,7 +348,11 @@ pub(crate) fn finished(
 }
 
 pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(Bytes::from(value.to_string())));
+    json_text(status, value.to_string().into())
+}
+
+fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -384,3 +360,6 @@ pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
     );
     response
 }
+
+#[cfg(test)]
+mod tests;

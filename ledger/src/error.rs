@@ -21,6 +21,12 @@ pub enum Error {
     /// The state of a key is too large.
     #[error("{0}")]
     TooLarge(String),
+    /// The reducer made no state.
+    #[error("{0}")]
+    Reducer(String),
+    /// The reducer needs events that were removed.
+    #[error("{0}")]
+    NotRetained(String),
     /// The data directory cannot be used.
     #[error("{0}")]
     Misconfigured(String),

@@ -18,7 +18,7 @@ pub const RESERVED: [&str; 4] = ["mint", "lost", "raise", "unused"];
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// One event. `proto/ledger.proto` describes the fields.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Event {
     /// The key that it belongs to.
     #[prost(string, tag = "1")]
@@ -50,7 +50,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, PartialEq, prost::Oneof)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Oneof)]
 pub enum Payload {
     /// Integers were handed out.
     #[prost(message, tag = "7")]
@@ -70,7 +70,7 @@ pub enum Payload {
 }
 
 /// A span that was handed out.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct Mint {
     /// The smallest integer.
     #[prost(int64, tag = "1")]
@@ -84,7 +84,7 @@ pub struct Mint {
 }
 
 /// Mints that a publisher had no room for.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct Lost {
     /// How many mints.
     #[prost(uint64, tag = "1")]
@@ -101,7 +101,7 @@ pub struct Lost {
 }
 
 /// A raise.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct Raise {
     /// No integer up to this one is handed out any more.
     #[prost(int64, tag = "1")]
@@ -109,7 +109,7 @@ pub struct Raise {
 }
 
 /// Integers that nobody gets.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Unused {
     /// The smallest integer.
     #[prost(int64, tag = "1")]

@@ -14,6 +14,7 @@ pub mod frame;
 mod key;
 pub mod publisher;
 pub mod query;
+pub mod reducer;
 pub mod relay;
 mod retention;
 pub mod ring;

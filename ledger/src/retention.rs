@@ -1,7 +1,10 @@
 //! Which events are kept: those of the last days. The older ones of a key are removed from its beginning, after the states
 //! that replaying them gives were stored.
 
-use crate::state::{self, Reducer};
+mod size;
+
+use crate::reducer::Reducers;
+use crate::state;
 use crate::store::{Forget, Store, Stored};
 use crate::{Error, key};
 
@@ -13,11 +16,11 @@ const KEYS: usize = 1000;
 
 impl Store {
     /// Removes the events that happened before `cutoff`, in microseconds since 1970, as far as no later event of the key
-    /// comes before them. Waits for the disk. Returns how many events it removed.
+    /// comes before them. Stores the states of a key before, and waits for the disk. Returns how many events it removed.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub fn trim(&self, cutoff: i64) -> Result<u64, Error> {
+    pub fn trim(&self, cutoff: i64, reducers: &Reducers) -> Result<u64, Error> {
         let mut removed = 0;
         let mut after = Vec::new();
         loop {
@@ -27,10 +30,10 @@ impl Store {
             };
             after = key::prefix(last);
             for name in &names {
-                match self.trim_key(name, cutoff) {
+                match self.trim_key(name, cutoff, reducers) {
                     Ok(count) => removed += count,
-                    // The state of this key is too large, or takes longer: its events stay for now.
-                    Err(Error::TooLarge(why) | Error::Unfinished(why)) => {
+                    // A state of this key cannot be made, or not yet: its events stay for now.
+                    Err(Error::TooLarge(why) | Error::Unfinished(why) | Error::Reducer(why)) => {
                         tracing::warn!(key = name, why, "old events cannot be removed yet");
                     }
                     Err(other) => return Err(other),
@@ -39,16 +42,20 @@ impl Store {
         }
     }
 
-    fn trim_key(&self, name: &str, cutoff: i64) -> Result<u64, Error> {
+    fn trim_key(&self, name: &str, cutoff: i64, reducers: &Reducers) -> Result<u64, Error> {
         let mut removed = 0;
         while let Some((first, last)) = self.old(name, cutoff)? {
             let mut up_to = last;
             let mut snapshots = Vec::new();
-            for reducer in Reducer::ALL {
-                let state = self.state(name, reducer)?;
+            for reducer in reducers.kept(name) {
+                let state = match self.state(name, reducer) {
+                    // It was added after events were removed: it has no state whatever is kept.
+                    Err(Error::NotRetained(_)) => continue,
+                    state => state?,
+                };
                 up_to = up_to.min(state.number);
                 let place = state::place(name, reducer, state.number);
-                snapshots.push((place, state.state.to_string().into_bytes()));
+                snapshots.push((place, state.state.into_bytes()));
             }
             if up_to < first {
                 break;

@@ -1,9 +1,9 @@
 //! The state of a key: what replaying its events gives.
 
-use crate::event::{Event, Payload};
+use crate::reducer::Reduce;
 use crate::store::Store;
 use crate::{Error, key, query};
-use serde_json::{Map, Value, json};
+use serde::de::IgnoredAny;
 use std::time::{Duration, Instant};
 
 /// A snapshot is kept when at least this many events were replayed.
@@ -13,123 +13,91 @@ const EVERY: u64 = 1000;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The maximum size of a state, in bytes of JSON.
-const MAX_STATE: usize = 1 << 20;
-
-/// How events become a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reducer {
-    /// Counts mints and their integers.
-    Mints,
-    /// Applies the JSON payloads to each other in order, as merge patches (RFC 7396).
-    Merge,
-}
+pub const MAX_STATE: usize = 1 << 20;
 
 /// The state of a key after one of its events.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The number of the event.
+    /// The number of the event; 0 before the first one.
     pub number: u64,
-    /// The state.
-    pub state: Value,
+    /// The state, as JSON.
+    pub state: String,
     /// How many events were replayed for it.
     pub replayed: u64,
 }
 
-impl Reducer {
-    /// The reducer with this name.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reducer| reducer.name() == name)
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mints => "mints",
-            Self::Merge => "merge",
-        }
-    }
-
-    /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Mints, Self::Merge];
-
-    fn initial(self) -> Value {
-        match self {
-            Self::Mints => {
-                json!({"mints": 0, "integers": 0, "first": null, "last": null, "lost": 0})
-            }
-            Self::Merge => json!({}),
-        }
-    }
-
-    fn apply(self, state: &mut Value, event: &Event) {
-        match (self, &event.payload) {
-            (Self::Mints, Some(Payload::Mint(_))) => {
-                let Some(span) = event.span() else { return };
-                add(state, "mints", 1);
-                add(state, "integers", span.count().into());
-                let limit = |state: &Value, name: &str| state.get(name).and_then(Value::as_i64);
-                let first = limit(state, "first").map_or(span.first(), |n| n.min(span.first()));
-                let last = limit(state, "last").map_or(span.last(), |n| n.max(span.last()));
-                set(state, "first", first);
-                set(state, "last", last);
-            }
-            (Self::Mints, Some(Payload::Lost(lost))) => add(state, "lost", lost.events),
-            (Self::Merge, Some(Payload::Json(text))) => {
-                if let Ok(patch) = serde_json::from_str(text) {
-                    merge(state, patch);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn add(state: &mut Value, name: &str, more: u64) {
-    let sum = state.get(name).and_then(Value::as_u64).unwrap_or(0);
-    if let Some(object) = state.as_object_mut() {
-        object.insert(name.to_owned(), sum.saturating_add(more).into());
-    }
-}
-
-fn set(state: &mut Value, name: &str, value: i64) {
-    if let Some(object) = state.as_object_mut() {
-        object.insert(name.to_owned(), value.into());
-    }
-}
-
-/// RFC 7396, section 2. The depth of a patch is bounded by that of JSON that can be read.
-fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    if let Some(object) = target.as_object_mut() {
-        for (name, value) in patch {
-            if value.is_null() {
-                object.remove(&name);
-            } else {
-                merge(object.entry(name).or_insert(Value::Null), value);
-            }
-        }
-    }
-}
-
-/// Where the state of a key after one of its events is kept.
-pub(crate) fn place(name: &str, reducer: Reducer, number: u64) -> Vec<u8> {
+/// Where the states of a key after its events are kept.
+pub(crate) fn place(name: &str, reducer: &dyn Reduce, number: u64) -> Vec<u8> {
     let number = &number.to_be_bytes();
-    [&*key::prefix(name), &*key::prefix(reducer.name()), number].concat()
+    [
+        &*key::prefix(name),
+        &*key::prefix(reducer.identity()),
+        number,
+    ]
+    .concat()
 }
 
 impl Store {
     /// The state of a key after its last event.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] if there is too much to replay at once, [`Error::TooLarge`], [`Error::Unavailable`].
-    pub fn state(&self, name: &str, reducer: Reducer) -> Result<State, Error> {
+    /// [`Error::Unfinished`] if there is too much to replay at once, [`Error::TooLarge`], [`Error::Reducer`],
+    /// [`Error::NotRetained`], [`Error::Unavailable`].
+    pub fn state(&self, name: &str, reducer: &dyn Reduce) -> Result<State, Error> {
         let begun = Instant::now();
+        let (mut number, mut state) = self.newest(name, reducer)?;
+        let mut replayed = 0;
+        let mut finished = true;
+        loop {
+            let page = self.events(name, number + 1, query::MAX_PAGE)?;
+            if page.first > number + 1 {
+                // Either they were removed just now, after a snapshot was stored, or there is none.
+                let (newest, stored) = self.newest(name, reducer)?;
+                if newest <= number {
+                    return Err(Error::NotRetained(format!(
+                        "the events before {} are not kept any more, and this reducer has no state after event {}",
+                        page.first,
+                        page.first - 1
+                    )));
+                }
+                (number, state) = (newest, stored);
+                continue;
+            }
+            if page.events.is_empty() && state.is_some() {
+                break;
+            }
+            state = Some(apply(reducer, state.as_deref(), &page.events)?);
+            if let Some(last) = page.events.last() {
+                replayed += last.number - number;
+                number = last.number;
+            }
+            if number >= page.last {
+                break;
+            }
+            if begun.elapsed() > LIMIT {
+                finished = false;
+                break;
+            }
+        }
+        let state = state.unwrap_or_default();
+        if replayed >= EVERY {
+            let place = place(name, reducer, number);
+            self.keep_snapshot(place, state.clone().into_bytes());
+        }
+        if !finished {
+            return Err(Error::Unfinished(format!(
+                "{replayed} events were replayed, and there are more; ask again to go on"
+            )));
+        }
+        Ok(State {
+            number,
+            state,
+            replayed,
+        })
+    }
+
+    /// The newest snapshot that a reducer has of a key, and the number of its event.
+    fn newest(&self, name: &str, reducer: &dyn Reduce) -> Result<(u64, Option<String>), Error> {
         let at = |number: u64| place(name, reducer, number);
         let snapshot = self.read(|files| {
             let range = at(0)..=at(u64::MAX);
@@ -138,84 +106,40 @@ impl Store {
                 Some(entry) => Ok(Some(entry.into_inner()?)),
             }
         })?;
-        let (from, mut state) = match snapshot {
-            None => (0, reducer.initial()),
-            Some((key, value)) => {
-                let state = serde_json::from_slice(&value)
-                    .map_err(|error| Error::Unavailable(format!("a snapshot: {error}")))?;
-                (key::from_end(&key, 0), state)
-            }
+        let Some((place, state)) = snapshot else {
+            return Ok((0, None));
         };
-        let mut number = from;
-        let mut finished = true;
-        loop {
-            let page = self.events(name, number + 1, query::MAX_PAGE)?;
-            for event in &page.events {
-                reducer.apply(&mut state, event);
-                number = event.number;
-            }
-            if page.events.is_empty() || number >= page.last {
-                break;
-            }
-            if begun.elapsed() > LIMIT {
-                finished = false;
-                break;
-            }
-        }
-        let text = state.to_string();
-        if text.len() > MAX_STATE {
-            return Err(Error::TooLarge(format!(
-                "the state of this key has {} bytes; {MAX_STATE} are allowed",
-                text.len()
-            )));
-        }
-        if number - from >= EVERY {
-            self.keep_snapshot(at(number), text.into());
-        }
-        if !finished {
-            return Err(Error::Unfinished(format!(
-                "{} events were replayed, and there are more; ask again to go on",
-                number - from
-            )));
-        }
-        Ok(State {
-            number,
-            state,
-            replayed: number - from,
-        })
+        let state = String::from_utf8(state.to_vec())
+            .map_err(|error| Error::Unavailable(format!("a snapshot: {error}")))?;
+        Ok((key::from_end(&place, 0), Some(state)))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The examples of RFC 7396, appendix A.
-    #[test]
-    fn patches_merge_as_the_rfc_says() {
-        for (target, patch, result) in [
-            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"a":null}"#, r#"{}"#),
-            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (
-                r#"{"a":{"b":"c"}}"#,
-                r#"{"a":{"b":"d","c":null}}"#,
-                r#"{"a":{"b":"d"}}"#,
-            ),
-            (r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#),
-            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
-            (r#"[1,2]"#, r#"{"a":"b","c":null}"#, r#"{"a":"b"}"#),
-            (
-                r#"{}"#,
-                r#"{"a":{"bb":{"ccc":null}}}"#,
-                r#"{"a":{"bb":{}}}"#,
-            ),
-        ] {
-            let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-            let mut state = parse(target);
-            merge(&mut state, parse(patch));
-            assert_eq!(state, parse(result), "{target} {patch}");
-        }
+/// Applies events, and checks what comes of them.
+fn apply(
+    reducer: &dyn Reduce,
+    state: Option<&str>,
+    events: &[crate::event::Event],
+) -> Result<String, Error> {
+    let at = || match (events.first(), events.last()) {
+        (Some(first), Some(last)) => format!(" at events {} to {}", first.number, last.number),
+        _ => String::new(),
+    };
+    let state = reducer
+        .apply(state, events)
+        .map_err(|failed| Error::Reducer(format!("the reducer failed{}: {failed}", at())))?;
+    if state.len() > MAX_STATE {
+        return Err(Error::TooLarge(format!(
+            "the state of this key has {} bytes{}; {MAX_STATE} are allowed",
+            state.len(),
+            at()
+        )));
+    }
+    match serde_json::from_str::<IgnoredAny>(&state) {
+        Ok(_) => Ok(state),
+        Err(error) => Err(Error::Reducer(format!(
+            "the reducer returned what is no JSON{}: {error}",
+            at()
+        ))),
     }
 }

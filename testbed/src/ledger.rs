@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Ledger {
     place: Place,
     port: u16,
+    options: Vec<String>,
     serving: Mutex<Option<Serving>>,
 }
 
@@ -21,7 +22,16 @@ impl Ledger {
     /// # Errors
     /// When it does not listen.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with further options.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn start_with(options: &[&str]) -> Result<Self> {
         let ledger = Self {
+            options: options.iter().map(|&option| option.to_owned()).collect(),
             place: Place::new()?,
             port: port::free()?,
             serving: Mutex::default(),
@@ -36,9 +46,9 @@ impl Ledger {
     /// When it does not listen.
     pub fn start_again(&self) -> Result {
         let port = self.port.to_string();
-        let command = self
-            .place
-            .command(&["ledger", "--host", "127.0.0.1", "--port", &port])?;
+        let mut all = vec!["ledger", "--host", "127.0.0.1", "--port", &port];
+        all.extend(self.options.iter().map(String::as_str));
+        let command = self.place.command(&all)?;
         let script = "trap '' XFSZ; exec \"$@\"";
         let serving = Serving::start(crate::cli::within_shell(script, &command))?;
         *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
@@ -87,9 +97,14 @@ impl Ledger {
     ///
     /// # Errors
     /// When there is no response.
+    ///
+    /// # Panics
+    /// When the ledger's OpenAPI document does not describe the response.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        crate::http::request(method, &url, &[], body)
+        let answer = crate::http::request(method, &url, &[], body)?;
+        check_described(method, path, &answer);
+        Ok(answer)
     }
 
     /// The JSON at a path.
@@ -124,4 +139,47 @@ impl Ledger {
             }
         }
     }
+}
+
+/// The OpenAPI document of ledgers.
+const OPENAPI: &str = include_str!("../../ledger/src/api/openapi.json");
+
+/// Checks that the OpenAPI document has the status and the media type of an answer.
+///
+/// # Panics
+/// When it has not.
+pub fn check_described(method: &str, path: &str, answer: &Answer) {
+    let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+    let path = path.split('?').next().unwrap_or_default();
+    let fits = |pattern: &str| {
+        let parts: Vec<_> = pattern.split('/').collect();
+        let given: Vec<_> = path.split('/').collect();
+        let fit = |(part, given): (&&str, &&str)| part.starts_with('{') || part == given;
+        parts.len() == given.len() && parts.iter().zip(&given).all(fit)
+    };
+    let paths = document["paths"].as_object().expect("paths");
+    let Some((_, item)) = paths.iter().find(|(pattern, _)| fits(pattern)) else {
+        assert!(
+            matches!(answer.status, 401 | 404),
+            "{path}: {}",
+            answer.status
+        );
+        return;
+    };
+    let operation = &item[method.to_ascii_lowercase()];
+    let status = answer.status.to_string();
+    if operation.is_null() {
+        assert_eq!(answer.status, 405, "{method} {path}");
+        return;
+    }
+    let mut described = &operation["responses"][&status];
+    if let Some(pointer) = described["$ref"].as_str() {
+        let target = document.pointer(pointer.trim_start_matches('#'));
+        described = target.expect("a reference that resolves");
+    }
+    let kind = answer.header("content-type");
+    assert!(
+        described["content"][kind].is_object(),
+        "{method} {path} {status} {kind} is not in the OpenAPI document"
+    );
 }

@@ -1,17 +1,17 @@
 //! `int-host ledger`: stores the history of integers, and answers questions about it.
 
 mod backup;
+mod retention;
 
 use super::flags::Flags;
 use super::{Failure, log, one_thread, open_files};
 use crate::ledger::{self, Store};
 use crate::serve::hangups::Hangups;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
-use crate::{Error, Metrics, runtime};
+use crate::{Error, Host, Metrics, Options, runtime};
 use artisanal_core::Secret;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 /// Run a ledger: it stores who got which integer, and answers questions about it; or back one up
 ///
@@ -59,6 +59,21 @@ pub(super) struct Ledger {
     /// integers are then unknown.
     #[arg(long, env = "ARTISANAL_LEDGER_RETAIN_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500), hide_env_values = true)]
     retain_days: Option<u32>,
+    /// Remove the oldest events of all keys when the files are larger than this, such as 500MiB or 10GiB, at least 64MiB
+    /// [default: none are removed]
+    ///
+    /// The size is looked at once a minute. What was written last, up to 512 MiB, comes on top of it. The states that come
+    /// of removed events are stored before.
+    #[arg(long, env = "ARTISANAL_LEDGER_RETAIN_SIZE", value_name = "SIZE", value_parser = retention::size, hide_env_values = true)]
+    retain_size: Option<u64>,
+    /// A component file as a further way to make the states of keys, and its name: a reducer, which exports
+    /// `artisanal:ledger/reducer`. `mints` and `merge` are built in
+    #[arg(long, value_name = "NAME=FILE", value_parser = reducer)]
+    reducer: Vec<(String, PathBuf)>,
+    /// The reducer that a key has if a question names none; a `*` in the key stands for any characters. The first of
+    /// several that fits counts [default: mints]
+    #[arg(long, value_name = "KEY=NAME", value_parser = rule)]
+    reduce: Vec<(String, String)>,
     /// Log each request
     #[arg(long, value_parser = FalseyValueParser::new())]
     log_requests: bool,
@@ -84,6 +99,9 @@ enum Keep {
     /// A backup that is incomplete or altered is refused, and leaves nothing.
     Restore,
 }
+
+/// Instances of reducers: more than states that are made at a time.
+const INSTANCES: u32 = 16;
 
 /// Files that the database may have open.
 const FILES: u32 = 600;
@@ -125,8 +143,16 @@ impl Ledger {
                     other => Error::Misconfigured(other.to_string()),
                 }
             })?;
+        let host = Host::new(Options {
+            instances: INSTANCES,
+            ..flags.options()
+        })?;
+        let reducers = ledger::reducers(&host, &self.reducer, &self.reduce)?;
         if let Some(days) = self.retain_days {
-            tokio::spawn(trim_hourly(store.clone(), days));
+            tokio::spawn(retention::by_age(store.clone(), reducers.clone(), days));
+        }
+        if let Some(bytes) = self.retain_size {
+            tokio::spawn(retention::by_size(store.clone(), reducers.clone(), bytes));
         }
         let metrics = Metrics::new();
         let tokens = match &self.tokens {
@@ -151,30 +177,34 @@ impl Ledger {
             metrics,
             ..Limits::default()
         };
-        ledger::serve(listeners, store, tokens, limits, shutdown).await;
+        ledger::serve(listeners, store, reducers, tokens, limits, shutdown).await;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-/// Removes old events until the process ends.
-async fn trim_hourly(store: Store, days: u32) {
-    const HOUR: Duration = Duration::from_secs(3600);
-    let age = HOUR.saturating_mul(24).saturating_mul(days);
-    loop {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let cutoff = since.unwrap_or_default().saturating_sub(age).as_micros();
-        let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);
-        let store = store.clone();
-        match tokio::task::spawn_blocking(move || store.trim(cutoff)).await {
-            Ok(Ok(0)) | Err(_) => {}
-            Ok(Ok(removed)) => tracing::info!(removed, "removed events older than {days} days"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot remove old events; trying again later")
-            }
-        }
-        tokio::time::sleep(HOUR).await;
-    }
+/// Reads `NAME=FILE`.
+fn reducer(text: &str) -> Result<(String, PathBuf), String> {
+    let fits = |name: &&str| {
+        (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let parts = text
+        .split_once('=')
+        .filter(|(name, file)| fits(&name) && !file.is_empty());
+    let (name, file) =
+        parts.ok_or("expected NAME=FILE with a name of letters, digits, `-`, `_` and `.`")?;
+    Ok((name.to_owned(), file.into()))
+}
+
+/// Reads `KEY=NAME`. A key may contain the sign.
+fn rule(text: &str) -> Result<(String, String), String> {
+    let parts = text.rsplit_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, name) =
+        parts.ok_or("expected KEY=NAME with a key or a pattern, and the name of a reducer")?;
+    Ok((key.to_owned(), name.to_owned()))
 }
 
 /// The folder with the ledger's files.

@@ -72,7 +72,7 @@ fn needs(method: &Method, path: &str) -> Option<(Right, String)> {
     let writes = *method == Method::POST || matches!(parts.as_slice(), [_, "ingest"]);
     let right = if writes { Right::Mint } else { Right::Read };
     let key = match parts.as_slice() {
-        ["v1.0", "alive"] => return None,
+        ["v1.0", "alive"] | ["openapi.json"] => return None,
         ["v1", "integers" | "keys", key, _] => percent_decode_str(key)
             .decode_utf8()
             .map_or(ALL.to_owned(), |key| key.into_owned()),
@@ -103,5 +103,6 @@ mod tests {
             assert_eq!(needs(method, path), Some((right, key.to_owned())), "{path}");
         }
         assert_eq!(needs(&get, "/v1.0/alive"), None);
+        assert_eq!(needs(&get, "/openapi.json"), None);
     }
 }

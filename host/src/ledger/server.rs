@@ -1,20 +1,24 @@
-//! The server of a ledger, and of a publisher: HTTP, and WebSockets on the same port.
+//! The server of a ledger, and of a publisher: HTTP, and WebSockets and gRPC on the same port.
 
-use super::access;
+use super::{access, grpc};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
 use crate::serve::http::{Unread, read};
 use crate::serve::linger::RequestBody;
+use crate::serve::preface;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
 use artisanal_ledger::Store;
+use artisanal_ledger::api::grpc::Grpc;
 use artisanal_ledger::api::{Api, Body, Problem, answer_problem};
 use artisanal_ledger::endpoint::{Endpoint, Session};
 use artisanal_ledger::publisher::Publisher;
+use artisanal_ledger::reducer::Reducers;
 use artisanal_ledger::relay::{self, Relay};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
+use http_body_util::Either;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -27,17 +31,28 @@ use tokio::sync::watch;
 /// The WebSocket that a connection becomes after its answer.
 type Upgraded<S> = Arc<Mutex<Option<(OnUpgrade, S)>>>;
 
+/// An answer, over HTTP or gRPC.
+type Answer = Response<Either<Body, tonic::body::Body>>;
+
 /// Serves a store until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
 /// With `tokens` only their holders may use it.
 pub async fn serve(
     listeners: Listeners,
     store: Store,
+    reducers: Reducers,
     tokens: Option<TokenFile>,
     limits: Limits,
     shutdown: Shutdown,
 ) {
-    let api = Api::new(store, stopping(&shutdown));
-    run(listeners, api, tokens, limits, shutdown).await;
+    let api = Api::new(store, reducers, stopping(&shutdown));
+    let grpc = match Grpc::new(api.clone()) {
+        Ok(grpc) => Some(grpc),
+        Err(error) => {
+            tracing::error!(%error, "there is no gRPC");
+            None
+        }
+    };
+    run(listeners, api, grpc, tokens, limits, shutdown).await;
 }
 
 /// Serves a publisher of its own until the shutdown. What is in its ring then is still there.
@@ -49,7 +64,7 @@ pub async fn serve_publisher(
     shutdown: Shutdown,
 ) {
     let relay = Relay::new(publisher, options, stopping(&shutdown));
-    run(listeners, relay, None, limits, shutdown).await;
+    run(listeners, relay, None, None, limits, shutdown).await;
 }
 
 /// Becomes true when the shutdown begins.
@@ -66,11 +81,12 @@ fn stopping(shutdown: &Shutdown) -> watch::Receiver<bool> {
 async fn run<E: Endpoint>(
     listeners: Listeners,
     api: E,
+    grpc: Option<Grpc>,
     tokens: Option<TokenFile>,
     limits: Limits,
     shutdown: Shutdown,
 ) {
-    let server = builder();
+    let server = Arc::new(builder());
     let (each, ending) = (limits.clone(), shutdown.clone());
     accept(listeners, Wire::Http, &limits, &shutdown, move |stream| {
         let by = stream.tcp().peer_addr().map(|address| address.to_string());
@@ -79,6 +95,7 @@ async fn run<E: Endpoint>(
         let service = {
             let served = Arc::new(Served {
                 api: api.clone(),
+                grpc: grpc.clone(),
                 tokens: tokens.clone(),
                 limits: each.clone(),
                 upgraded: Arc::clone(&upgraded),
@@ -89,9 +106,13 @@ async fn run<E: Endpoint>(
                 async move { Ok::<_, Infallible>(served.answer(request).await) }
             })
         };
-        let http = connection(&server, stream, service, &each, &ending);
+        let (server, each, ending) = (Arc::clone(&server), each.clone(), ending.clone());
         async move {
-            http.await;
+            let stream = tokio::select! {
+                stream = preface::look(stream, each.reading) => stream,
+                () = ending.requested() => return,
+            };
+            connection(&server, stream, service, &each, &ending).await;
             // The connection counts until its WebSocket ends.
             let session = upgraded
                 .lock()
@@ -110,6 +131,8 @@ async fn run<E: Endpoint>(
 /// What a connection is served with.
 struct Served<E: Endpoint> {
     api: E,
+    /// None for a publisher.
+    grpc: Option<Grpc>,
     tokens: Option<TokenFile>,
     limits: Limits,
     upgraded: Upgraded<E::Session>,
@@ -118,8 +141,20 @@ struct Served<E: Endpoint> {
 }
 
 impl<E: Endpoint> Served<E> {
-    async fn answer(&self, mut request: Request<RequestBody>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<RequestBody>) -> Answer {
         let begun = self.limits.log_requests.then(Instant::now);
+        if let Some(grpc) = &self.grpc
+            && Grpc::is_meant(request.headers())
+        {
+            let (tokens, limits) = (self.tokens.as_ref(), &self.limits);
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let sent = RequestId::sent(request.headers());
+            let response = grpc::answer(grpc, tokens, limits, &self.by, request).await;
+            if let Some(begun) = begun {
+                log(&method, &uri, sent.as_ref(), &response, begun);
+            }
+            return response.map(Either::Right);
+        }
         let switch = request
             .headers()
             .contains_key(header::UPGRADE)
@@ -136,7 +171,7 @@ impl<E: Endpoint> Served<E> {
             let sent = RequestId::sent(&parts.headers);
             log(&parts.method, &parts.uri, sent.as_ref(), &response, begun);
         }
-        response
+        response.map(Either::Left)
     }
 
     async fn allowed(

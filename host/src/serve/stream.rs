@@ -10,6 +10,12 @@ use tokio_rustls::server::TlsStream;
 /// A connection of a client. Over TLS its handshake is done.
 pub(crate) enum Stream {
     Plain(TcpStream),
+    /// Without TLS as well, and it begins with the preface of HTTP/2.
+    #[cfg_attr(
+        not(feature = "ledger"),
+        allow(dead_code, reason = "only a ledger looks for the preface")
+    )]
+    Http2(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -18,6 +24,7 @@ impl Stream {
     pub(crate) fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
+            Self::Http2(_) => true,
             Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -25,7 +32,7 @@ impl Stream {
     /// The connection below TLS.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) => tcp,
+            Self::Plain(tcp) | Self::Http2(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
     }
@@ -38,7 +45,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Self::Plain(tcp) | Self::Http2(tcp) => Pin::new(tcp).poll_read(context, buffer),
             Self::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         }
     }
@@ -51,28 +58,28 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Self::Plain(tcp) | Self::Http2(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Self::Plain(tcp) | Self::Http2(tcp) => Pin::new(tcp).poll_flush(context),
             Self::Tls(tls) => Pin::new(tls).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Self::Plain(tcp) | Self::Http2(tcp) => Pin::new(tcp).poll_shutdown(context),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Plain(tcp) | Self::Http2(tcp) => tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
         }
     }
@@ -83,7 +90,9 @@ impl AsyncWrite for Stream {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, parts),
+            Self::Plain(tcp) | Self::Http2(tcp) => {
+                Pin::new(tcp).poll_write_vectored(context, parts)
+            }
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(context, parts),
         }
     }

@@ -3,6 +3,7 @@
 use super::backup::Backup;
 use super::json;
 use crate::Store;
+use crate::event::Event;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Frame, SizeHint};
@@ -143,22 +144,25 @@ impl Events {
         Some((text.into(), self))
     }
 
-    /// Waits for events. An empty answer is a sign of life; None is the end.
+    /// As [`Events::more`], each with its number, as JSON.
     pub(super) async fn wait(&mut self) -> Option<Vec<(u64, String)>> {
+        let events = self.more().await?;
+        let text = |event: &Event| json::event(event, self.strings).to_string();
+        let texts = events.iter().map(|event| (event.number, text(event)));
+        Some(texts.collect())
+    }
+
+    /// Waits for events. An empty answer is a sign of life; None is the end.
+    pub(super) async fn more(&mut self) -> Option<Vec<Event>> {
         loop {
             // Before the question, so that no commit is missed.
             self.commits.mark_unchanged();
             let asked =
                 tokio::task::block_in_place(|| self.store.events(&self.key, self.next, PAGE));
             let page = asked.ok()?;
-            let texts: Vec<_> = page
-                .events
-                .iter()
-                .map(|event| (event.number, json::event(event, self.strings).to_string()))
-                .collect();
-            if let Some((number, _)) = texts.last() {
-                self.next = number + 1;
-                return Some(texts);
+            if let Some(last) = page.events.last() {
+                self.next = last.number + 1;
+                return Some(page.events);
             }
             let (commits, stopping) = (&mut self.commits, &mut self.stopping);
             let changed = timeout(ALIVE, async {

@@ -2,7 +2,8 @@
 
 use super::body::Events;
 use super::parameters::Parameters;
-use super::{Api, Body, Problem, Route, answer_problem, handshake, route};
+use super::route::Route;
+use super::{Api, Body, Problem, answer_problem, handshake};
 use crate::Error;
 use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, PROTOCOL_1, Reply};
 use crate::store::Added;
@@ -52,7 +53,7 @@ pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Opt
 
 fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Problem> {
     let headers = &request.headers;
-    let (purpose, protocol) = match route(request.uri.path())? {
+    let (purpose, protocol) = match Route::find(request.uri.path())? {
         Route::Ingest if handshake::offers(headers, PROTOCOL) => (Purpose::Ingest, Some(PROTOCOL)),
         Route::Ingest if handshake::offers(headers, PROTOCOL_1) => {
             (Purpose::Ingest, Some(PROTOCOL_1))

@@ -52,6 +52,26 @@ impl Problem {
         }
     }
 
+    /// Its HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its code, for programs.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Its text, for a person.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// With a conflict, the number of the key's last event.
+    pub(super) fn current(&self) -> Option<u64> {
+        self.current
+    }
+
     pub(crate) fn into_response(self, id: &RequestId) -> Response<Body> {
         let mut document = json!({
             "title": self.status.canonical_reason().unwrap_or("Error"),
@@ -109,6 +129,8 @@ impl From<Error> for Problem {
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unfinished", text)
             },
             Error::TooLarge(text) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-large", text),
+            Error::Reducer(text) => Self::new(StatusCode::BAD_GATEWAY, "reducer", text),
+            Error::NotRetained(text) => Self::new(StatusCode::GONE, "not-retained", text),
             Error::Misconfigured(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "misconfigured",

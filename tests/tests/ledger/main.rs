@@ -2,9 +2,11 @@
 
 mod backup;
 mod disk;
+mod grpc;
 mod publish;
 mod publisher;
 mod questions;
+mod reducers;
 mod repeat;
 mod sockets;
 mod tokens;

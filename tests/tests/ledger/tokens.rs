@@ -66,11 +66,14 @@ fn each_token_allows_what_its_entry_says() -> TestResult {
     assert_eq!(serving.get("/")?.integer(), 2);
     let ask = |method: &str, path: &str, token: &str, body: &str| {
         let bearer = format!("Bearer {token}");
-        ledger.request(method, path, &[("authorization", bearer.as_str())], body)
+        let answer = ledger.request(method, path, &[("authorization", bearer.as_str())], body)?;
+        testbed::ledger::check_described(method, path, &answer);
+        Ok::<_, testbed::Error>(answer)
     };
     let event = r#"{"kind":"n","payload":1}"#;
     for (method, path, token, status) in [
         ("GET", "/v1.0/alive", "wrong", 200),
+        ("GET", "/openapi.json", "wrong", 200),
         ("GET", "/v1.0/stats", "wrong", 401),
         ("GET", "/v1/integers/integers/2", "wrong", 401),
         ("GET", "/v1/integers/integers/2", &*reader, 200),

@@ -11,7 +11,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use testbed::TestResult;
 use testbed::cli::{Place, Serving};
 use testbed::ledger::Ledger;
 use tokio::net::TcpStream;
@@ -27,7 +26,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 struct Channel(http2::SendRequest<Body>);
 
 impl Channel {
-    async fn connect(port: u16) -> TestResult<Self> {
+    async fn connect(port: u16) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
@@ -35,7 +34,7 @@ impl Channel {
         Ok(Self(sender))
     }
 
-    async fn client(port: u16) -> TestResult<LedgerClient<Self>> {
+    async fn client(port: u16) -> anyhow::Result<LedgerClient<Self>> {
         let origin = format!("http://127.0.0.1:{port}").parse()?;
         Ok(LedgerClient::with_origin(
             Self::connect(port).await?,
@@ -68,7 +67,7 @@ fn append(key: &str, expected: Option<u64>) -> AppendEventRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_port_serves_both() -> TestResult {
+async fn one_port_serves_both() -> anyhow::Result<()> {
     let ledger = Ledger::start()?;
     let mut client = Channel::client(ledger.port()).await?;
     let follow = FollowEventsRequest {
@@ -136,7 +135,7 @@ async fn one_port_serves_both() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_describes_itself() -> TestResult {
+async fn the_service_describes_itself() -> anyhow::Result<()> {
     let ledger = Ledger::start()?;
     let origin: http::Uri = format!("http://127.0.0.1:{}", ledger.port()).parse()?;
     let channel = Channel::connect(ledger.port()).await?;
@@ -192,7 +191,7 @@ fn tokio_stream_of<T: Send + 'static>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_those_of_http() -> TestResult {
+async fn tokens_are_those_of_http() -> anyhow::Result<()> {
     let place = Place::new()?;
     let made = place.run(&[
         "token", "new", "--name", "reader", "--keys", "order-*", "--rights", "read",

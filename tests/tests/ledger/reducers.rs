@@ -130,7 +130,7 @@ fn snapshots_belong_to_the_content_of_a_component() -> TestResult {
         &reducer,
     ];
     let state = |component: &std::path::Path| -> TestResult<Value> {
-        std::fs::copy(component, &file)?;
+        std::fs::copy(component, &file).expect("copied");
         let ledger = testbed::cli::Serving::start(place.command(&arguments)?)?;
         let body = r#"{"kind":"n","payload":1}"#;
         // More than what a snapshot is made after.

@@ -1,12 +1,18 @@
-//! The WIT package resolves, and every item in it is documented.
+//! The WIT packages resolve, and every item in them is documented.
 
 use std::path::Path;
 use wit_parser::{Docs, PackageId, Resolve, TypeDefKind};
 
 /// Resolves the package together with the WASI packages that it depends on.
 fn resolve() -> (Resolve, PackageId) {
+    resolve_in("wit")
+}
+
+fn resolve_in(folder: &str) -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(folder);
     let (package, _) = resolve
         .push_dir(&folder)
         .unwrap_or_else(|e| panic!("{}: {e:?}", folder.display()));
@@ -86,6 +92,17 @@ fn the_package_has_the_worlds_that_it_promises() {
 }
 
 #[test]
+fn a_reducer_imports_nothing() {
+    let (resolve, package) = resolve_in("ledger/wit");
+    let package = &resolve.packages[package];
+    assert_eq!(package.name.to_string(), "artisanal:ledger@0.1.0");
+    let world = &resolve.worlds[package.worlds["reducer-provider"]];
+    assert_eq!(names(&resolve, world.imports.keys()), Vec::<String>::new());
+    let exported = names(&resolve, world.exports.keys());
+    assert_eq!(exported, ["artisanal:ledger/reducer@0.1.0"]);
+}
+
+#[test]
 fn everything_that_may_wait_is_async() {
     let (resolve, package) = resolve();
     let engine = &resolve.interfaces[resolve.packages[package].interfaces["engine"]];
@@ -108,7 +125,13 @@ fn everything_that_may_wait_is_async() {
 
 #[test]
 fn everything_has_a_doc_comment() {
-    let (resolve, package) = resolve();
+    for folder in ["wit", "ledger/wit"] {
+        let (resolve, package) = resolve_in(folder);
+        check_docs(&resolve, package);
+    }
+}
+
+fn check_docs(resolve: &Resolve, package: PackageId) {
     let package = &resolve.packages[package];
     let mut undocumented = Vec::new();
     let mut documented = 0;

@@ -158,8 +158,19 @@ impl Reduce for Sandbox {
             Ok(Ok(state)) => Ok(state),
             Ok(Err(text)) => Err(Failed(text.chars().take(MAX_TEXT).collect())),
             // Its causes are a backtrace and, last, the reason.
-            Err(error) => Err(Failed(error.root_cause().to_string())),
+            Err(error) => Err(Failed(reason(&error.root_cause().to_string()))),
         }
+    }
+}
+
+/// What a trap says, for the author of the component.
+fn reason(trap: &str) -> String {
+    match trap.strip_prefix("unknown import: ") {
+        None => trap.to_owned(),
+        Some(import) => format!(
+            "it called {}; reducers have no rights (a panic of Rust calls `wasi:cli/environment`)",
+            import.trim_end_matches(" has not been defined")
+        ),
     }
 }
 

@@ -85,7 +85,7 @@ impl Grpc {
     }
 
     /// Answers a request.
-    pub async fn handle(&self, request: Request<Body>, caller: Caller) -> Response<Body> {
+    pub async fn handle(&self, mut request: Request<Body>, caller: Caller) -> Response<Body> {
         self.api.0.counts.requests.fetch_add(1, Ordering::Relaxed);
         let wanted = service_of(request.uri().path());
         let known = self.services.iter().find(|(name, _)| wanted == Some(name));
@@ -93,14 +93,17 @@ impl Grpc {
             return Status::unimplemented("there is no such service").into_http();
         };
         let deadline = deadline::of(request.headers());
-        let mut request = request;
+        let late = || Status::deadline_exceeded("the client's deadline is over").into_http();
+        if deadline.is_some_and(|time| time.is_zero()) {
+            return late();
+        }
         request.extensions_mut().insert(caller);
         let answer = handler(request);
         match deadline {
             None => answer.await,
             Some(time) => match tokio::time::timeout(time, answer).await {
                 Ok(answer) => answer,
-                Err(_) => Status::deadline_exceeded("the client's deadline is over").into_http(),
+                Err(_) => late(),
             },
         }
     }

@@ -120,38 +120,27 @@ fn snapshots_belong_to_the_content_of_a_component() -> TestResult {
     let own = target::component_outside("examples/reducer", "kinds")?;
     let other = target::component("broken-reducer")?;
     let place = testbed::cli::Place::new()?;
-    let (file, port) = (
-        place.file("reducer.wasm"),
-        testbed::port::free()?.to_string(),
-    );
-    let reducer = option("mine", &file);
-    let arguments = [
-        "ledger",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port,
-        "--reducer",
-        &reducer,
-    ];
+    let file = place.file("reducer.wasm");
+    std::fs::copy(&own, &file).expect("copied");
+    let ledger = Ledger::start_with(&["--reducer", &option("mine", &file)])?;
     let state = |component: &std::path::Path| -> TestResult<Value> {
+        ledger.kill()?;
         std::fs::copy(component, &file).expect("copied");
-        let ledger = testbed::cli::Serving::start(place.command(&arguments)?)?;
-        let body = r#"{"kind":"n","payload":1}"#;
-        // More than what a snapshot is made after.
-        for _ in 0..600 {
-            let answer = ledger.request("POST", "/v1/keys/k/events", &[], body)?;
-            assert_eq!(answer.status, 201);
+        ledger.start_again()?;
+        // Two times this is more than what a snapshot is kept after.
+        for _ in 0..510 {
+            append(&ledger, "k", "n")?;
         }
-        let state = ledger.get("/v1/keys/k/state?reducer=mine")?.json();
-        ledger.end()?;
+        let state = ledger.get("/v1/keys/k/state?reducer=mine")?;
+        // When this is durable, the snapshot is.
+        append(&ledger, "k", "n")?;
         Ok(state["state"].clone())
     };
-    assert_eq!(state(&own)?, json!({"n": 600}));
-    assert_eq!(state(&own)?, json!({"n": 1200}));
-    // The state `{"n": …}` would be no number.
-    assert_eq!(state(&other)?, json!(1800));
-    assert_eq!(state(&own)?, json!({"n": 2400}));
+    assert_eq!(state(&own)?, json!({"n": 510}));
+    assert_eq!(state(&own)?, json!({"n": 1021}));
+    // From the state `{"n": …}` it would go on with what is no number.
+    assert_eq!(state(&other)?, json!(1532));
+    assert_eq!(state(&own)?, json!({"n": 2043}));
     Ok(())
 }
 

@@ -1,9 +1,6 @@
 //! Counts the events of each kind: `{"mint": 7, "paid": 2}`.
 
-#[allow(
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
+#[allow(clippy::allow_attributes_without_reason, reason = "generated code")]
 mod bindings {
     // In a repository of your own: a copy of the file `ledger/wit/reducer.wit`.
     wit_bindgen::generate!({

@@ -3,6 +3,9 @@
 use intd::{Refused, Right};
 use std::sync::Arc;
 
+/// Says whether a client may do something with a key.
+pub type May = dyn Fn(Right, &str) -> Result<(), Refused> + Send + Sync;
+
 /// The client of a call, and what it may do.
 #[derive(Clone)]
 pub struct Caller {
@@ -11,7 +14,7 @@ pub struct Caller {
     /// Its request id, or empty.
     pub request: String,
     /// Says whether it may do something with a key.
-    pub may: Arc<dyn Fn(Right, &str) -> Result<(), Refused> + Send + Sync>,
+    pub may: Arc<May>,
 }
 
 impl Caller {

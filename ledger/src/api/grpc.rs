@@ -8,7 +8,7 @@ mod health;
 mod service;
 mod status;
 
-pub use caller::Caller;
+pub use caller::{Caller, May};
 pub use status::status;
 
 use super::{Api, MAX_BODY};

@@ -69,7 +69,7 @@ impl Ledger {
             publisher: 1,
             first: 1,
             events: events.into(),
-            lookups: Vec::new(),
+            ..Batch::default()
         };
         store.add(batch).await.unwrap();
         let (stop, stopping) = watch::channel(false);

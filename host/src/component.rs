@@ -203,6 +203,19 @@ impl Host {
     }
 
     pub(crate) fn component(&self, source: &Source) -> Result<(Component, Shape), Error> {
+        let Source::Builtin(engine) = source else {
+            return self.load(source);
+        };
+        // To open a sequence is cheap from the second time on.
+        let loaded = self.builtin(*engine);
+        if let Some((component, shape)) = loaded.get() {
+            return Ok((component.clone(), shape.clone()));
+        }
+        let (component, shape) = self.load(source)?;
+        Ok(loaded.get_or_init(|| (component, shape)).clone())
+    }
+
+    fn load(&self, source: &Source) -> Result<(Component, Shape), Error> {
         let wasm = source.read()?;
         let component = self.compile(&wasm).map_err(|e| {
             Error::Misconfigured(format!("{source} is not a valid component: {e:#}"))

@@ -1,6 +1,7 @@
 //! The host: one compiler and one set of interfaces, shared by all components that it runs.
 
-use crate::Error;
+use crate::component::Shape;
+use crate::{Builtin, Error};
 use crate::bindings::{config, config_rc1, keyvalue};
 use crate::cache::Cache;
 use crate::call_log::CallLog;
@@ -17,7 +18,7 @@ use crate::wasi::store::Store;
 use crate::wasi::tls;
 use engine_dsn::Address;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use wasmtime::component::{Component, HasData, Linker};
 use wasmtime::{Engine, PoolingAllocationConfig};
@@ -107,6 +108,8 @@ struct Inner {
     options: Options,
     /// The embedded store, once it is open.
     store: Mutex<Option<Store>>,
+    /// The built-in engines that were loaded.
+    builtins: [OnceLock<(Component, Shape)>; Builtin::ALL.len()],
 }
 
 impl Host {
@@ -127,6 +130,7 @@ impl Host {
             metrics: Metrics::new(),
             options,
             store: Mutex::new(None),
+            builtins: Default::default(),
         });
         // A tick interrupts guest code at a time of the machine's clock.
         if inner.options.simulated.is_none() {
@@ -151,6 +155,11 @@ impl Host {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Where a built-in engine is kept once it was loaded.
+    pub(crate) fn builtin(&self, engine: Builtin) -> &OnceLock<(Component, Shape)> {
+        &self.inner.builtins[engine as usize]
     }
 
     /// A wasmtime store for an instance with these rights. It has to be driven inside `run` of its

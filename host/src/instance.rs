@@ -184,13 +184,24 @@ impl EngineInstance {
             ResourceAny,
         ) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
-        self.with(opening, async |live, open| {
-            self.run(live, async |exports, accessor| {
-                call(exports, accessor, open.sequence).await
+        self.pause().await;
+        let answer = self
+            .with(opening, async |live, open| {
+                self.run(live, async |exports, accessor| {
+                    call(exports, accessor, open.sequence).await
+                })
+                .await
             })
-            .await
-        })
-        .await
+            .await;
+        self.pause().await;
+        answer
+    }
+
+    /// In a simulation, the time that a request or an answer of the backend takes.
+    async fn pause(&self) {
+        if let Some(simulated) = &self.provider.host.options().simulated {
+            simulated.pause(&self.provider.engine_name).await;
+        }
     }
 
     /// Marks a sequence as closed. The instance closes it before its next call.

@@ -11,6 +11,9 @@ use wasmtime_wasi::WasiCtxBuilder;
 /// The exchange of one request for its response; None if the connection is lost.
 pub type Exchange = Pin<Box<dyn Future<Output = Option<Response<Bytes>>> + Send>>;
 
+/// A time in which nothing is done.
+pub type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// All that a host and its components notice of the outside in a simulation.
 pub trait Surroundings: Send + Sync {
     /// Sends a request of a component or of a node, instead of the network.
@@ -21,6 +24,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Sets the clocks and the random numbers of a new component instance.
     fn prepare(&self, wasi: &mut WasiCtxBuilder);
+
+    /// Ends when a call of this engine may go on, once before it is made and once after it has returned.
+    fn pause(&self, engine: &str) -> Pause;
 }
 
 /// Shared surroundings.

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::http;
+use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use crate::{backend, target};
@@ -20,6 +21,8 @@ pub struct Quorum {
 struct Node {
     server: Server,
     port: u16,
+    /// What everybody connects to instead of the node, if there is one.
+    proxy: Option<Proxy>,
     data: PathBuf,
 }
 
@@ -51,10 +54,29 @@ impl Quorum {
     /// When a node does not start, or the group is refused.
     pub fn with(options: Options) -> Result<Self> {
         let quorum = Self::without_group(options)?;
-        let mut arguments = vec!["node".to_owned(), "init".to_owned()];
-        arguments.extend((0..quorum.size()).map(|index| quorum.address(index)));
-        quorum.manage(&arguments)?;
+        quorum.init()?;
         Ok(quorum)
+    }
+
+    /// The same nodes, each of which is reached through a proxy from here on, also by the others.
+    ///
+    /// # Errors
+    /// When a proxy does not start.
+    pub fn behind_proxies(mut self) -> Result<Self> {
+        for node in &mut self.nodes {
+            node.proxy = Some(Proxy::to(node.port)?);
+        }
+        Ok(self)
+    }
+
+    /// Makes the nodes a group.
+    ///
+    /// # Errors
+    /// When a node refuses.
+    pub fn init(&self) -> Result {
+        let mut arguments = vec!["node".to_owned(), "init".to_owned()];
+        arguments.extend((0..self.size()).map(|index| self.address(index)));
+        self.manage(&arguments).map(drop)
     }
 
     /// Starts nodes that belong to no group yet.
@@ -148,9 +170,15 @@ impl Quorum {
         &self.node(index).server
     }
 
-    /// The port of a node on 127.0.0.1.
+    /// The port of a node on 127.0.0.1, or that of its proxy.
     pub fn port(&self, index: usize) -> u16 {
-        self.node(index).port
+        let node = self.node(index);
+        node.proxy.as_ref().map_or(node.port, Proxy::port)
+    }
+
+    /// The proxy of a node, if it has one.
+    pub fn proxy(&self, index: usize) -> Option<&Proxy> {
+        self.node(index).proxy.as_ref()
     }
 
     /// How many nodes there are.
@@ -214,7 +242,12 @@ impl Node {
                     answer.map(drop).map_err(|error| error.to_string())
                 },
             )?;
-            Ok(Self { server, port, data })
+            Ok(Self {
+                server,
+                port,
+                proxy: None,
+                data,
+            })
         })
     }
 }

@@ -121,6 +121,27 @@ impl Redis {
             .map_err(Error::refused(self.name(), "a connection"))
     }
 
+    /// Cuts so many bytes from the end of the file with the writes, while the server does not run: what a crash of the
+    /// machine loses if writes are not synced.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn lose_tail(&self, bytes: u64) -> Result {
+        let folder = self.dir().join("appendonlydir");
+        let cut = || {
+            let mut files = std::fs::read_dir(&folder)?;
+            let path = files.find_map(|file| {
+                let path = file.ok()?.path();
+                path.to_str()?.ends_with(".incr.aof").then_some(path)
+            });
+            let path = path.ok_or(std::io::ErrorKind::NotFound)?;
+            let file = std::fs::OpenOptions::new().write(true).open(path)?;
+            let left = file.metadata()?.len().saturating_sub(bytes);
+            file.set_len(left)
+        };
+        cut().map_err(Error::io(folder.display().to_string()))
+    }
+
     fn name(&self) -> String {
         format!("redis on port {}", self.port)
     }

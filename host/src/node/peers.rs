@@ -1,5 +1,6 @@
 //! Requests to other nodes.
 
+use super::member::random;
 use crate::Error;
 use crate::simulated::Simulated;
 use artisanal_core::Secret;
@@ -51,6 +52,14 @@ impl Peers {
         Self {
             simulated: Some(simulated),
             ..self
+        }
+    }
+
+    /// A random number, as [`random`].
+    pub(super) fn random(&self) -> u64 {
+        match &self.simulated {
+            Some(simulated) => simulated.random(),
+            None => random(),
         }
     }
 

@@ -6,7 +6,6 @@
 //! that an interrupted replacement goes on when the same command runs again.
 
 use super::Peers;
-use super::member::random;
 use super::view::{Lists, Plan, View};
 use crate::Error;
 use artisanal_quorum::{Change, Changed, List, MAX_KEYS, Member, Read, Step, Tally};
@@ -63,7 +62,7 @@ pub async fn replace(peers: &Peers, old: &str, new: &str, via: &str) -> Result<R
                 }
                 Some(_) => continue,
                 None => {
-                    sleep(PAUSE + Duration::from_millis(random() % 500)).await;
+                    sleep(PAUSE + Duration::from_millis(peers.random() % 500)).await;
                     continue;
                 }
             },

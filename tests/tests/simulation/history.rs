@@ -49,6 +49,8 @@ impl Call {
 /// All events of a run, in their order.
 pub(crate) struct History {
     start: Instant,
+    /// Whether the events are kept as text, which takes much of the time of a run.
+    kept: bool,
     inner: Mutex<Inner>,
 }
 
@@ -61,8 +63,9 @@ struct Inner {
 }
 
 impl History {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kept: bool) -> Self {
         Self {
+            kept,
             start: Instant::now(),
             inner: Mutex::default(),
         }
@@ -74,11 +77,13 @@ impl History {
 
     /// Records an event and returns its number.
     pub(crate) fn tell(&self, event: impl Display) -> u64 {
-        let now = self.start.elapsed().as_micros();
         self.with(|inner| {
             inner.time += 1;
-            let line = format!("{:>6} {now:>9} us  {event}", inner.time);
-            inner.lines.push(line);
+            if self.kept {
+                let now = self.start.elapsed().as_micros();
+                let line = format!("{:>6} {now:>9} us  {event}", inner.time);
+                inner.lines.push(line);
+            }
             inner.time
         })
     }
@@ -99,6 +104,11 @@ impl History {
             returned,
         };
         self.with(|inner| inner.calls.push(call));
+    }
+
+    /// How many events there were.
+    pub(crate) fn events(&self) -> u64 {
+        self.with(|inner| inner.time)
     }
 
     /// How many mints succeeded.

@@ -1,16 +1,18 @@
 //! A machine with a node: its disk, its backend, and the process that runs on it or does not.
 
+use crate::clock::Clock;
 use crate::random::Random;
-use crate::world::seeded;
+use crate::world::{clocked, host, seeded, simulated};
 use artisanal_core::Secret;
 use artisanal_quorum::{Describe, Member, NodeState, RESERVED};
 use bytes::Bytes;
 use http::{Request, Response};
 use int_host::node::{Marks, Node, Peers, Routes};
-use int_host::simulated::Simulated;
-use int_host::{Builtin, Error, Host};
+use int_host::{Builtin, Error};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -26,9 +28,10 @@ pub(crate) type Copy = Vec<(String, i64)>;
 
 /// A machine.
 pub(crate) struct Machine {
-    host: Host,
-    simulated: Simulated,
     address: String,
+    pub(crate) clock: Clock,
+    /// What mistakes have to remember.
+    pub(crate) notes: Mutex<Notes>,
     inner: Mutex<Inner>,
 }
 
@@ -42,6 +45,17 @@ struct Inner {
     running: Option<Running>,
     /// Whether the node has lost data and has not joined again.
     forgot: bool,
+    /// When it lost data, by its own clock.
+    lost: Duration,
+}
+
+/// What mistakes remember of a machine.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// The mark before a change of the members began, for each number of a change.
+    pub(crate) marks: BTreeMap<u64, Option<i64>>,
+    /// Who first read marks for a change.
+    pub(crate) readers: BTreeMap<u64, String>,
 }
 
 struct Running {
@@ -52,16 +66,11 @@ struct Running {
 
 impl Machine {
     /// A machine with nothing on it.
-    pub(crate) async fn new(
-        host: &Host,
-        simulated: &Simulated,
-        address: String,
-        seed: u64,
-    ) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn new(address: String, seed: u64) -> Result<Arc<Self>, Error> {
         let machine = Arc::new(Self {
-            host: host.clone(),
-            simulated: simulated.clone(),
             address,
+            clock: Clock::default(),
+            notes: Mutex::default(),
             inner: Mutex::new(Inner {
                 directory: Arc::new(directory()),
                 backend: None,
@@ -69,6 +78,7 @@ impl Machine {
                 process: 0,
                 running: None,
                 forgot: false,
+                lost: Duration::ZERO,
             }),
         });
         machine.replace_backend(Copy::new(), seed).await?;
@@ -105,7 +115,23 @@ impl Machine {
     }
 
     pub(crate) fn forget(&self) {
-        self.inner().forgot = true;
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        inner.forgot = true;
+        inner.lost = now;
+    }
+
+    /// How long ago the node lost data, by its own clock.
+    pub(crate) fn since_loss(&self) -> Duration {
+        self.clock.now().saturating_sub(self.inner().lost)
+    }
+
+    /// Leaves nothing of the node, which was none of the group.
+    pub(crate) async fn become_new(&self, seed: u64) -> Result<(), Error> {
+        self.empty_directory();
+        self.replace_backend(Copy::new(), seed).await?;
+        self.inner().forgot = false;
+        Ok(())
     }
 
     fn backend(&self) -> Marks {
@@ -120,7 +146,7 @@ impl Machine {
             (Arc::clone(&inner.directory), inner.process)
         };
         let token = Secret::new(format!("{}.{process}", self.address));
-        let peers = Peers::new(Some(token)).within(self.simulated.clone());
+        let peers = Peers::new(Some(token)).within(simulated());
         let node = Node::on(self.backend(), directory.path(), peers).await?;
         let node = Arc::new(node);
         let state = node.status().state;
@@ -187,8 +213,8 @@ impl Machine {
 
     /// Replaces the backend by one that holds this. With the seed of the one before it has the same generation.
     pub(crate) async fn replace_backend(&self, copy: Copy, seed: u64) -> Result<(), Error> {
-        let backend = Marks::new(&self.host, &Builtin::Memory.into(), String::new())?;
-        seeded(seed, backend.sequence(KEY)).await?;
+        let backend = Marks::new(&host(), &Builtin::Memory.into(), String::new())?;
+        clocked(&self.clock, seeded(seed, backend.sequence(KEY))).await?;
         for (key, mark) in copy {
             backend.sequence(&key).await?.set_last(mark).await?;
         }

@@ -1,7 +1,8 @@
 //! Mistakes that the simulation has to find. They are made on the way between the parts, which are as they are.
 
 use crate::machine::Machine;
-use artisanal_quorum::{Join, Report};
+use crate::mistaken_change::changes;
+use artisanal_quorum::{Claim, Join, Report};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -26,13 +27,28 @@ pub(crate) enum Mistake {
     LateIncarnation,
     /// A node that joins gets marks that were read before its new incarnation was stored.
     EarlyMarks,
+    /// A backend loses its last writes unnoticed.
+    TailUnnoticed,
+    /// One node takes a claim again that it took last, because that could be a repetition by the same client.
+    TakesAgain,
+    /// Nobody hears of other nodes' incarnations. Instead clients give up after some time, and nodes that lost data wait
+    /// longer before they join. That would do if no clock jumped.
+    TrustsClocks,
+    /// Nodes are not raised to the marks that a change of the members has read.
+    NoRaise,
+    /// A change of the members has the marks from before it was stored.
+    MarksBeforeBegin,
+    /// The member that leaves is not told of the change.
+    LeaverNotTold,
+    /// Whoever takes up a change that was interrupted takes the marks for read.
+    NotReadAgain,
 }
 
 /// The time between two steps that must not be exchanged.
-const BETWEEN: Duration = Duration::from_millis(600);
+pub(crate) const BETWEEN: Duration = Duration::from_millis(600);
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::ServesEmpty,
         Self::ForgetsUnnoticed,
         Self::CountsRefusals,
@@ -40,14 +56,40 @@ impl Mistake {
         Self::EarlyVector,
         Self::LateIncarnation,
         Self::EarlyMarks,
+        Self::TailUnnoticed,
+        Self::TakesAgain,
+        Self::TrustsClocks,
+        Self::NoRaise,
+        Self::MarksBeforeBegin,
+        Self::LeaverNotTold,
+        Self::NotReadAgain,
     ];
+
+    /// The first seed to look for it.
+    pub(crate) fn first_seed(self) -> u64 {
+        0
+    }
+
+    /// Whether it is one in changes of the members.
+    pub(crate) fn is_of_changes(self) -> bool {
+        matches!(
+            self,
+            Self::NoRaise | Self::MarksBeforeBegin | Self::LeaverNotTold | Self::NotReadAgain
+        )
+    }
 
     /// The answer of a machine.
     pub(crate) async fn answer(
         self,
         machine: &Machine,
+        from: &str,
         request: &Request<Bytes>,
     ) -> Option<Response<Bytes>> {
+        if self.is_of_changes()
+            && let Some(change) = changes(request)
+        {
+            return self.answer_change(machine, from, request, change).await;
+        }
         let ask = |request| machine.answer(request, pending());
         match self {
             Self::EarlyVector if is_claim(request) && machine.address() == "n2" => {
@@ -89,7 +131,8 @@ impl Mistake {
         request: &Request<Bytes>,
         answer: Response<Bytes>,
     ) -> Response<Bytes> {
-        if self == Self::NoVector && joins(request).is_some() {
+        let no_vector = matches!(self, Self::NoVector | Self::TrustsClocks);
+        if no_vector && joins(request).is_some() {
             return edit(answer, |report| report["known"] = json!({}));
         }
         if !is_claim(request) {
@@ -97,12 +140,18 @@ impl Mistake {
         }
         match self {
             Self::CountsRefusals if to == "c0" && answer.status() == StatusCode::CONFLICT => {
-                let (mut parts, body) =
-                    edit(answer, |answer| answer["accepted"] = json!(true)).into_parts();
-                parts.status = StatusCode::OK;
-                Response::from_parts(parts, body)
+                accept(answer)
             }
-            Self::NoVector => edit(answer, |answer| answer["known"] = json!({})),
+            Self::TakesAgain if machine.address() == "n1" => {
+                let claim = serde_json::from_slice::<Claim>(request.body());
+                let last = claim.ok().map(|claim| json!(claim.last));
+                let answered = serde_json::from_slice::<Value>(answer.body());
+                match answered.is_ok_and(|a| last.is_some_and(|last| a["mark"] == last)) {
+                    true => accept(answer),
+                    false => answer,
+                }
+            }
+            Self::NoVector | Self::TrustsClocks => edit(answer, |answer| answer["known"] = json!({})),
             Self::LateIncarnation => match machine.node() {
                 Some(node) => edit(answer, |answer| {
                     answer["incarnation"] = json!(node.status().incarnation.max(1));
@@ -112,6 +161,13 @@ impl Mistake {
             _ => answer,
         }
     }
+}
+
+/// The same answer as an acceptance.
+fn accept(answer: Response<Bytes>) -> Response<Bytes> {
+    let (mut parts, body) = edit(answer, |answer| answer["accepted"] = json!(true)).into_parts();
+    parts.status = StatusCode::OK;
+    Response::from_parts(parts, body)
 }
 
 fn is_claim(request: &Request<Bytes>) -> bool {

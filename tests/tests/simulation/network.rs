@@ -24,7 +24,12 @@ pub(crate) struct Weather {
     pub(crate) late: u64,
     /// How long those take at most, in milliseconds.
     pub(crate) latest: u64,
+    /// Requests and answers of a node's backend that take time.
+    pub(crate) slow_backend: u64,
 }
+
+/// How long a request or an answer of a backend takes at most, in milliseconds.
+const BACKEND: u64 = 40;
 
 /// What becomes of one request.
 struct Fate {
@@ -125,6 +130,15 @@ impl Network {
         self.with(|inner| !inner.cuts.contains(&direction(from, to)))
     }
 
+    /// How long a request or an answer of a node's backend takes.
+    pub(crate) fn backend_pause(&self) -> Duration {
+        self.with(|inner| match inner.weather.slow_backend {
+            0 => Duration::ZERO,
+            rate if inner.random.is(rate) => inner.random.within(BACKEND),
+            _ => Duration::ZERO,
+        })
+    }
+
     /// Sends a request. The sender's name is its token.
     pub(crate) fn send(self: &Arc<Self>, mut request: Request<Bytes>) -> Exchange {
         // Nodes make random ones otherwise.
@@ -177,7 +191,7 @@ impl Network {
             String::from_utf8_lossy(parcel.request.body())
         ));
         let answer = match self.mistake {
-            Some(mistake) => mistake.answer(&machine, &parcel.request).await,
+            Some(mistake) => mistake.answer(&machine, from, &parcel.request).await,
             None => {
                 machine
                     .answer(parcel.request.clone(), parcel.hang_up())
@@ -221,7 +235,8 @@ impl Network {
             return true;
         };
         let machine = self.with(|inner| inner.machines.get(name).cloned());
-        machine.is_some_and(|machine| machine.runs(process))
+        // Operators are no machines.
+        machine.is_none_or(|machine| machine.runs(process))
     }
 
     fn lose(&self, parcel: &Parcel) {
@@ -249,6 +264,7 @@ impl Inner {
             twice,
             late,
             latest,
+            ..
         } = self.weather;
         let random = &mut self.random;
         let mut way = || match random.is(late) {

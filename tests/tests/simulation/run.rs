@@ -1,30 +1,33 @@
 //! One run: a group of nodes, clients, and what happens to them, all of which follows from the seed.
 
 use crate::chaos::{Chaos, GROUP};
-use crate::client::Client;
+use crate::client::{Client, Lists};
+use crate::clock::Clock;
 use crate::history::History;
 use crate::machine::Machine;
 use crate::mistake::Mistake;
 use crate::network::Network;
 use crate::random::Random;
 use crate::world::World;
-use artisanal_core::Secret;
-use artisanal_quorum::{Describe, Member};
-use int_host::node::Peers;
-use int_host::simulated::Simulated;
-use int_host::{Error, Host, Options};
+use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member};
+use int_host::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 
 /// What came of a run.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
     /// What must not be.
     pub(crate) faults: Vec<String>,
-    /// All events.
+    /// All events, if they were kept.
     pub(crate) text: String,
+    /// How many events there were.
+    pub(crate) events: u64,
     pub(crate) mints: usize,
+    /// How many times a member was replaced.
+    pub(crate) changes: u64,
 }
 
 impl Outcome {
@@ -36,101 +39,99 @@ impl Outcome {
     }
 }
 
-/// Makes the run of a seed, perhaps with a mistake that it should find.
-pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
+/// Makes the run of a seed, perhaps with a mistake that it should find. The text of its events takes time.
+pub(crate) fn run(seed: u64, mistake: Option<Mistake>, with_text: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let history = Arc::new(History::new());
-        if let Err(error) = simulate(seed, mistake, &history).await {
+        let history = Arc::new(History::new(with_text));
+        let network = Network::new(Arc::clone(&history), mistake, Random::new(seed, 1));
+        let network = Arc::new(network);
+        let world = World::new(Arc::clone(&network), Random::new(seed, 2));
+        let _entered = world.enter();
+        let changes = simulate(seed, mistake, &network).await;
+        network.clear();
+        if let Err(error) = &changes {
             history.fault(format_args!("the run failed: {error}"));
         }
         Outcome {
             seed,
             faults: history.faults(),
+            events: history.events(),
             text: history.text(),
             mints: history.mints(),
+            changes: changes.unwrap_or(0),
         }
     })
 }
 
+/// Returns how many times a member was replaced.
 async fn simulate(
     seed: u64,
     mistake: Option<Mistake>,
-    history: &Arc<History>,
-) -> Result<(), Error> {
+    network: &Arc<Network>,
+) -> Result<u64, Error> {
+    let history = &network.history;
     let mut random = Random::new(seed, 0);
-    let network = Arc::new(Network::new(
-        Arc::clone(history),
-        mistake,
-        Random::new(seed, 1),
-    ));
-    let world = World::new(Arc::clone(&network), Random::new(seed, 2));
-    let simulated = Simulated::new(Arc::new(world));
-    let mut options = Options::default();
-    options.cache = Some(testbed::backend::cache());
-    options.instances = 64;
-    options.simulated = Some(simulated.clone());
-    let host = Host::new(options)?;
-
     let size = random.of(&[3, 3, 3, 5]);
     let mut machines = Vec::new();
     let mut members = Vec::new();
     for number in 0..size {
-        let address = format!("n{number}:80");
-        let name = format!("n{number}");
-        let seed = random.below(u64::MAX);
-        let machine = Machine::new(&host, &simulated, name, seed).await?;
+        let machine = Machine::new(format!("n{number}"), random.below(u64::MAX)).await?;
         machine.start().await?;
         network.connect(&machine);
-        let node = machine.node().expect("it runs").status().node;
-        members.push(Member { node, address });
+        members.push(Member {
+            node: machine.node().expect("it runs").status().node,
+            address: format!("n{number}:80"),
+        });
         machines.push(machine);
     }
     for (machine, member) in machines.iter().zip(&members) {
         let described = Describe {
             node: member.node,
             group: GROUP,
-            epoch: 1,
+            epoch: FIRST_EPOCH,
             members: members.clone(),
         };
         machine.node().expect("it runs").init(described).await?;
     }
 
-    let addresses: Vec<_> = members.iter().map(|m| m.address.clone()).collect();
-    let clients = random.of(&[2, 3, 4]);
-    let client = |number, seed| Client {
-        number,
-        host: host.clone(),
-        nodes: addresses.join(","),
-        history: Arc::clone(history),
-        random: Random::new(seed, 100 + u64::from(number)),
+    let list = List {
+        epoch: FIRST_EPOCH,
+        members,
+    };
+    let lists = Arc::new(Lists::default());
+    lists.add(&list);
+    let clocks: Vec<_> = (0..random.of(&[2, 3, 4]))
+        .map(|_| Clock::default())
+        .collect();
+    let client = |number: usize, clock: &Clock| {
+        let number = u32::try_from(number).unwrap_or(0);
+        Client {
+            number,
+            lists: Arc::clone(&lists),
+            clock: clock.clone(),
+            mistake,
+            history: Arc::clone(history),
+            random: Random::new(seed, 100 + u64::from(number)),
+        }
     };
     let stop = Arc::new(AtomicBool::new(false));
     let mut running = JoinSet::new();
-    for number in 0..clients {
-        running.spawn(client(number, seed).run(Arc::clone(&stop)));
+    for (number, clock) in clocks.iter().enumerate() {
+        running.spawn(client(number, clock).run(Arc::clone(&stop)));
     }
-    let operator = Peers::new(Some(Secret::new("operator".into()))).within(simulated);
-    let mut chaos = Chaos {
-        network: Arc::clone(&network),
-        history: Arc::clone(history),
-        copies: vec![None; machines.len()],
-        machines,
-        members,
-        clients,
-        operator,
-        mistake,
-        random: Random::new(seed, 3),
-    };
+    let last = client(clocks.len(), &Clock::default());
+    let mut chaos = Chaos::new(Arc::clone(network), mistake, seed);
+    chaos.take(machines, list, Arc::clone(&lists), clocks);
     let happened = chaos.run(12).await;
     stop.store(true, Ordering::Relaxed);
     let healed = chaos.heal().await;
     running.join_all().await;
-    let minted = client(clients, seed).mint(5).await;
-    network.clear();
-    happened.and(healed).and(minted)
+    let minted = last.mint(5).await;
+    happened.and(healed).and(minted)?;
+    Ok(chaos.replaced())
 }

@@ -5,13 +5,10 @@ use serde_json::Value;
 use std::time::Duration;
 use testbed::backend;
 use testbed::contract::kind;
-use testbed::history::{History, Record, Span};
-use testbed::mariadb::MariaDb;
 use testbed::quorum::{Options, Quorum};
-use testbed::redis::{self, Redis};
-use testbed::rqlite::Rqlite;
+use testbed::redis::Redis;
 use testbed::runtime::run;
-use testbed::{TestResult, clock, wait};
+use testbed::{TestResult, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -202,95 +199,6 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     let status = quorum.status(0)?;
     assert_eq!(state(&status), "lost", "{status}");
     Ok(())
-}
-
-/// Five backends of four kinds carry one sequence, and fail one after another while clients with different counts
-/// mint.
-#[test]
-fn nodes_of_different_kinds_carry_one_sequence() -> TestResult {
-    let forgetful = Redis::with(redis::Options {
-        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
-        ..redis::Options::default()
-    })?;
-    let mariadb = MariaDb::start()?;
-    let rqlite = Rqlite::start()?;
-    let on = |engine: &str, dsn: String| {
-        vec![
-            "--engine".to_owned(),
-            engine.to_owned(),
-            "--dsn".to_owned(),
-            dsn,
-        ]
-    };
-    let quorum = Quorum::with(Options {
-        token: Some("s3cret".into()),
-        nodes: vec![
-            Vec::new(),
-            on("redis", forgetful.dsn()),
-            on("mysql", mariadb.dsn()),
-            on("rqlite", rqlite.dsn()),
-            Vec::new(),
-        ],
-    })?;
-    let history = run(async {
-        let mut minters = tokio::task::JoinSet::new();
-        for (process, count) in (0..).zip([1, 7, 1000, 1250]) {
-            let host = backend::host(None).expect("a host");
-            let dsn = format!("{}?timeout=10s", quorum.dsn());
-            minters.spawn(async move { mint_for(&host, &dsn, process, count).await });
-        }
-        // Each in turn: a Redis that forgets, one that is killed, one whose data is lost.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        forgetful.kill();
-        forgetful.start_again().expect("started");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        await_state(&quorum, 1, "serving").expect("it joined again by itself");
-        quorum.server(4).kill();
-        quorum.wipe(4).expect("wiped");
-        quorum.server(4).start_again().expect("started");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        quorum.join(4, 0).expect("joined");
-        quorum.server(2).pause();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        quorum.server(2).resume();
-        rqlite.node(0).kill();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        rqlite.node(0).start_again().expect("started");
-        let mut history = History::default();
-        for records in minters.join_all().await {
-            assert!(records.len() > 3, "{} calls", records.len());
-            history.extend(records);
-        }
-        history
-    });
-    history.assert_clean();
-    let rejoined = quorum.status(1)?;
-    assert!(rejoined["incarnation"].as_u64() > Some(1), "{rejoined}");
-    Ok(())
-}
-
-/// Mints for some seconds; a call may fail while too many nodes are away.
-async fn mint_for(host: &Host, dsn: &str, process: u32, count: u32) -> Vec<Record> {
-    let sequence = open(host, dsn, "k").await;
-    let end = clock::now() + 6_000_000_000;
-    let mut records = Vec::new();
-    while clock::now() < end {
-        let begin = clock::now();
-        match sequence.next(count).await {
-            Ok(span) => records.push(Record {
-                process,
-                begin,
-                end: clock::now(),
-                span: Span {
-                    first: span.first(),
-                    step: span.step(),
-                    count: span.count(),
-                },
-            }),
-            Err(error) => assert_eq!(kind(&error), "unavailable", "{error}"),
-        }
-    }
-    records
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A simulation of a quorum: the nodes and the engine as they are, on a simulated network and virtual time. Everything that
 //! happens follows from a seed.
 //!
-//! `SEED=123` makes the run of one seed and prints its events; `SEEDS=10000` makes that many runs. `MISTAKE=NoVector` makes
-//! them with a mistake.
+//! `SEED=123` makes the run of one seed and prints its events; `SEEDS=10000` makes that many runs, from `FIRST` on.
+//! `MISTAKE=NoVector` makes them with a mistake.
 
 mod chaos;
 mod client;
@@ -89,7 +89,10 @@ fn no_integer_is_handed_out_twice() {
     let one = number("SEED");
     let seeds = match one {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
+        None => {
+            let first = number("FIRST").unwrap_or(0);
+            first..first + number("SEEDS").unwrap_or(SEEDS)
+        }
     };
     let begun = Instant::now();
     let mistake = Mistake::ALL

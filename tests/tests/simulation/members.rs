@@ -163,10 +163,25 @@ impl Chaos {
             },
         };
         let via = self.random.of(&members.iter().collect::<Vec<_>>());
-        let limit = self.random.of(&[10, 40, 200, 1000, 20_000]);
+        if self.random.is(300) {
+            self.hide_from_operators(&old);
+        }
+        let limit = self.random.of(&[10, 20, 40, 200, 1000, 20_000]);
         let limit = Duration::from_millis(1) + self.random.within(limit);
         self.command(old, new, via.address.clone(), limit);
         Ok(())
+    }
+
+    /// Lets no operator reach one of the members that stay.
+    fn hide_from_operators(&mut self, old: &str) {
+        let members = self.members.list().members.iter();
+        let staying: Vec<_> = members.filter(|member| member.address != old).collect();
+        let hidden = self.random.of(&staying).address.clone();
+        let hidden = hidden.strip_suffix(":80").unwrap_or_default().to_owned();
+        self.history
+            .tell(format_args!("cut: no operator reaches {hidden}"));
+        let way = ("operator".to_owned(), hidden);
+        self.network.cut([way].into());
     }
 
     /// A command that was given before, for a member that is still there.

@@ -38,7 +38,7 @@ pub(crate) enum Mistake {
     NoRaise,
     /// A change of the members has the marks from before it was stored.
     MarksBeforeBegin,
-    /// The member that leaves is not told of the change.
+    /// The member that leaves is not told of the change, neither at its beginning nor at its end.
     LeaverNotTold,
     /// Whoever takes up a change that was interrupted takes the marks for read.
     NotReadAgain,

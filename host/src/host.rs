@@ -1,10 +1,9 @@
 //! The host: one compiler and one set of interfaces, shared by all components that it runs.
 
-use crate::component::Shape;
-use crate::{Builtin, Error};
 use crate::bindings::{config, config_rc1, keyvalue};
 use crate::cache::Cache;
 use crate::call_log::CallLog;
+use crate::component::Shape;
 use crate::meter::Clock;
 use crate::metrics::Metrics;
 use crate::simulated::Simulated;
@@ -16,6 +15,7 @@ use crate::wasi::names;
 use crate::wasi::rights::Rights;
 use crate::wasi::store::Store;
 use crate::wasi::tls;
+use crate::{Builtin, Error};
 use engine_dsn::Address;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

@@ -212,7 +212,10 @@ impl Group {
     /// Lets something happen to one node, and ends it. Meanwhile another node may be away, too.
     fn disturb(&mut self, event: Event) {
         let places = self.places.iter().enumerate();
-        let fitting: Vec<usize> = places.filter(|(_, p)| p.fits(event)).map(|(i, _)| i).collect();
+        let fitting: Vec<usize> = places
+            .filter(|(_, p)| p.fits(event))
+            .map(|(i, _)| i)
+            .collect();
         let index = fitting[self.random.random_range(0..fitting.len())];
         let other = (index + self.random.random_range(1..self.places.len())) % self.places.len();
         let also = self.random.random_bool(0.3);

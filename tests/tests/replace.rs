@@ -501,6 +501,27 @@ fn a_replaced_node_takes_no_part() -> TestResult {
     Ok(())
 }
 
+/// It has stored the change, and may not hear for long that the new list is in force. Clients would take it for a node of
+/// another group.
+#[test]
+fn a_member_that_leaves_takes_no_claims_for_the_next_list() -> TestResult {
+    let group = group()?;
+    let new = newcomer()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let fourth = new.address(0);
+    let (id, base, next) = lists(&first, &third, &fourth, 2)?;
+    let begin = json!({"begin": {"base": base, "next": next}});
+    for address in [&first, &second, &third] {
+        assert_eq!(step(address, &id, &begin)?["accepted"], true);
+    }
+    for (address, status) in [(&first, 200), (&second, 200), (&third, 503)] {
+        let claim = json!({"first": 5, "last": 5, "epoch": 2});
+        let answer = post(address, "/v1/sequences/k/claim", &claim)?;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    Ok(())
+}
+
 /// A node that was away during the replacement hears of it from the others.
 #[test]
 fn a_member_that_was_away_catches_up() -> TestResult {

@@ -186,6 +186,14 @@ impl Node {
         if epoch != before.epoch() {
             return self.refuse(before, epoch);
         }
+        // A member that leaves with the change that has begun cannot be counted for the next list.
+        if let Some(open) = before
+            .open
+            .as_ref()
+            .filter(|open| !open.contains(before.described.node))
+        {
+            return Err(Error::Unavailable(under_way(open)));
+        }
         if claim.is_some() {
             self.keys.add([key])?;
         }

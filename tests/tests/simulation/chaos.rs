@@ -4,7 +4,7 @@ use crate::client::Lists;
 use crate::clock::Clock;
 use crate::history::History;
 use crate::machine::{Copy, Machine, other_seed};
-use crate::members::Members;
+use crate::members::{LATE, Members};
 use crate::mistake::Mistake;
 use crate::network::{Network, Weather};
 use crate::random::Random;
@@ -129,6 +129,8 @@ impl Chaos {
             }
         }
         self.end_commands().await;
+        // What is on its way arrives.
+        sleep(LATE).await;
         for _ in 0..20 {
             self.look();
             self.finish_change().await;

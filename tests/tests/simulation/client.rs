@@ -8,8 +8,8 @@ use crate::random::Random;
 use crate::world::{clocked, host};
 use artisanal_quorum::List;
 use int_host::{Builtin, Config, Error, Sequence};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::sleep;
 
 /// The lists of members that DSNs have, the newest last.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 const MACHINES: usize = 9;
 
 /// How long messages of a command that has ended may still be on their way.
-const LATE: Duration = Duration::from_secs(10);
+pub(crate) const LATE: Duration = Duration::from_secs(10);
 
 /// The members of a group, as somebody sees them who knows all nodes.
 #[derive(Default)]
@@ -114,7 +114,8 @@ impl Members {
         let open = statuses.iter().filter_map(|status| status.open.clone());
         let newer = open.filter(|open| open.epoch > self.list.epoch);
         self.open = newer.collect();
-        self.commands.retain(|command| Instant::now() < command.until);
+        self.commands
+            .retain(|command| Instant::now() < command.until);
     }
 }
 

@@ -38,8 +38,6 @@ pub(crate) enum Mistake {
     NoRaise,
     /// A change of the members has the marks from before it was stored.
     MarksBeforeBegin,
-    /// The member that leaves is not told of the change, neither at its beginning nor at its end.
-    LeaverNotTold,
     /// Whoever takes up a change that was interrupted takes the marks for read.
     NotReadAgain,
 }
@@ -48,7 +46,7 @@ pub(crate) enum Mistake {
 pub(crate) const BETWEEN: Duration = Duration::from_millis(600);
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ServesEmpty,
         Self::ForgetsUnnoticed,
         Self::CountsRefusals,
@@ -61,7 +59,6 @@ impl Mistake {
         Self::TrustsClocks,
         Self::NoRaise,
         Self::MarksBeforeBegin,
-        Self::LeaverNotTold,
         Self::NotReadAgain,
     ];
 
@@ -69,6 +66,7 @@ impl Mistake {
     pub(crate) fn first_seed(self) -> u64 {
         match self {
             Self::EarlyMarks => 185,
+            Self::NotReadAgain => 100,
             Self::TrustsClocks => 120,
             Self::ForgetsUnnoticed | Self::LateIncarnation => 60,
             Self::EarlyVector | Self::TailUnnoticed => 20,
@@ -80,7 +78,7 @@ impl Mistake {
     pub(crate) fn is_of_changes(self) -> bool {
         matches!(
             self,
-            Self::NoRaise | Self::MarksBeforeBegin | Self::LeaverNotTold | Self::NotReadAgain
+            Self::NoRaise | Self::MarksBeforeBegin | Self::NotReadAgain
         )
     }
 

@@ -45,17 +45,6 @@ impl Mistake {
                     }
                 }))
             }
-            (Self::LeaverNotTold, Step::Begin { base, next }) if !next.contains(change.node) => {
-                ask(read(base.epoch)).await
-            }
-            (Self::LeaverNotTold, Step::Finish { next }) if !next.contains(change.node) => {
-                ask(read(machine.node()?.status().epoch)).await
-            }
-            (Self::LeaverNotTold, Step::Read { read, .. }) => {
-                let status = machine.node()?.status();
-                let epoch = status.open.map_or(status.epoch, |open| open.epoch);
-                ask(Step::Read { epoch, read }).await
-            }
             (Self::NotReadAgain, Step::Read { epoch, .. }) => {
                 let first = notes()
                     .readers

@@ -7,9 +7,10 @@ use artisanal_ledger::Store;
 use artisanal_ledger::event::{Event, Mint, Payload};
 use artisanal_ledger::frame::Batch;
 use artisanal_ledger::query::Found;
-use artisanal_ledger::state::Reducer;
+use artisanal_ledger::reducer::{DEFAULT, Reducers};
 use artisanal_ledger::store::Options;
 use hdrhistogram::Histogram;
+use int_host::{Host, ledger};
 use std::hint::black_box;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -23,6 +24,7 @@ const FEW: u64 = 10;
 /// A store with events, in a folder that is removed with it.
 pub struct Filled {
     store: Store,
+    reducers: Reducers,
     events: u64,
     _folder: TempDir,
 }
@@ -31,7 +33,7 @@ impl Filled {
     /// Makes a store with at least so many events of one key, and a key with ten.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or the host does not start.
     pub fn new(events: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = Store::open(folder.path(), Options::default())?;
@@ -55,8 +57,10 @@ impl Filled {
             };
             runtime.block_on(store.append(event, None))?;
         }
+        let host = Host::new(int_host::Options::default())?;
         Ok(Self {
             store,
+            reducers: ledger::reducers(&host, &[], &[])?,
             events: next - 1,
             _folder: folder,
         })
@@ -94,8 +98,9 @@ impl Filled {
     /// # Errors
     /// When a state is wrong.
     pub fn states(&self, count: usize) -> anyhow::Result<[f64; 2]> {
+        let reducer = self.reducers.find(DEFAULT).context("no reducer")?;
         // The first answers replay what there is.
-        while let Err(error) = self.store.state(KEY, Reducer::Mints) {
+        while let Err(error) = self.store.state(KEY, reducer) {
             ensure!(
                 matches!(error, artisanal_ledger::Error::Unfinished(_)),
                 "{error}"
@@ -105,7 +110,7 @@ impl Filled {
             let mut times = Vec::with_capacity(count);
             for _ in 0..count {
                 let begin = Instant::now();
-                let state = self.store.state(key, Reducer::Mints)?;
+                let state = self.store.state(key, reducer)?;
                 times.push(begin.elapsed().as_secs_f64() * 1e6);
                 ensure!(state.number == events, "{key}: {state:?}");
                 black_box(state);

@@ -193,7 +193,7 @@ fn reducer(text: &str) -> Result<(String, PathBuf), String> {
     };
     let parts = text
         .split_once('=')
-        .filter(|(name, file)| fits(&name) && !file.is_empty());
+        .filter(|(name, file)| fits(name) && !file.is_empty());
     let (name, file) =
         parts.ok_or("expected NAME=FILE with a name of letters, digits, `-`, `_` and `.`")?;
     Ok((name.to_owned(), file.into()))

@@ -47,7 +47,7 @@ async fn consecutive_mints_are_one_record() {
             ..mint("a", 2 * n, 2, 1)
         })
         .collect();
-    let others = vec![
+    let others = [
         mint("b", 7, 3, 2),
         event("a", Payload::Raise(Raise { last: 3000 })),
     ];

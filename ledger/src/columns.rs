@@ -1,7 +1,7 @@
 //! Many mints as columns: what a publisher sends of them, and what the store keeps of a run of them. The message
 //! `Mints` of `proto/ledger.proto` describes the fields.
 //!
-//! [`Columns`] writes it without a value in between, and [`Mints`] reads it where it lies: neither allocates for a mint.
+//! `Columns` writes it without a value in between, and [`Mints`] reads it where it lies: neither allocates for a mint.
 
 mod column;
 mod writer;

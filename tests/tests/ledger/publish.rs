@@ -195,10 +195,10 @@ fn without_a_ledger_shed_mints_and_strict_does_not() -> TestResult {
     Ok(())
 }
 
-/// More mints than the ring has room for, while the ledger is away.
+/// More mints than the ring and the batches of all connections have room for, while the ledger is away.
 #[test]
 fn what_was_shed_is_an_event() -> TestResult {
-    const MINTS: usize = 80_000;
+    const MINTS: usize = 120_000;
     let (ledger, place) = (Ledger::start()?, Place::new()?);
     ledger.kill()?;
     let serving = place.serve(&[

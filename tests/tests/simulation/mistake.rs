@@ -65,11 +65,13 @@ impl Mistake {
     /// The first seed to look for it. The runs before do not find it, and take long.
     pub(crate) fn first_seed(self) -> u64 {
         match self {
+            Self::MarksBeforeBegin => 330,
             Self::EarlyMarks => 185,
             Self::NotReadAgain => 100,
             Self::TrustsClocks => 120,
             Self::ForgetsUnnoticed | Self::LateIncarnation => 60,
-            Self::EarlyVector | Self::TailUnnoticed => 20,
+            Self::EarlyVector => 300,
+            Self::TailUnnoticed => 20,
             _ => 0,
         }
     }

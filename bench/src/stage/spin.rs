@@ -10,7 +10,7 @@ use testbed::{port, server, target};
 
 /// How long Spin keeps an idle instance: what docs/hosts.md recommends. The component that returns a
 /// constant gets the same.
-const IDLE_INSTANCE_TIMEOUT: &str = "3ms";
+const IDLE_INSTANCE_TIMEOUT: &str = "1ms";
 
 /// The path of the program, if it is installed.
 pub fn program() -> Option<PathBuf> {

@@ -201,7 +201,7 @@ impl Upstream for Remote {
 
     fn batch_window(&self) -> Duration {
         match self.0.is_costly() {
-            true => (self.0.took.get() / 2).min(LONGEST_WINDOW),
+            true => (self.0.took.get() / 4).min(LONGEST_WINDOW),
             false => Duration::ZERO,
         }
     }

@@ -84,8 +84,8 @@ pub trait Upstream: Sized + 'static {
     }
 
     /// A short pause in which the host admits further requests; None, the default, to begin the call when
-    /// yields bring no more. A lone request pauses once before its call; a driver pauses again until the
-    /// batch window is over.
+    /// yields bring no more. A request that finds the coalescer idle pauses at least once before its call;
+    /// both it and a driver then pause until the batch window is over.
     ///
     /// Some hosts admit no request to an instance while one of its calls blocks, and start another
     /// instance for it. Without pauses, the calls of many instances then wait for each other, each for a

@@ -16,6 +16,29 @@ use std::pin::Pin;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+pub(super) fn mint(first: i64, count: u32) -> Payload {
+    Payload::Mint(Mint {
+        first,
+        step: 2,
+        count,
+    })
+}
+
+/// A store with the events of one publisher, and its directory.
+pub(super) async fn holding(events: Vec<Event>) -> (TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), crate::store::Options::default()).unwrap();
+    let batch = Batch {
+        version: VERSION,
+        publisher: 1,
+        first: 1,
+        events,
+        ..Batch::default()
+    };
+    store.add(batch).await.unwrap();
+    (directory, store)
+}
+
 struct Ledger {
     api: Api,
     document: Value,
@@ -38,15 +61,6 @@ impl Answer {
 impl Ledger {
     /// A ledger with some events of the key `a`.
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), crate::store::Options::default()).unwrap();
-        let mint = |first, count| {
-            Payload::Mint(Mint {
-                first,
-                step: 2,
-                count,
-            })
-        };
         let lost = Lost {
             events: 1,
             integers: 1,
@@ -69,14 +83,7 @@ impl Ledger {
             payload: Some(fact),
             ..Event::default()
         });
-        let batch = Batch {
-            version: VERSION,
-            publisher: 1,
-            first: 1,
-            events: events.into(),
-            ..Batch::default()
-        };
-        store.add(batch).await.unwrap();
+        let (directory, store) = holding(events.into()).await;
         let (stop, stopping) = watch::channel(false);
         Self {
             api: Api::new(store, reducers(), stopping),

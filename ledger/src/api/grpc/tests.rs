@@ -6,9 +6,8 @@ use super::bindings::{
     ListEventsRequest, ListGapsRequest, find_integer_response::Answer, unknown::Reason,
 };
 use super::*;
-use crate::Store;
-use crate::event::{Event, Mint, Payload, Raise};
-use crate::frame::{Batch, VERSION};
+use crate::api::tests::{holding, mint};
+use crate::event::{Event, Payload, Raise};
 use crate::reducer::native::reducers;
 use intd::{Refused, Right};
 use std::task::{Context, Poll};
@@ -49,29 +48,13 @@ struct Ledger {
 
 impl Ledger {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), crate::store::Options::default()).unwrap();
-        let mint = |first, count| {
-            Payload::Mint(Mint {
-                first,
-                step: 2,
-                count,
-            })
-        };
         let facts = [mint(10, 3), Payload::Raise(Raise { last: 50 }), mint(52, 1)];
         let events = facts.map(|fact| Event {
             key: "a".into(),
             payload: Some(fact),
             ..Event::default()
         });
-        let batch = Batch {
-            version: VERSION,
-            publisher: 1,
-            first: 1,
-            events: events.into(),
-            ..Batch::default()
-        };
-        store.add(batch).await.unwrap();
+        let (directory, store) = holding(events.into()).await;
         let (stop, stopping) = watch::channel(false);
         let grpc = Grpc::new(Api::new(store, reducers(), stopping)).unwrap();
         Self {

@@ -127,8 +127,10 @@ impl Group<'_> {
         let first = pieces.iter().map(|piece| piece.number).min().unwrap_or(0);
         let removed = pieces.iter().map(|piece| piece.number).max().unwrap_or(0);
         pieces.sort_unstable();
+        // An entry may have integers of several chunks, with those of later mints between them.
+        let all = pieces.to_vec();
         let mut rest = pieces;
-        while let Some(Chunk { whole, pieces, .. }) = chunk(&mut rest) {
+        while let Some(Chunk { whole, .. }) = chunk(&mut rest) {
             let Piece { step, residue, .. } = whole;
             let place = |integer: i64| key::with(name, &[step, residue, integer].map(unsigned));
             // The last entry may go on with the integers of later mints.
@@ -142,7 +144,8 @@ impl Group<'_> {
                     continue;
                 }
                 self.batch.remove(&files.spans, at);
-                let gone = pieces.iter().map(|piece| (piece.first, piece.last));
+                let gone = all.iter().filter(|piece| piece.is_of(&whole));
+                let gone = gone.map(|piece| (piece.first, piece.last));
                 for (begin, end) in without(entry, step, gone) {
                     let value = key::numbers([unsigned(begin), *numbers.end()]);
                     self.batch.insert(&files.spans, place(end), value);

@@ -63,7 +63,7 @@ impl Piece {
         }
     }
 
-    fn is_of(&self, other: &Self) -> bool {
+    pub(super) fn is_of(&self, other: &Self) -> bool {
         (self.step, self.residue) == (other.step, other.residue)
     }
 }

@@ -201,6 +201,30 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     Ok(())
 }
 
+/// Its refusal is not the client's: the others are a majority, and the token is right.
+#[test]
+fn a_node_whose_backend_denies_access_is_a_missing_one() -> TestResult {
+    let redis = Redis::start()?;
+    let engine = ["--engine", "redis", "--dsn"].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        token: Some("s3cret".into()),
+        nodes: vec![
+            [&engine[..], &[redis.dsn()]].concat(),
+            Vec::new(),
+            Vec::new(),
+        ],
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    redis.query::<String>(&["ACL", "SETUSER", "default", "-@all"])?;
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.server(2).kill();
+    let failed = mint(&quorum);
+    assert_fails(failed.clone(), "unavailable", &["Redis", "NOPERM"]);
+    let told = failed.expect_err("no majority").to_string();
+    assert!(!told.contains("token"), "{told}");
+    Ok(())
+}
+
 #[test]
 fn two_processes_on_one_backend_are_noticed() -> TestResult {
     let redis = Redis::start()?;

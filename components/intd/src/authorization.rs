@@ -5,7 +5,10 @@ use crate::problem::Problem;
 use http::{HeaderMap, StatusCode, header};
 
 /// Checks `Authorization: Bearer …` (RFC 6750).
-pub(crate) fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
+///
+/// # Errors
+/// The answer 401.
+pub fn authorize(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
     find(headers, |presented| token.matches(presented).then_some(()))
 }
 

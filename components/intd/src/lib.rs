@@ -25,7 +25,7 @@ mod secret;
 mod settings;
 
 pub use app::{App, Repeatable, Told, Unrepeatable, refuse};
-pub use authorization::bearer;
+pub use authorization::{authorize, bearer};
 pub use budget::Reservation;
 pub use cause::{Cause, Granted, Raised};
 pub use content::{Content, PIECE_BYTES};
@@ -34,6 +34,7 @@ pub use grant::{Grant, Refused, Right, Terms, Tokens, ask};
 pub use log_limiter::LogLimiter;
 pub use opened::Opening;
 pub use pattern::Pattern;
+pub use problem::Problem;
 pub use rate::{Limit, Rates};
 pub use request_id::RequestId;
 pub use route::path_template;

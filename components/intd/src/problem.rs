@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// An error answer.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     status: StatusCode,
     /// Identifies the error for programs, which must not depend on the messages.
     code: &'static str,
@@ -21,7 +21,8 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
+    /// An error with this status, code for programs, and message.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
         Self {
             status,
             code,
@@ -32,9 +33,20 @@ impl Problem {
         }
     }
 
-    pub(crate) fn with(mut self, name: header::HeaderName, value: &'static str) -> Self {
+    /// Adds a header that goes with the status. There is at most one.
+    #[must_use]
+    pub fn with(mut self, name: header::HeaderName, value: &'static str) -> Self {
         self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
+    }
+
+    /// The answer with an error whose own message the client may have: it is one of those that run the backend.
+    pub fn with_reason(error: Error) -> Self {
+        let reason = error.to_string();
+        Self {
+            cause: None,
+            ..Self::from(error).detail(reason)
+        }
     }
 
     /// Replaces the message.
@@ -43,8 +55,9 @@ impl Problem {
         self
     }
 
-    /// Replaces the status: `/healthz` has only one for errors.
-    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+    /// Replaces the status.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
     }
@@ -65,7 +78,7 @@ impl Problem {
 
     /// The answer to the request with this id; `strings` writes its integers as strings. Its extensions
     /// hold the [`Cause`], if there is one.
-    pub(crate) fn into_response(self, strings: bool, id: RequestId) -> Response<Content> {
+    pub fn into_response(self, strings: bool, id: RequestId) -> Response<Content> {
         let document = Document {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),

@@ -165,10 +165,10 @@ impl Node {
     /// Takes an interval, or reads the mark, for the member list with this number.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] with the reason when the node does not take part at present; otherwise as
-    /// [`Sequence::claim`], apart from `TooSmall`, which is an answer.
+    /// [`Error::Unavailable`] with the reason when the node does not take part at present, or its backend denies access;
+    /// otherwise as [`Sequence::claim`], apart from `TooSmall`, which is an answer.
     pub async fn claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
-        let answered = self.try_claim(key, asked).await;
+        let answered = self.try_claim(key, asked).await.map_err(without_backend);
         if matches!(asked, Asked::Claim(_)) {
             let takes_part = self.state().now == NodeState::Serving;
             self.claims.count(&answered, takes_part);
@@ -319,6 +319,15 @@ impl Node {
 
     pub(super) async fn generation(marks: &Marks) -> Result<Option<String>, Error> {
         marks.reserved(SESSION).await?.generation().await
+    }
+}
+
+/// The error of a member whose backend denies access: it cannot vote, and the others go on without it. `Denied` would tell
+/// them that they may not ask this node.
+pub(super) fn without_backend(error: Error) -> Error {
+    match error {
+        Error::Denied(reason) => Error::Unavailable(reason),
+        error => error,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a node tells other nodes, and operators.
 
-use super::member::{Node, PROMISED, SESSION, client_key};
+use super::member::{Node, PROMISED, SESSION, client_key, without_backend};
 use super::state::{State, under_way};
 use crate::Error;
 use artisanal_quorum::{Describe, Join, MAX_KEYS, Read, Report};
@@ -39,7 +39,8 @@ impl Node {
             )));
         }
         if join.incarnation > 0 {
-            self.learn(&[(join.node, join.incarnation)].into()).await?;
+            let newer = [(join.node, join.incarnation)].into();
+            self.learn(&newer).await.map_err(without_backend)?;
         }
         self.report(&before, &join.read).await
     }
@@ -47,13 +48,18 @@ impl Node {
     /// Lists sequences and reads their marks.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when this node does not take part; otherwise as its backend.
+    /// [`Error::Unavailable`] when this node does not take part, or its backend denies access; otherwise as its backend.
     pub async fn read(&self, read: &Read) -> Result<Report, Error> {
         let before = self.serving()?;
         self.report(&before, read).await
     }
 
     pub(super) async fn report(&self, before: &State, read: &Read) -> Result<Report, Error> {
+        let report = self.try_report(before, read).await;
+        report.map_err(without_backend)
+    }
+
+    async fn try_report(&self, before: &State, read: &Read) -> Result<Report, Error> {
         if read.keys.len() > MAX_KEYS {
             return Err(Error::Invalid(format!(
                 "{} keys are asked for; the maximum is {MAX_KEYS}",

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::service::service_fn;
-use intd::{Content, RequestId, Token};
+use intd::{Content, Problem, RequestId, Token, authorize};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,22 +89,6 @@ struct Server {
     requests: Semaphore,
 }
 
-/// Why a request failed, with its status.
-struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    request_id: &'a str,
-}
-
 impl Server {
     async fn answer(&self, request: Request<RequestBody>) -> Response<Outgoing> {
         self.respond(request).await.map(outgoing)
@@ -118,7 +102,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         let response = match self.route(&parts, body).await {
             Ok(response) => response,
-            Err(problem) => problem.into_response(RequestId::of(&parts.headers)),
+            Err(problem) => problem.into_response(false, RequestId::of(&parts.headers)),
         };
         if let Some(begun) = begun {
             let sent = RequestId::sent(&parts.headers);
@@ -133,14 +117,15 @@ impl Server {
         body: B,
     ) -> Result<Response<Content>, Problem> {
         match parts.uri.path() {
-            "/ping" => return Ok(answer(StatusCode::OK, "text/plain", b"PONG".to_vec())),
+            "/ping" => return Ok(answer("text/plain", b"PONG".to_vec())),
             "/healthz" => return self.health(),
             _ => {}
         }
-        self.authorize(parts)?;
+        if let Some(token) = &self.token {
+            authorize(&parts.headers, token)?;
+        }
         let Ok(_permit) = self.requests.try_acquire() else {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
+            return Err(away(
                 "busy",
                 "too many requests are waiting for this node; try again in a moment",
             ));
@@ -149,11 +134,11 @@ impl Server {
             Method::GET => false,
             Method::POST => true,
             _ => {
-                return Err(Problem::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method",
-                    "this path allows the methods GET and POST",
-                ));
+                let detail = "this path allows the methods GET and POST";
+                return Err(
+                    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
+                        .with(header::ALLOW, "GET, POST"),
+                );
             }
         };
         let node = &self.node;
@@ -169,38 +154,39 @@ impl Server {
                     epoch: epoch(parts.uri.query())?,
                 },
             };
-            let found = node.claim(&key, asked).await?;
-            let status = match post && !found.accepted {
-                true => StatusCode::CONFLICT,
-                false => StatusCode::OK,
-            };
-            return json(status, &found);
+            let found = node.claim(&key, asked).await;
+            let refused = post && found.as_ref().is_ok_and(|found| !found.accepted);
+            let mut response = json(found)?;
+            if refused {
+                *response.status_mut() = StatusCode::CONFLICT;
+            }
+            return Ok(response);
         }
         match (parts.uri.path(), post) {
-            ("/v1/node", false) => json(StatusCode::OK, &node.status()),
+            ("/v1/node", false) => json(Ok(node.status())),
             ("/v1/node/init", true) => {
                 let described = self.message::<Describe>(body).await?;
-                json(StatusCode::OK, &node.init(described).await?)
+                json(node.init(described).await)
             }
             ("/v1/node/join", true) => {
                 let described = self.message::<Describe>(body).await?;
                 let node = Arc::clone(node);
                 let joined = to_the_end(async move { node.join(described).await });
-                json(StatusCode::OK, &joined.await?)
+                json(joined.await)
             }
             ("/v1/node/read", true) => {
                 let read = self.message::<Read>(body).await?;
-                json(StatusCode::OK, &node.read(&read).await?)
+                json(node.read(&read).await)
             }
             ("/v1/node/change", true) => {
                 let change = self.message::<Change>(body).await?;
                 let node = Arc::clone(node);
                 let changed = to_the_end(async move { node.change(&change).await });
-                json(StatusCode::OK, &changed.await?)
+                json(changed.await)
             }
             ("/v1/node/joining", true) => {
                 let join = self.message::<Join>(body).await?;
-                json(StatusCode::OK, &node.joining(&join).await?)
+                json(node.joining(&join).await)
             }
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -214,30 +200,8 @@ impl Server {
     fn health(&self) -> Result<Response<Content>, Problem> {
         let status = self.node.status();
         match status.state {
-            NodeState::Serving => Ok(answer(StatusCode::OK, "text/plain", b"OK".to_vec())),
-            _ => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                status.reason.unwrap_or_default(),
-            )),
-        }
-    }
-
-    fn authorize(&self, parts: &Parts) -> Result<(), Problem> {
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
-        let presented = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        match presented {
-            Some(presented) if token.matches(presented) => Ok(()),
-            _ => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "this request needs the nodes' token; send it as `Authorization: Bearer …`",
-            )),
+            NodeState::Serving => Ok(answer("text/plain", b"OK".to_vec())),
+            _ => Err(away("unavailable", status.reason.unwrap_or_default())),
         }
     }
 
@@ -315,71 +279,38 @@ fn epoch(query: Option<&str>) -> Result<u64, Problem> {
     })
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Content>, Problem> {
-    let text = serde_json::to_vec(value).map_err(|error| {
+/// The answer with what the node says.
+fn json(said: Result<impl Serialize, Error>) -> Result<Response<Content>, Problem> {
+    let said = said.map_err(problem)?;
+    let text = serde_json::to_vec(&said).map_err(|error| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "other",
             error.to_string(),
         )
     })?;
-    Ok(answer(status, "application/json", text))
+    Ok(answer("application/json", text))
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Content> {
+fn answer(kind: &'static str, body: Vec<u8>) -> Response<Content> {
     let mut response = Response::new(Content::from(Bytes::from(body)));
-    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-impl Problem {
-    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-        }
-    }
-
-    fn into_response(self, id: RequestId) -> Response<Content> {
-        let document = Document {
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: &self.detail,
-            request_id: id.as_str(),
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = answer(self.status, "application/problem+json", body);
-        let headers = response.headers_mut();
-        headers.insert(RequestId::HEADER, id.value());
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
-    }
+/// An error that may have passed when the client asks again.
+fn away(code: &'static str, detail: impl Into<Box<str>>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with(header::RETRY_AFTER, "1")
 }
 
-/// Those who may talk to a node may know its backend's errors.
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        let (status, code) = match &error {
-            Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
-            Error::TooSmall(_) => (StatusCode::CONFLICT, "too-small"),
-            Error::Exhausted(_) => (StatusCode::INSUFFICIENT_STORAGE, "exhausted"),
-            Error::Denied(_) => (StatusCode::FORBIDDEN, "denied"),
-            Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            Error::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Error::Other(_) => (StatusCode::BAD_GATEWAY, "other"),
-            Error::Broken(_) => (StatusCode::BAD_GATEWAY, "broken"),
-            Error::Misconfigured(_) => (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured"),
-        };
-        Self::new(status, code, error.to_string())
+/// Those who may talk to a node may know its backend's errors. `Denied` is the node's own refusal.
+fn problem(error: Error) -> Problem {
+    let refused = matches!(error, Error::Denied(_));
+    let problem = Problem::with_reason(error);
+    match refused {
+        true => problem.status(StatusCode::FORBIDDEN),
+        false => problem,
     }
 }

@@ -144,15 +144,15 @@ impl Builtin {
 }
 
 /// The HTTP endpoint, to be composed with an engine.
-pub const INTD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/intd.wasm"));
+pub static INTD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/intd.wasm"));
 
 /// The adapter that passes the settings of `wasmtime serve` to [`INTD`].
-pub const CONFIG_BRIDGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config_bridge.wasm"));
+pub static CONFIG_BRIDGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config_bridge.wasm"));
 
 /// The middleware that makes integers from the time and the number of a node, which it leases from the engine that it
 /// is composed with. The parameter `flake` of the DSN sets the layout of the integers.
-pub const FLAKE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_flake.wasm"));
+pub static FLAKE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_flake.wasm"));
 
 /// The middleware for leases, to be composed with an engine. The parameter `lease` of the DSN sets the size of the
 /// largest span. It gives up the order of integers between holders.
-pub const LEASE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_lease.wasm"));
+pub static LEASE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/middleware_lease.wasm"));

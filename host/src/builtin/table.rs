@@ -43,8 +43,8 @@ macro_rules! plain {
     };
 }
 
-/// In the order of [`Builtin`].
-pub(super) const TABLE: &[Entry] = &[
+/// In the order of [`Builtin`]. It is no `const`: each unit of code that uses one has its own copy of all components.
+pub(super) static TABLE: &[Entry] = &[
     Entry {
         engine: Builtin::Memory,
         about: About {

@@ -16,7 +16,7 @@ use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 const REDUCER: &str = "artisanal:ledger/reducer@0.1.0";
 
 /// Those that are built in. Their snapshots have these names: what they compute stays the same in all versions.
-const BUILTIN: [(&str, &[u8]); 2] = [
+static BUILTIN: [(&str, &[u8]); 2] = [
     (
         "mints",
         include_bytes!(concat!(env!("OUT_DIR"), "/reducer_mints.wasm")),

@@ -12,7 +12,6 @@ mod error;
 pub mod event;
 pub mod frame;
 mod key;
-pub mod partition;
 pub mod publisher;
 pub mod query;
 pub mod reducer;

@@ -12,6 +12,7 @@ mod error;
 pub mod event;
 pub mod frame;
 mod key;
+pub mod partition;
 pub mod publisher;
 pub mod query;
 pub mod reducer;

@@ -135,7 +135,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if some may be stored or not; [`Error::Invalid`].
-    pub(crate) async fn add(&self, batch: Batch) -> Result<Added, Error> {
+    pub async fn add(&self, batch: Batch) -> Result<Added, Error> {
         let deadline = Instant::now() + LIMIT;
         let invalid = |unfit: crate::event::Unfit| Error::Invalid(unfit.0);
         let messages = split(&batch, self.0.publishing.most).map_err(invalid)?;
@@ -168,7 +168,7 @@ impl Stream {
     /// # Errors
     /// [`Error::Conflict`] if the key is not at event `expected`, [`Error::Unavailable`] if it may be stored or not,
     /// [`Error::Invalid`].
-    pub(crate) async fn append(&self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
+    pub async fn append(&self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
         event.check().map_err(|unfit| Error::Invalid(unfit.0))?;
         let deadline = Instant::now() + LIMIT;
         let partition = partition::of(&event.key);
@@ -218,7 +218,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub(crate) fn lookup(&self, lookup: &Lookup, index: usize) -> Result<Option<Earlier>, Error> {
+    pub fn lookup(&self, lookup: &Lookup, index: usize) -> Result<Option<Earlier>, Error> {
         self.check_held(partition::of(&lookup.key))?;
         self.0.store.lookup(lookup, index)
     }

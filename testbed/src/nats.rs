@@ -6,8 +6,11 @@ use crate::http;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
 use crate::target::{self, Once};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A NATS server or cluster on 127.0.0.1. The first node is number 0.
 pub struct Nats {
@@ -90,6 +93,40 @@ impl Nats {
     /// One node's process.
     pub fn node(&self, index: usize) -> &Server {
         &self.nodes[index].server
+    }
+
+    /// Sends a request, such as one of the JetStream API, to a node, and returns the answer.
+    ///
+    /// # Errors
+    /// When there is none within 10 s.
+    pub fn request(&self, index: usize, subject: &str, payload: &str) -> Result<String> {
+        let what = || format!("NATS, {subject}");
+        let failed = |error| Error::io(what())(error);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.nodes[index].port)).map_err(failed)?;
+        let limit = Some(Duration::from_secs(10));
+        stream.set_read_timeout(limit).map_err(failed)?;
+        let text = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{payload}\r\n",
+            payload.len()
+        );
+        stream.write_all(text.as_bytes()).map_err(failed)?;
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).map_err(failed)?;
+            match line.split_whitespace().next() {
+                Some("MSG") => {
+                    let length = line.split_whitespace().last().and_then(|n| n.parse().ok());
+                    let mut answer = vec![0; length.unwrap_or(0)];
+                    reader.read_exact(&mut answer).map_err(failed)?;
+                    return Ok(String::from_utf8_lossy(&answer).into_owned());
+                }
+                Some("-ERR") | None => {
+                    return Err(Error::refused(what(), "a request")(line));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The number of nodes.

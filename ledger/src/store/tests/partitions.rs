@@ -218,7 +218,7 @@ async fn what_is_refused_leaves_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// All ledgers come to the same result, whatever partitions they have, however the messages are grouped, and however
     /// often they start again. Each event of a publisher is stored once, however often and in whatever pieces it comes.

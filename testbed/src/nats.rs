@@ -102,7 +102,8 @@ impl Nats {
     pub fn request(&self, index: usize, subject: &str, payload: &str) -> Result<String> {
         let what = || format!("NATS, {subject}");
         let failed = |error| Error::io(what())(error);
-        let mut stream = TcpStream::connect(("127.0.0.1", self.nodes[index].port)).map_err(failed)?;
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.nodes[index].port)).map_err(failed)?;
         let limit = Some(Duration::from_secs(10));
         stream.set_read_timeout(limit).map_err(failed)?;
         let text = format!(

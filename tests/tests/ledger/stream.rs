@@ -8,8 +8,8 @@ use artisanal_ledger::store::Options as StoreOptions;
 use artisanal_ledger::stream::Options;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, request};
@@ -34,7 +34,9 @@ fn ledger(nats: &Nats) -> TestResult<Ledger> {
 /// Waits until a ledger has caught up with the stream since it started.
 fn current(ledger: &Ledger) -> TestResult {
     Ok(wait::until_true("the ledger has caught up", LIMIT, || {
-        ledger.get("/v1.0/alive").is_ok_and(|alive| alive["stream"] == "current")
+        ledger
+            .get("/v1.0/alive")
+            .is_ok_and(|alive| alive["stream"] == "current")
     })?)
 }
 
@@ -120,10 +122,15 @@ fn without_nats_the_ledger_answers_questions_alone() -> TestResult {
     assert_eq!(append(&ledger, "a", &note)?.status, 201);
     nats.node(0).kill();
     wait::until_true("the ledger notices", LIMIT, || {
-        ledger.get("/v1.0/alive").is_ok_and(|alive| alive["stream"] == "away")
+        ledger
+            .get("/v1.0/alive")
+            .is_ok_and(|alive| alive["stream"] == "away")
     })?;
     let refused = append(&ledger, "a", &note)?;
-    assert_eq!((refused.status, &refused.json()["code"]), (503, &"unavailable".into()));
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &"unavailable".into())
+    );
     assert_eq!(ledger.events("a")?.len(), 1);
     nats.node(0).start_again()?;
     wait::until_true("events are appended again", LIMIT, || {
@@ -136,7 +143,10 @@ fn without_nats_the_ledger_answers_questions_alone() -> TestResult {
 }
 
 /// Clients append the next event of a few keys at several ledgers, each when it thinks that it is its turn.
-fn compete(ledgers: &[&Ledger], scenario: impl FnOnce(&dyn Fn() -> usize) -> TestResult) -> TestResult<BTreeSet<(String, u64)>> {
+fn compete(
+    ledgers: &[&Ledger],
+    scenario: impl FnOnce(&dyn Fn() -> usize) -> TestResult,
+) -> TestResult<BTreeSet<(String, u64)>> {
     let over = AtomicBool::new(false);
     let stored = Mutex::new(BTreeSet::new());
     let conflicts = AtomicUsize::new(0);
@@ -155,7 +165,10 @@ fn compete(ledgers: &[&Ledger], scenario: impl FnOnce(&dyn Fn() -> usize) -> Tes
                             let event = answer.json();
                             assert_eq!(event["number"], last + 1, "{event}");
                             last += 1;
-                            let new = stored.lock().expect("not poisoned").insert((key.clone(), last));
+                            let new = stored
+                                .lock()
+                                .expect("not poisoned")
+                                .insert((key.clone(), last));
                             assert!(new, "two clients got event {last} of {key}");
                         }
                         Ok(answer) if answer.status == 409 => {
@@ -184,7 +197,9 @@ fn two_ledgers_number_events_as_one() -> TestResult {
     let nats = Nats::start()?;
     let ledgers = [&ledger(&nats)?, &ledger(&nats)?];
     let stored = compete(&ledgers, |count| {
-        Ok(wait::until_true("events are appended", LIMIT, || count() >= 300)?)
+        Ok(wait::until_true("events are appended", LIMIT, || {
+            count() >= 300
+        })?)
     })?;
     let mut events = 0;
     for key in ["key-0", "key-1"] {
@@ -201,12 +216,21 @@ fn an_idempotency_key_has_one_answer_at_two_ledgers() -> TestResult {
     let ledgers = [&ledger(&nats)?, &ledger(&nats)?];
     let memory = |offset: &str, ledger: &Ledger| -> TestResult<Serving> {
         let url = ledger.url();
-        let arguments = ["--engine", "memory", "--set-increment", "4", "--set-offset", offset];
+        let arguments = [
+            "--engine",
+            "memory",
+            "--set-increment",
+            "4",
+            "--set-offset",
+            offset,
+        ];
         let publish = ["--ledger", &*url, "--ledger-policy", "strict"];
         Ok(place.serve(&[&arguments[..], &publish].concat())?)
     };
     let servers = [memory("0", ledgers[0])?, memory("2", ledgers[1])?];
-    let urls = servers.each_ref().map(|server| server.url("/v1/sequences/integers/next"));
+    let urls = servers
+        .each_ref()
+        .map(|server| server.url("/v1/sequences/integers/next"));
     let answers = Mutex::new(BTreeMap::<usize, Vec<Value>>::new());
     let asked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -221,7 +245,8 @@ fn an_idempotency_key_has_one_answer_at_two_ledgers() -> TestResult {
                     let idempotency = format!("key-{}", turn / 4);
                     let headers = [("idempotency-key", idempotency.as_str())];
                     loop {
-                        let answer = request("POST", &urls[client % 2], &headers, "").expect("an answer");
+                        let answer =
+                            request("POST", &urls[client % 2], &headers, "").expect("an answer");
                         if answer.status == 200 {
                             let mut all = answers.lock().expect("not poisoned");
                             all.entry(turn / 4).or_default().push(answer.json());
@@ -245,7 +270,10 @@ fn an_idempotency_key_has_one_answer_at_two_ledgers() -> TestResult {
     let events = agree(&ledgers, "integers")?;
     let minted = integers(&events);
     assert_eq!(minted.keys().copied().collect::<BTreeSet<_>>(), handed_out);
-    assert!(events.len() > minted.len(), "no two servers were asked at the same time");
+    assert!(
+        events.len() > minted.len(),
+        "no two servers were asked at the same time"
+    );
     Ok(())
 }
 
@@ -303,7 +331,8 @@ fn a_stream_that_loses_messages_is_refused() -> TestResult {
         ("QUEUE", json!({"retention": "workqueue"}), "retention"),
         ("SUBJECTS", json!({"subjects": ["other"]}), "subjects"),
     ] {
-        let mut config = json!({"name": name, "subjects": [format!("{name}.*")], "storage": "file"});
+        let mut config =
+            json!({"name": name, "subjects": [format!("{name}.*")], "storage": "file"});
         for (setting, value) in settings.as_object().expect("an object") {
             config[setting] = value.clone();
         }
@@ -330,7 +359,11 @@ fn a_folder_belongs_to_one_stream() -> TestResult {
     assert_eq!(append(&ledger, "a", &note)?.status, 201);
     let backup = ledger.request("GET", "/v1/backup", "")?;
     assert_eq!(backup.status, 400);
-    assert!(backup.body.contains("nats stream backup"), "{}", backup.body);
+    assert!(
+        backup.body.contains("nats stream backup"),
+        "{}",
+        backup.body
+    );
     ledger.kill()?;
     let embedded = place.run(&["ledger", "--port", "0"])?;
     embedded.assert_failed(8, &["NATS stream LEDGER", "--store"]);
@@ -340,7 +373,9 @@ fn a_folder_belongs_to_one_stream() -> TestResult {
     refused.assert_failed(8, &["NATS stream LEDGER", "OTHER"]);
     for retain in [["--retain-days", "1"], ["--retain-size", "1GiB"]] {
         let arguments = [&["ledger", "--port", "0", "--store", &*dsn][..], &retain].concat();
-        place.run(&arguments)?.assert_failed(8, &["--retain-days", "--store"]);
+        place
+            .run(&arguments)?
+            .assert_failed(8, &["--retain-days", "--store"]);
     }
     let restored = place.run(&["ledger", "--store", &dsn, "restore"])?;
     restored.assert_failed(8, &["nats stream restore"]);
@@ -352,7 +387,9 @@ fn a_folder_belongs_to_one_stream() -> TestResult {
     // A ledger without a stream has events that are in none.
     let alone = Ledger::start()?;
     alone.kill()?;
-    let refused = alone.place().run(&["ledger", "--port", "0", "--store", &dsn])?;
+    let refused = alone
+        .place()
+        .run(&["ledger", "--port", "0", "--store", &dsn])?;
     refused.assert_failed(8, &["without --store"]);
     Ok(())
 }
@@ -428,16 +465,27 @@ async fn a_share_is_read_alone() -> TestResult {
     let options = Options::parse(&dsn(&nats)).expect("a DSN");
     let (shares, watched) = watch::channel(share(&keys[..1]));
     let folder = place.data().join("part");
-    let part = Stream::open(&options, &folder, StoreOptions::default(), watched).await.expect("it opens");
+    let part = Stream::open(&options, &folder, StoreOptions::default(), watched)
+        .await
+        .expect("it opens");
     let mut held = part.held();
-    let changes = [&keys[..1], &keys[..], &keys[1..2], &["integers", "c"], &["integers", "b"]];
+    let changes = [
+        &keys[..1],
+        &keys[..],
+        &keys[1..2],
+        &["integers", "c"],
+        &["integers", "b"],
+    ];
     for wanted in changes {
         shares.send_replace(share(wanted));
         for key in keys {
             assert_eq!(note(key)?.status, 201);
         }
         let reached = held.wait_for(|held| *held == share(wanted));
-        timeout(LIMIT, reached).await.expect("in time").expect("open");
+        timeout(LIMIT, reached)
+            .await
+            .expect("in time")
+            .expect("open");
         for key in keys {
             assert_eq!(part.holds(key), wanted.contains(&key), "{key}");
         }
@@ -451,7 +499,10 @@ async fn a_share_is_read_alone() -> TestResult {
                 }
             };
             timeout(LIMIT, caught_up).await.expect("in time");
-            let found: Vec<_> = all().iter().map(|e| (e.number, e.kind().to_owned())).collect();
+            let found: Vec<_> = all()
+                .iter()
+                .map(|e| (e.number, e.kind().to_owned()))
+                .collect();
             let kind = |event: &Value| event["kind"].as_str().unwrap_or_default().to_owned();
             let expected: Vec<_> = (1..).zip(events.iter().map(kind)).collect();
             assert_eq!(found, expected);
@@ -459,8 +510,16 @@ async fn a_share_is_read_alone() -> TestResult {
     }
     // What is in no share was not read.
     assert_eq!(part.store().events("c", 1, 1000).expect("read").last, 4);
-    let event = Event { key: "c".into(), json_kind: "note".into(), payload: Some(Payload::Json("1".into())), ..Event::default() };
+    let event = Event {
+        key: "c".into(),
+        json_kind: "note".into(),
+        payload: Some(Payload::Json("1".into())),
+        ..Event::default()
+    };
     let refused = part.append(event, None).await;
-    assert!(matches!(refused, Err(artisanal_ledger::Error::Unavailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(artisanal_ledger::Error::Unavailable(_))),
+        "{refused:?}"
+    );
     Ok(())
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Takes a DSN as it is. What is wrong with it is said later: the error of an argument would show the password.
-#[expect(clippy::unnecessary_wraps, reason = "it parses an argument")]
 pub(super) fn dsn(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text.to_owned()))
 }

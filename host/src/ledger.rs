@@ -8,10 +8,12 @@ mod server;
 
 pub use artisanal_ledger::backup;
 pub use artisanal_ledger::event::Mint;
+pub use artisanal_ledger::partition::Share;
 pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
 pub use artisanal_ledger::reducer::Reducers;
 pub use artisanal_ledger::relay;
 pub use artisanal_ledger::store::Options as StoreOptions;
-pub use artisanal_ledger::{Error, Store};
+pub use artisanal_ledger::stream::Options as StreamOptions;
+pub use artisanal_ledger::{Error, Log, Store, Stream};
 pub use reducers::reducers;
 pub use server::{serve, serve_publisher};

@@ -21,7 +21,8 @@ use crate::frame::PROTOCOL;
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
 use crate::reducer::Reducers;
-use crate::{Error, Store};
+use crate::stream::Status;
+use crate::{Error, Log, Store};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -61,6 +62,8 @@ const PAGE: usize = 100;
 pub struct Api(Arc<Inner>);
 
 struct Inner {
+    log: Log,
+    /// What is read of it.
     store: Store,
     reducers: Reducers,
     questions: Semaphore,
@@ -106,10 +109,12 @@ impl Endpoint for Api {
 }
 
 impl Api {
-    /// The API of a store. Followers end when `stopping` becomes true.
-    pub fn new(store: Store, reducers: Reducers, stopping: watch::Receiver<bool>) -> Self {
+    /// The API of a log. Followers end when `stopping` becomes true.
+    pub fn new(log: impl Into<Log>, reducers: Reducers, stopping: watch::Receiver<bool>) -> Self {
+        let log = log.into();
         Self(Arc::new(Inner {
-            store,
+            store: log.store().clone(),
+            log,
             reducers,
             questions: Semaphore::new(QUESTIONS),
             states: Semaphore::new(STATES),
@@ -144,7 +149,7 @@ impl Api {
             }
             Route::Alive => {
                 Parameters::read(query, &[])?;
-                Ok(json_answer(StatusCode::OK, &json!({"alive": true})))
+                self.alive()
             }
             Route::Stats => {
                 Parameters::read(query, &[])?;
@@ -161,7 +166,7 @@ impl Api {
             }
             Route::Integer(key, integer) => {
                 let strings = Parameters::read(query, &["strings"])?.strings()?;
-                let found = self.ask(|store| {
+                let found = self.ask(&key, |store| {
                     let found = store.find(&key, integer)?;
                     Ok(json::found(&key, integer, &found, strings))
                 });
@@ -173,7 +178,7 @@ impl Api {
                 let from = parameters.integer("from")?.unwrap_or(1);
                 let to = parameters.integer("to")?.unwrap_or(i64::MAX);
                 let limit = parameters.limit(PAGE, MAX_PAGE)?;
-                let gaps = self.ask(|store| {
+                let gaps = self.ask(&key, |store| {
                     let gaps = store.gaps(&key, from, to, limit)?;
                     Ok(json::gaps(&key, &gaps, strings))
                 });
@@ -194,7 +199,7 @@ impl Api {
                 if parameters.flag("follow")? {
                     return self.follow(key, from, strings);
                 }
-                let page = self.ask(|store| {
+                let page = self.ask(&key, |store| {
                     let events = store.events(&key, from, limit)?;
                     Ok(json::events(&key, &events, strings))
                 });
@@ -203,12 +208,13 @@ impl Api {
         }
     }
 
-    /// Asks the store, in a thread that may wait for the disk.
+    /// Asks the store for something of a key, in a thread that may wait for the disk.
     async fn ask<T: Send>(
         &self,
+        key: &str,
         question: impl FnOnce(&Store) -> Result<T, Error> + Send,
     ) -> Result<T, Problem> {
-        self.ask_in_turn(&self.0.questions, question)
+        self.ask_in_turn(&self.0.questions, key, question)
             .await
             .map_err(Problem::from)
     }
@@ -217,8 +223,10 @@ impl Api {
     async fn ask_in_turn<T: Send>(
         &self,
         turns: &Semaphore,
+        key: &str,
         question: impl FnOnce(&Store) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
+        self.0.log.check_key(key)?;
         let turn = turns.acquire().await;
         let _turn = turn.map_err(|_| Error::Unavailable("the ledger is shutting down".into()))?;
         tokio::task::block_in_place(|| question(&self.0.store))
@@ -262,7 +270,7 @@ impl Api {
     /// Appends an event, and counts it.
     async fn store_appended(&self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
         let counts = &self.0.counts;
-        let appended = self.0.store.append(event, expected).await;
+        let appended = self.0.log.append(event, expected).await;
         match &appended {
             Ok(_) => counts.appends.fetch_add(1, Ordering::Relaxed),
             Err(Error::Conflict { .. }) => counts.conflicts.fetch_add(1, Ordering::Relaxed),
@@ -272,6 +280,7 @@ impl Api {
     }
 
     fn follow(&self, key: String, from: u64, strings: bool) -> Result<Response<Body>, Problem> {
+        self.0.log.check_key(&key)?;
         let slot = Arc::clone(&self.0.followers).try_acquire_owned();
         let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
         let body = body::follow(
@@ -290,7 +299,28 @@ impl Api {
         Ok(response)
     }
 
+    fn alive(&self) -> Result<Response<Body>, Problem> {
+        let status = self.0.log.stream().map(|stream| stream.status());
+        match status {
+            None => Ok(json_answer(StatusCode::OK, &json!({"alive": true}))),
+            Some(Status::Stopped(reason)) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                format!("the read model of the stream has stopped: {reason}"),
+            )),
+            Some(status) => {
+                let alive = json!({"alive": true, "stream": status.name()});
+                Ok(json_answer(StatusCode::OK, &alive))
+            }
+        }
+    }
+
     fn backup(&self) -> Result<Response<Body>, Problem> {
+        if self.0.log.stream().is_some() {
+            return Err(Problem::invalid(
+                "the events of this ledger are in a NATS stream: back that up, with `nats stream backup`",
+            ));
+        }
         let turn = Arc::clone(&self.0.backup).try_acquire_owned();
         let turn = turn.map_err(|_| Problem::busy("another client makes a backup"))?;
         let mut response = Response::new(backup::body(self.0.store.clone(), turn));
@@ -303,6 +333,7 @@ impl Api {
 
     fn stats(&self) -> Value {
         let Inner {
+            log,
             store,
             counts,
             followers,
@@ -311,7 +342,7 @@ impl Api {
         } = &*self.0;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let stored = store.counts();
-        json!({
+        let mut stats = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": begun.elapsed().as_secs(),
             "requests": get(&counts.requests),
@@ -325,7 +356,22 @@ impl Api {
             "duplicates": get(&stored.duplicates),
             "groups": get(&stored.groups),
             "failures": get(&stored.failures),
-        })
+        });
+        if let (Some(stream), Some(stats)) = (log.stream(), stats.as_object_mut()) {
+            let counts = stream.counts();
+            for (name, count) in [
+                ("stream_published", get(&counts.published)),
+                ("stream_acknowledged", get(&counts.acknowledged)),
+                ("stream_applied", get(&counts.applied)),
+                ("stream_refused", get(&counts.refused)),
+                ("stream_position", stream.position()),
+                ("stream_lag", get(&counts.lag)),
+                ("stream_reconnects", get(&counts.reconnects)),
+            ] {
+                stats.insert(name.into(), count.into());
+            }
+        }
+        stats
     }
 }
 

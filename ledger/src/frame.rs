@@ -223,7 +223,7 @@ impl Batch {
     }
 
     /// Checks the columns. Returns how many events there are.
-    fn check_mints(&self) -> Result<usize, Malformed> {
+    pub(crate) fn check_mints(&self) -> Result<usize, Malformed> {
         let mut count = self.events.len();
         let mut passed = 0;
         for bytes in &self.mints {

@@ -389,7 +389,7 @@ impl Inner {
 }
 
 /// A number that nobody can predict: the keys of the standard library's hash tables differ each time.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 

@@ -5,13 +5,15 @@ mod files;
 mod forget;
 mod group;
 mod index;
+mod partitions;
 mod pending;
 mod received;
 mod record;
 mod run;
 
-pub(crate) use files::{Files, UNUSED};
+pub(crate) use files::{Files, Kind, UNUSED};
 pub(crate) use forget::Forget;
+pub(crate) use partitions::{Applied, Message, Progress};
 pub(crate) use record::{Class, Record};
 pub(crate) use run::Stored;
 
@@ -92,6 +94,7 @@ enum Job {
     Append(Box<Event>, Option<u64>, Answer<Event>),
     Snapshot(Vec<u8>, Vec<u8>),
     Forget(Forget, Answer<()>),
+    Apply(Vec<Message>, Option<Progress>, Answer<Vec<Applied>>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
@@ -101,6 +104,7 @@ enum Pending {
     Forget(Answer<()>),
     Batch(Added, Answer<Added>),
     Append(Event, Answer<Event>),
+    Apply(Vec<Applied>, Answer<Vec<Applied>>),
 }
 
 impl Store {
@@ -110,7 +114,12 @@ impl Store {
     /// [`Error::Misconfigured`] for a directory of another version, and for one in use; [`Error::Unavailable`] for an
     /// I/O error.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
-        let files = Arc::new(Files::open(directory)?);
+        Self::open_as(directory, options, Kind::Embedded)
+    }
+
+    /// Opens the store of a directory, or makes it, for events of this kind.
+    pub(crate) fn open_as(directory: &Path, options: Options, kind: Kind) -> Result<Self, Error> {
+        let files = Arc::new(Files::open(directory, &kind)?);
         let shared = Arc::new(Shared {
             files: RwLock::new(Some(files)),
             counts: Counts::default(),
@@ -120,6 +129,7 @@ impl Store {
         let (committed, commits) = watch::channel(0);
         let writer = Writer {
             directory: directory.to_owned(),
+            kind,
             shared: Arc::clone(&shared),
             cache: Cache::default(),
             committed,
@@ -152,6 +162,18 @@ impl Store {
         event.check().map_err(|unfit| Error::Invalid(unfit.0))?;
         self.ask(|answer| Job::Append(Box::new(event), expected, answer))
             .await
+    }
+
+    /// Passes messages of the stream to the writer, in their order. The answer comes when they are durable.
+    pub(crate) async fn apply(
+        &self,
+        messages: Vec<Message>,
+        progress: Option<Progress>,
+    ) -> Result<oneshot::Receiver<Result<Vec<Applied>, Error>>, Error> {
+        let (sender, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job::Apply(messages, progress, sender)).await;
+        sent.map_err(|_| Error::Unavailable("the writer has ended".into()))?;
+        Ok(answer)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
@@ -213,6 +235,7 @@ impl Store {
 
 struct Writer {
     directory: PathBuf,
+    kind: Kind,
     shared: Arc<Shared>,
     cache: Cache,
     committed: watch::Sender<u64>,
@@ -276,6 +299,14 @@ impl Writer {
                     }
                 },
                 Job::Snapshot(key, state) => group.snapshot(key, state),
+                Job::Apply(messages, progress, answer) => match group.apply_all(messages, progress)
+                {
+                    Ok(applied) => pending.push(Pending::Apply(applied, answer)),
+                    Err(error) => {
+                        failure = Some(error.clone());
+                        let _ = answer.send(Err(error));
+                    }
+                },
                 Job::Forget(forget, answer) => match group.forget(forget) {
                     Ok(()) => pending.push(Pending::Forget(answer)),
                     Err(error) => {
@@ -331,7 +362,7 @@ impl Writer {
                 Err(shared) => Some(shared),
             });
             if old.is_none() {
-                match Files::open(&self.directory) {
+                match Files::open(&self.directory, &self.kind) {
                     Ok(files) => {
                         *self
                             .shared
@@ -359,6 +390,7 @@ impl Writer {
 fn size(job: Option<&Job>) -> usize {
     match job {
         Some(Job::Batch(batch, _)) => batch.count().unwrap_or(0),
+        Some(Job::Apply(messages, ..)) => messages.iter().map(Message::count).sum(),
         _ => 1,
     }
 }
@@ -369,6 +401,7 @@ impl Job {
             Self::Batch(_, answer) => drop(answer.send(Err(error.clone()))),
             Self::Append(_, _, answer) => drop(answer.send(Err(error.clone()))),
             Self::Forget(_, answer) => drop(answer.send(Err(error.clone()))),
+            Self::Apply(_, _, answer) => drop(answer.send(Err(error.clone()))),
             Self::Snapshot(..) => {}
         }
     }
@@ -380,6 +413,7 @@ impl Pending {
             Self::Forget(answer) => drop(answer.send(done.clone())),
             Self::Batch(added, answer) => drop(answer.send(done.clone().map(|()| added))),
             Self::Append(event, answer) => drop(answer.send(done.clone().map(|()| event))),
+            Self::Apply(applied, answer) => drop(answer.send(done.clone().map(|()| applied))),
         }
     }
 }

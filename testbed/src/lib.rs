@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod load;
 pub mod mariadb;
 pub mod minter;
+pub mod nats;
 pub mod open_files;
 pub mod packets;
 pub mod pgbouncer;

@@ -2,10 +2,11 @@
 
 mod backup;
 mod retention;
+mod store;
 
 use super::flags::Flags;
 use super::{Failure, log, one_thread, open_files};
-use crate::ledger::{self, Store};
+use crate::ledger;
 use crate::serve::hangups::Hangups;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
 use crate::{Error, Host, Metrics, Options, runtime};
@@ -44,6 +45,21 @@ pub(super) struct Ledger {
     /// connections wait until others are closed
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
+    /// Keep the events in a stream of NATS JetStream, which several ledgers share:
+    /// `nats://HOST[:PORT][,HOST…][?stream=NAME&replicas=N]`, or `tls://…` [default: in the folder of --data]
+    ///
+    /// The stream (LEDGER unless `stream` says otherwise) is made if it does not exist; each of its messages is on `replicas`
+    /// servers (1). The folder `ledger` of --data is then a copy that is made from the stream. A password or a `token=` in
+    /// it belongs in the environment, since other users can see the command line.
+    #[arg(
+        long,
+        global = true,
+        env = "ARTISANAL_LEDGER_STORE",
+        value_name = "DSN",
+        hide_env_values = true,
+        value_parser = store::dsn
+    )]
+    store: Option<Secret>,
     /// A file with named tokens, as for `serve`: only their holders may ask (`read`), and append and publish events
     /// (`mint`). Publishing and backups need a token for all keys, `*`
     #[arg(
@@ -111,7 +127,7 @@ impl Ledger {
         let requests = if self.log_requests { "info" } else { "off" };
         log::start(
             flags.log_format,
-            &format!("warn,fjall=off,lsm_tree=off,int_host=info,int_host::requests={requests}"),
+            &format!("warn,fjall=off,lsm_tree=off,artisanal_ledger=info,int_host=info,int_host::requests={requests}"),
         );
         match &self.command {
             Some(Keep::Backup { ledger_token }) => {
@@ -119,7 +135,10 @@ impl Ledger {
                 let save = backup::save(&self.host, self.port, ledger_token.as_ref());
                 return Ok(runtime.block_on(save)?);
             }
-            Some(Keep::Restore) => return Ok(backup::load(&folder(flags)?)?),
+            Some(Keep::Restore) => {
+                store::check_restore(self.store.as_ref())?;
+                return Ok(backup::load(&folder(flags)?)?);
+            }
             None => {}
         }
         let files = open_files::raise_limit();
@@ -136,13 +155,9 @@ impl Ledger {
     }
 
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
-        let store =
-            Store::open(&folder(flags)?, ledger::StoreOptions::default()).map_err(|error| {
-                match error {
-                    ledger::Error::Unavailable(text) => Error::Unavailable(text),
-                    other => Error::Misconfigured(other.to_string()),
-                }
-            })?;
+        let retains = self.retain_days.is_some() || self.retain_size.is_some();
+        let log = store::open(self.store.as_ref(), flags, &folder(flags)?, retains).await?;
+        let store = log.store().clone();
         let host = Host::new(Options {
             instances: INSTANCES,
             ..flags.options()
@@ -177,7 +192,7 @@ impl Ledger {
             metrics,
             ..Limits::default()
         };
-        ledger::serve(listeners, store, reducers, tokens, limits, shutdown).await;
+        ledger::serve(listeners, log, reducers, tokens, limits, shutdown).await;
         tracing::info!("stopped");
         Ok(())
     }

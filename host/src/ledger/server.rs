@@ -8,7 +8,7 @@ use crate::serve::linger::RequestBody;
 use crate::serve::preface;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
-use artisanal_ledger::Store;
+use artisanal_ledger::Log;
 use artisanal_ledger::api::grpc::Grpc;
 use artisanal_ledger::api::{Api, Body, Problem, answer_problem};
 use artisanal_ledger::endpoint::{Endpoint, Session};
@@ -34,17 +34,17 @@ type Upgraded<S> = Arc<Mutex<Option<(OnUpgrade, S)>>>;
 /// An answer, over HTTP or gRPC.
 type Answer = Response<Either<Body, tonic::body::Body>>;
 
-/// Serves a store until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
+/// Serves a log until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
 /// With `tokens` only their holders may use it.
 pub async fn serve(
     listeners: Listeners,
-    store: Store,
+    log: impl Into<Log>,
     reducers: Reducers,
     tokens: Option<TokenFile>,
     limits: Limits,
     shutdown: Shutdown,
 ) {
-    let api = Api::new(store, reducers, stopping(&shutdown));
+    let api = Api::new(log, reducers, stopping(&shutdown));
     let grpc = match Grpc::new(api.clone()) {
         Ok(grpc) => Some(grpc),
         Err(error) => {

@@ -65,6 +65,7 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
         }
         Route::Events(name) => {
             let parameters = Parameters::read(request.uri.query(), &["strings", "from", "follow"])?;
+            api.0.log.check_key(&name)?;
             let from = parameters.integer("from")?.unwrap_or(1).max(1);
             let slot = Arc::clone(&api.0.followers).try_acquire_owned();
             let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
@@ -147,7 +148,10 @@ async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malforme
         Err(Error::Invalid(text)) => Reply::refused(first, count, "invalid", text, false),
         Err(error) => {
             tracing::debug!(%error, "a batch was not stored");
-            let text = "the ledger cannot write to its disk".to_owned();
+            let text = match api.0.log.stream() {
+                None => "the ledger cannot write to its disk".to_owned(),
+                Some(_) => "the ledger cannot write to its stream".to_owned(),
+            };
             Reply::refused(first, count, "unavailable", text, true)
         }
     };
@@ -157,17 +161,17 @@ async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malforme
 /// Stores the events of a batch, and then answers its lookups.
 async fn ask_and_add(api: &Api, mut batch: Batch) -> Result<(Added, Vec<Earlier>), Error> {
     let lookups = std::mem::take(&mut batch.lookups);
-    let store = &api.0.store;
+    let log = &api.0.log;
     let added = match batch.events.is_empty() && batch.mints.is_empty() {
         true => Added::default(),
-        false => store.add(batch).await?,
+        false => log.add(batch).await?,
     };
     if lookups.is_empty() {
         return Ok((added, Vec::new()));
     }
     let found: Result<Vec<_>, Error> = tokio::task::block_in_place(|| {
         let all = lookups.iter().enumerate();
-        let found = all.map(|(index, lookup)| store.lookup(lookup, index));
+        let found = all.map(|(index, lookup)| log.lookup(lookup, index));
         found.filter_map(Result::transpose).collect()
     });
     Ok((added, found?))

@@ -119,8 +119,8 @@ impl From<Error> for Problem {
                     ..Self::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "unavailable",
-                        "the ledger cannot read or write its disk at the moment; what was to be appended may be \
-                         stored or not; the reason is in its log",
+                        "the ledger cannot read or write at the moment; what was to be appended may be stored or not; the \
+                         reason is in its log",
                     )
                 }
             }

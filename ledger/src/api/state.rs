@@ -22,7 +22,7 @@ impl Api {
                 reducers.names()
             ))
         })?;
-        let made = self.ask_in_turn(&self.0.states, |store| store.state(key, reducer));
+        let made = self.ask_in_turn(&self.0.states, key, |store| store.state(key, reducer));
         Ok(Made {
             reducer: name.to_owned(),
             state: made.await?,

@@ -1,7 +1,7 @@
 //! Reading a backup into a new directory.
 
 use super::{HASH, MAGIC, MAX_KEY, MAX_VALUE, Unusable, WITHOUT_RUNS, keyspaces};
-use crate::store::Files;
+use crate::store::{Files, Kind};
 use blake3::{Hash, Hasher};
 use fjall::PersistMode;
 use std::fs::{self, File};
@@ -54,7 +54,8 @@ fn fill(backup: impl Read, directory: &Path) -> Result<u64, Unusable> {
         Ok(()) | Err(Unusable::Truncated) => return Err(Unusable::Other),
         Err(other) => return Err(other),
     }
-    let files = Files::open(directory).map_err(|error| failed(error.to_string()))?;
+    let files =
+        Files::open(directory, &Kind::Embedded).map_err(|error| failed(error.to_string()))?;
     let keyspaces = keyspaces(&files);
     let mut batch = files.database.batch();
     let (mut entries, mut bytes) = (0_u64, 0);

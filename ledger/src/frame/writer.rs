@@ -67,6 +67,13 @@ impl Writer {
         (self.events, self.mints) = (0, 0);
         frame.into()
     }
+
+    /// The fields of the events and lookups alone. The writer is empty again.
+    pub(crate) fn parts(&mut self) -> Vec<u8> {
+        self.flush();
+        (self.events, self.mints) = (0, 0);
+        std::mem::take(&mut self.parts)
+    }
 }
 
 fn part(tag: u32, message: &impl Message, parts: &mut Vec<u8>) {

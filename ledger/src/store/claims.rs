@@ -57,7 +57,12 @@ impl Claim {
     }
 
     /// Adds it to the changes of a group.
-    pub(super) fn write(&self, files: &Files, batch: &mut OwnedWriteBatch, place: &[u8]) {
+    pub(super) fn write(
+        &self,
+        (files, prefix): (&Files, &[u8]),
+        batch: &mut OwnedWriteBatch,
+        place: &[u8],
+    ) {
         let Mint { first, step, count } = self.mint;
         let value = [
             self.at,
@@ -67,7 +72,7 @@ impl Claim {
             count.into(),
         ];
         batch.insert(&files.claims, place, key::numbers(value));
-        let time = [&self.at.to_be_bytes()[..], place].concat();
+        let time = [prefix, &self.at.to_be_bytes()[..], place].concat();
         batch.insert(&files.claim_times, time, []);
     }
 
@@ -128,7 +133,7 @@ impl Sweep {
     /// Removes some, but not those that the same group adds (`fresh`).
     pub(super) fn run(
         &mut self,
-        files: &Files,
+        (files, prefix): (&Files, &[u8]),
         batch: &mut OwnedWriteBatch,
         fresh: &HashMap<Vec<u8>, Claim>,
         moment: u64,
@@ -138,11 +143,13 @@ impl Sweep {
             return Ok(());
         }
         let old = moment.saturating_sub(micros(life));
-        let (from, to) = (self.from.min(old).to_be_bytes(), old.to_be_bytes());
+        let end = |time: u64| [prefix, &time.to_be_bytes()].concat();
+        let (from, to) = (end(self.from.min(old)), end(old));
         let mut removed = 0;
         for entry in files.claim_times.range(from..=to).take(SWEEP) {
             let time = entry.key()?;
-            let (at, place) = time.split_at_checked(8).unwrap_or_default();
+            let time_and_place = time.get(prefix.len()..).unwrap_or_default();
+            let (at, place) = time_and_place.split_at_checked(8).unwrap_or_default();
             let at = from_end(at, 0);
             // The key may have been used again since, and then its claim is another one.
             let claim = files.claims.get(place)?;
@@ -165,7 +172,10 @@ impl Group<'_> {
     /// The claim at a place, this group included.
     pub(super) fn claim(&self, place: &[u8]) -> Result<Option<Claim>, Error> {
         match self.claims.get(place) {
-            Some(claim) => Ok(Some(*claim)),
+            // Messages of a stream that are applied in one group may be days apart.
+            Some(claim) => {
+                Ok(Some(*claim).filter(|claim| self.moment < claim.end(self.options.repeatable)))
+            }
             None => Claim::read(self.files, place, self.moment, self.options.repeatable),
         }
     }
@@ -195,7 +205,8 @@ impl Group<'_> {
         let number = self.event(event)?.number;
         if !known {
             let claim = Claim::new(number, mint, self.moment);
-            claim.write(self.files, &mut self.batch, &place);
+            let prefix = self.files.claim_prefix(self.applying.partition);
+            claim.write((self.files, &prefix), &mut self.batch, &place);
             self.claims.insert(place, claim);
         }
         Ok(())
@@ -203,6 +214,24 @@ impl Group<'_> {
 }
 
 impl Store {
+    /// Those of these events whose idempotency key has other integers, as [`Group::add`] says it, once all are stored.
+    pub(crate) fn earlier(&self, events: &[(usize, &Event)]) -> Result<Vec<Earlier>, Error> {
+        let life = self.shared.options.repeatable;
+        self.read(|files| {
+            let mut earlier = Vec::new();
+            for (index, event) in events {
+                // A claim that ran out since then is still there, unless that was long ago.
+                if let Some((place, mint)) = of(event)
+                    && let Some(claim) = Claim::read(files, &place, 0, life)?
+                    && claim.mint != mint
+                {
+                    earlier.push(claim.earlier(*index));
+                }
+            }
+            Ok(earlier)
+        })
+    }
+
     /// The integers of an idempotency key, if it has some.
     ///
     /// # Errors

@@ -13,6 +13,12 @@ const VERSION: &str = "artisanal-ledger 2\n";
 /// cannot read runs, so the file gets the number of this one before the first run is written.
 const WITHOUT_RUNS: &str = "artisanal-ledger 1\n";
 
+/// What the file begins with if the events come from a stream; its name and the time when it was made follow.
+const STREAM: &str = "artisanal-ledger-stream 1 ";
+
+/// The key of an entry in `partitions`.
+pub(crate) const PROGRESS: &[u8] = b"progress";
+
 /// Marks integers in `notes` that nobody gets; no integer is as great.
 pub(crate) const UNUSED: u64 = u64::MAX;
 
@@ -39,16 +45,46 @@ pub(crate) struct Files {
     pub(crate) claim_times: Keyspace,
     /// Key, a zero byte, reducer, number: the state after this event.
     pub(crate) snapshots: Keyspace,
+    /// What was applied of a stream, if the events come from one.
+    pub(crate) stream: Option<Applied>,
+}
+
+/// The part of the database that says what of a stream is in it.
+pub(crate) struct Applied {
+    /// Partition: the sequence of the last message, and a time that only grows, that of the stream's messages. Under
+    /// [`PROGRESS`]: up to which message all of some partitions are applied.
+    pub(crate) partitions: Keyspace,
+    /// Partition, publisher, first: last. The publisher's numbers that were applied; such ranges never overlap.
+    pub(crate) numbers: Keyspace,
+}
+
+/// Where the events of a data directory come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Clients write them here, and they are nowhere else.
+    Embedded,
+    /// They come from a stream with this name, made at this time.
+    Stream(String, String),
+}
+
+impl Kind {
+    /// What the file `version` holds.
+    fn version(&self) -> String {
+        match self {
+            Self::Embedded => VERSION.into(),
+            Self::Stream(name, created) => format!("{STREAM}{name} {created}\n"),
+        }
+    }
 }
 
 impl Files {
     /// Opens the database, or makes it.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] for a directory of another version, or one that another process has open.
-    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+    /// [`Error::Misconfigured`] for a directory of another version or kind, or one that another process has open.
+    pub(crate) fn open(directory: &Path, kind: &Kind) -> Result<Self, Error> {
         fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
-        let outdated = check_version(directory)?;
+        let outdated = check_version(directory, kind)?;
         let database =
             Database::builder(directory.join("log"))
                 .open()
@@ -65,9 +101,16 @@ impl Files {
                 })?;
         if outdated {
             // Not before the database is open: another process may have it.
-            write_version(directory)?;
+            write_version(directory, kind)?;
         }
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let stream = match kind {
+            Kind::Embedded => None,
+            Kind::Stream(..) => Some(Applied {
+                partitions: keyspace("partitions")?,
+                numbers: keyspace("numbers")?,
+            }),
+        };
         Ok(Self {
             events: keyspace("events")?,
             keys: keyspace("keys")?,
@@ -78,20 +121,34 @@ impl Files {
             claims: keyspace("claims")?,
             claim_times: keyspace("claim_times")?,
             snapshots: keyspace("snapshots")?,
+            stream,
             database,
         })
+    }
+
+    /// What the keys of `claim_times` begin with: with a stream the partition, since each has a time of its own.
+    pub(crate) fn claim_prefix(&self, partition: u16) -> Vec<u8> {
+        match self.stream {
+            None => Vec::new(),
+            Some(_) => partition.to_be_bytes().to_vec(),
+        }
     }
 }
 
 /// Checks the version of the directory, and writes it to an empty one. Returns whether it is an older one that can be
 /// read.
-fn check_version(directory: &Path) -> Result<bool, Error> {
+fn check_version(directory: &Path, kind: &Kind) -> Result<bool, Error> {
     let path = directory.join("version");
     let broken = |error: &std::io::Error| unusable(directory, error);
     match fs::read(&path) {
-        Ok(found) if found == VERSION.as_bytes() => return Ok(false),
-        Ok(found) if found == WITHOUT_RUNS.as_bytes() => return Ok(true),
+        Ok(found) if found == kind.version().as_bytes() => return Ok(false),
+        Ok(found) if *kind == Kind::Embedded && found == WITHOUT_RUNS.as_bytes() => {
+            return Ok(true);
+        }
         Ok(found) => {
+            if let Some(text) = other_kind(directory, kind, &String::from_utf8_lossy(&found)) {
+                return Err(Error::Misconfigured(text));
+            }
             return Err(Error::Misconfigured(format!(
                 "{} was written by another version of the ledger (`{}`; this is `{}`); use that version, or \
                  another directory",
@@ -113,17 +170,40 @@ fn check_version(directory: &Path) -> Result<bool, Error> {
             directory.display()
         )));
     }
-    write_version(directory)?;
+    write_version(directory, kind)?;
     Ok(false)
 }
 
-fn write_version(directory: &Path) -> Result<(), Error> {
+/// Why a directory with this version cannot be used, if its events come from somewhere else.
+fn other_kind(directory: &Path, kind: &Kind, found: &str) -> Option<String> {
+    let directory = directory.display();
+    let stream: Option<String> = found
+        .strip_prefix(STREAM)
+        .map(|stream| stream.trim().chars().take(128).collect());
+    match (kind, stream) {
+        (Kind::Embedded, Some(stream)) => Some(format!(
+            "{directory} has the events of the NATS stream {stream}; name that with --store, or another directory with \
+             --data"
+        )),
+        (Kind::Stream(name, created), Some(stream)) => Some(format!(
+            "{directory} has the events of the NATS stream {stream}; this one is {name} {created}. Name another directory \
+             with --data, or remove this one: it is made anew from the stream"
+        )),
+        (Kind::Stream(..), None) if [VERSION, WITHOUT_RUNS].contains(&found) => Some(format!(
+            "{directory} has the events of a ledger without --store, which are in no stream; name another directory with \
+             --data"
+        )),
+        _ => None,
+    }
+}
+
+fn write_version(directory: &Path, kind: &Kind) -> Result<(), Error> {
     let path = directory.join("version");
     // Under another name first: a crash must not leave half a version.
     let new = directory.join("version.new");
     let written = || {
         let mut file = File::create(&new)?;
-        file.write_all(VERSION.as_bytes())?;
+        file.write_all(kind.version().as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(directory)?.sync_all()

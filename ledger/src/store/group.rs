@@ -3,16 +3,18 @@
 use super::claims::{self, Claim, Sweep};
 use super::files::{Files, UNUSED};
 use super::index::index;
+use super::partitions::{Applying, Parts};
 use super::pending::{Pending, Piece};
 use super::received::Received;
 use super::record::{Class, MAX_LATTICES, Record};
 use super::{Added, Options};
 use crate::Error;
 use crate::columns::{Mints, Row};
-use crate::event::{Event, Payload, Unfit};
+use crate::event::{Event, Payload};
 use crate::frame::Batch;
 use crate::key::{self, unsigned};
 use artisanal_core::Span;
+use bytes::Bytes;
 use fjall::{OwnedWriteBatch, PersistMode};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +32,9 @@ pub(crate) struct Cache {
     places: HashMap<Box<str>, usize>,
     keys: Vec<Key>,
     publishers: HashMap<u64, Publisher>,
-    sweep: Sweep,
+    /// One for each partition, or only that of partition 0 without a stream.
+    sweeps: HashMap<u16, Sweep>,
+    pub(super) parts: Parts,
     /// Runs that no key needs at the moment.
     #[expect(clippy::vec_box, reason = "they move between here and keys")]
     idle: Vec<Box<Pending>>,
@@ -47,6 +51,13 @@ pub(super) struct Key {
     run: Option<Box<Pending>>,
 }
 
+/// The columns of a batch, which were looked at, with the place of each of their keys.
+pub(super) struct Checked<'b> {
+    blocks: Vec<(Mints<'b>, Vec<Option<usize>>)>,
+    /// How many events the batch has.
+    pub(super) count: usize,
+}
+
 #[derive(Default)]
 struct Publisher {
     received: Received,
@@ -56,15 +67,19 @@ struct Publisher {
 /// A group that is being made.
 pub(crate) struct Group<'a> {
     pub(super) files: &'a Files,
-    cache: &'a mut Cache,
+    pub(super) cache: &'a mut Cache,
     pub(super) batch: OwnedWriteBatch,
     /// The keys and publishers that this group changes.
     touched: (Vec<usize>, Vec<u64>),
     /// The claims that this group adds.
     pub(super) claims: HashMap<Vec<u8>, Claim>,
     pub(super) options: Options,
-    /// When the group began.
+    /// When the group began; with a stream, when the message was stored there that is being applied.
     pub(super) moment: u64,
+    /// What it applies of a stream.
+    pub(super) applying: Applying,
+    /// The keys that got an increment and offset from the batch that is being checked, once for each.
+    new_lattices: Vec<usize>,
     pub(crate) events: u64,
     pub(crate) duplicates: u64,
 }
@@ -86,6 +101,8 @@ impl<'a> Group<'a> {
             claims: HashMap::new(),
             options,
             moment: claims::moment(),
+            applying: Applying::default(),
+            new_lattices: Vec::new(),
             events: 0,
             duplicates: 0,
         }
@@ -97,47 +114,88 @@ impl<'a> Group<'a> {
     /// # Errors
     /// [`Error::Invalid`] if nothing of it can be stored, ever. The group is still good after that error alone.
     pub(crate) fn add(&mut self, batch: Batch) -> Result<Added, Error> {
-        let Batch {
-            publisher: id,
-            first,
-            events,
-            mints,
-            ..
-        } = batch;
-        let invalid = |unfit: Unfit| Error::Invalid(unfit.0);
-        let blocks: Result<Vec<_>, _> = mints.iter().map(|bytes| Mints::read(bytes)).collect();
-        let blocks = blocks.map_err(invalid)?;
-        let count = events.len() + blocks.iter().map(Mints::count).sum::<usize>();
-        let last = first.saturating_add((count as u64).saturating_sub(1));
-        // The first two look at everything that may be wrong, before something is changed.
-        self.check_lattices(&events)?;
-        let mut places = Vec::new();
-        for block in &blocks {
-            places.push(self.check_block(block)?);
-        }
+        let (id, first) = (batch.publisher, batch.first);
+        let checked = self.check(&batch.events, &batch.mints)?;
+        let last = first.saturating_add((checked.count as u64).saturating_sub(1));
         let publisher = self.publisher(id)?;
         let before = publisher.received.clone();
         publisher.received.add(first, last)?;
         if !std::mem::replace(&mut publisher.changed, true) {
             self.touched.1.push(id);
         }
-        let new = !before.touches(first, last);
+        let stored = |index: usize| before.contains(first.saturating_add(index as u64));
+        match before.touches(first, last) {
+            true => self.take(batch.events, &checked, Some(&stored)),
+            false => self.take(batch.events, &checked, None),
+        }
+    }
+
+    /// Looks at everything that may be wrong with the events of a batch, before something is changed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], after which the group is as it was.
+    pub(super) fn check<'b>(
+        &mut self,
+        events: &[Event],
+        mints: &'b [Bytes],
+    ) -> Result<Checked<'b>, Error> {
+        self.new_lattices.clear();
+        let checked = self.check_all(events, mints);
+        if checked.is_err() {
+            // What a group refuses must not depend on what was refused before.
+            for place in std::mem::take(&mut self.new_lattices) {
+                if let Some(key) = self.cache.keys.get_mut(place) {
+                    key.record.lattices.pop();
+                    key.added.pop();
+                }
+            }
+        }
+        checked
+    }
+
+    fn check_all<'b>(
+        &mut self,
+        events: &[Event],
+        mints: &'b [Bytes],
+    ) -> Result<Checked<'b>, Error> {
+        let blocks: Result<Vec<_>, _> = mints.iter().map(|bytes| Mints::read(bytes)).collect();
+        let blocks = blocks.map_err(|unfit| Error::Invalid(unfit.0))?;
+        self.check_lattices(events)?;
+        let mut places = Vec::new();
+        for block in &blocks {
+            places.push(self.check_block(block)?);
+        }
+        let count = events.len() + blocks.iter().map(Mints::count).sum::<usize>();
+        Ok(Checked {
+            blocks: blocks.into_iter().zip(places).collect(),
+            count,
+        })
+    }
+
+    /// Adds those events of a batch that are not `stored`, by their places in it.
+    pub(super) fn take(
+        &mut self,
+        events: Vec<Event>,
+        checked: &Checked<'_>,
+        stored: Option<&dyn Fn(usize) -> bool>,
+    ) -> Result<Added, Error> {
+        let is_stored = |index| stored.is_some_and(|stored| stored(index));
         let mut added = Added::default();
         let mut events = events.into_iter();
         let mut index = 0;
         let mut passed = 0;
-        for (block, places) in blocks.iter().zip(&places) {
+        for (block, places) in &checked.blocks {
             while passed < block.before()
                 && let Some(event) = events.next()
             {
-                self.add_event(event, first, index, &before, &mut added)?;
+                self.add_event(event, index, is_stored(index), &mut added)?;
                 passed += 1;
                 index += 1;
             }
             let mut rows = block.rows();
             while let Some(row) = rows.next_placed() {
-                let (row, [key, _]) = row.map_err(invalid)?;
-                if !new && before.contains(first.saturating_add(index as u64)) {
+                let (row, [key, _]) = row.map_err(|unfit| Error::Invalid(unfit.0))?;
+                if is_stored(index) {
                     added.duplicates += 1;
                 } else if let Some(Some(place)) = places.get(key) {
                     self.mint(*place, &row)?;
@@ -146,7 +204,7 @@ impl<'a> Group<'a> {
             }
         }
         for event in events {
-            self.add_event(event, first, index, &before, &mut added)?;
+            self.add_event(event, index, is_stored(index), &mut added)?;
             index += 1;
         }
         self.duplicates += added.duplicates as u64;
@@ -157,12 +215,10 @@ impl<'a> Group<'a> {
     fn add_event(
         &mut self,
         event: Event,
-        first: u64,
         index: usize,
-        before: &Received,
+        stored: bool,
         added: &mut Added,
     ) -> Result<(), Error> {
-        let stored = before.contains(first.saturating_add(index as u64));
         added.duplicates += usize::from(stored);
         match claims::of(&event) {
             // An event that was stored already may have lost as well, and its publisher did not get the answer.
@@ -203,10 +259,23 @@ impl<'a> Group<'a> {
 
     /// Makes everything durable. After an error nobody knows what is stored, so the database has to be opened anew.
     pub(crate) fn commit(mut self) -> Result<(), Error> {
+        self.commit_applied();
         let life = self.options.repeatable;
-        self.cache
-            .sweep
-            .run(self.files, &mut self.batch, &self.claims, self.moment, life)?;
+        let swept = match &self.files.stream {
+            None => vec![(0, self.moment)],
+            Some(_) => self.applying.moments(&self.cache.parts),
+        };
+        for (partition, moment) in swept {
+            let sweep = self.cache.sweeps.entry(partition).or_default();
+            let prefix = self.files.claim_prefix(partition);
+            sweep.run(
+                (self.files, &prefix),
+                &mut self.batch,
+                &self.claims,
+                moment,
+                life,
+            )?;
+        }
         for place in std::mem::take(&mut self.touched.0) {
             self.flush(place)?;
             if let Some(key) = self.cache.keys.get_mut(place) {
@@ -285,8 +354,15 @@ impl<'a> Group<'a> {
         for event in events {
             if let Some(span) = event.span() {
                 let place = self.place(&event.key)?;
-                self.key(place)?.check_lattice(span)?;
+                self.check_lattice(place, span)?;
             }
+        }
+        Ok(())
+    }
+
+    fn check_lattice(&mut self, place: usize, span: Span) -> Result<(), Error> {
+        if self.key(place)?.check_lattice(span)? {
+            self.new_lattices.push(place);
         }
         Ok(())
     }
@@ -313,7 +389,7 @@ impl<'a> Group<'a> {
                     place
                 }
             };
-            self.key(place)?.check_lattice(row.span)?;
+            self.check_lattice(place, row.span)?;
         }
         Ok(places)
     }
@@ -431,26 +507,25 @@ impl<'a> Group<'a> {
 }
 
 impl Key {
-    /// Makes room for the increment and offset of a span.
-    fn check_lattice(&mut self, span: Span) -> Result<(), Error> {
+    /// Makes room for the increment and offset of a span. Returns whether they are new.
+    fn check_lattice(&mut self, span: Span) -> Result<bool, Error> {
         let (step, residue) = (span.step(), span.first() % span.step());
         let lattices = &mut self.record.lattices;
         let known = |class: &Class| class.step == step && class.residue == residue;
         if lattices.iter().any(known) {
-            return Ok(());
+            return Ok(false);
         }
         if lattices.len() >= MAX_LATTICES {
             return Err(Error::Invalid(format!(
                 "the mints of a key have more than {MAX_LATTICES} increments and offsets"
             )));
         }
-        // An entry without mints does no harm if another event of the batch is refused.
         lattices.push(Class {
             step,
             residue,
             greatest: 0,
         });
         self.added.push(BTreeMap::new());
-        Ok(())
+        Ok(true)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 mod claims;
+mod partitions;
 mod retention;
 mod runs;
 

@@ -9,6 +9,7 @@ mod questions;
 mod reducers;
 mod repeat;
 mod sockets;
+mod stream;
 mod tokens;
 
 use serde_json::Value;

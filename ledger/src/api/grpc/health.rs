@@ -1,6 +1,7 @@
 //! Whether the ledger serves: `grpc.health.v1.Health`.
 
 use super::{Api, LEDGER};
+use crate::stream::Status as Progress;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
@@ -11,13 +12,15 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 /// How often a watcher is told, so that a client which has gone is noticed.
 const ALIVE: Duration = Duration::from_secs(15);
 
-/// A ledger serves until it is told to stop.
+/// A ledger serves until it is told to stop, or until its read model of a stream has to stop.
 pub(super) struct Serving(pub(super) Api);
 
 /// The answer for the whole server, whose name is empty, or for its service.
 fn answer(api: &Api, service: &str) -> ServingStatus {
+    let status = api.0.log.stream().map(|stream| stream.status());
+    let stopped = matches!(status, Some(Progress::Stopped(_))) || *api.0.stopping.borrow();
     match service {
-        "" | LEDGER if *api.0.stopping.borrow() => ServingStatus::NotServing,
+        "" | LEDGER if stopped => ServingStatus::NotServing,
         "" | LEDGER => ServingStatus::Serving,
         _ => ServingStatus::ServiceUnknown,
     }

@@ -55,7 +55,7 @@ impl Ledger for Service {
         if *integer < 0 {
             return Err(invalid("an integer is not negative"));
         }
-        let found = self.0.ask(|store| store.find(key, *integer)).await;
+        let found = self.0.ask(key, |store| store.find(key, *integer)).await;
         found
             .map(|found| Response::new(found.into()))
             .map_err(|problem| status(&problem))
@@ -72,7 +72,9 @@ impl Ledger for Service {
             return Err(invalid("`from` and `to` are not negative"));
         }
         let limit = limit(asked.limit)?;
-        let gaps = self.0.ask(|store| store.gaps(&asked.key, from, to, limit));
+        let gaps = self
+            .0
+            .ask(&asked.key, |store| store.gaps(&asked.key, from, to, limit));
         gaps.await
             .map(|gaps| Response::new(gaps.into()))
             .map_err(|problem| status(&problem))
@@ -85,9 +87,9 @@ impl Ledger for Service {
         let asked = request.get_ref();
         caller(&request, Right::Read, &asked.key)?;
         let limit = limit(asked.limit)?;
-        let page = self
-            .0
-            .ask(|store| store.events(&asked.key, asked.from.max(1), limit));
+        let page = self.0.ask(&asked.key, |store| {
+            store.events(&asked.key, asked.from.max(1), limit)
+        });
         page.await
             .map(|page| Response::new(page.into()))
             .map_err(|problem| status(&problem))
@@ -102,6 +104,7 @@ impl Ledger for Service {
         caller(&request, Right::Read, &request.get_ref().key)?;
         let FollowEventsRequest { key, from } = request.into_inner();
         let inner = &self.0.0;
+        inner.log.check_key(&key).map_err(failed)?;
         let slot = Arc::clone(&inner.followers).try_acquire_owned();
         let slot = slot.map_err(|_| status(&Problem::busy("too many clients follow keys")))?;
         let events = body::Events {

@@ -1,0 +1,525 @@
+//! Ledgers whose events are in a stream of NATS.
+
+use crate::{LIMIT, integers, mint_while, serve};
+use artisanal_ledger::Stream;
+use artisanal_ledger::event::{Event, Payload};
+use artisanal_ledger::partition::{self, Share};
+use artisanal_ledger::store::Options as StoreOptions;
+use artisanal_ledger::stream::Options;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::http::{Answer, request};
+use testbed::ledger::Ledger;
+use testbed::nats::Nats;
+use testbed::{TestResult, wait};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+fn dsn(nats: &Nats) -> String {
+    let replicas = nats.size();
+    format!("nats://{}?replicas={replicas}", nats.hosts())
+}
+
+/// A ledger that has caught up.
+fn ledger(nats: &Nats) -> TestResult<Ledger> {
+    let ledger = Ledger::start_with(&["--store", &dsn(nats)])?;
+    current(&ledger)?;
+    Ok(ledger)
+}
+
+/// Waits until a ledger has caught up with the stream since it started.
+fn current(ledger: &Ledger) -> TestResult {
+    Ok(wait::until_true("the ledger has caught up", LIMIT, || {
+        ledger
+            .get("/v1.0/alive")
+            .is_ok_and(|alive| alive["stream"] == "current")
+    })?)
+}
+
+fn append(ledger: &Ledger, key: &str, body: &Value) -> testbed::Result<Answer> {
+    ledger.request("POST", &format!("/v1/keys/{key}/events"), &body.to_string())
+}
+
+/// Waits until ledgers have as many events of a key as one of them, and checks that they are the same.
+fn agree(ledgers: &[&Ledger], key: &str) -> TestResult<Vec<Value>> {
+    let last = |ledger: &Ledger| {
+        let page = ledger.get(&format!("/v1/keys/{key}/events?limit=1"));
+        page.map_or(0, |page| page["last"].as_u64().unwrap_or(0))
+    };
+    wait::until_true("all ledgers have the same events", LIMIT, || {
+        let most = ledgers.iter().map(|ledger| last(ledger)).max();
+        ledgers.iter().all(|ledger| Some(last(ledger)) == most)
+    })?;
+    let events = ledgers[0].events(key)?;
+    for ledger in ledgers {
+        assert!(ledger.events(key)? == events, "{key}");
+    }
+    Ok(events)
+}
+
+/// Waits until a ledger has an event for each of these integers, and returns all events.
+fn complete(ledger: &Ledger, minted: &[i64]) -> TestResult<Vec<Value>> {
+    let mut events = Vec::new();
+    let done = wait::until_true("all integers are in the ledger", LIMIT, || {
+        events = ledger.events("integers").unwrap_or_default();
+        let stored = integers(&events);
+        minted.iter().all(|integer| stored.contains_key(integer))
+    });
+    done?;
+    Ok(events)
+}
+
+#[test]
+fn crashes_lose_nothing_and_the_read_model_can_be_made_anew() -> TestResult {
+    let (nats, place) = (Nats::start()?, Place::new()?);
+    let ledger = ledger(&nats)?;
+    let mut all = Vec::new();
+    for policy in ["strict", "shed"] {
+        let serving = serve(&place, &ledger, policy)?;
+        let minted = mint_while(&serving.url("/"), |count| {
+            let more = |what: &str| {
+                let before = count();
+                wait::until_true(what, LIMIT, || count() >= before + 200)
+            };
+            more("integers are minted")?;
+            ledger.kill()?;
+            ledger.start_again()?;
+            more("integers are minted after the end of the ledger")?;
+            nats.node(0).kill();
+            nats.node(0).start_again()?;
+            Ok(more("integers are minted after the end of NATS")?)
+        })?;
+        // A server that ends sends what it has.
+        serving.stop()?;
+        all.extend(minted);
+    }
+    let events = complete(&ledger, &all)?;
+    let note = json!({"kind": "note", "payload": {"a": 1}, "expected": events.len()});
+    assert_eq!(append(&ledger, "integers", &note)?.status, 201);
+    let answers = || -> TestResult<Vec<Value>> {
+        let paths = ["events?limit=1000", "gaps", "state", "state?reducer=merge"];
+        let of = |path| ledger.get(&format!("/v1/keys/integers/{path}"));
+        Ok(paths.into_iter().map(of).collect::<testbed::Result<_>>()?)
+    };
+    let before = (answers()?, ledger.events("integers")?);
+    ledger.kill()?;
+    std::fs::remove_dir_all(ledger.place().data().join("ledger")).expect("removed");
+    ledger.start_again()?;
+    current(&ledger)?;
+    assert!((answers()?, ledger.events("integers")?) == before);
+    Ok(())
+}
+
+#[test]
+fn without_nats_the_ledger_answers_questions_alone() -> TestResult {
+    let nats = Nats::start()?;
+    let ledger = ledger(&nats)?;
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    nats.node(0).kill();
+    wait::until_true("the ledger notices", LIMIT, || {
+        ledger
+            .get("/v1.0/alive")
+            .is_ok_and(|alive| alive["stream"] == "away")
+    })?;
+    let refused = append(&ledger, "a", &note)?;
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &"unavailable".into())
+    );
+    assert_eq!(ledger.events("a")?.len(), 1);
+    nats.node(0).start_again()?;
+    wait::until_true("events are appended again", LIMIT, || {
+        append(&ledger, "a", &note).is_ok_and(|answer| answer.status == 201)
+    })?;
+    let stats = ledger.get("/v1.0/stats")?;
+    assert!(stats["stream_reconnects"].as_u64() >= Some(1), "{stats}");
+    assert_eq!(stats["stream_lag"], 0);
+    Ok(())
+}
+
+/// Clients append the next event of a few keys at several ledgers, each when it thinks that it is its turn.
+fn compete(
+    ledgers: &[&Ledger],
+    scenario: impl FnOnce(&dyn Fn() -> usize) -> TestResult,
+) -> TestResult<BTreeSet<(String, u64)>> {
+    let over = AtomicBool::new(false);
+    let stored = Mutex::new(BTreeSet::new());
+    let conflicts = AtomicUsize::new(0);
+    let count = || stored.lock().expect("not poisoned").len();
+    std::thread::scope(|scope| -> TestResult {
+        for client in 0..6_usize {
+            let (over, stored, conflicts) = (&over, &stored, &conflicts);
+            scope.spawn(move || {
+                let ledger = ledgers[client % ledgers.len()];
+                let key = format!("key-{}", client / ledgers.len() % 2);
+                let mut last = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let body = json!({"kind": "note", "payload": client, "expected": last});
+                    match append(ledger, &key, &body) {
+                        Ok(answer) if answer.status == 201 => {
+                            let event = answer.json();
+                            assert_eq!(event["number"], last + 1, "{event}");
+                            last += 1;
+                            let new = stored
+                                .lock()
+                                .expect("not poisoned")
+                                .insert((key.clone(), last));
+                            assert!(new, "two clients got event {last} of {key}");
+                        }
+                        Ok(answer) if answer.status == 409 => {
+                            conflicts.fetch_add(1, Ordering::Relaxed);
+                            last = answer.json()["current"].as_u64().expect("a number");
+                        }
+                        Ok(answer) => {
+                            assert_eq!(answer.status, 503, "{}", answer.body);
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                        Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                    }
+                }
+            });
+        }
+        let done = scenario(&count);
+        over.store(true, Ordering::Relaxed);
+        done
+    })?;
+    assert!(conflicts.load(Ordering::Relaxed) > 0, "nobody competed");
+    Ok(stored.into_inner().expect("not poisoned"))
+}
+
+#[test]
+fn two_ledgers_number_events_as_one() -> TestResult {
+    let nats = Nats::start()?;
+    let ledgers = [&ledger(&nats)?, &ledger(&nats)?];
+    let stored = compete(&ledgers, |count| {
+        Ok(wait::until_true("events are appended", LIMIT, || {
+            count() >= 300
+        })?)
+    })?;
+    let mut events = 0;
+    for key in ["key-0", "key-1"] {
+        events += agree(&ledgers, key)?.len();
+    }
+    // Nothing failed, so each event has a client that knows of it.
+    assert_eq!(events, stored.len());
+    Ok(())
+}
+
+#[test]
+fn an_idempotency_key_has_one_answer_at_two_ledgers() -> TestResult {
+    let (nats, place) = (Nats::start()?, Place::new()?);
+    let ledgers = [&ledger(&nats)?, &ledger(&nats)?];
+    let memory = |offset: &str, ledger: &Ledger| -> TestResult<Serving> {
+        let url = ledger.url();
+        let arguments = [
+            "--engine",
+            "memory",
+            "--set-increment",
+            "4",
+            "--set-offset",
+            offset,
+        ];
+        let publish = ["--ledger", &*url, "--ledger-policy", "strict"];
+        Ok(place.serve(&[&arguments[..], &publish].concat())?)
+    };
+    let servers = [memory("0", ledgers[0])?, memory("2", ledgers[1])?];
+    let urls = servers
+        .each_ref()
+        .map(|server| server.url("/v1/sequences/integers/next"));
+    let answers = Mutex::new(BTreeMap::<usize, Vec<Value>>::new());
+    let asked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..8_usize {
+            let (asked, answers, urls) = (&asked, &answers, &urls);
+            scope.spawn(move || {
+                loop {
+                    let turn = asked.fetch_add(1, Ordering::Relaxed);
+                    if turn >= 400 {
+                        break;
+                    }
+                    let idempotency = format!("key-{}", turn / 4);
+                    let headers = [("idempotency-key", idempotency.as_str())];
+                    loop {
+                        let answer =
+                            request("POST", &urls[client % 2], &headers, "").expect("an answer");
+                        if answer.status == 200 {
+                            let mut all = answers.lock().expect("not poisoned");
+                            all.entry(turn / 4).or_default().push(answer.json());
+                            break;
+                        }
+                        assert!(matches!(answer.status, 409 | 503), "{}", answer.body);
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+        }
+    });
+    let answers = answers.into_inner().expect("not poisoned");
+    let mut handed_out = BTreeSet::new();
+    for (key, all) in &answers {
+        let one = &all[0];
+        assert!(all.iter().all(|answer| answer == one), "{key}: {all:?}");
+        let integer = one["first"].as_i64().expect("an integer");
+        assert!(handed_out.insert(integer), "{integer} has two keys");
+    }
+    let events = agree(&ledgers, "integers")?;
+    let minted = integers(&events);
+    assert_eq!(minted.keys().copied().collect::<BTreeSet<_>>(), handed_out);
+    assert!(
+        events.len() > minted.len(),
+        "no two servers were asked at the same time"
+    );
+    Ok(())
+}
+
+#[test]
+fn three_ledgers_and_three_servers_survive_one_of_each() -> TestResult {
+    let nats = Nats::cluster(3)?;
+    let place = Place::new()?;
+    let ledgers = [&ledger(&nats)?, &ledger(&nats)?, &ledger(&nats)?];
+    let serving = serve(&place, ledgers[0], "strict")?;
+    let mut stored = BTreeSet::new();
+    let minted = mint_while(&serving.url("/"), |count| {
+        stored = compete(&ledgers, |appended| {
+            let more = |what: &str| {
+                let before = (count(), appended());
+                let more = || count() >= before.0 + 100 && appended() >= before.1 + 50;
+                wait::until_true(what, LIMIT, more)
+            };
+            more("events are stored")?;
+            for index in 0..3 {
+                nats.node(index).kill();
+                more("events are stored by two servers")?;
+                nats.node(index).start_again()?;
+                ledgers[index].kill()?;
+                ledgers[index].start_again()?;
+                more("events are stored again")?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    })?;
+    serving.stop()?;
+    complete(ledgers[0], &minted)?;
+    for ledger in ledgers {
+        current(ledger)?;
+    }
+    let all = integers(&agree(&ledgers, "integers")?);
+    assert!(minted.iter().all(|integer| all.contains_key(integer)));
+    for key in ["key-0", "key-1"] {
+        let events = agree(&ledgers, key)?.len() as u64;
+        let known = stored.iter().filter(|(of, _)| of == key);
+        assert!(known.map(|(_, number)| *number).max() <= Some(events));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_loses_messages_is_refused() -> TestResult {
+    let (nats, place) = (Nats::start()?, Place::new()?);
+    let hosts = nats.hosts();
+    for (name, settings, named) in [
+        ("AGE", json!({"max_age": 3_600_000_000_000_u64}), "max_age"),
+        ("COUNT", json!({"max_msgs": 10}), "max_msgs"),
+        ("BYTES", json!({"max_bytes": 10_000_000}), "max_bytes"),
+        ("MEMORY", json!({"storage": "memory"}), "storage"),
+        ("QUEUE", json!({"retention": "workqueue"}), "retention"),
+        ("SUBJECTS", json!({"subjects": ["other"]}), "subjects"),
+    ] {
+        let mut config =
+            json!({"name": name, "subjects": [format!("{name}.*")], "storage": "file"});
+        for (setting, value) in settings.as_object().expect("an object") {
+            config[setting] = value.clone();
+        }
+        let subject = format!("$JS.API.STREAM.CREATE.{name}");
+        let made = nats.request(0, &subject, &config.to_string())?;
+        assert!(!made.contains("error"), "{made}");
+        let dsn = format!("nats://{hosts}?stream={name}");
+        let refused = place.run(&["ledger", "--port", "0", "--store", &dsn])?;
+        refused.assert_failed(8, &[name, named, "has to be"]);
+    }
+    // One server cannot have three copies.
+    let dsn = format!("nats://{hosts}?replicas=3");
+    let refused = place.run(&["ledger", "--port", "0", "--store", &dsn])?;
+    refused.assert_failed(8, &["LEDGER", "replicas"]);
+    Ok(())
+}
+
+#[test]
+fn a_folder_belongs_to_one_stream() -> TestResult {
+    let nats = Nats::start()?;
+    let ledger = ledger(&nats)?;
+    let place = ledger.place();
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    let backup = ledger.request("GET", "/v1/backup", "")?;
+    assert_eq!(backup.status, 400);
+    assert!(
+        backup.body.contains("nats stream backup"),
+        "{}",
+        backup.body
+    );
+    ledger.kill()?;
+    let embedded = place.run(&["ledger", "--port", "0"])?;
+    embedded.assert_failed(8, &["NATS stream LEDGER", "--store"]);
+    let dsn = dsn(&nats);
+    let other = format!("nats://{}?stream=OTHER", nats.hosts());
+    let refused = place.run(&["ledger", "--port", "0", "--store", &other])?;
+    refused.assert_failed(8, &["NATS stream LEDGER", "OTHER"]);
+    for retain in [["--retain-days", "1"], ["--retain-size", "1GiB"]] {
+        let arguments = [&["ledger", "--port", "0", "--store", &*dsn][..], &retain].concat();
+        place
+            .run(&arguments)?
+            .assert_failed(8, &["--retain-days", "--store"]);
+    }
+    let restored = place.run(&["ledger", "--store", &dsn, "restore"])?;
+    restored.assert_failed(8, &["nats stream restore"]);
+    // The stream of this name that is there later is another one.
+    let removed = nats.request(0, "$JS.API.STREAM.DELETE.LEDGER", "")?;
+    assert!(removed.contains("\"success\":true"), "{removed}");
+    let anew = place.run(&["ledger", "--port", "0", "--store", &dsn])?;
+    anew.assert_failed(8, &["NATS stream LEDGER", "remove"]);
+    // A ledger without a stream has events that are in none.
+    let alone = Ledger::start()?;
+    alone.kill()?;
+    let refused = alone
+        .place()
+        .run(&["ledger", "--port", "0", "--store", &dsn])?;
+    refused.assert_failed(8, &["without --store"]);
+    Ok(())
+}
+
+#[test]
+fn a_message_that_is_none_stops_the_read_model() -> TestResult {
+    let nats = Nats::start()?;
+    let ledger = ledger(&nats)?;
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    nats.request(0, "LEDGER.17", "no entry")?;
+    wait::until_true("the read model stops", LIMIT, || {
+        let alive = ledger.request("GET", "/v1.0/alive", "");
+        alive.is_ok_and(|alive| alive.status == 503 && alive.body.contains("message 2"))
+    })?;
+    assert_eq!(append(&ledger, "a", &note)?.status, 503);
+    assert_eq!(ledger.events("a")?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn nobody_sees_the_password() -> TestResult {
+    let users = "authorization { users: [{ user: ledger, password: \"s3cret-1\" }] }";
+    let nats = Nats::with(1, users)?;
+    let hosts = nats.hosts();
+    let ledger = Ledger::start_with(&["--store", &format!("nats://ledger:s3cret-1@{hosts}")])?;
+    current(&ledger)?;
+    let wrong = format!("nats://ledger:s3cret-2@{hosts}");
+    let refused = Place::new()?.run(&["ledger", "--port", "0", "--store", &wrong])?;
+    refused.assert_failed(8, &["login"]);
+    for secret in ["s3cret-1", "s3cret-2"] {
+        assert!(!refused.stderr.contains(secret), "{}", refused.stderr);
+    }
+    let wrong = Place::new()?.run(&["ledger", "--store", "nats://ledger:s3cret-1@h?replica=3"])?;
+    wrong.assert_failed(8, &["--store", "replica"]);
+    assert!(!wrong.stderr.contains("s3cret-1"), "{}", wrong.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_ledger_waits_for_its_stream() -> TestResult {
+    let nats = Nats::start()?;
+    let ledger = ledger(&nats)?;
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    ledger.kill()?;
+    nats.node(0).kill();
+    std::thread::scope(|scope| -> TestResult {
+        let starting = scope.spawn(|| ledger.start_again());
+        nats.node(0).start_again()?;
+        Ok(starting.join().expect("no panic")?)
+    })?;
+    current(&ledger)?;
+    assert_eq!(ledger.events("a")?.len(), 1);
+    Ok(())
+}
+
+/// A ledger whose share changes has the events of its share, and goes on from where it was when a partition comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_read_alone() -> TestResult {
+    let nats = Nats::start()?;
+    let whole = ledger(&nats)?;
+    let place = Place::new()?;
+    let serving = serve(&place, &whole, "strict")?;
+    for _ in 0..20 {
+        assert_eq!(serving.get("/")?.status, 200);
+    }
+    let keys = ["integers", "a", "b", "c"];
+    let note = |key: &str| append(&whole, key, &json!({"kind": "note", "payload": key}));
+    let share = |keys: &[&str]| -> Arc<Share> {
+        Arc::new(keys.iter().map(|key| partition::of(key)).collect())
+    };
+    let options = Options::parse(&dsn(&nats)).expect("a DSN");
+    let (shares, watched) = watch::channel(share(&keys[..1]));
+    let folder = place.data().join("part");
+    let part = Stream::open(&options, &folder, StoreOptions::default(), watched)
+        .await
+        .expect("it opens");
+    let mut held = part.held();
+    let changes = [
+        &keys[..1],
+        &keys[..],
+        &keys[1..2],
+        &["integers", "c"],
+        &["integers", "b"],
+    ];
+    for wanted in changes {
+        shares.send_replace(share(wanted));
+        for key in keys {
+            assert_eq!(note(key)?.status, 201);
+        }
+        let reached = held.wait_for(|held| *held == share(wanted));
+        timeout(LIMIT, reached)
+            .await
+            .expect("in time")
+            .expect("open");
+        for key in keys {
+            assert_eq!(part.holds(key), wanted.contains(&key), "{key}");
+        }
+        for key in wanted {
+            let events = whole.events(key)?;
+            let mut commits = part.store().commits();
+            let all = || part.store().events(key, 1, 1000).expect("read").events;
+            let caught_up = async {
+                while all().len() < events.len() {
+                    commits.changed().await.expect("open");
+                }
+            };
+            timeout(LIMIT, caught_up).await.expect("in time");
+            let found: Vec<_> = all()
+                .iter()
+                .map(|e| (e.number, e.kind().to_owned()))
+                .collect();
+            let kind = |event: &Value| event["kind"].as_str().unwrap_or_default().to_owned();
+            let expected: Vec<_> = (1..).zip(events.iter().map(kind)).collect();
+            assert_eq!(found, expected);
+        }
+    }
+    // What is in no share was not read.
+    assert_eq!(part.store().events("c", 1, 1000).expect("read").last, 4);
+    let event = Event {
+        key: "c".into(),
+        json_kind: "note".into(),
+        payload: Some(Payload::Json("1".into())),
+        ..Event::default()
+    };
+    let refused = part.append(event, None).await;
+    assert!(
+        matches!(refused, Err(artisanal_ledger::Error::Unavailable(_))),
+        "{refused:?}"
+    );
+    Ok(())
+}

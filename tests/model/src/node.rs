@@ -64,6 +64,7 @@ impl Node {
         let free = match rule {
             Rule::AnyLargerValue => self.memory.mark < claim.last,
             Rule::GapsAccepted => self.memory.mark & one_bit_each(claim) == 0,
+            Rule::Lanes => self.memory.mark & lane_from(claim.first) == 0,
             _ => self.memory.mark < claim.first,
         };
         let epoch = rule == Rule::NoEpoch || self.memory.epoch == claim.epoch;
@@ -73,7 +74,7 @@ impl Node {
     /// Writes that the claimed integers are taken.
     pub fn take(&mut self, claim: Claim, rule: Rule) {
         self.memory.mark = match rule {
-            Rule::GapsAccepted => self.memory.mark | one_bit_each(claim),
+            Rule::GapsAccepted | Rule::Lanes => self.memory.mark | one_bit_each(claim),
             _ => claim.last,
         };
     }
@@ -123,7 +124,12 @@ impl Node {
     }
 }
 
-/// The mark under the rule that accepts gaps: it has one bit for each integer.
+/// The bits of this integer and of the greater ones in its lane.
+fn lane_from(first: Mark) -> Mark {
+    (first..8).step_by(2).map(|integer| 1 << integer).sum()
+}
+
+/// The mark under the rules that accept gaps: it has one bit for each integer.
 fn one_bit_each(claim: Claim) -> Mark {
     (claim.first..=claim.last).map(|integer| 1 << integer).sum()
 }

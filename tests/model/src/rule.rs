@@ -20,6 +20,9 @@ pub enum Rule {
     /// A node accepts a claim below its mark if it has accepted none of its integers.
     GapsAccepted,
 
+    /// Proposers have lanes, odd and even integers, and a node keeps a mark for each lane. Nobody reads the other lane's.
+    Lanes,
+
     /// A proposer counts all answers, and does not compare incarnations with vectors.
     NoVectors,
     /// A node reads its vector, then accepts the claim, then answers with the vector it read first.
@@ -71,7 +74,7 @@ impl Rule {
     pub fn breaks(self) -> Option<&'static str> {
         match self {
             Self::Correct | Self::JoinsWait => None,
-            Self::GapsAccepted => Some(ORDER),
+            Self::GapsAccepted | Self::Lanes => Some(ORDER),
             _ => Some(UNIQUE),
         }
     }

@@ -77,6 +77,15 @@ fn gaps_accepted() {
 }
 
 #[test]
+fn lanes() {
+    let bounds = Bounds {
+        greatest: 2,
+        ..TWO_CLAIMS
+    };
+    assert_breaks(Rule::Lanes, bounds, 8);
+}
+
+#[test]
 fn no_vectors() {
     assert_breaks(Rule::NoVectors, WIPE, 13);
 }

@@ -41,6 +41,14 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// The command that makes the run of this seed again.
+fn command(seed: u64, mistake: Option<Mistake>) -> String {
+    let mistake = mistake.map_or_else(String::new, |mistake| format!("MISTAKE={mistake:?} "));
+    format!(
+        "SEED={seed} {mistake}cargo test --workspace --test simulation no_integer -- --nocapture"
+    )
+}
+
 /// What many runs did.
 #[derive(Default)]
 struct Sums {
@@ -105,7 +113,11 @@ fn no_integer_is_handed_out_twice() {
         // The same run once more, as text.
         let Outcome { faults, text, .. } = run(seed, mistake, true);
         println!("{text}\n{}", faults.join("\n"));
-        assert!(faults.is_empty(), "repeat this run with SEED={seed}");
+        assert!(
+            faults.is_empty(),
+            "repeat this run with: {}",
+            command(seed, mistake)
+        );
     }
     let runs = seeds.end - seeds.start;
     let [events, changes] = [sums.events, sums.changes].map(AtomicU64::into_inner);

@@ -12,6 +12,7 @@ mod error;
 pub mod event;
 pub mod frame;
 mod key;
+pub mod members;
 pub mod partition;
 pub mod publisher;
 pub mod query;

@@ -1,0 +1,170 @@
+//! Ledgers that share one stream of events: they find each other, and each holds some of the partitions.
+//!
+//! A member gossips with the others over UDP: who it is, where its HTTP interface is, and which partitions it holds. From
+//! who is alive, each member computes the same [`placement`], and so its own share. It passes on questions about partitions
+//! that it does not hold.
+
+mod gate;
+mod gossip;
+pub mod placement;
+mod settled;
+mod text;
+mod view;
+
+pub use settled::Times;
+pub use text::{address, is_name};
+pub use view::{Health, Member, View};
+
+use crate::Error;
+use crate::partition::Share;
+use artisanal_core::Secret;
+use gossip::Gossip;
+use http::Uri;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// How many members there can be.
+pub const MAX_MEMBERS: usize = 128;
+
+/// How long a member that stops takes to tell the others, at most.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// How a member takes part.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name, which no other member has, and which it has again when it is started again.
+    pub name: String,
+    /// What the members share: those with another cluster are ignored.
+    pub cluster: String,
+    /// Where it listens for gossip, over UDP.
+    pub listen: SocketAddr,
+    /// Where others reach it for gossip.
+    pub advertised: SocketAddr,
+    /// Where others reach its HTTP interface: `http://HOST:PORT`.
+    pub address: Uri,
+    /// Some members, `HOST:PORT`, of which one has to be alive at the start.
+    pub join: Vec<String>,
+    /// How often it gossips.
+    pub interval: Duration,
+    /// How long members have to be alive, and away, before partitions move.
+    pub times: Times,
+    key: Option<gate::Key>,
+}
+
+impl Options {
+    /// Options for a member with this name, with the defaults for all others.
+    pub fn new(name: &str, cluster: &str, listen: SocketAddr, address: Uri) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            listen,
+            advertised: listen,
+            address,
+            join: Vec::new(),
+            interval: Duration::from_millis(500),
+            times: Times::default(),
+            key: None,
+        }
+    }
+
+    /// With a secret that all members have: packets of others are ignored.
+    #[must_use]
+    pub fn secret(self, secret: &Secret) -> Self {
+        let key = Some(gate::Key::of(secret.reveal()));
+        Self { key, ..self }
+    }
+}
+
+/// This member, and what it knows of the others. Clones are the same.
+#[derive(Clone)]
+pub struct Members(Arc<Inner>);
+
+struct Inner {
+    view: watch::Receiver<Arc<View>>,
+    counts: Arc<gate::Counts>,
+    /// None once it leaves.
+    leave: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
+}
+
+impl Members {
+    /// Begins to gossip. `held` are the partitions with which this member has caught up; what is returned are those that it
+    /// should hold. Gossip ends when the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] for a bad option, and if the address is in use.
+    pub async fn start(
+        options: Options,
+        held: watch::Receiver<Arc<Share>>,
+    ) -> Result<(Self, watch::Receiver<Arc<Share>>), Error> {
+        if !is_name(&options.name) {
+            return Err(Error::Misconfigured(
+                "the name of a member has 1 to 64 letters, digits, `-`, `_` and `.`".into(),
+            ));
+        }
+        let own = options.name.clone();
+        let (sender, view) = watch::channel(Arc::new(View {
+            own: own.clone(),
+            ..View::default()
+        }));
+        let counts = Arc::<gate::Counts>::default();
+        let listen = options.listen;
+        let gossip = Gossip::new(options, Arc::clone(&counts), held, sender);
+        let handle = gossip.open().await;
+        let handle = handle.map_err(|error| {
+            Error::Misconfigured(format!("cannot gossip at {listen}: {error:#}"))
+        })?;
+        let (leave, leaving) = oneshot::channel();
+        tokio::spawn(gossip.run(handle, leaving));
+        let (share, shared) = watch::channel(Arc::default());
+        let mut views = view.clone();
+        tokio::spawn(async move {
+            while views.changed().await.is_ok() {
+                let view = Arc::clone(&views.borrow_and_update());
+                let owned = view.me().map(|me| Arc::clone(&me.owned));
+                let owned = owned.unwrap_or_default();
+                share.send_if_modified(|share| {
+                    let differs = **share != *owned;
+                    *share = owned;
+                    differs
+                });
+            }
+        });
+        let inner = Inner {
+            view,
+            counts,
+            leave: Mutex::new(Some(leave)),
+        };
+        Ok((Self(Arc::new(inner)), shared))
+    }
+
+    /// What this member knows of all members.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.0.view.borrow())
+    }
+
+    /// The same, whenever it changes.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.0.view.clone()
+    }
+
+    /// How many packets came, and how many of them were ignored, because they were no gossip or had no proof of the secret.
+    pub fn packets(&self) -> (u64, u64) {
+        (self.0.counts.received(), self.0.counts.ignored())
+    }
+
+    /// Tells the others that this member stops, and ends gossip.
+    pub async fn leave(&self) {
+        let leave = &self.0.leave;
+        let leave = leave.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(leave) = leave else { return };
+        let (done, gone) = oneshot::channel();
+        if leave.send(done).is_ok() {
+            let _ = tokio::time::timeout(GOODBYE, gone).await;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

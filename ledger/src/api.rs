@@ -2,10 +2,12 @@
 
 mod backup;
 mod body;
+mod forward;
 pub mod grpc;
 pub(crate) mod handshake;
 pub(crate) mod ingest;
 mod json;
+mod members;
 pub(crate) mod parameters;
 mod problem;
 mod route;
@@ -18,6 +20,7 @@ pub use problem::{Problem, answer_problem};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, MAX_JSON, Payload};
 use crate::frame::PROTOCOL;
+use crate::members::Members;
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
 use crate::reducer::Reducers;
@@ -62,6 +65,7 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    members: Members,
     reducers: Reducers,
     questions: Semaphore,
     states: Semaphore,
@@ -96,7 +100,16 @@ impl Endpoint for Api {
 
     async fn handle(&self, request: &Parts, body: Bytes, by: &str) -> Response<Body> {
         self.0.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let by = self.origin(&request.headers, by);
+        if let Some(partition) = self.elsewhere(request) {
+            return self.forward(partition, request, body, by).await;
+        }
+        let again = (request.method != Method::POST).then(|| body.clone());
         let answer = self.answer(request, body, by).await;
+        // A partition that another member got in the meantime may have been read when it was half there.
+        if let (Some(body), Some(partition)) = (again, self.elsewhere(request)) {
+            return self.forward(partition, request, body, by).await;
+        }
         finished(answer, request, SERVER)
     }
 
@@ -108,8 +121,20 @@ impl Endpoint for Api {
 impl Api {
     /// The API of a store. Followers end when `stopping` becomes true.
     pub fn new(store: Store, reducers: Reducers, stopping: watch::Receiver<bool>) -> Self {
+        let members = Members::alone("ledger", None);
+        Self::of_member(store, reducers, stopping, members)
+    }
+
+    /// The API of one of several members. It passes on questions about partitions that it does not hold.
+    pub fn of_member(
+        store: Store,
+        reducers: Reducers,
+        stopping: watch::Receiver<bool>,
+        members: Members,
+    ) -> Self {
         Self(Arc::new(Inner {
             store,
+            members,
             reducers,
             questions: Semaphore::new(QUESTIONS),
             states: Semaphore::new(STATES),
@@ -155,6 +180,14 @@ impl Api {
                 "upgrade",
                 format!("this path is a WebSocket with the subprotocol {PROTOCOL}"),
             )),
+            Route::Members => {
+                let partitions = Parameters::read(query, &["partitions"])?.flag("partitions")?;
+                let view = self.0.members.view();
+                Ok(json_answer(
+                    StatusCode::OK,
+                    &members::answer(&view, partitions),
+                ))
+            }
             Route::Backup => {
                 Parameters::read(query, &[])?;
                 self.backup()
@@ -274,20 +307,26 @@ impl Api {
     fn follow(&self, key: String, from: u64, strings: bool) -> Result<Response<Body>, Problem> {
         let slot = Arc::clone(&self.0.followers).try_acquire_owned();
         let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
-        let body = body::follow(
-            self.0.store.clone(),
-            key,
-            from,
-            strings,
-            self.0.stopping.clone(),
-            slot,
-        );
-        let mut response = Response::new(body);
+        let mut response = Response::new(body::follow(self.events(key, from, strings), slot));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/event-stream"),
         );
         Ok(response)
+    }
+
+    /// The events of a key from this number on.
+    fn events(&self, key: String, next: u64, strings: bool) -> body::Events {
+        let store = self.0.store.clone();
+        body::Events {
+            commits: store.commits(),
+            store,
+            key,
+            next,
+            strings,
+            stopping: self.0.stopping.clone(),
+            members: self.0.members.clone(),
+        }
     }
 
     fn backup(&self) -> Result<Response<Body>, Problem> {
@@ -307,11 +346,28 @@ impl Api {
             counts,
             followers,
             begun,
+            members,
             ..
         } = &*self.0;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let stored = store.counts();
+        let view = members.view();
+        let (owned, held) = view
+            .me()
+            .map_or((0, 0), |me| (me.owned.len(), me.held.len()));
+        let forwarded = members.forwarded();
+        let (packets, ignored) = members.packets();
         json!({
+            "members": view.members.len(),
+            "members_alive": view.alive(),
+            "partitions_owned": owned,
+            "partitions_held": held,
+            "forwarded_answered": get(&forwarded.answered),
+            "forwarded_repeated": get(&forwarded.repeated),
+            "forwarded_nobody": get(&forwarded.nobody),
+            "forwarded_lost": get(&forwarded.lost),
+            "gossip_packets": packets,
+            "gossip_packets_ignored": ignored,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": begun.elapsed().as_secs(),
             "requests": get(&counts.requests),

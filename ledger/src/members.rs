@@ -4,6 +4,7 @@
 //! who is alive, each member computes the same [`placement`], and so its own share. It passes on questions about partitions
 //! that it does not hold.
 
+pub(crate) mod forward;
 mod gate;
 mod gossip;
 pub mod placement;
@@ -17,10 +18,12 @@ pub use view::{Health, Member, View};
 
 use crate::Error;
 use crate::partition::Share;
+use crate::publisher::now;
 use artisanal_core::Secret;
+use forward::{Forwarder, Kind, Question, Unanswered};
 use gossip::Gossip;
-use http::Uri;
-use std::net::SocketAddr;
+use http::{Response, Uri};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -83,7 +86,9 @@ pub struct Members(Arc<Inner>);
 
 struct Inner {
     view: watch::Receiver<Arc<View>>,
+    held: watch::Receiver<Arc<Share>>,
     counts: Arc<gate::Counts>,
+    forwarder: Forwarder,
     /// None once it leaves.
     leave: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
 }
@@ -110,7 +115,7 @@ impl Members {
         }));
         let counts = Arc::<gate::Counts>::default();
         let listen = options.listen;
-        let gossip = Gossip::new(options, Arc::clone(&counts), held, sender);
+        let gossip = Gossip::new(options, Arc::clone(&counts), held.clone(), sender);
         let handle = gossip.open().await;
         let handle = handle.map_err(|error| {
             Error::Misconfigured(format!("cannot gossip at {listen}: {error:#}"))
@@ -133,10 +138,72 @@ impl Members {
         });
         let inner = Inner {
             view,
+            held,
             counts,
+            forwarder: Forwarder::new(),
             leave: Mutex::new(Some(leave)),
         };
         Ok((Self(Arc::new(inner)), shared))
+    }
+
+    /// A ledger that shares nothing: it is the only member, and holds everything. Others reach its HTTP interface at
+    /// `address`, if it knows that.
+    pub fn alone(name: &str, address: Option<Uri>) -> Self {
+        let view = View::alone(name, address, now());
+        Self(Arc::new(Inner {
+            view: watch::channel(Arc::new(view)).1,
+            held: watch::channel(Arc::new(Share::all())).1,
+            counts: Arc::default(),
+            forwarder: Forwarder::new(),
+            leave: Mutex::new(None),
+        }))
+    }
+
+    /// Whether this member holds a partition, and has caught up with it.
+    pub fn holds(&self, partition: u16) -> bool {
+        self.0.held.borrow().contains(partition)
+    }
+
+    /// Whether this member holds all partitions.
+    pub(crate) fn holds_all(&self) -> bool {
+        self.0.held.borrow().is_all()
+    }
+
+    /// Waits until this member does not hold a partition any more.
+    pub async fn lost(&self, partition: u16) {
+        let mut held = self.0.held.clone();
+        if held
+            .wait_for(|held| !held.contains(partition))
+            .await
+            .is_err()
+        {
+            // Nobody changes it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Asks a member that holds the partition, one after the other.
+    pub(crate) async fn forward<K: Kind>(
+        &self,
+        partition: u16,
+        question: &Question,
+    ) -> Result<Response<K::Body>, Unanswered> {
+        self.0
+            .forwarder
+            .ask::<K>(&self.view(), partition, question)
+            .await
+    }
+
+    /// What became of questions for other members.
+    pub(crate) fn forwarded(&self) -> &forward::Counts {
+        self.0.forwarder.counts()
+    }
+
+    /// Whether a connection from this address may be one of another member.
+    pub(crate) fn is_member(&self, address: IpAddr) -> bool {
+        let view = self.0.view.borrow();
+        let mut gossip = view.members.iter().filter_map(|member| member.gossip);
+        gossip.any(|gossip| gossip.ip().to_canonical() == address.to_canonical())
     }
 
     /// What this member knows of all members.

@@ -68,14 +68,8 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
             let from = parameters.integer("from")?.unwrap_or(1).max(1);
             let slot = Arc::clone(&api.0.followers).try_acquire_owned();
             let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
-            let events = Events {
-                commits: api.0.store.commits(),
-                store: api.0.store.clone(),
-                key: name,
-                next: u64::try_from(from).unwrap_or(1),
-                strings: parameters.strings()?,
-                stopping: api.0.stopping.clone(),
-            };
+            let from = u64::try_from(from).unwrap_or(1);
+            let events = api.events(name, from, parameters.strings()?);
             (Purpose::Follow(Box::new(events), slot), None)
         }
         _ => return Err(Problem::invalid("this path is no WebSocket")),

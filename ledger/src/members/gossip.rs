@@ -265,7 +265,7 @@ impl Gossip {
             let (health, since) = self.health[name];
             Member {
                 name: name.clone(),
-                address: said.address.clone(),
+                address: Some(said.address.clone()),
                 gossip: Some(said.gossip),
                 health,
                 since,

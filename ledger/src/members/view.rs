@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// The address of its HTTP interface.
-    pub address: Uri,
+    /// The address of its HTTP interface. None only for a ledger without gossip that does not know its own.
+    pub address: Option<Uri>,
     /// Its address for gossip; None for a ledger without gossip.
     pub gossip: Option<SocketAddr>,
     /// How it is.
@@ -62,6 +62,25 @@ pub struct View {
 }
 
 impl View {
+    /// The view of a ledger without gossip: it holds everything.
+    pub(super) fn alone(name: &str, address: Option<Uri>, since: i64) -> Self {
+        let all = Arc::new(Share::all());
+        let me = Member {
+            name: name.to_owned(),
+            address,
+            gossip: None,
+            health: Health::Alive,
+            since,
+            owned: Arc::clone(&all),
+            held: all,
+        };
+        Self {
+            own: name.to_owned(),
+            members: vec![me],
+            placement: Arc::new(Placement::new([name])),
+        }
+    }
+
     /// The member with this name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         let place = self
@@ -116,7 +135,7 @@ mod tests {
         };
         let member = |name: &str| Member {
             name: name.into(),
-            address: "http://localhost:1".parse().unwrap(),
+            address: None,
             gossip: None,
             health: Health::Alive,
             since: 0,

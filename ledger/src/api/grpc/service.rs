@@ -8,7 +8,7 @@ use super::bindings::{
 };
 use super::status::{failed, refused, status};
 use super::{Api, Caller};
-use crate::api::{PAGE, Problem, body};
+use crate::api::{PAGE, Problem};
 use crate::event::{Event, Payload};
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
@@ -104,14 +104,7 @@ impl Ledger for Service {
         let inner = &self.0.0;
         let slot = Arc::clone(&inner.followers).try_acquire_owned();
         let slot = slot.map_err(|_| status(&Problem::busy("too many clients follow keys")))?;
-        let events = body::Events {
-            commits: inner.store.commits(),
-            store: inner.store.clone(),
-            key,
-            next: from.max(1),
-            strings: false,
-            stopping: inner.stopping.clone(),
-        };
+        let events = self.0.events(key, from.max(1), false);
         let all = stream::unfold((events, slot), |(mut events, slot)| async {
             let more = events.more().await?;
             Some((Ok(FollowEventsResponse { events: more }), (events, slot)))

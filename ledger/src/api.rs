@@ -2,6 +2,7 @@
 
 mod backup;
 mod body;
+mod elsewhere;
 mod forward;
 pub mod grpc;
 pub(crate) mod handshake;
@@ -113,8 +114,8 @@ impl Endpoint for Api {
         finished(answer, request, SERVER)
     }
 
-    fn upgrade(&self, request: &Parts, _: &Arc<str>) -> Option<(Response<Body>, Option<Session>)> {
-        ingest::upgrade(self, request)
+    fn upgrade(&self, request: &Parts, by: &Arc<str>) -> Option<(Response<Body>, Option<Session>)> {
+        ingest::upgrade(self, request, self.origin(&request.headers, by))
     }
 }
 

@@ -34,6 +34,9 @@ pub const MAX_MEMBERS: usize = 128;
 /// How long a member that stops takes to tell the others, at most.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// How long another member may take to answer: longer than any question takes, and that is 5 s for a state.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a member takes part.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -53,7 +56,10 @@ pub struct Options {
     pub interval: Duration,
     /// How long members have to be alive, and away, before partitions move.
     pub times: Times,
-    key: Option<gate::Key>,
+    /// How long another member may take to answer a question.
+    pub patience: Duration,
+    /// A secret that all members have, if they have one: packets of others are ignored.
+    pub secret: Option<Secret>,
 }
 
 impl Options {
@@ -68,15 +74,9 @@ impl Options {
             join: Vec::new(),
             interval: Duration::from_millis(500),
             times: Times::default(),
-            key: None,
+            patience: PATIENCE,
+            secret: None,
         }
-    }
-
-    /// With a secret that all members have: packets of others are ignored.
-    #[must_use]
-    pub fn secret(self, secret: &Secret) -> Self {
-        let key = Some(gate::Key::of(secret.reveal()));
-        Self { key, ..self }
     }
 }
 
@@ -114,7 +114,7 @@ impl Members {
             ..View::default()
         }));
         let counts = Arc::<gate::Counts>::default();
-        let listen = options.listen;
+        let (listen, patience) = (options.listen, options.patience);
         let gossip = Gossip::new(options, Arc::clone(&counts), held.clone(), sender);
         let handle = gossip.open().await;
         let handle = handle.map_err(|error| {
@@ -140,7 +140,7 @@ impl Members {
             view,
             held,
             counts,
-            forwarder: Forwarder::new(),
+            forwarder: Forwarder::new(patience),
             leave: Mutex::new(Some(leave)),
         };
         Ok((Self(Arc::new(inner)), shared))
@@ -154,7 +154,7 @@ impl Members {
             view: watch::channel(Arc::new(view)).1,
             held: watch::channel(Arc::new(Share::all())).1,
             counts: Arc::default(),
-            forwarder: Forwarder::new(),
+            forwarder: Forwarder::new(PATIENCE),
             leave: Mutex::new(None),
         }))
     }

@@ -1,6 +1,7 @@
 //! WebSockets: publishers send batches, and clients follow keys.
 
 use super::body::Events;
+use super::elsewhere::Elsewhere;
 use super::parameters::Parameters;
 use super::route::Route;
 use super::{Api, Body, Problem, answer_problem, handshake};
@@ -38,11 +39,17 @@ pub struct Session {
 enum Purpose {
     Ingest,
     Follow(Box<Events>, OwnedSemaphorePermit),
+    /// To follow a key that another member has.
+    Elsewhere(Box<Elsewhere>, OwnedSemaphorePermit),
 }
 
 /// The answer to a request for a WebSocket, and the session to run on the connection after it.
-pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Option<Session>)> {
-    handshake::asks(&request.headers).then(|| match accept(api, request) {
+pub(super) fn upgrade(
+    api: &Api,
+    request: &Parts,
+    by: &str,
+) -> Option<(Response<Body>, Option<Session>)> {
+    handshake::asks(&request.headers).then(|| match accept(api, request, by) {
         Ok((response, session)) => (response, Some(session)),
         Err(problem) => {
             let id = RequestId::of(&request.headers);
@@ -51,7 +58,7 @@ pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Opt
     })
 }
 
-fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Problem> {
+fn accept(api: &Api, request: &Parts, by: &str) -> Result<(Response<Body>, Session), Problem> {
     let headers = &request.headers;
     let (purpose, protocol) = match Route::find(request.uri.path())? {
         Route::Ingest if handshake::offers(headers, PROTOCOL) => (Purpose::Ingest, Some(PROTOCOL)),
@@ -69,8 +76,15 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
             let slot = Arc::clone(&api.0.followers).try_acquire_owned();
             let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
             let from = u64::try_from(from).unwrap_or(1);
-            let events = api.events(name, from, parameters.strings()?);
-            (Purpose::Follow(Box::new(events), slot), None)
+            let strings = parameters.strings()?;
+            let purpose = match api.elsewhere(request) {
+                None => Purpose::Follow(Box::new(api.events(name, from, strings)), slot),
+                Some(partition) => {
+                    let elsewhere = Elsewhere::new(partition, request, by, from, strings)?;
+                    Purpose::Elsewhere(Box::new(elsewhere), slot)
+                }
+            };
+            (purpose, None)
         }
         _ => return Err(Problem::invalid("this path is no WebSocket")),
     };
@@ -83,12 +97,13 @@ impl crate::endpoint::Session for Session {
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
         let most = match self.purpose {
             Purpose::Ingest => MAX_FRAME,
-            Purpose::Follow(..) => 1 << 10,
+            Purpose::Follow(..) | Purpose::Elsewhere(..) => 1 << 10,
         };
         let socket = handshake::begin(stream, most).await;
         match self.purpose {
             Purpose::Ingest => ingest(&self.api, socket).await,
             Purpose::Follow(events, _slot) => follow(*events, socket).await,
+            Purpose::Elsewhere(elsewhere, _slot) => elsewhere.follow(&self.api, socket).await,
         }
     }
 }

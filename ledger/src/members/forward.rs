@@ -22,9 +22,6 @@ use tokio::time::timeout;
 /// How long a connection to a member may take.
 const DIAL: Duration = Duration::from_secs(1);
 
-/// How long a member may take to answer: longer than a question takes at most, which is 5 s for a state.
-const ANSWER: Duration = Duration::from_secs(10);
-
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -81,11 +78,12 @@ enum Failed {
 pub(super) struct Forwarder {
     http1: Http,
     http2: Http,
+    patience: Duration,
     counts: Counts,
 }
 
 impl Forwarder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(patience: Duration) -> Self {
         let client = |http2| {
             let mut connector = HttpConnector::new();
             connector.set_connect_timeout(Some(DIAL));
@@ -100,6 +98,7 @@ impl Forwarder {
         Self {
             http1: client(false),
             http2: client(true),
+            patience,
             counts: Counts::default(),
         }
     }
@@ -191,7 +190,7 @@ impl Forwarder {
             head.headers = headers::of_answer(&head.headers);
             K::take(head, body).await.ok_or(Failed::Unknown)
         };
-        timeout(ANSWER, asking)
+        timeout(self.patience, asking)
             .await
             .unwrap_or(Err(Failed::Unknown))
     }

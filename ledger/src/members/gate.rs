@@ -4,6 +4,7 @@
 //! The library keeps the form of its messages to itself, so its own socket, on the loopback interface, reads and writes
 //! them here.
 
+use artisanal_core::Secret;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{self, RecvOutcome, SendOutcome, Socket, Transport};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,19 +35,13 @@ pub(super) struct Key([u8; blake3::KEY_LEN]);
 
 impl Key {
     /// The key that comes of a secret.
-    pub(super) fn of(secret: &str) -> Self {
+    pub(super) fn of(secret: &Secret) -> Self {
         let context = "artisanal-ledger 2026 gossip of members";
-        Self(blake3::derive_key(context, secret.as_bytes()))
+        Self(blake3::derive_key(context, secret.reveal().as_bytes()))
     }
 
     fn proof(&self, packet: &[u8]) -> blake3::Hash {
         blake3::keyed_hash(&self.0, packet)
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
     }
 }
 

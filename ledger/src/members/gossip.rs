@@ -1,7 +1,7 @@
 //! Gossip: each member tells some others, several times a second, what it knows of all. A member that nobody heard of for
 //! much longer than usual counts as away (phi accrual).
 
-use super::gate::{self, Gate};
+use super::gate::{self, Gate, Key};
 use super::settled::{self, Heard, Phase};
 use super::view::{Health, Member, View};
 use super::{MAX_MEMBERS, Options, placement::Placement, text};
@@ -112,7 +112,7 @@ impl Gossip {
             (HELD.to_owned(), text::write(&self.held.borrow())),
         ];
         let gate = Gate {
-            key: self.options.key.clone(),
+            key: self.options.secret.as_ref().map(Key::of),
             counts: Arc::clone(&self.counts),
         };
         spawn_chitchat(config, values, &gate).await

@@ -194,7 +194,10 @@ async fn a_member_that_stops_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_of_strangers_are_ignored_and_counted() {
-    let secret = |options: Options, text: &str| options.secret(&Secret::new(text.into()));
+    let secret = |options: Options, text: &str| Options {
+        secret: Some(Secret::new(text.into())),
+        ..options
+    };
     let node = Node::start(secret(options("a", &[]).await, "one")).await;
     let friend = options("b", &[node.gossip]).await;
     let friend = Node::start(secret(friend, "one")).await;

@@ -11,6 +11,11 @@ pub use artisanal_ledger::event::Mint;
 pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
 pub use artisanal_ledger::reducer::Reducers;
 pub use artisanal_ledger::relay;
+/// Ledgers that share one stream.
+pub mod members {
+    pub use artisanal_ledger::members::*;
+    pub use artisanal_ledger::partition::Share;
+}
 pub use artisanal_ledger::store::Options as StoreOptions;
 pub use artisanal_ledger::{Error, Store};
 pub use reducers::reducers;

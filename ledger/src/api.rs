@@ -356,19 +356,18 @@ impl Api {
         let (owned, held) = view
             .me()
             .map_or((0, 0), |me| (me.owned.len(), me.held.len()));
-        let forwarded = members.forwarded();
-        let (packets, ignored) = members.packets();
+        let counted = members.counted();
         json!({
             "members": view.members.len(),
             "members_alive": view.alive(),
             "partitions_owned": owned,
             "partitions_held": held,
-            "forwarded_answered": get(&forwarded.answered),
-            "forwarded_repeated": get(&forwarded.repeated),
-            "forwarded_nobody": get(&forwarded.nobody),
-            "forwarded_lost": get(&forwarded.lost),
-            "gossip_packets": packets,
-            "gossip_packets_ignored": ignored,
+            "forwarded_answered": counted.answered,
+            "forwarded_repeated": counted.repeated,
+            "forwarded_nobody": counted.nobody,
+            "forwarded_lost": counted.lost,
+            "gossip_packets": counted.packets,
+            "gossip_packets_ignored": counted.ignored,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": begun.elapsed().as_secs(),
             "requests": get(&counts.requests),

@@ -24,6 +24,7 @@ use forward::{Forwarder, Kind, Question, Unanswered};
 use gossip::Gossip;
 use http::{Response, Uri};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -78,6 +79,23 @@ impl Options {
             secret: None,
         }
     }
+}
+
+/// What a member counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Questions that another member answered.
+    pub answered: u64,
+    /// Questions for which another member was asked after one did not answer.
+    pub repeated: u64,
+    /// Questions for which no member was found.
+    pub nobody: u64,
+    /// Questions whose answer was lost, so that nobody knows whether an event was appended.
+    pub lost: u64,
+    /// Packets of gossip that came.
+    pub packets: u64,
+    /// Packets that were ignored: they were no gossip, or had no proof of the secret.
+    pub ignored: u64,
 }
 
 /// This member, and what it knows of the others. Clones are the same.
@@ -194,11 +212,6 @@ impl Members {
             .await
     }
 
-    /// What became of questions for other members.
-    pub(crate) fn forwarded(&self) -> &forward::Counts {
-        self.0.forwarder.counts()
-    }
-
     /// Whether a connection from this address may be one of another member.
     pub(crate) fn is_member(&self, address: IpAddr) -> bool {
         let view = self.0.view.borrow();
@@ -216,9 +229,18 @@ impl Members {
         self.0.view.clone()
     }
 
-    /// How many packets came, and how many of them were ignored, because they were no gossip or had no proof of the secret.
-    pub fn packets(&self) -> (u64, u64) {
-        (self.0.counts.received(), self.0.counts.ignored())
+    /// What was counted since the start.
+    pub fn counted(&self) -> Counted {
+        let forwarded = self.0.forwarder.counts();
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counted {
+            answered: get(&forwarded.answered),
+            repeated: get(&forwarded.repeated),
+            nobody: get(&forwarded.nobody),
+            lost: get(&forwarded.lost),
+            packets: self.0.counts.received(),
+            ignored: self.0.counts.ignored(),
+        }
     }
 
     /// Tells the others that this member stops, and ends gossip.

@@ -1,10 +1,12 @@
 //! `int-host ledger`: stores the history of integers, and answers questions about it.
 
 mod backup;
+mod members;
 mod retention;
 
 use super::flags::Flags;
 use super::{Failure, log, one_thread, open_files};
+use crate::ledger::members::Share;
 use crate::ledger::{self, Store};
 use crate::serve::hangups::Hangups;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
@@ -12,6 +14,8 @@ use crate::{Error, Host, Metrics, Options, runtime};
 use artisanal_core::Secret;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Run a ledger: it stores who got which integer, and answers questions about it; or back one up
 ///
@@ -74,6 +78,12 @@ pub(super) struct Ledger {
     /// several that fits counts [default: mints]
     #[arg(long, value_name = "KEY=NAME", value_parser = rule)]
     reduce: Vec<(String, String)>,
+    #[command(flatten)]
+    members: members::Membership,
+    /// Serve metrics for Prometheus under /metrics, at this port of localhost or of another address of this
+    /// machine
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = super::metrics::address)]
+    metrics: Option<(String, u16)>,
     /// Log each request
     #[arg(long, value_parser = FalseyValueParser::new())]
     log_requests: bool,
@@ -102,6 +112,9 @@ enum Keep {
 
 /// Instances of reducers: more than states that are made at a time.
 const INSTANCES: u32 = 16;
+
+/// What members that share a store have in common.
+const CLUSTER: &str = "ledger";
 
 /// Files that the database may have open.
 const FILES: u32 = 600;
@@ -136,6 +149,7 @@ impl Ledger {
     }
 
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
+        self.members.check(false)?;
         let store =
             Store::open(&folder(flags)?, ledger::StoreOptions::default()).map_err(|error| {
                 match error {
@@ -168,6 +182,13 @@ impl Ledger {
         for address in listeners.addresses() {
             tracing::info!("listening on http://{address}");
         }
+        // A store of its own holds everything.
+        let (_all, held) = watch::channel(Arc::new(Share::all()));
+        let listening = listeners.addresses();
+        let started = self.members.start(CLUSTER, (&self.host, &listening), held);
+        let (members, _share) = started.await?;
+        metrics.members(members.clone());
+        super::metrics::start(self.metrics.as_ref(), &metrics, &shutdown).await?;
         let most = files.map_or(u32::MAX, |files| {
             open_files::connections_within(files, FILES, 0)
         });
@@ -177,7 +198,21 @@ impl Ledger {
             metrics,
             ..Limits::default()
         };
-        ledger::serve(listeners, store, reducers, tokens, limits, shutdown).await;
+        let requested = shutdown.requested();
+        let leave = async {
+            requested.await;
+            members.leave().await;
+        };
+        let serve = ledger::serve(
+            listeners,
+            store,
+            reducers,
+            tokens,
+            limits,
+            shutdown,
+            members.clone(),
+        );
+        tokio::join!(serve, leave);
         tracing::info!("stopped");
         Ok(())
     }

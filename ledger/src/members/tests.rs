@@ -213,7 +213,7 @@ async fn packets_of_strangers_are_ignored_and_counted() {
     }
     let ignored = timeout(PATIENCE, async {
         // Those five, and some of each stranger.
-        while node.members.packets().1 < 9 {
+        while node.members.counted().ignored < 9 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
@@ -239,11 +239,11 @@ async fn without_a_secret_what_is_no_gossip_is_ignored_and_counted() {
         stranger.send_to(&packet, node.gossip).await.unwrap();
     }
     let ignored = timeout(PATIENCE, async {
-        while node.members.packets().1 < 150 {
+        while node.members.counted().ignored < 150 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(ignored.await.is_ok(), "{:?}", node.members.packets());
+    assert!(ignored.await.is_ok(), "{:?}", node.members.counted());
     let friend = Node::start(options("c", &[node.gossip]).await).await;
     node.sees_settled(&["a", "c"]).await;
     friend.sees_settled(&["a", "c"]).await;

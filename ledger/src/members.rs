@@ -7,6 +7,7 @@
 pub(crate) mod forward;
 mod gate;
 mod gossip;
+mod ingest;
 pub mod placement;
 mod settled;
 mod text;

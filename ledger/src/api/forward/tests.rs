@@ -12,7 +12,8 @@ use crate::partition::{PARTITIONS, Share};
 use crate::reducer::native::reducers;
 use bindings::ledger_client::LedgerClient;
 use bindings::{
-    AppendEventRequest, FindIntegerRequest, FollowEventsRequest, GetStateRequest, ListEventsRequest,
+    AppendEventRequest, FindIntegerRequest, FollowEventsRequest, GetStateRequest,
+    ListEventsRequest, ListMembersRequest,
 };
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -525,6 +526,15 @@ async fn calls_are_answered_by_those_that_hold_the_key() {
     );
     assert_eq!(cluster.server(owners[0]).stats().await["appends"], 2);
     assert_eq!(asked.stats().await["forwarded_answered"], 7);
+    let request = ListMembersRequest { partitions: true };
+    let all = client.list_members(request).await.unwrap().into_inner();
+    let names: Vec<_> = all.members.iter().map(|member| &*member.name).collect();
+    assert_eq!((&*all.member, &names[..]), ("a", &NAMES[..]));
+    for member in &all.members {
+        assert_eq!(member.health(), bindings::member::Health::Alive);
+        assert_eq!(member.held_partitions, member.owned_partitions);
+        assert_eq!(member.owned_partitions.len(), member.owned as usize);
+    }
     // A call that comes from a member is not passed on again.
     let mut call = tonic::Request::new(state(""));
     call.metadata_mut()
@@ -561,6 +571,55 @@ impl tonic::codegen::Service<Request<tonic::body::Body>> for Pool {
             client.request(Request::from_parts(head, body)).await
         })
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_given_to_a_member_that_holds_its_keys() {
+    let cluster = Cluster::new().await;
+    let (key, owners) = cluster.key_elsewhere("a");
+    let members = &cluster.server("a").node.members;
+    let event = Event {
+        key: key.clone(),
+        payload: Some(mint(60, 1)),
+        idempotency: "once".into(),
+        ..Event::default()
+    };
+    let mut writer = crate::frame::Writer::default();
+    writer.event(&event);
+    let batch = writer.finish(7, 5);
+    let partition = partition::of(&key);
+    let give = async |partitions: &[u16]| {
+        members
+            .ingest(partitions, None, batch.clone(), (5, 1))
+            .await
+    };
+    let reply = give(&[partition]).await.unwrap();
+    assert_eq!(
+        (reply.first, reply.count, reply.duplicates, &reply.refusal),
+        (5, 1, 0, &None)
+    );
+    assert_eq!(give(&[partition]).await.unwrap().duplicates, 1);
+    let batches = cluster.server(owners[0]).stats().await["batches"].clone();
+    assert_eq!(batches, 2);
+    let lookup = crate::frame::Lookup {
+        key: key.clone(),
+        idempotency: "once".into(),
+        ..crate::frame::Lookup::default()
+    };
+    writer.lookup(&lookup);
+    let lookups = writer.finish(7, 6);
+    let found = members
+        .ingest(&[partition], None, lookups, (6, 0))
+        .await
+        .unwrap();
+    let found = found.found[0];
+    assert_eq!((found.mint.unwrap().first, found.number), (60, 4));
+    // Nobody has all partitions.
+    let all: Vec<u16> = (0..PARTITIONS).collect();
+    assert!(matches!(
+        give(&all).await,
+        Err(crate::Error::Unavailable(_))
+    ));
 }
 
 /// A member whose server does something else than it should, and one that has to ask it.

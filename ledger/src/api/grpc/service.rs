@@ -4,8 +4,9 @@ use super::bindings::ledger_server::Ledger;
 use super::bindings::{
     AppendEventRequest, FindIntegerRequest, FindIntegerResponse, FollowEventsRequest,
     FollowEventsResponse, GetStateRequest, GetStateResponse, ListEventsRequest, ListEventsResponse,
-    ListGapsRequest, ListGapsResponse,
+    ListGapsRequest, ListGapsResponse, ListMembersRequest, ListMembersResponse,
 };
+use super::convert::members;
 use super::status::{failed, refused, status};
 use super::{Api, Caller};
 use crate::api::{PAGE, Problem};
@@ -16,6 +17,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use intd::Right;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
+
+/// A key that only callers with a right for all keys may use.
+const ALL: &str = "*";
 
 /// The service. Clones are the same.
 #[derive(Clone)]
@@ -147,5 +151,15 @@ impl Ledger for Service {
         let name = Some(&**reducer).filter(|name| !name.is_empty());
         let made = self.0.state(key, name).await;
         made.map(|made| Response::new(made.into())).map_err(failed)
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        caller(&request, Right::Read, ALL)?;
+        let partitions = request.get_ref().partitions;
+        let view = self.0.0.members.view();
+        Ok(Response::new(members(&view, partitions)))
     }
 }

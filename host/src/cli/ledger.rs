@@ -124,7 +124,10 @@ impl Ledger {
         let requests = if self.log_requests { "info" } else { "off" };
         log::start(
             flags.log_format,
-            &format!("warn,fjall=off,lsm_tree=off,int_host=info,int_host::requests={requests}"),
+            &format!(
+                "warn,fjall=off,lsm_tree=off,chitchat=error,artisanal_ledger::members=info,int_host=info,\
+                 int_host::requests={requests}"
+            ),
         );
         match &self.command {
             Some(Keep::Backup { ledger_token }) => {

@@ -26,8 +26,9 @@ const LEAVING: &str = "leaving";
 /// How long members that went are listed.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// How many members and former ones the library may know. Beyond that, what it knows is forgotten.
-const MAX_KNOWN: usize = 8 * MAX_MEMBERS;
+/// How long the library tries to reach a member that went. After half of it nobody is told of the member any more: so names
+/// that somebody made up go away by themselves.
+const SOUGHT: Duration = Duration::from_secs(600);
 
 /// How many rounds a member that stops waits for others to learn it.
 const LAST_ROUNDS: u32 = 2;
@@ -100,9 +101,9 @@ impl Gossip {
                 sampling_window_size: 100,
                 max_interval: 10 * interval,
                 initial_interval: 2 * interval,
-                dead_node_grace_period: REMEMBERED,
+                dead_node_grace_period: SOUGHT,
             },
-            marked_for_deletion_grace_period: REMEMBERED,
+            marked_for_deletion_grace_period: SOUGHT,
             catchup_callback: None,
             extra_liveness_predicate: None,
             protocol_version: ProtocolVersion::V1,
@@ -175,11 +176,6 @@ impl Gossip {
             }
             let nodes = alive.borrow_and_update().clone();
             self.update(&nodes);
-            let known = handle.with_chitchat(|chitchat| chitchat.node_states().len());
-            if known.await > MAX_KNOWN {
-                let _ = handle.shutdown().await;
-                return End::Failed(format!("there are more than {MAX_KNOWN} members"));
-            }
             let next = self.members.next();
             let next = next.unwrap_or_else(|| Instant::now() + REMEMBERED);
             tokio::select! {

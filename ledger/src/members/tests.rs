@@ -250,6 +250,48 @@ async fn without_a_secret_what_is_no_gossip_is_ignored_and_counted() {
     other.sees_settled(&["b"]).await;
 }
 
+/// A message of the library, as anybody can write it: the sender knows these members, whose hearts beat.
+fn made_up(count: u16, heartbeat: u64) -> Vec<u8> {
+    let text = |text: &str, packet: &mut Vec<u8>| {
+        packet.extend(u16::try_from(text.len()).unwrap().to_le_bytes());
+        packet.extend(text.as_bytes());
+    };
+    let mut packet = vec![0x53, 0xb0, 0, 0];
+    packet.extend(count.to_le_bytes());
+    for number in 0..count {
+        text(&format!("0-{number}"), &mut packet);
+        packet.extend(1_u64.to_le_bytes());
+        packet.extend([4, 127, 0, 0, 1, 9, 0]);
+        for number in [heartbeat, 0, 0] {
+            packet.extend(u64::to_le_bytes(number));
+        }
+    }
+    text("stream", &mut packet);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_somebody_made_up_are_none() {
+    let nodes = started(&["a", "b"], |options| options).await;
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    // What others send to an address that was one of a member before is ignored.
+    stranger.connect(nodes[0].gossip).await.unwrap();
+    for heartbeat in 1..20 {
+        let packet = made_up(500, heartbeat);
+        stranger.send(&packet).await.unwrap();
+        // It is a message indeed: it has an answer.
+        let mut answer = vec![0; 65_536];
+        let answered = timeout(PATIENCE, stranger.recv(&mut answer)).await;
+        let length = answered.unwrap().unwrap();
+        assert!(length > 500 * 20, "{length} {heartbeat}");
+    }
+    let newcomer = Node::start(options("c", &[nodes[0].gossip]).await).await;
+    for node in [&nodes[0], &nodes[1], &newcomer] {
+        let view = node.sees_settled(&["a", "b", "c"]).await;
+        assert_eq!(view.members.len(), 3);
+    }
+}
+
 #[tokio::test]
 async fn bad_options_are_refused() {
     let start = |options| Members::start(options, watch::channel(Arc::default()).1);

@@ -8,6 +8,7 @@ mod server;
 
 pub use artisanal_ledger::backup;
 pub use artisanal_ledger::event::Mint;
+pub use artisanal_ledger::members;
 pub use artisanal_ledger::partition::Share;
 pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
 pub use artisanal_ledger::reducer::Reducers;

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "ledger")]
 mod ledger;
+#[cfg(feature = "ledger")]
+mod members;
 mod sequence;
 #[cfg(feature = "serve")]
 mod server;

@@ -1,11 +1,15 @@
 //! The HTTP API of a ledger.
 
 mod backup;
+mod batches;
 mod body;
+mod elsewhere;
+mod forward;
 pub mod grpc;
 pub(crate) mod handshake;
 pub(crate) mod ingest;
 mod json;
+mod members;
 pub(crate) mod parameters;
 mod problem;
 mod route;
@@ -18,6 +22,7 @@ pub use problem::{Problem, answer_problem};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, MAX_JSON, Payload};
 use crate::frame::PROTOCOL;
+use crate::members::Members;
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
 use crate::reducer::Reducers;
@@ -65,6 +70,7 @@ struct Inner {
     log: Log,
     /// What is read of it.
     store: Store,
+    members: Members,
     reducers: Reducers,
     questions: Semaphore,
     states: Semaphore,
@@ -99,22 +105,43 @@ impl Endpoint for Api {
 
     async fn handle(&self, request: &Parts, body: Bytes, by: &str) -> Response<Body> {
         self.0.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let by = self.origin(&request.headers, by);
+        if let Some(partition) = self.elsewhere(request) {
+            return self.forward(partition, request, body, by).await;
+        }
+        let again = (request.method != Method::POST).then(|| body.clone());
         let answer = self.answer(request, body, by).await;
+        // A partition that another member got in the meantime may have been read when it was half there.
+        if let (Some(body), Some(partition)) = (again, self.elsewhere(request)) {
+            return self.forward(partition, request, body, by).await;
+        }
         finished(answer, request, SERVER)
     }
 
-    fn upgrade(&self, request: &Parts, _: &Arc<str>) -> Option<(Response<Body>, Option<Session>)> {
-        ingest::upgrade(self, request)
+    fn upgrade(&self, request: &Parts, by: &Arc<str>) -> Option<(Response<Body>, Option<Session>)> {
+        ingest::upgrade(self, request, self.origin(&request.headers, by))
     }
 }
 
 impl Api {
     /// The API of a log. Followers end when `stopping` becomes true.
     pub fn new(log: impl Into<Log>, reducers: Reducers, stopping: watch::Receiver<bool>) -> Self {
+        let members = Members::alone("ledger", None);
+        Self::of_member(log, reducers, stopping, members)
+    }
+
+    /// The API of one of several members. It passes on questions about partitions that it does not hold.
+    pub fn of_member(
+        log: impl Into<Log>,
+        reducers: Reducers,
+        stopping: watch::Receiver<bool>,
+        members: Members,
+    ) -> Self {
         let log = log.into();
         Self(Arc::new(Inner {
             store: log.store().clone(),
             log,
+            members,
             reducers,
             questions: Semaphore::new(QUESTIONS),
             states: Semaphore::new(STATES),
@@ -160,6 +187,14 @@ impl Api {
                 "upgrade",
                 format!("this path is a WebSocket with the subprotocol {PROTOCOL}"),
             )),
+            Route::Members => {
+                let partitions = Parameters::read(query, &["partitions"])?.flag("partitions")?;
+                let view = self.0.members.view();
+                Ok(json_answer(
+                    StatusCode::OK,
+                    &members::answer(&view, partitions),
+                ))
+            }
             Route::Backup => {
                 Parameters::read(query, &[])?;
                 self.backup()
@@ -283,20 +318,26 @@ impl Api {
         self.0.log.check_key(&key)?;
         let slot = Arc::clone(&self.0.followers).try_acquire_owned();
         let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
-        let body = body::follow(
-            self.0.store.clone(),
-            key,
-            from,
-            strings,
-            self.0.stopping.clone(),
-            slot,
-        );
-        let mut response = Response::new(body);
+        let mut response = Response::new(body::follow(self.events(key, from, strings), slot));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/event-stream"),
         );
         Ok(response)
+    }
+
+    /// The events of a key from this number on.
+    fn events(&self, key: String, next: u64, strings: bool) -> body::Events {
+        let store = self.0.store.clone();
+        body::Events {
+            commits: store.commits(),
+            store,
+            key,
+            next,
+            strings,
+            stopping: self.0.stopping.clone(),
+            members: self.0.members.clone(),
+        }
     }
 
     fn alive(&self) -> Result<Response<Body>, Problem> {
@@ -338,11 +379,27 @@ impl Api {
             counts,
             followers,
             begun,
+            members,
             ..
         } = &*self.0;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let stored = store.counts();
+        let view = members.view();
+        let (owned, held) = view
+            .me()
+            .map_or((0, 0), |me| (me.owned.len(), me.held.len()));
+        let counted = members.counted();
         let mut stats = json!({
+            "members": view.members.len(),
+            "members_alive": view.alive(),
+            "partitions_owned": owned,
+            "partitions_held": held,
+            "forwarded_answered": counted.answered,
+            "forwarded_repeated": counted.repeated,
+            "forwarded_nobody": counted.nobody,
+            "forwarded_lost": counted.lost,
+            "gossip_packets": counted.packets,
+            "gossip_packets_ignored": counted.ignored,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": begun.elapsed().as_secs(),
             "requests": get(&counts.requests),

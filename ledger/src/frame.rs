@@ -6,6 +6,7 @@ pub use writer::Writer;
 
 use crate::columns::Mints;
 use crate::event::{Event, Mint, Unfit, check_text};
+use crate::partition::{PARTITIONS, Share};
 use artisanal_core::limits;
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -29,6 +30,9 @@ pub const MAX_EVENTS: usize = 4096;
 /// The maximum length of a frame, in bytes.
 pub const MAX_FRAME: usize = 4 << 20;
 
+/// How much longer a frame may be that a member passes on, in bytes: it has [`Batch::partitions`] as well.
+pub(crate) const MAX_ADDED: usize = 4 << 10;
+
 /// Events of one publisher, and questions.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Batch {
@@ -51,6 +55,9 @@ pub struct Batch {
     /// before it.
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub mints: Vec<Bytes>,
+    /// In a batch that a member of a ledger passes on: the partitions whose events and lookups are meant. Empty if all are.
+    #[prost(uint32, repeated, tag = "7")]
+    pub partitions: Vec<u32>,
 }
 
 /// An idempotency key.
@@ -136,6 +143,9 @@ pub enum Malformed {
     /// The publisher's numbers begin at 1 and have 64 bits.
     #[error("the numbers of the events are out of range")]
     Numbers,
+    /// The partitions that a member names are in ascending order.
+    #[error("the partitions are out of range or not in ascending order")]
+    Partitions,
     /// They do not follow the encoding.
     #[error("not a protobuf message: {0}")]
     Encoding(String),
@@ -153,7 +163,7 @@ impl Batch {
     /// # Errors
     /// [`Malformed`].
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > MAX_FRAME {
+        if bytes.len() > MAX_FRAME + MAX_ADDED {
             return Err(Malformed::Long(bytes.len()));
         }
         // An empty event has two bytes here and two hundred in memory.
@@ -177,6 +187,11 @@ impl Batch {
         if batch.first == 0 || batch.publisher == 0 || last.is_none() {
             return Err(Malformed::Numbers);
         }
+        if !batch.partitions.is_sorted_by(|a, b| a < b)
+            || batch.partitions.last() >= Some(&u32::from(PARTITIONS))
+        {
+            return Err(Malformed::Partitions);
+        }
         for (at, event) in batch.events.iter().enumerate() {
             event
                 .check()
@@ -186,6 +201,25 @@ impl Batch {
             lookup.check().map_err(|text| Malformed::Lookup(at, text))?;
         }
         Ok(batch)
+    }
+
+    /// The partitions whose events and lookups are meant, if not all are.
+    pub(crate) fn meant(&self) -> Option<Share> {
+        let numbers = self.partitions.iter().copied();
+        let meant: Share = numbers
+            .filter_map(|number| number.try_into().ok())
+            .collect();
+        (!meant.is_empty()).then_some(meant)
+    }
+
+    /// The frame of a batch for a member: with the partitions that are meant.
+    pub(crate) fn passed_on(frame: &Bytes, partitions: &Share) -> Bytes {
+        let numbers: Vec<u32> = partitions.iter().map(u32::from).collect();
+        let mut bytes = Vec::with_capacity(frame.len() + MAX_ADDED);
+        bytes.extend_from_slice(frame);
+        // A message may be followed by further fields.
+        prost::encoding::uint32::encode_packed(7, &numbers, &mut bytes);
+        bytes.into()
     }
 
     /// How many events it has, columns included.
@@ -422,8 +456,8 @@ mod tests {
             assert_eq!(refused(batch), error);
         }
         assert_eq!(
-            Batch::read(&vec![0; MAX_FRAME + 1]),
-            Err(Malformed::Long(MAX_FRAME + 1))
+            Batch::read(&vec![0; MAX_FRAME + MAX_ADDED + 1]),
+            Err(Malformed::Long(MAX_FRAME + MAX_ADDED + 1))
         );
         assert!(Reply::read(&[0; MAX_REPLY + 1]).is_err());
     }

@@ -13,6 +13,7 @@ pub mod event;
 pub mod frame;
 mod key;
 mod log;
+pub mod members;
 pub mod partition;
 pub mod publisher;
 pub mod query;

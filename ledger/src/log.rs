@@ -2,8 +2,7 @@
 
 use crate::Error;
 use crate::event::Event;
-use crate::frame::{Batch, Earlier, Lookup};
-use crate::store::{Added, Store};
+use crate::store::Store;
 use crate::stream::Stream;
 
 /// Where events are stored. Clones are the same.
@@ -51,17 +50,6 @@ impl Log {
         }
     }
 
-    /// Stores the events of a batch.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the batch can never be stored, [`Error::Unavailable`] if some of it may be stored or not.
-    pub(crate) async fn add(&self, batch: Batch) -> Result<Added, Error> {
-        match self {
-            Self::Embedded(store) => store.add(batch).await,
-            Self::Stream(stream) => stream.add(batch).await,
-        }
-    }
-
     /// Appends one event and returns it with its number, once it is durable.
     ///
     /// # Errors
@@ -70,17 +58,6 @@ impl Log {
         match self {
             Self::Embedded(store) => store.append(event, expected).await,
             Self::Stream(stream) => stream.append(event, expected).await,
-        }
-    }
-
-    /// The integers of an idempotency key, if it has some.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub(crate) fn lookup(&self, lookup: &Lookup, index: usize) -> Result<Option<Earlier>, Error> {
-        match self {
-            Self::Embedded(store) => store.lookup(lookup, index),
-            Self::Stream(stream) => stream.lookup(lookup, index),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Mints go into a [`Ring`], from which workers in a thread of their own send batches to the ledger over WebSockets,
 //! each again until it is acknowledged.
 
-mod connection;
+pub(crate) mod connection;
 mod entry;
 mod losses;
 mod options;

@@ -130,15 +130,16 @@ impl Stream {
         self.0.held.borrow().contains(partition::of(key))
     }
 
-    /// Stores the events of a batch. Returns when the stream has all; if some have idempotency keys, when they are
-    /// applied as well.
+    /// Stores those events of a batch whose keys are in a partition that is `meant`. Returns when the stream has all; if
+    /// some have idempotency keys, when they are applied as well.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if some may be stored or not; [`Error::Invalid`].
-    pub async fn add(&self, batch: Batch) -> Result<Added, Error> {
+    pub async fn add(&self, batch: &Batch, meant: impl Fn(u16) -> bool) -> Result<Added, Error> {
         let deadline = Instant::now() + LIMIT;
         let invalid = |unfit: crate::event::Unfit| Error::Invalid(unfit.0);
-        let messages = split(&batch, self.0.publishing.most).map_err(invalid)?;
+        let mut messages = split(batch, self.0.publishing.most).map_err(invalid)?;
+        messages.retain(|message| meant(message.partition));
         let answered: Vec<_> = messages.iter().filter(|message| message.answered).collect();
         for message in &answered {
             self.check_held(message.partition)?;
@@ -158,7 +159,9 @@ impl Stream {
                     .await?;
             }
         }
-        let events = placed(&batch).map_err(invalid)?;
+        let mut events = placed(batch).map_err(invalid)?;
+        events
+            .retain(|(_, event)| !event.idempotency.is_empty() && meant(partition::of(&event.key)));
         added.earlier = tokio::task::block_in_place(|| self.0.store.earlier(&events))?;
         Ok(added)
     }
@@ -212,6 +215,18 @@ impl Stream {
             true => Ok(()),
             false => Err(Error::Conflict { current: last }),
         }
+    }
+
+    /// The partitions of a batch that another ledger has to answer: some of their events have idempotency keys, or there
+    /// are lookups, and this ledger does not have them or has not caught up.
+    pub(crate) fn elsewhere(&self, batch: &Batch) -> Share {
+        let held = self.0.held.borrow().clone();
+        let events = batch.events.iter();
+        let answered = events.filter(|event| !event.idempotency.is_empty());
+        let keys = answered.map(|event| &event.key);
+        let keys = keys.chain(batch.lookups.iter().map(|lookup| &lookup.key));
+        let partitions = keys.map(|key| partition::of(key));
+        partitions.filter(|one| !held.contains(*one)).collect()
     }
 
     /// The integers of an idempotency key, if it has some here already.

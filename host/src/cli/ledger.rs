@@ -1,6 +1,7 @@
 //! `int-host ledger`: stores the history of integers, and answers questions about it.
 
 mod backup;
+mod members;
 mod retention;
 mod store;
 
@@ -13,6 +14,8 @@ use crate::{Error, Host, Metrics, Options, runtime};
 use artisanal_core::Secret;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Run a ledger: it stores who got which integer, and answers questions about it; or back one up
 ///
@@ -90,6 +93,12 @@ pub(super) struct Ledger {
     /// several that fits counts [default: mints]
     #[arg(long, value_name = "KEY=NAME", value_parser = rule)]
     reduce: Vec<(String, String)>,
+    #[command(flatten)]
+    members: members::Membership,
+    /// Serve metrics for Prometheus under /metrics, at this port of localhost or of another address of this
+    /// machine
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = super::metrics::address)]
+    metrics: Option<(String, u16)>,
     /// Log each request
     #[arg(long, value_parser = FalseyValueParser::new())]
     log_requests: bool,
@@ -119,6 +128,9 @@ enum Keep {
 /// Instances of reducers: more than states that are made at a time.
 const INSTANCES: u32 = 16;
 
+/// What members that share a store have in common.
+const CLUSTER: &str = "ledger";
+
 /// Files that the database may have open.
 const FILES: u32 = 600;
 
@@ -127,7 +139,10 @@ impl Ledger {
         let requests = if self.log_requests { "info" } else { "off" };
         log::start(
             flags.log_format,
-            &format!("warn,fjall=off,lsm_tree=off,artisanal_ledger=info,int_host=info,int_host::requests={requests}"),
+            &format!(
+                "warn,fjall=off,lsm_tree=off,chitchat=error,artisanal_ledger=info,int_host=info,\
+                 int_host::requests={requests}"
+            ),
         );
         match &self.command {
             Some(Keep::Backup { ledger_token }) => {
@@ -155,14 +170,27 @@ impl Ledger {
     }
 
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
-        let retains = self.retain_days.is_some() || self.retain_size.is_some();
-        let log = store::open(self.store.as_ref(), flags, &folder(flags)?, retains).await?;
-        let store = log.store().clone();
+        self.members.check(self.store.is_some())?;
+        store::check_retention(
+            self.store.as_ref(),
+            self.retain_days.is_some() || self.retain_size.is_some(),
+        )?;
         let host = Host::new(Options {
             instances: INSTANCES,
             ..flags.options()
         })?;
         let reducers = ledger::reducers(&host, &self.reducer, &self.reduce)?;
+        let listeners = Listeners::bind(&self.host, self.port).await?;
+        let listening = listeners.addresses();
+        // Members say what they hold, and the store gets to know from them what it has to hold.
+        let (holding, held) = watch::channel(Arc::default());
+        let started = self.members.start(CLUSTER, (&self.host, &listening), held);
+        let (members, share) = started.await?;
+        let log = store::open(self.store.as_ref(), flags, &folder(flags)?, share).await?;
+        if let Some(stream) = log.stream() {
+            tokio::spawn(store::tell(stream.held(), holding));
+        }
+        let store = log.store().clone();
         if let Some(days) = self.retain_days {
             tokio::spawn(retention::by_age(store.clone(), reducers.clone(), days));
         }
@@ -177,12 +205,13 @@ impl Ledger {
         if let Some(tokens) = &tokens {
             tokio::spawn(super::serve::watched(tokens).keep(Hangups::new()));
         }
-        let listeners = Listeners::bind(&self.host, self.port).await?;
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
         for address in listeners.addresses() {
             tracing::info!("listening on http://{address}");
         }
+        metrics.members(members.clone());
+        super::metrics::start(self.metrics.as_ref(), &metrics, &shutdown).await?;
         let most = files.map_or(u32::MAX, |files| {
             open_files::connections_within(files, FILES, 0)
         });
@@ -192,7 +221,21 @@ impl Ledger {
             metrics,
             ..Limits::default()
         };
-        ledger::serve(listeners, log, reducers, tokens, limits, shutdown).await;
+        let requested = shutdown.requested();
+        let leave = async {
+            requested.await;
+            members.leave().await;
+        };
+        let serve = ledger::serve(
+            listeners,
+            log,
+            reducers,
+            tokens,
+            limits,
+            shutdown,
+            members.clone(),
+        );
+        tokio::join!(serve, leave);
         tracing::info!("stopped");
         Ok(())
     }

@@ -12,6 +12,7 @@ use artisanal_ledger::Log;
 use artisanal_ledger::api::grpc::Grpc;
 use artisanal_ledger::api::{Api, Body, Problem, answer_problem};
 use artisanal_ledger::endpoint::{Endpoint, Session};
+use artisanal_ledger::members::Members;
 use artisanal_ledger::publisher::Publisher;
 use artisanal_ledger::reducer::Reducers;
 use artisanal_ledger::relay::{self, Relay};
@@ -35,7 +36,7 @@ type Upgraded<S> = Arc<Mutex<Option<(OnUpgrade, S)>>>;
 type Answer = Response<Either<Body, tonic::body::Body>>;
 
 /// Serves a log until the shutdown. Must run on a runtime with several threads, since questions wait for the disk.
-/// With `tokens` only their holders may use it.
+/// With `tokens` only their holders may use it. Of [`Members::alone`] nothing is passed on to others.
 pub async fn serve(
     listeners: Listeners,
     log: impl Into<Log>,
@@ -43,8 +44,9 @@ pub async fn serve(
     tokens: Option<TokenFile>,
     limits: Limits,
     shutdown: Shutdown,
+    members: Members,
 ) {
-    let api = Api::new(log, reducers, stopping(&shutdown));
+    let api = Api::of_member(log, reducers, stopping(&shutdown), members);
     let grpc = match Grpc::new(api.clone()) {
         Ok(grpc) => Some(grpc),
         Err(error) => {

@@ -4,9 +4,12 @@ use super::backup::Backup;
 use super::json;
 use crate::Store;
 use crate::event::Event;
+use crate::members::Members;
+use crate::partition;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -28,6 +31,8 @@ pub enum Body {
     Follow(Box<Follow>),
     /// A backup.
     Backup(Box<Backup>),
+    /// A stream of events of another member.
+    Forwarded(Box<Incoming>),
 }
 
 impl Default for Body {
@@ -56,6 +61,10 @@ impl http_body::Body for Body {
             Self::Backup(backup) => backup
                 .poll(context)
                 .map(|piece| Some(Ok(Frame::data(piece?)))),
+            // It ends when the other member ends, or is lost: followers ask again.
+            Self::Forwarded(incoming) => Pin::new(incoming.as_mut())
+                .poll_frame(context)
+                .map(|frame| frame?.ok().map(Ok)),
         }
     }
 
@@ -68,7 +77,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Follow(_) | Self::Backup(_) => SizeHint::default(),
+            Self::Follow(_) | Self::Backup(_) | Self::Forwarded(_) => SizeHint::default(),
         }
     }
 }
@@ -88,25 +97,11 @@ pub(super) struct Events {
     pub(super) strings: bool,
     pub(super) commits: watch::Receiver<u64>,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) members: Members,
 }
 
-/// Server-sent events of a key from this number on.
-pub(super) fn follow(
-    store: Store,
-    key: String,
-    next: u64,
-    strings: bool,
-    stopping: watch::Receiver<bool>,
-    slot: OwnedSemaphorePermit,
-) -> Body {
-    let events = Events {
-        commits: store.commits(),
-        store,
-        key,
-        next,
-        strings,
-        stopping,
-    };
+/// Server-sent events.
+pub(super) fn follow(events: Events, slot: OwnedSemaphorePermit) -> Body {
     Body::Follow(Box::new(Follow {
         making: Some(Box::pin(events.piece())),
         _slot: slot,
@@ -154,7 +149,12 @@ impl Events {
 
     /// Waits for events. An empty answer is a sign of life; None is the end.
     pub(super) async fn more(&mut self) -> Option<Vec<Event>> {
+        let partition = partition::of(&self.key);
         loop {
+            // Nothing comes any more of a partition that another member has. Whoever follows it asks again.
+            if !self.members.holds(partition) {
+                return None;
+            }
             // Before the question, so that no commit is missed.
             self.commits.mark_unchanged();
             let asked =
@@ -165,10 +165,12 @@ impl Events {
                 return Some(page.events);
             }
             let (commits, stopping) = (&mut self.commits, &mut self.stopping);
+            let lost = self.members.lost(partition);
             let changed = timeout(ALIVE, async {
                 tokio::select! {
                     changed = commits.changed() => changed.is_ok(),
                     _ = stopping.wait_for(|stopping| *stopping) => false,
+                    () = lost => false,
                 }
             });
             match changed.await {

@@ -4,6 +4,7 @@ pub mod bindings;
 mod caller;
 mod convert;
 mod deadline;
+mod forward;
 mod health;
 mod service;
 mod status;
@@ -85,7 +86,7 @@ impl Grpc {
     }
 
     /// Answers a request.
-    pub async fn handle(&self, mut request: Request<Body>, caller: Caller) -> Response<Body> {
+    pub async fn handle(&self, request: Request<Body>, mut caller: Caller) -> Response<Body> {
         self.api.0.counts.requests.fetch_add(1, Ordering::Relaxed);
         let wanted = service_of(request.uri().path());
         let known = self.services.iter().find(|(name, _)| wanted == Some(name));
@@ -97,8 +98,8 @@ impl Grpc {
         if deadline.is_some_and(|time| time.is_zero()) {
             return late();
         }
-        request.extensions_mut().insert(caller);
-        let answer = handler(request);
+        caller.by = self.api.origin(request.headers(), &caller.by).into();
+        let answer = self.answer(handler, request, caller);
         match deadline {
             None => answer.await,
             Some(time) => match tokio::time::timeout(time, answer).await {
@@ -106,6 +107,29 @@ impl Grpc {
                 Err(_) => late(),
             },
         }
+    }
+
+    /// Answers a request, or passes it on.
+    async fn answer(
+        &self,
+        handler: &Handler,
+        request: Request<Body>,
+        caller: Caller,
+    ) -> Response<Body> {
+        let (mut request, elsewhere) = self.elsewhere(request, &caller.by).await;
+        request.extensions_mut().insert(caller);
+        let Some(call) = elsewhere else {
+            return handler(request).await;
+        };
+        if self.is_elsewhere(&call) {
+            return self.forward(&call).await;
+        }
+        let answer = handler(request).await;
+        // A partition that another member got in the meantime may have been read when it was half there.
+        if call.is_repeatable() && self.is_elsewhere(&call) {
+            return self.forward(&call).await;
+        }
+        answer
     }
 }
 

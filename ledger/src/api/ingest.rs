@@ -1,12 +1,12 @@
 //! WebSockets: publishers send batches, and clients follow keys.
 
+use super::batches::{self, Sender};
 use super::body::Events;
+use super::elsewhere::Elsewhere;
 use super::parameters::Parameters;
 use super::route::Route;
 use super::{Api, Body, Problem, answer_problem, handshake};
-use crate::Error;
-use crate::frame::{Batch, Earlier, MAX_FRAME, PROTOCOL, PROTOCOL_1, Reply};
-use crate::store::Added;
+use crate::frame::{MAX_ADDED, MAX_FRAME, PROTOCOL, PROTOCOL_1};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::Response;
@@ -36,13 +36,19 @@ pub struct Session {
 }
 
 enum Purpose {
-    Ingest,
+    Ingest(Sender),
     Follow(Box<Events>, OwnedSemaphorePermit),
+    /// To follow a key that another member has.
+    Elsewhere(Box<Elsewhere>, OwnedSemaphorePermit),
 }
 
 /// The answer to a request for a WebSocket, and the session to run on the connection after it.
-pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Option<Session>)> {
-    handshake::asks(&request.headers).then(|| match accept(api, request) {
+pub(super) fn upgrade(
+    api: &Api,
+    request: &Parts,
+    by: &str,
+) -> Option<(Response<Body>, Option<Session>)> {
+    handshake::asks(&request.headers).then(|| match accept(api, request, by) {
         Ok((response, session)) => (response, Some(session)),
         Err(problem) => {
             let id = RequestId::of(&request.headers);
@@ -51,17 +57,19 @@ pub(super) fn upgrade(api: &Api, request: &Parts) -> Option<(Response<Body>, Opt
     })
 }
 
-fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Problem> {
+fn accept(api: &Api, request: &Parts, by: &str) -> Result<(Response<Body>, Session), Problem> {
     let headers = &request.headers;
     let (purpose, protocol) = match Route::find(request.uri.path())? {
-        Route::Ingest if handshake::offers(headers, PROTOCOL) => (Purpose::Ingest, Some(PROTOCOL)),
-        Route::Ingest if handshake::offers(headers, PROTOCOL_1) => {
-            (Purpose::Ingest, Some(PROTOCOL_1))
-        }
         Route::Ingest => {
-            return Err(Problem::invalid(format!(
-                "the WebSocket's subprotocol has to be {PROTOCOL} or {PROTOCOL_1}"
-            )));
+            let known = [PROTOCOL, PROTOCOL_1].into_iter();
+            let offered = known.filter(|protocol| handshake::offers(headers, protocol));
+            let protocol = offered.min_by_key(|protocol| *protocol != PROTOCOL);
+            let protocol = protocol.ok_or_else(|| {
+                Problem::invalid(format!(
+                    "the WebSocket's subprotocol has to be {PROTOCOL} or {PROTOCOL_1}"
+                ))
+            })?;
+            (Purpose::Ingest(Sender::of(headers)), Some(protocol))
         }
         Route::Events(name) => {
             let parameters = Parameters::read(request.uri.query(), &["strings", "from", "follow"])?;
@@ -69,15 +77,16 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
             let from = parameters.integer("from")?.unwrap_or(1).max(1);
             let slot = Arc::clone(&api.0.followers).try_acquire_owned();
             let slot = slot.map_err(|_| Problem::busy("too many clients follow keys"))?;
-            let events = Events {
-                commits: api.0.store.commits(),
-                store: api.0.store.clone(),
-                key: name,
-                next: u64::try_from(from).unwrap_or(1),
-                strings: parameters.strings()?,
-                stopping: api.0.stopping.clone(),
+            let from = u64::try_from(from).unwrap_or(1);
+            let strings = parameters.strings()?;
+            let purpose = match api.elsewhere(request) {
+                None => Purpose::Follow(Box::new(api.events(name, from, strings)), slot),
+                Some(partition) => {
+                    let elsewhere = Elsewhere::new(partition, request, by, from, strings)?;
+                    Purpose::Elsewhere(Box::new(elsewhere), slot)
+                }
             };
-            (Purpose::Follow(Box::new(events), slot), None)
+            (purpose, None)
         }
         _ => return Err(Problem::invalid("this path is no WebSocket")),
     };
@@ -89,18 +98,23 @@ fn accept(api: &Api, request: &Parts) -> Result<(Response<Body>, Session), Probl
 impl crate::endpoint::Session for Session {
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
         let most = match self.purpose {
-            Purpose::Ingest => MAX_FRAME,
-            Purpose::Follow(..) => 1 << 10,
+            Purpose::Ingest(_) => MAX_FRAME + MAX_ADDED,
+            Purpose::Follow(..) | Purpose::Elsewhere(..) => 1 << 10,
         };
         let socket = handshake::begin(stream, most).await;
         match self.purpose {
-            Purpose::Ingest => ingest(&self.api, socket).await,
+            Purpose::Ingest(sender) => ingest(&self.api, &sender, socket).await,
             Purpose::Follow(events, _slot) => follow(*events, socket).await,
+            Purpose::Elsewhere(elsewhere, _slot) => elsewhere.follow(&self.api, socket).await,
         }
     }
 }
 
-async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSocketStream<S>) {
+async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(
+    api: &Api,
+    sender: &Sender,
+    mut socket: WebSocketStream<S>,
+) {
     let counts = &api.0.counts;
     let mut stopping = api.0.stopping.clone();
     counts.publishers.fetch_add(1, Ordering::Relaxed);
@@ -114,7 +128,7 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSoc
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
             Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
         };
-        let reply = store(api, &bytes).await;
+        let reply = batches::store(api, sender, &bytes).await;
         let malformed = reply.as_ref().err().map(ToString::to_string);
         let sent = match reply {
             Ok(reply) => send(&mut socket, Message::Binary(reply.bytes())).await,
@@ -132,49 +146,6 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(api: &Api, mut socket: WebSoc
     }
     let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
     counts.publishers.fetch_sub(1, Ordering::Relaxed);
-}
-
-/// Stores a batch. An error means that the bytes are none: the sender does not follow the protocol.
-async fn store(api: &Api, bytes: &Bytes) -> Result<Reply, crate::frame::Malformed> {
-    let batch = Batch::read(bytes)?;
-    let (version, first, count) = (batch.version, batch.first, batch.count().unwrap_or(0));
-    api.0.counts.batches.fetch_add(1, Ordering::Relaxed);
-    let reply = match ask_and_add(api, batch).await {
-        Ok((added, found)) => Reply {
-            earlier: added.earlier,
-            found,
-            ..Reply::stored(first, count, added.duplicates)
-        },
-        Err(Error::Invalid(text)) => Reply::refused(first, count, "invalid", text, false),
-        Err(error) => {
-            tracing::debug!(%error, "a batch was not stored");
-            let text = match api.0.log.stream() {
-                None => "the ledger cannot write to its disk".to_owned(),
-                Some(_) => "the ledger cannot write to its stream".to_owned(),
-            };
-            Reply::refused(first, count, "unavailable", text, true)
-        }
-    };
-    Ok(Reply { version, ..reply })
-}
-
-/// Stores the events of a batch, and then answers its lookups.
-async fn ask_and_add(api: &Api, mut batch: Batch) -> Result<(Added, Vec<Earlier>), Error> {
-    let lookups = std::mem::take(&mut batch.lookups);
-    let log = &api.0.log;
-    let added = match batch.events.is_empty() && batch.mints.is_empty() {
-        true => Added::default(),
-        false => log.add(batch).await?,
-    };
-    if lookups.is_empty() {
-        return Ok((added, Vec::new()));
-    }
-    let found: Result<Vec<_>, Error> = tokio::task::block_in_place(|| {
-        let all = lookups.iter().enumerate();
-        let found = all.map(|(index, lookup)| log.lookup(lookup, index));
-        found.filter_map(Result::transpose).collect()
-    });
-    Ok((added, found?))
 }
 
 async fn follow<S: AsyncRead + AsyncWrite + Unpin>(

@@ -41,6 +41,13 @@ impl Problem {
         }
     }
 
+    pub(super) fn unavailable(detail: &str) -> Self {
+        Self {
+            header: Some((header::RETRY_AFTER, "1")),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        }
+    }
+
     pub(crate) fn method(allow: &'static str) -> Self {
         Self {
             header: Some((header::ALLOW, allow)),
@@ -114,15 +121,10 @@ impl From<Error> for Problem {
             Error::Unavailable(_) => {
                 // Its text may name files.
                 tracing::warn!(reason = text, "a request failed");
-                Self {
-                    header: Some((header::RETRY_AFTER, "1")),
-                    ..Self::new(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "unavailable",
-                        "the ledger cannot read or write at the moment; what was to be appended may be stored or not; the \
-                         reason is in its log",
-                    )
-                }
+                Self::unavailable(
+                    "the ledger cannot read or write at the moment; what was to be appended may be stored or not; the \
+                     reason is in its log",
+                )
             }
             Error::Unfinished(text) => Self {
                 header: Some((header::RETRY_AFTER, "1")),

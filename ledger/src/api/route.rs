@@ -16,6 +16,7 @@ pub(super) enum Route {
     Stats,
     Ingest,
     Backup,
+    Members,
 }
 
 impl Route {
@@ -41,6 +42,7 @@ impl Route {
             ["openapi.json"] => Ok(Route::OpenApi),
             ["v1.0", "alive"] => Ok(Route::Alive),
             ["v1.0", "stats"] => Ok(Route::Stats),
+            ["v1", "members"] => Ok(Route::Members),
             ["v1", "backup"] => Ok(Route::Backup),
             ["v1" | "v1.0", "ingest"] => Ok(Route::Ingest),
             ["v1", "integers", name, integer] => match integer.parse() {
@@ -53,6 +55,16 @@ impl Route {
             ["v1", "keys", name, "events"] => Ok(Route::Events(key(name)?)),
             ["v1", "keys", name, "state"] => Ok(Route::State(key(name)?)),
             _ => Err(nothing()),
+        }
+    }
+
+    /// The key in question, if there is one.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Integer(key, _) | Self::Gaps(key) | Self::Events(key) | Self::State(key) => {
+                Some(key)
+            }
+            _ => None,
         }
     }
 

@@ -229,6 +229,7 @@ fn pattern(route: &Route) -> &'static str {
         Route::Stats => "/v1.0/stats",
         Route::Ingest => "/v1/ingest",
         Route::Backup => "/v1/backup",
+        Route::Members => "/v1/members",
     }
 }
 
@@ -261,6 +262,9 @@ async fn every_answer_is_described() {
         ("/v1/keys/a/state?reducer=huge", 507),
         ("/v1/ingest", 426),
         ("/v1.0/ingest", 426),
+        ("/v1/members", 200),
+        ("/v1/members?partitions=true", 200),
+        ("/v1/members?partitions=1", 400),
         ("/v1/backup", 200),
         ("/v1/backup?x=1", 400),
         ("/v1.0/alive", 200),
@@ -353,5 +357,5 @@ async fn the_document_and_the_router_know_the_same() {
             );
         }
     }
-    assert_eq!(paths.len(), 10);
+    assert_eq!(paths.len(), 11);
 }

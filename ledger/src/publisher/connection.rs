@@ -1,11 +1,12 @@
 //! A connection to the ledger.
 
-use super::Options;
+use super::{Options, Target};
 use crate::frame::{MAX_REPLY, PROTOCOL, Reply};
+use artisanal_core::Secret;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -27,7 +28,7 @@ const BUFFER: usize = 4 << 10;
 pub(crate) const PATH: &str = "/v1/ingest";
 
 /// A connection with at most one batch under way.
-pub(super) struct Connection(WebSocketStream<TcpStream>);
+pub(crate) struct Connection(WebSocketStream<TcpStream>);
 
 /// The status and the beginning of an answer that is no WebSocket: it says, for instance, which versions a ledger knows.
 fn refusal(response: &Response<Option<Vec<u8>>>) -> String {
@@ -39,7 +40,7 @@ fn refusal(response: &Response<Option<Vec<u8>>>) -> String {
 
 /// Why a connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -52,7 +53,15 @@ pub(super) enum Broken {
 
 impl Connection {
     pub(super) async fn open(options: &Options) -> Result<Self, Broken> {
-        let target = &options.target;
+        Self::open_with(&options.target, options.token.as_ref(), HeaderMap::new()).await
+    }
+
+    /// With further headers in the first request.
+    pub(crate) async fn open_with(
+        target: &Target,
+        token: Option<&Secret>,
+        headers: HeaderMap,
+    ) -> Result<Self, Broken> {
         let dial = async {
             let host = target.host.trim_matches(['[', ']']);
             let stream = TcpStream::connect((host, target.port)).await?;
@@ -61,7 +70,8 @@ impl Connection {
             request
                 .headers_mut()
                 .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-            if let Some(token) = &options.token {
+            request.headers_mut().extend(headers);
+            if let Some(token) = token {
                 let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
                     .map_err(|_| Broken::Reply("the token is no text for a header".into()))?;
                 bearer.set_sensitive(true);
@@ -81,7 +91,7 @@ impl Connection {
     }
 
     /// Sends a batch and waits for the answer to it.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         frame: Bytes,
         first: u64,
@@ -115,7 +125,7 @@ impl Connection {
     }
 
     /// Tells the ledger that nothing more comes.
-    pub(super) async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         let _ = timeout(Duration::from_millis(200), self.0.close(None)).await;
     }
 }

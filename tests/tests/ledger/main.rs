@@ -3,6 +3,7 @@
 mod backup;
 mod disk;
 mod grpc;
+mod members;
 mod publish;
 mod publisher;
 mod questions;

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Partitions, whenever they change.
+pub(super) type Held = watch::Receiver<Arc<Share>>;
+
 /// Takes a DSN as it is. What is wrong with it is said later: the error of an argument would show the password.
 pub(super) fn dsn(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text.to_owned()))
@@ -25,24 +28,29 @@ pub(super) fn check_restore(store: Option<&Secret>) -> Result<(), Error> {
     }
 }
 
-/// Opens the log.
+/// Refuses to remove events of a stream.
+pub(super) fn check_retention(store: Option<&Secret>, retains: bool) -> Result<(), Error> {
+    match store.is_some() && retains {
+        true => Err(Error::Misconfigured(
+            "--retain-days and --retain-size remove events of a ledger without --store; a NATS stream keeps all, and \
+             its ledgers with it"
+                .into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Opens the log. `share` is what this ledger shall hold of a stream, if not everything.
 pub(super) async fn open(
     store: Option<&Secret>,
     flags: &Flags,
     folder: &Path,
-    retains: bool,
+    share: Option<Held>,
 ) -> Result<Log, Error> {
     let options = ledger::StoreOptions::default();
     let Some(dsn) = store else {
         return Ok(Store::open(folder, options).map_err(failed)?.into());
     };
-    if retains {
-        return Err(Error::Misconfigured(
-            "--retain-days and --retain-size remove events of a ledger without --store; a NATS stream keeps all, and \
-             its ledgers with it"
-                .into(),
-        ));
-    }
     let stream = StreamOptions {
         ca_file: flags.options().ca_file,
         ..StreamOptions::parse(dsn.reveal()).map_err(failed)?
@@ -50,9 +58,19 @@ pub(super) async fn open(
     let servers = stream.servers.join(",");
     tracing::info!(stream = stream.stream, servers, "the events are in NATS");
     // All partitions, for as long as the process runs.
-    let (_, share) = watch::channel(Arc::new(Share::all()));
-    let stream = Stream::open(&stream, folder, options, share).await;
+    let all = || watch::channel(Arc::new(Share::all())).1;
+    let stream = Stream::open(&stream, folder, options, share.unwrap_or_else(all)).await;
     Ok(Log::Stream(stream.map_err(failed)?))
+}
+
+/// Tells the members what the stream's read model holds.
+pub(super) async fn tell(mut held: Held, members: watch::Sender<Arc<Share>>) {
+    loop {
+        members.send_replace(Arc::clone(&held.borrow_and_update()));
+        if held.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn failed(error: ledger::Error) -> Error {

@@ -2,9 +2,12 @@
 
 use super::bindings::{
     Cause, FindIntegerResponse, Gap, GetStateResponse, ListEventsResponse, ListGapsResponse,
-    Minted, Neighbour, Skipped, Unknown, find_integer_response::Answer, unknown::Reason,
+    ListMembersResponse, Member, Minted, Neighbour, Skipped, Unknown,
+    find_integer_response::Answer, member, unknown::Reason,
 };
 use crate::api::state::Made;
+use crate::members::{self, View};
+use crate::partition::Share;
 use crate::query::{self, Found, Why};
 
 impl From<Found> for FindIntegerResponse {
@@ -88,5 +91,39 @@ impl From<Made> for GetStateResponse {
             number: made.state.number,
             json: made.state.state,
         }
+    }
+}
+
+/// All members; with the numbers of their partitions if `numbers`.
+pub(super) fn members(view: &View, numbers: bool) -> ListMembersResponse {
+    let count = |share: &Share| u32::try_from(share.len()).unwrap_or(u32::MAX);
+    let list = |share: &Share| -> Vec<u32> {
+        let all = share.iter().map(u32::from);
+        all.filter(|_| numbers).collect()
+    };
+    let one = |of: &members::Member| Member {
+        name: of.name.clone(),
+        address: of.address.as_ref().map_or_else(String::new, |address| {
+            address.to_string().trim_end_matches('/').to_owned()
+        }),
+        gossip: of
+            .gossip
+            .map_or_else(String::new, |gossip| gossip.to_string()),
+        health: match of.health {
+            members::Health::Alive => member::Health::Alive,
+            members::Health::Suspected => member::Health::Suspected,
+            members::Health::Dead => member::Health::Dead,
+            members::Health::Left => member::Health::Left,
+        }
+        .into(),
+        since: of.since,
+        owned: count(&of.owned),
+        held: count(&of.held),
+        owned_partitions: list(&of.owned),
+        held_partitions: list(&of.held),
+    };
+    ListMembersResponse {
+        member: view.own.clone(),
+        members: view.members.iter().map(one).collect(),
     }
 }

@@ -4,11 +4,12 @@ use super::bindings::ledger_server::Ledger;
 use super::bindings::{
     AppendEventRequest, FindIntegerRequest, FindIntegerResponse, FollowEventsRequest,
     FollowEventsResponse, GetStateRequest, GetStateResponse, ListEventsRequest, ListEventsResponse,
-    ListGapsRequest, ListGapsResponse,
+    ListGapsRequest, ListGapsResponse, ListMembersRequest, ListMembersResponse,
 };
+use super::convert::members;
 use super::status::{failed, refused, status};
 use super::{Api, Caller};
-use crate::api::{PAGE, Problem, body};
+use crate::api::{PAGE, Problem};
 use crate::event::{Event, Payload};
 use crate::publisher::now;
 use crate::query::MAX_PAGE;
@@ -16,6 +17,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use intd::Right;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
+
+/// A key that only callers with a right for all keys may use.
+const ALL: &str = "*";
 
 /// The service. Clones are the same.
 #[derive(Clone)]
@@ -107,14 +111,7 @@ impl Ledger for Service {
         inner.log.check_key(&key).map_err(failed)?;
         let slot = Arc::clone(&inner.followers).try_acquire_owned();
         let slot = slot.map_err(|_| status(&Problem::busy("too many clients follow keys")))?;
-        let events = body::Events {
-            commits: inner.store.commits(),
-            store: inner.store.clone(),
-            key,
-            next: from.max(1),
-            strings: false,
-            stopping: inner.stopping.clone(),
-        };
+        let events = self.0.events(key, from.max(1), false);
         let all = stream::unfold((events, slot), |(mut events, slot)| async {
             let more = events.more().await?;
             Some((Ok(FollowEventsResponse { events: more }), (events, slot)))
@@ -157,5 +154,15 @@ impl Ledger for Service {
         let name = Some(&**reducer).filter(|name| !name.is_empty());
         let made = self.0.state(key, name).await;
         made.map(|made| Response::new(made.into())).map_err(failed)
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        caller(&request, Right::Read, ALL)?;
+        let partitions = request.get_ref().partitions;
+        let view = self.0.0.members.view();
+        Ok(Response::new(members(&view, partitions)))
     }
 }

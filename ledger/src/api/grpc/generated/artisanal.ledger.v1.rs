@@ -234,6 +234,98 @@ pub struct GetStateResponse {
     #[prost(string, tag = "3")]
     pub json: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMembersRequest {
+    /// Whether the numbers of the partitions are listed.
+    #[prost(bool, tag = "1")]
+    pub partitions: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMembersResponse {
+    /// The name of the member that answers.
+    #[prost(string, tag = "1")]
+    pub member: ::prost::alloc::string::String,
+    /// In ascending order of their names.
+    #[prost(message, repeated, tag = "2")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Member {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its HTTP interface; empty if it does not say.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// Its address for gossip; empty without gossip.
+    #[prost(string, tag = "3")]
+    pub gossip: ::prost::alloc::string::String,
+    #[prost(enumeration = "member::Health", tag = "4")]
+    pub health: i32,
+    /// Since when it is so, in microseconds since 1970.
+    #[prost(int64, tag = "5")]
+    pub since: i64,
+    /// How many partitions it should hold, and how many it says it holds.
+    #[prost(uint32, tag = "6")]
+    pub owned: u32,
+    #[prost(uint32, tag = "7")]
+    pub held: u32,
+    /// With `partitions`: their numbers.
+    #[prost(uint32, repeated, tag = "8")]
+    pub owned_partitions: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "9")]
+    pub held_partitions: ::prost::alloc::vec::Vec<u32>,
+}
+/// Nested message and enum types in `Member`.
+pub mod member {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Health {
+        Unspecified = 0,
+        Alive = 1,
+        /// It is not heard of, and keeps its partitions for a while.
+        Suspected = 2,
+        /// It is not heard of, and has no partitions any more.
+        Dead = 3,
+        /// It said that it stops.
+        Left = 4,
+    }
+    impl Health {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "HEALTH_UNSPECIFIED",
+                Self::Alive => "HEALTH_ALIVE",
+                Self::Suspected => "HEALTH_SUSPECTED",
+                Self::Dead => "HEALTH_DEAD",
+                Self::Left => "HEALTH_LEFT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "HEALTH_UNSPECIFIED" => Some(Self::Unspecified),
+                "HEALTH_ALIVE" => Some(Self::Alive),
+                "HEALTH_SUSPECTED" => Some(Self::Suspected),
+                "HEALTH_DEAD" => Some(Self::Dead),
+                "HEALTH_LEFT" => Some(Self::Left),
+                _ => None,
+            }
+        }
+    }
+}
 /// Generated client implementations.
 pub mod ledger_client {
     #![allow(
@@ -465,6 +557,31 @@ pub mod ledger_client {
                 .insert(GrpcMethod::new("artisanal.ledger.v1.Ledger", "GetState"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the members of the ledger, as the one that answers knows them. A ledger without gossip is the only one.
+        pub async fn list_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/artisanal.ledger.v1.Ledger/ListMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("artisanal.ledger.v1.Ledger", "ListMembers"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -533,6 +650,14 @@ pub mod ledger_server {
             request: tonic::Request<super::GetStateRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetStateResponse>,
+            tonic::Status,
+        >;
+        /// Lists the members of the ledger, as the one that answers knows them. A ledger without gossip is the only one.
+        async fn list_members(
+            &self,
+            request: tonic::Request<super::ListMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMembersResponse>,
             tonic::Status,
         >;
     }
@@ -862,6 +987,51 @@ pub mod ledger_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/artisanal.ledger.v1.Ledger/ListMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMembersSvc<T: Ledger>(pub Arc<T>);
+                    impl<
+                        T: Ledger,
+                    > tonic::server::UnaryService<super::ListMembersRequest>
+                    for ListMembersSvc<T> {
+                        type Response = super::ListMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ledger>::list_members(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMembersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

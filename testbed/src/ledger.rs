@@ -60,16 +60,26 @@ impl Ledger {
     /// # Errors
     /// When it does not end.
     pub fn kill(&self) -> Result {
-        let serving = self
-            .serving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(serving) = serving {
+        if let Some(serving) = self.take() {
             serving.signal(Signal::KILL);
             serving.end()?;
         }
         Ok(())
+    }
+
+    /// Stops it with SIGTERM, and returns its log.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&self) -> Result<String> {
+        let serving = self.take();
+        let ended = serving.map(Serving::stop).transpose()?;
+        Ok(ended.map(|(_, log)| log).unwrap_or_default())
+    }
+
+    fn take(&self) -> Option<Serving> {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.take()
     }
 
     /// The process id, if it runs.

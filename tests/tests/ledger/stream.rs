@@ -19,7 +19,7 @@ use testbed::{TestResult, wait};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-fn dsn(nats: &Nats) -> String {
+pub(crate) fn dsn(nats: &Nats) -> String {
     let replicas = nats.size();
     format!("nats://{}?replicas={replicas}", nats.hosts())
 }
@@ -32,7 +32,7 @@ fn ledger(nats: &Nats) -> TestResult<Ledger> {
 }
 
 /// Waits until a ledger has caught up with the stream since it started.
-fn current(ledger: &Ledger) -> TestResult {
+pub(crate) fn current(ledger: &Ledger) -> TestResult {
     Ok(wait::until_true("the ledger has caught up", LIMIT, || {
         ledger
             .get("/v1.0/alive")
@@ -40,12 +40,12 @@ fn current(ledger: &Ledger) -> TestResult {
     })?)
 }
 
-fn append(ledger: &Ledger, key: &str, body: &Value) -> testbed::Result<Answer> {
+pub(crate) fn append(ledger: &Ledger, key: &str, body: &Value) -> testbed::Result<Answer> {
     ledger.request("POST", &format!("/v1/keys/{key}/events"), &body.to_string())
 }
 
 /// Waits until ledgers have as many events of a key as one of them, and checks that they are the same.
-fn agree(ledgers: &[&Ledger], key: &str) -> TestResult<Vec<Value>> {
+pub(crate) fn agree(ledgers: &[&Ledger], key: &str) -> TestResult<Vec<Value>> {
     let last = |ledger: &Ledger| {
         let page = ledger.get(&format!("/v1/keys/{key}/events?limit=1"));
         page.map_or(0, |page| page["last"].as_u64().unwrap_or(0))
@@ -62,7 +62,7 @@ fn agree(ledgers: &[&Ledger], key: &str) -> TestResult<Vec<Value>> {
 }
 
 /// Waits until a ledger has an event for each of these integers, and returns all events.
-fn complete(ledger: &Ledger, minted: &[i64]) -> TestResult<Vec<Value>> {
+pub(crate) fn complete(ledger: &Ledger, minted: &[i64]) -> TestResult<Vec<Value>> {
     let mut events = Vec::new();
     let done = wait::until_true("all integers are in the ledger", LIMIT, || {
         events = ledger.events("integers").unwrap_or_default();
@@ -143,7 +143,7 @@ fn without_nats_the_ledger_answers_questions_alone() -> TestResult {
 }
 
 /// Clients append the next event of a few keys at several ledgers, each when it thinks that it is its turn.
-fn compete(
+pub(crate) fn compete(
     ledgers: &[&Ledger],
     scenario: impl FnOnce(&dyn Fn() -> usize) -> TestResult,
 ) -> TestResult<BTreeSet<(String, u64)>> {

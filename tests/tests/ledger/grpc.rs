@@ -16,6 +16,9 @@ use testbed::ledger::Ledger;
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -181,6 +184,15 @@ async fn the_service_describes_itself() -> anyhow::Result<()> {
         "{file}"
     );
     Ok(())
+}
+
+/// What the standard service for health says of a ledger.
+pub(crate) async fn health(port: u16) -> anyhow::Result<ServingStatus> {
+    let origin: http::Uri = format!("http://127.0.0.1:{port}").parse()?;
+    let channel = Channel::connect(port).await?;
+    let mut client = HealthClient::with_origin(channel, origin);
+    let answer = client.check(HealthCheckRequest::default()).await?;
+    Ok(answer.into_inner().status())
 }
 
 /// A stream of some messages.

@@ -1,5 +1,6 @@
 //! Ledgers whose events are in a stream of NATS.
 
+use crate::grpc::health;
 use crate::{LIMIT, integers, mint_while, serve};
 use artisanal_ledger::Stream;
 use artisanal_ledger::event::{Event, Payload};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testbed::certificates::{Authority, Stored};
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, request};
 use testbed::ledger::Ledger;
@@ -18,6 +20,7 @@ use testbed::nats::Nats;
 use testbed::{TestResult, wait};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 pub(crate) fn dsn(nats: &Nats) -> String {
     let replicas = nats.size();
@@ -407,6 +410,8 @@ fn a_message_that_is_none_stops_the_read_model() -> TestResult {
     })?;
     assert_eq!(append(&ledger, "a", &note)?.status, 503);
     assert_eq!(ledger.events("a")?.len(), 1);
+    let health = testbed::runtime::run(health(ledger.port()));
+    assert_eq!(health.expect("an answer"), ServingStatus::NotServing);
     Ok(())
 }
 
@@ -426,6 +431,63 @@ fn nobody_sees_the_password() -> TestResult {
     let wrong = Place::new()?.run(&["ledger", "--store", "nats://ledger:s3cret-1@h?replica=3"])?;
     wrong.assert_failed(8, &["--store", "replica"]);
     assert!(!wrong.stderr.contains("s3cret-1"), "{}", wrong.stderr);
+    Ok(())
+}
+
+/// Options and commands for what only a store of its own has.
+#[test]
+fn a_stream_is_not_retained_restored_or_backed_up_here() -> TestResult {
+    let place = Place::new()?;
+    let store = ["ledger", "--store", "nats://127.0.0.1:1"];
+    for (more, named) in [
+        (&["--retain-days", "1"][..], "a NATS stream keeps all"),
+        (&["--retain-size", "1GiB"], "a NATS stream keeps all"),
+        (&["restore"], "nats stream restore"),
+    ] {
+        let refused = place.run(&[&store[..], more].concat())?;
+        refused.assert_failed(8, &["--store", named]);
+    }
+    assert!(!place.data().join("ledger").exists());
+    let nats = Nats::start()?;
+    let ledger = ledger(&nats)?;
+    let refused = ledger.request("GET", "/v1/backup", "")?;
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (400, &"invalid".into())
+    );
+    let port = ledger.port().to_string();
+    let refused = place.run(&["ledger", "backup", "--host", "127.0.0.1", "--port", &port])?;
+    assert!(
+        refused.code != Some(0) && refused.stderr.contains("nats stream backup"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}
+
+#[test]
+fn the_connection_can_have_tls_and_a_token() -> TestResult {
+    let authority = Authority::new()?;
+    let Stored { chain, key } = authority.for_this_machine()?;
+    let nats = Nats::with(
+        1,
+        &format!(
+            "tls {{ cert_file: {:?}, key_file: {:?} }}\nauthorization {{ token: \"s3cret-1\" }}",
+            chain.display().to_string(),
+            key.display().to_string()
+        ),
+    )?;
+    let store = |token: &str| format!("tls://{}?token={token}", nats.hosts());
+    let ca_file = authority.file().display().to_string();
+    let ledger = Ledger::start_with(&["--ca-file", &ca_file, "--store", &store("s3cret-1")])?;
+    current(&ledger)?;
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    assert_eq!(ledger.events("a")?.len(), 1);
+    let wrong = ["ledger", "--port", "0", "--ca-file", &ca_file, "--store"];
+    let wrong = Place::new()?.run(&[&wrong[..], &[&store("s3cret-2")]].concat())?;
+    wrong.assert_failed(8, &["login"]);
+    assert!(!wrong.stderr.contains("s3cret"), "{}", wrong.stderr);
     Ok(())
 }
 

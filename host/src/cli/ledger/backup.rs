@@ -5,9 +5,11 @@ use crate::ledger::backup::{Checked, restore};
 use artisanal_core::Secret;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +18,9 @@ use tokio::time::timeout;
 
 /// How long the ledger may send nothing.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The maximum length of the answer that says why there is no backup, in bytes.
+const MAX_PROBLEM: usize = 4 << 10;
 
 /// Writes a backup of the ledger at this address to the standard output.
 pub(super) async fn save(host: &str, port: u16, token: Option<&Secret>) -> Result<(), Error> {
@@ -56,6 +61,13 @@ pub(super) async fn save(host: &str, port: u16, token: Option<&Secret>) -> Resul
                     .into(),
             ));
         }
+        StatusCode::BAD_REQUEST => {
+            let said = timeout(SILENCE, detail(response.into_body())).await;
+            let said = said.map_err(late)?;
+            return Err(Error::Invalid(format!(
+                "the ledger at {host}:{port} makes no backup: {said}"
+            )));
+        }
         other => return Err(away(&other)),
     }
     let mut body = response.into_body();
@@ -71,6 +83,19 @@ pub(super) async fn save(host: &str, port: u16, token: Option<&Secret>) -> Resul
     out.flush().map_err(|error| unwritable(&error))?;
     tracing::info!("a backup of {length} bytes");
     Ok(())
+}
+
+/// What a problem says.
+async fn detail(body: Incoming) -> String {
+    let read = Limited::new(body, MAX_PROBLEM).collect().await;
+    let problem = read
+        .ok()
+        .and_then(|read| serde_json::from_slice::<Value>(&read.to_bytes()).ok());
+    let detail = problem
+        .as_ref()
+        .and_then(|problem| problem["detail"].as_str());
+    let detail = detail.unwrap_or("it does not say why");
+    detail.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Restores the backup on the standard input to a directory.

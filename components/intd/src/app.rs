@@ -1,17 +1,13 @@
 //! Routes requests to sequences and builds the answers.
 
-use crate::authorization::{self, authorize};
-use crate::budget::{Budget, Reservation};
-use crate::content::{LINE_BYTES, PIECE_BYTES, digits};
-use crate::grant::ask;
-use crate::json::{Int, Minted, State};
+use crate::budget::Budget;
+use crate::content::digits;
+use crate::json::{Int, State};
 use crate::opened::{Opened, Opening};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{
-    Content, Cors, Grant, Granted, Raised, RequestId, Right, Settings, Tokens, body, json,
-};
+use crate::{Content, Grant, Granted, Raised, RequestId, Right, Settings, Tokens, body, json};
 use artisanal_core::{Error, Sequence, Span};
 use bytes::Bytes;
 use http::request::Parts;
@@ -20,19 +16,18 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+mod answer;
 mod keys;
+mod permission;
 mod repeatable;
 mod told;
 
+use answer::{JSON, NO_STORE, TEXT, answer, fixed, minted, nothing_here, preflight};
 pub use repeatable::{Repeatable, Unrepeatable};
 pub use told::Told;
 
 /// The OpenAPI document that `/openapi.json` serves.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
-
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// All routes over one set of sequences.
 pub struct App<S> {
@@ -379,91 +374,6 @@ impl<S: Sequence> App<S> {
         response
     }
 
-    /// Reserves memory for the text of this many integers, as much as is in memory at one time.
-    fn reserve(&self, count: u32) -> Result<Option<Reservation>, Problem> {
-        if count <= 1 {
-            // A client can have one such answer pending, which is smaller than its connection.
-            return Ok(None);
-        }
-        let bytes = usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(LINE_BYTES)
-            .min(PIECE_BYTES);
-        self.reserve_bytes(bytes).map(Some)
-    }
-
-    fn reserve_bytes(&self, bytes: usize) -> Result<Reservation, Problem> {
-        self.memory.reserve(bytes).ok_or_else(|| {
-            Problem::from(Error::Busy).detail(
-                "too many clients are still reading long answers; nothing was minted; try again in a \
-                 moment",
-            )
-        })
-    }
-
-    /// Asks the named tokens, if there are any. None without them, and then the tokens of the settings decide.
-    fn ask(
-        &self,
-        headers: &HeaderMap,
-        right: Right,
-        key: Option<&str>,
-        integers: u32,
-    ) -> Result<Option<Arc<Grant>>, Problem> {
-        let Some(tokens) = &self.tokens else {
-            return Ok(None);
-        };
-        let grant = authorization::find(headers, |presented| tokens.find(presented))?;
-        ask(&**tokens, &grant, right, key, integers)?;
-        Ok(Some(grant))
-    }
-
-    fn allowed_to_mint(
-        &self,
-        headers: &HeaderMap,
-        key: &str,
-        integers: u32,
-    ) -> Result<Option<Arc<Grant>>, Problem> {
-        let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
-        if grant.is_none() {
-            self.has_mint_token(headers)?;
-        }
-        Ok(grant)
-    }
-
-    /// As [`App::allowed_to_mint`], for a sequence that may not exist.
-    fn may_mint(
-        &self,
-        headers: &HeaderMap,
-        key: &str,
-        integers: u32,
-    ) -> Result<Option<Arc<Grant>>, Problem> {
-        let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
-        self.find(key)?;
-        if grant.is_none() {
-            self.has_mint_token(headers)?;
-        }
-        Ok(grant)
-    }
-
-    /// Checks the mint token of the settings, if there is one.
-    fn has_mint_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        match &self.settings.mint_token {
-            None => Ok(()),
-            Some(token) => authorize(headers, token),
-        }
-    }
-
-    fn allowed_to_raise(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        match &self.settings.admin_token {
-            None => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "setting the last integer is disabled: the server has no admin token configured",
-            )),
-            Some(token) => authorize(headers, token),
-        }
-    }
-
     fn wrong_method(&self, route: &Route<'_>) -> Problem {
         let allow = if self.settings.cors.is_some() {
             route.allow_with_options()
@@ -477,49 +387,6 @@ impl<S: Sequence> App<S> {
         )
         .with(header::ALLOW, allow)
     }
-}
-
-fn nothing_here() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "this path does not exist; `GET /openapi.json` describes those that do",
-    )
-}
-
-fn preflight(route: &Route<'_>) -> Response<Content> {
-    let mut response = Response::new(Content::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::ALLOW,
-        HeaderValue::from_static(route.allow_with_options()),
-    );
-    headers.extend(Cors::preflight(route.allow()));
-    response
-}
-
-fn answer(kind: HeaderValue, body: Content) -> Response<Content> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    response
-}
-
-fn fixed(kind: HeaderValue, body: &'static [u8]) -> Response<Content> {
-    answer(kind, Bytes::from_static(body).into())
-}
-
-fn minted(key: &str, span: Span, strings: bool) -> Response<Content> {
-    let int = |value| Int { value, strings };
-    let minted = Minted {
-        key,
-        first: int(span.first()),
-        step: int(span.step()),
-        count: int(i64::from(span.count())),
-    };
-    answer(JSON, json::bytes(&minted).into())
 }
 
 /// The answer to a request with these headers that does not reach an [`App`], because the settings

@@ -1,19 +1,20 @@
 //! The changes of one group of batches, which become durable together.
 
+mod events;
+mod keys;
+
 use super::claims::{self, Claim, Sweep};
-use super::files::{Files, UNUSED};
-use super::index::index;
+use super::files::Files;
 use super::partitions::{Applying, Parts};
-use super::pending::{Pending, Piece};
+use super::pending::Pending;
 use super::received::Received;
-use super::record::{Class, MAX_LATTICES, Record};
+use super::record::Record;
 use super::{Added, Options};
 use crate::Error;
-use crate::columns::{Mints, Row};
-use crate::event::{Event, Payload};
+use crate::columns::Mints;
+use crate::event::Event;
 use crate::frame::Batch;
-use crate::key::{self, unsigned};
-use artisanal_core::Span;
+use crate::key;
 use bytes::Bytes;
 use fjall::{OwnedWriteBatch, PersistMode};
 use prost::Message;
@@ -308,224 +309,5 @@ impl<'a> Group<'a> {
             self.cache.publishers.insert(id, publisher);
         }
         Ok(self.cache.publishers.entry(id).or_default())
-    }
-
-    /// The record of a key that the group changes.
-    pub(super) fn change(&mut self, name: &str) -> Result<&mut Record, Error> {
-        let place = self.place(name)?;
-        self.touch(place)
-    }
-
-    fn touch(&mut self, place: usize) -> Result<&mut Record, Error> {
-        if !std::mem::replace(&mut self.key(place)?.changed, true) {
-            self.touched.0.push(place);
-        }
-        Ok(&mut self.key(place)?.record)
-    }
-
-    /// The place of a key in the cache.
-    fn place(&mut self, name: &str) -> Result<usize, Error> {
-        if let Some(place) = self.cache.places.get(name) {
-            return Ok(*place);
-        }
-        let stored = self.files.keys.get(key::prefix(name))?;
-        let record = match stored {
-            Some(bytes) => Record::read(&bytes)?,
-            None => Record::default(),
-        };
-        let place = self.cache.keys.len();
-        self.cache.keys.push(Key {
-            name: name.into(),
-            added: vec![BTreeMap::new(); record.lattices.len()],
-            record,
-            ..Key::default()
-        });
-        self.cache.places.insert(name.into(), place);
-        Ok(place)
-    }
-
-    fn key(&mut self, place: usize) -> Result<&mut Key, Error> {
-        let key = self.cache.keys.get_mut(place);
-        key.ok_or_else(|| Error::Unavailable("a key is missing".into()))
-    }
-
-    /// Refuses a batch after which a key would have too many increments and offsets.
-    fn check_lattices(&mut self, events: &[Event]) -> Result<(), Error> {
-        for event in events {
-            if let Some(span) = event.span() {
-                let place = self.place(&event.key)?;
-                self.check_lattice(place, span)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_lattice(&mut self, place: usize, span: Span) -> Result<(), Error> {
-        if self.key(place)?.check_lattice(span)? {
-            self.new_lattices.push(place);
-        }
-        Ok(())
-    }
-
-    /// The same for mints in columns. Returns the place of each of their keys, by the number of its name.
-    fn check_block(&mut self, block: &Mints<'_>) -> Result<Vec<Option<usize>>, Error> {
-        let mut places = Vec::new();
-        let mut rows = block.rows();
-        while let Some(row) = rows.next_placed() {
-            let (row, [number, _]) = row.map_err(|unfit| Error::Invalid(unfit.0))?;
-            if row.key.is_empty() {
-                return Err(Error::Invalid("a mint without a key".into()));
-            }
-            if number >= places.len() {
-                places.resize(number + 1, None);
-            }
-            let place = match places.get(number) {
-                Some(Some(place)) => *place,
-                _ => {
-                    let place = self.place(row.key)?;
-                    if let Some(known) = places.get_mut(number) {
-                        *known = Some(place);
-                    }
-                    place
-                }
-            };
-            self.check_lattice(place, row.span)?;
-        }
-        Ok(places)
-    }
-
-    /// Adds a mint to the run of its key.
-    fn mint(&mut self, place: usize, row: &Row<'_>) -> Result<u64, Error> {
-        let record = self.touch(place)?;
-        record.number = record.number.saturating_add(1);
-        let number = record.number;
-        self.events += 1;
-        let Cache { keys, idle, .. } = &mut *self.cache;
-        if let Some(key) = keys.get_mut(place) {
-            let run = key
-                .run
-                .get_or_insert_with(|| idle.pop().unwrap_or_default());
-            run.push(row, number);
-            if run.is_full() {
-                self.flush(place)?;
-            }
-        }
-        Ok(number)
-    }
-
-    /// Adds the run of a key to the group's changes, with its integers.
-    fn flush(&mut self, place: usize) -> Result<(), Error> {
-        let Some(key) = self.cache.keys.get_mut(place) else {
-            return Ok(());
-        };
-        let Some(mut run) = key.run.take() else {
-            return Ok(());
-        };
-        let (last, record, mut pieces) = run.finish();
-        let files = self.files;
-        self.batch
-            .insert(&files.events, key::with(&key.name, &[last]), record);
-        let name = key.name.clone();
-        index(key, &name, &mut pieces, files, &mut self.batch)?;
-        if self.cache.idle.len() < IDLE {
-            run.reuse(pieces);
-            self.cache.idle.push(run);
-        }
-        Ok(())
-    }
-
-    pub(super) fn event(&mut self, mut event: Event) -> Result<Event, Error> {
-        let place = self.place(&event.key)?;
-        if let (true, true, Some(span)) = (
-            event.idempotency.is_empty(),
-            event.token.is_empty(),
-            event.span(),
-        ) {
-            let row = Row {
-                key: "",
-                at: event.at,
-                by: &event.by,
-                request: &event.request,
-                span,
-            };
-            event.number = self.mint(place, &row)?;
-            return Ok(event);
-        }
-        // What came before has its number already.
-        self.flush(place)?;
-        let record = self.touch(place)?;
-        record.number = record.number.saturating_add(1);
-        let number = record.number;
-        event.number = number;
-        let files = self.files;
-        match &event.payload {
-            Some(Payload::Mint(mint)) => {
-                if let Some(span) = mint.span() {
-                    self.index_one(place, &event.key, span, number)?;
-                }
-            }
-            Some(Payload::Lost(lost)) => {
-                let place = key::with(&event.key, &[unsigned(lost.last), number]);
-                let first = key::numbers([unsigned(lost.first)]);
-                self.batch.insert(&files.notes, place, first);
-            }
-            Some(Payload::Raise(raise)) => {
-                let place = key::with(&event.key, &[unsigned(raise.last), number]);
-                self.batch.insert(&files.notes, place, key::numbers([0]));
-            }
-            Some(Payload::Unused(unused)) => {
-                if let Some(span) = unused.span() {
-                    let place = key::with(&event.key, &[unsigned(span.last()), number]);
-                    let value =
-                        key::numbers([unsigned(span.step()), unsigned(span.first()), UNUSED]);
-                    self.batch.insert(&files.notes, place, value);
-                }
-            }
-            Some(Payload::Json(_)) | None => {}
-        }
-        let place = key::with(&event.key, &[number]);
-        self.batch
-            .insert(&files.events, place, event.encode_to_vec());
-        self.events += 1;
-        Ok(event)
-    }
-
-    fn index_one(
-        &mut self,
-        place: usize,
-        name: &str,
-        span: Span,
-        number: u64,
-    ) -> Result<(), Error> {
-        let files = self.files;
-        let Some(key) = self.cache.keys.get_mut(place) else {
-            return Err(Error::Unavailable("a key is missing".into()));
-        };
-        let mut pieces = [Piece::new(span, number)];
-        index(key, name, &mut pieces, files, &mut self.batch)
-    }
-}
-
-impl Key {
-    /// Makes room for the increment and offset of a span. Returns whether they are new.
-    fn check_lattice(&mut self, span: Span) -> Result<bool, Error> {
-        let (step, residue) = (span.step(), span.first() % span.step());
-        let lattices = &mut self.record.lattices;
-        let known = |class: &Class| class.step == step && class.residue == residue;
-        if lattices.iter().any(known) {
-            return Ok(false);
-        }
-        if lattices.len() >= MAX_LATTICES {
-            return Err(Error::Invalid(format!(
-                "the mints of a key have more than {MAX_LATTICES} increments and offsets"
-            )));
-        }
-        lattices.push(Class {
-            step,
-            residue,
-            greatest: 0,
-        });
-        self.added.push(BTreeMap::new());
-        Ok(true)
     }
 }

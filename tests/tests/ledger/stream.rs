@@ -295,12 +295,12 @@ fn three_ledgers_and_three_servers_survive_one_of_each() -> TestResult {
                 wait::until_true(what, LIMIT, more)
             };
             more("events are stored")?;
-            for index in 0..3 {
+            for (index, ledger) in ledgers.into_iter().enumerate() {
                 nats.node(index).kill();
                 more("events are stored by two servers")?;
                 nats.node(index).start_again()?;
-                ledgers[index].kill()?;
-                ledgers[index].start_again()?;
+                ledger.kill()?;
+                ledger.start_again()?;
                 more("events are stored again")?;
             }
             Ok(())

@@ -226,17 +226,10 @@ impl Cluster {
     fn key_elsewhere(&self, name: &str) -> (String, Vec<&'static str>) {
         let placement = &self.servers[0].node.members.view().placement;
         let mut keys = (0..40).map(|number| format!("key-{number}"));
+        let named = |owner| NAMES.into_iter().find(|name| *name == owner).unwrap();
         let owners = |key: &str| -> Vec<_> {
             let owners = placement.owners(partition::of(key));
-            owners
-                .map(|owner| {
-                    NAMES
-                        .iter()
-                        .find(|name| **name == owner)
-                        .map(|name| *name)
-                        .unwrap()
-                })
-                .collect()
+            owners.map(named).collect()
         };
         let key = keys.find(|key| !owners(key).contains(&name)).unwrap();
         let owners = owners(&key);

@@ -7,7 +7,7 @@
 
 use super::file::Record;
 use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, SESSION, check_members};
-use super::state::Cause;
+use super::state::{Cause, State};
 use crate::Error;
 use artisanal_quorum::{
     Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
@@ -34,58 +34,84 @@ impl Node {
         if group != 0 && group != described.group {
             return Err(Error::Denied(format!("this node belongs to group {group}")));
         }
-        let rejoins = {
+        let before = {
             let mut state = self.write();
+            let before = state.clone();
             state.now = NodeState::Joining;
             state.reason = Some("it is joining its group again".into());
             state.cause = Some(Cause::Joining);
-            state.rejoins
+            before
         };
+        if before.is_newcomer(&described) {
+            match self.take_first_place(&before, &described).await {
+                Ok(true) => return Ok(self.status()),
+                Ok(false) => {}
+                Err(error) => {
+                    // It has never taken part, and still has nothing to forget.
+                    let mut state = self.write();
+                    state.now = NodeState::New;
+                    state.reason = Some(format!("it could not join its group: {error}"));
+                    state.cause = Some(Cause::NotJoined);
+                    return Err(error);
+                }
+            }
+        }
         let joined = self.recover(described).await;
         if let Err(error) = &joined {
             let mut state = self.write();
             state.now = NodeState::Lost;
             state.reason = Some(format!("it could not join its group again: {error}"));
             state.cause = Some(Cause::NotJoined);
-            state.rejoins = rejoins;
+            state.rejoins = before.rejoins;
         }
         joined.map(|()| self.status())
     }
 
-    async fn recover(&self, described: Describe) -> Result<(), Error> {
-        let marks = &self.marks;
-        let generation = Self::generation(marks).await?;
-        let owner = marks.number(IDENTITY).await?;
+    /// Makes a new node the member that the list in force says it is: it missed the end of its replacement. Returns false
+    /// if other members know of an incarnation. Then another process has been this member, and may have accepted claims.
+    ///
+    /// This process chose its node number at random and has accepted nothing, so it has no marks to read again. Two nodes
+    /// that need each other's answer to join would wait for ever. The other members store an incarnation at all but a
+    /// minority of them, so one answer more than that minority is enough to hear of it: with three members, one answer.
+    async fn take_first_place(&self, before: &State, described: &Describe) -> Result<bool, Error> {
+        self.check_owner(described).await?;
+        let (others, join) = asking(described);
+        let needed = majority(described.members.len()) - 1;
+        let (_, told) = self.ask(&others, &join, needed).await?;
+        if newest_known(&told, described.node) > 0 {
+            return Ok(false);
+        }
+        self.marks.raise(PROMISED, described.epoch).await?;
+        let mut state = before.clone();
+        state.described = described.clone();
+        self.become_member(state).await?;
+        tracing::info!("this node takes its place as a new member");
+        Ok(true)
+    }
+
+    /// Checks that the backend is not another node's.
+    async fn check_owner(&self, described: &Describe) -> Result<(), Error> {
+        let owner = self.marks.number(IDENTITY).await?;
         if owner != 0 && owner != described.node {
             return Err(Error::Denied(format!(
                 "the backend belongs to node {owner}; give node {} an empty one",
                 described.node
             )));
         }
-        let others: Vec<Member> = described
-            .members
-            .iter()
-            .filter(|member| member.node != described.node)
-            .cloned()
-            .collect();
+        Ok(())
+    }
+
+    async fn recover(&self, described: Describe) -> Result<(), Error> {
+        let marks = &self.marks;
+        let generation = Self::generation(marks).await?;
+        self.check_owner(&described).await?;
         let needed = majority(described.members.len());
-        let mut join = Join {
-            group: described.group,
-            epoch: described.epoch,
-            node: described.node,
-            incarnation: 0,
-            read: Read::default(),
-        };
+        let (others, mut join) = asking(&described);
 
         // 1. The newest incarnation that anybody knows of.
         let (others, told) = self.ask(&others, &join, needed).await?;
         let promised = told.iter().map(|report| report.promised).max();
-        let newest = told
-            .iter()
-            .filter_map(|joined| joined.known.get(&described.node))
-            .max()
-            .copied()
-            .unwrap_or(0);
+        let newest = newest_known(&told, described.node);
         // Members begin at 1, which nobody is told of.
         let own = self
             .state()
@@ -211,6 +237,26 @@ impl Node {
             }
         }
     }
+}
+
+/// The other members, and the message that asks them what they know of this node.
+fn asking(described: &Describe) -> (Vec<Member>, Join) {
+    let others = described.members.iter();
+    let others = others.filter(|member| member.node != described.node);
+    let join = Join {
+        group: described.group,
+        epoch: described.epoch,
+        node: described.node,
+        incarnation: 0,
+        read: Read::default(),
+    };
+    (others.cloned().collect(), join)
+}
+
+/// The newest incarnation of a node in the answers; 0 if none is known.
+fn newest_known(told: &[Report], node: u64) -> u64 {
+    let known = told.iter().filter_map(|report| report.known.get(&node));
+    known.max().copied().unwrap_or(0)
 }
 
 /// The newest incarnations in the answers, without that of the node itself.

@@ -37,7 +37,7 @@ const PAGES: usize = 1000;
 pub struct Replaced {
     /// The member list in force.
     pub list: List,
-    /// The members that have not heard of it. They will from the others.
+    /// The members that have not heard of it. They will from the others, apart from the new one.
     pub missed: Vec<String>,
 }
 

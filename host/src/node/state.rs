@@ -92,6 +92,12 @@ impl State {
         open.unwrap_or(&self.described.members)
     }
 
+    /// Whether this is the new node that a change of the member list made this member. A node that lost everything is
+    /// new, too, but has chosen another number.
+    pub(super) fn is_newcomer(&self, described: &Describe) -> bool {
+        self.now == NodeState::New && self.described.node == described.node
+    }
+
     /// All nodes in the list in force, and in the one to come.
     pub(super) fn nodes(&self) -> impl Iterator<Item = u64> {
         let open = self.open.iter().flat_map(List::nodes);

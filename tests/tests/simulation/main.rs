@@ -30,6 +30,12 @@ use world::threads;
 /// How many runs the ordinary test makes.
 const SEEDS: u64 = 250;
 
+/// Runs that once failed.
+const REGRESSIONS: [u64; 1] = [
+    // A new member that missed its replacement, and a member that lost its data, waited for each other to join.
+    1467,
+];
+
 /// Among how many runs each mistake has to be found.
 const WITHIN: u64 = 300;
 
@@ -127,6 +133,19 @@ fn no_integer_is_handed_out_twice() {
         begun.elapsed()
     );
     assert!(mints > 0);
+}
+
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    for seed in REGRESSIONS {
+        let faults = run(seed, None, false).faults;
+        assert!(
+            faults.is_empty(),
+            "repeat this run with: {}\n{}",
+            command(seed, None),
+            faults.join("\n")
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::bindings::engine::exports::artisanal::integers::{claims, engine};
 use crate::component::Source;
 use crate::meter::Meter;
 use crate::state::{OVERRUN, State};
+use crate::to_the_end::Begun;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Refusal;
 use crate::wasi::rights::Rights;
@@ -169,7 +170,8 @@ impl EngineInstance {
 
     /// Opens a sequence and returns its lattice.
     pub(crate) async fn open(&self, opening: &Opening) -> Result<Lattice, Error> {
-        self.with(opening, async |_, open| Ok(open.lattice)).await
+        self.with(opening, &Begun::default(), async |_, open| Ok(open.lattice))
+            .await
     }
 
     /// Makes one call of a sequence, which is first opened if necessary.
@@ -184,9 +186,24 @@ impl EngineInstance {
             ResourceAny,
         ) -> wasmtime::Result<Result<T, wit::Error>>,
     ) -> Result<T, Error> {
+        self.call_begun(opening, &Begun::default(), call).await
+    }
+
+    /// As [`EngineInstance::call`]. Sets `begun` when no other call is in flight: from then on, dropping the future drops
+    /// the instance, with its connections to the backend.
+    pub(crate) async fn call_begun<T: Send + 'static>(
+        &self,
+        opening: &Opening,
+        begun: &Begun,
+        call: impl AsyncFnOnce(
+            &Exports,
+            &Accessor<State>,
+            ResourceAny,
+        ) -> wasmtime::Result<Result<T, wit::Error>>,
+    ) -> Result<T, Error> {
         self.pause().await;
         let answer = self
-            .with(opening, async |live, open| {
+            .with(opening, begun, async |live, open| {
                 self.run(live, async |exports, accessor| {
                     call(exports, accessor, open.sequence).await
                 })
@@ -212,9 +229,11 @@ impl EngineInstance {
     async fn with<T>(
         &self,
         opening: &Opening,
+        begun: &Begun,
         work: impl AsyncFnOnce(&mut Live, Open) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut slot = self.turn(opening).await?;
+        begun.set();
         // Taken out, so that a call whose future is dropped midway leaves no half-used instance behind.
         let mut live = match slot.take() {
             Some(live) => live,

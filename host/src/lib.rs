@@ -53,6 +53,7 @@ pub mod serve;
 #[doc(hidden)]
 pub mod simulated;
 mod state;
+mod to_the_end;
 #[cfg(feature = "serve")]
 pub mod traces;
 mod wasi;

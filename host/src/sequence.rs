@@ -6,6 +6,7 @@ use crate::component::{CLAIMS, Source};
 use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::lease::Holder;
 use crate::metrics::{Operation, SequenceMetrics};
+use crate::to_the_end::ToTheEnd;
 use crate::{Builtin, Error, Host};
 use artisanal_core::{Coalescer, Driver, Lattice, Span};
 use std::fmt;
@@ -254,7 +255,9 @@ impl Sequence {
     /// Takes the integers from `first` to `last` if none of them was taken. This is what a node of a quorum
     /// does; programs that mint call [`Sequence::next`].
     ///
-    /// Claims are made one at a time and are not coalesced: the caller bounds how many wait.
+    /// Claims are made one at a time and are not coalesced: the caller bounds how many wait. When the future is dropped, a
+    /// claim that waits is given up. One that has begun runs to its end, as the calls above do; until then it counts as in
+    /// flight and the next one waits.
     ///
     /// # Errors
     /// [`Error::TooSmall`] with the mark when that is not below `first`; [`Error::Other`] when the
@@ -369,31 +372,34 @@ impl Instances {
 }
 
 impl EngineCalls {
-    async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
-        let call = self
-            .instances
-            .first
-            .call(
-                &self.opening,
+    fn claim(&self, first: i64, last: i64) -> ToTheEnd<Result<(), Error>> {
+        let calls = self.clone();
+        ToTheEnd::new(self.runtime.clone(), |begun| async move {
+            let call = calls.instances.first.call_begun(
+                &calls.opening,
+                &begun,
                 async |exports, accessor, sequence| match &exports.claims {
                     Some(claims) => claims.call_claim(accessor, sequence, first, last).await,
                     None => Ok(Err(no_claims())),
                 },
             );
-        self.metrics.count(Operation::Claim, call).await
+            calls.metrics.count(Operation::Claim, call).await
+        })
     }
 
-    async fn generation(&self) -> Result<Option<String>, Error> {
-        self.instances
-            .first
-            .call(
-                &self.opening,
+    fn generation(&self) -> ToTheEnd<Result<Option<String>, Error>> {
+        let calls = self.clone();
+        ToTheEnd::new(self.runtime.clone(), |begun| async move {
+            let call = calls.instances.first.call_begun(
+                &calls.opening,
+                &begun,
                 async |exports, accessor, sequence| match &exports.claims {
                     Some(claims) => claims.call_generation(accessor, sequence).await,
                     None => Ok(Err(no_claims())),
                 },
-            )
-            .await
+            );
+            call.await
+        })
     }
 }
 

@@ -1,14 +1,20 @@
 //! Clients that send a request and disconnect: any number of them costs the backend almost nothing, and
-//! clients that stay are served as usual.
+//! clients that stay are served as usual. A claim that has begun runs to its end, on the connections that are there.
 
+use int_host::{Builtin, Config, Error, Host, Sequence};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 use testbed::TestResult;
+use testbed::backend;
 use testbed::cli::{Place, Serving};
 use testbed::http::{Answer, get};
+use testbed::mariadb::{self, MariaDb};
+use testbed::proxy::{Fault, Proxy};
 use testbed::redis::Redis;
 use testbed::rqlite::Rqlite;
+use testbed::runtime::run;
 use testbed::server::Server;
 use testbed::wait;
 use tokio::io::AsyncWriteExt;
@@ -126,4 +132,71 @@ fn rqlite_is_not_asked_for_those_who_went_away() -> TestResult {
         let counts = ["queries", "executions"].map(|name| stats["http"][name].as_u64());
         Ok(counts.iter().map(|count| count.expect("a count")).sum())
     })
+}
+
+/// Polls a claim until the backend has got its request, then drops it.
+async fn begin_and_abandon(sequence: &Sequence, first: i64, proxy: &Proxy) {
+    let before = proxy.round_trips();
+    let mut claim = pin!(sequence.claim(first, first));
+    let sent = async {
+        while proxy.round_trips() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        claimed = &mut claim => panic!("the reply is held back, but {claimed:?}"),
+        () = sent => {}
+        () = tokio::time::sleep(LIMIT) => panic!("the claim was not sent"),
+    }
+}
+
+/// Abandons claims of a backend behind this proxy, one that has begun and many that wait for it.
+async fn abandon_claims(host: &Host, engine: Builtin, dsn: String, proxy: &Proxy) -> TestResult {
+    let config = Config {
+        dsn,
+        increment: Some(1),
+        offset: Some(0),
+        ..Config::default()
+    };
+    let sequence = host.open(engine, config).await?;
+    sequence.claim(1, 1).await?;
+    let connections = proxy.accepted();
+    for round in 1..=5 {
+        let first = 10 * round;
+        proxy.set(Fault::StallReplies)?;
+        begin_and_abandon(&sequence, first, proxy).await;
+        let begun = proxy.round_trips();
+        for waiting in 1..=5 {
+            let claim = sequence.claim(first + waiting, first + waiting);
+            let polled = tokio::time::timeout(Duration::ZERO, claim).await;
+            assert!(polled.is_err(), "{polled:?}");
+        }
+        assert_eq!(proxy.round_trips(), begun, "one call at a time");
+        proxy.set(Fault::None)?;
+        // The claim that had begun was made, and none of those that waited for it.
+        let taken = sequence.claim(first, first + 5).await;
+        assert_eq!(taken, Err(Error::TooSmall(first)));
+        sequence.claim(first + 1, first + 5).await?;
+    }
+    assert_eq!(proxy.accepted(), connections, "connections");
+    Ok(())
+}
+
+#[test]
+fn a_claim_that_has_begun_keeps_its_connection_to_redis() -> TestResult {
+    let redis = Redis::start()?;
+    let proxy = Proxy::to(redis.port())?;
+    let dsn = format!("redis://127.0.0.1:{}?timeout=60s", proxy.port());
+    let host = backend::host(None)?;
+    run(abandon_claims(&host, Builtin::Redis, dsn, &proxy))
+}
+
+#[test]
+fn a_claim_that_has_begun_keeps_its_connection_to_mariadb() -> TestResult {
+    let mariadb = MariaDb::start()?;
+    let proxy = Proxy::to(mariadb.port())?;
+    let dsn = mariadb.dsn_of(mariadb::USER, mariadb::PASSWORD, proxy.port());
+    let dsn = format!("{dsn}?timeout=60s");
+    let host = backend::host(None)?;
+    run(abandon_claims(&host, Builtin::Mysql, dsn, &proxy))
 }

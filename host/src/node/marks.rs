@@ -13,7 +13,8 @@ use tokio::sync::Mutex;
 /// again.
 const OPEN: usize = 4096;
 
-/// How many instances the sequences share, and so how many calls the backend gets at a time.
+/// How many instances the sequences share, and so how many calls the backend gets at a time, including those of claims whose
+/// clients are gone.
 pub(super) const INSTANCES: usize = 4;
 
 /// The marks of one backend, by key. A clone is a reference to the same backend.

@@ -2,6 +2,7 @@
 
 use int_host::{Builtin, Config, Error, Host, Sequence};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::Duration;
 use testbed::backend;
 use testbed::contract::kind;
@@ -127,21 +128,23 @@ fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
     Ok(())
 }
 
+/// The embedded store of a node.
+fn store(quorum: &Quorum, index: usize) -> PathBuf {
+    let mut files = std::fs::read_dir(quorum.data(index)).expect("a folder");
+    let found = files.find_map(|file| {
+        let path = file.ok()?.path();
+        (path.extension()? == "redb").then_some(path)
+    });
+    found.expect("the embedded store")
+}
+
 #[test]
 fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     let quorum = Quorum::start()?;
     assert_eq!(mint(&quorum), Ok(2));
-    let store = |index: usize| -> TestResult<std::path::PathBuf> {
-        let mut files = std::fs::read_dir(quorum.data(index)).expect("a folder");
-        let found = files.find_map(|file| {
-            let path = file.ok()?.path();
-            (path.extension()? == "redb").then_some(path)
-        });
-        Ok(found.expect("the embedded store"))
-    };
     // An older copy of the store comes back: it has fewer starts of the node.
     quorum.server(0).stop()?;
-    let path = store(0)?;
+    let path = store(&quorum, 0);
     let copy = std::fs::read(&path).expect("read");
     quorum.server(0).start_again()?;
     quorum.server(0).stop()?;
@@ -161,7 +164,7 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     }
     // The store of another node.
     quorum.server(1).stop()?;
-    let other = std::fs::read(store(1)?).expect("read");
+    let other = std::fs::read(store(&quorum, 1)).expect("read");
     quorum.server(1).start_again()?;
     quorum.server(0).stop()?;
     std::fs::write(&path, other).expect("written");
@@ -222,6 +225,43 @@ fn a_node_whose_backend_denies_access_is_a_missing_one() -> TestResult {
     assert_fails(failed.clone(), "unavailable", &["Redis", "NOPERM"]);
     let told = failed.expect_err("no majority").to_string();
     assert!(!told.contains("token"), "{told}");
+    Ok(())
+}
+
+/// The numbers by which a copy is recognised begin anew when a node has lost everything. The incarnation does not.
+#[test]
+fn a_copy_from_before_everything_was_lost_is_noticed() -> TestResult {
+    let quorum = Quorum::start()?;
+    assert_eq!(mint(&quorum), Ok(2));
+    // So that the copy very likely has the greatest number of a process.
+    for _ in 0..8 {
+        quorum.server(0).kill();
+        quorum.server(0).start_again()?;
+    }
+    quorum.server(0).stop()?;
+    let path = store(&quorum, 0);
+    let copy = std::fs::read(&path).expect("read");
+    quorum.wipe(0)?;
+    quorum.server(0).start_again()?;
+    let said = quorum.join(0, 1)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.server(0).stop()?;
+    std::fs::write(&path, &copy).expect("written");
+    for _ in 0..3 {
+        quorum.server(0).start_again()?;
+        let status = quorum.status(0)?;
+        assert_eq!(state(&status), "lost", "{status}");
+        let reason = status["reason"].to_string();
+        assert!(reason.contains("older copy"), "{status}");
+        quorum.server(0).kill();
+    }
+    quorum.server(0).start_again()?;
+    let said = quorum.join(0, 1)?;
+    assert!(said.contains("incarnation 3"), "{said}");
+    quorum.server(1).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 4, "{minted}");
     Ok(())
 }
 

@@ -23,6 +23,10 @@ pub(super) struct Record {
     /// file was restored from an older copy.
     #[serde(default)]
     pub(super) reached: u64,
+    /// The node's incarnation when this file was written. The backend has the same or a greater one, unless it was
+    /// restored from a copy that is older than the node's last join: then its number of the last process may be greater.
+    #[serde(default)]
+    pub(super) incarnation: u64,
     /// The number of the last process that ran the node. The backend has the same or a greater one,
     /// unless it was restored from an older copy.
     pub(super) session: i64,
@@ -45,6 +49,7 @@ impl Record {
             members: described.members.clone(),
             open: state.open.clone(),
             reached: state.reached.max(state.epoch()),
+            incarnation: state.incarnation,
             session: state.session,
             generation: state.generation.clone(),
         }
@@ -109,6 +114,7 @@ mod tests {
             members: Vec::new(),
             open: Some(List::default()),
             reached: 6,
+            incarnation: 4,
             session: 3,
             generation: Some("x".into()),
         };
@@ -119,6 +125,7 @@ mod tests {
         std::fs::write(directory.path().join("new/node.json"), first).expect("written");
         let read = file.read().expect("read").expect("a record");
         assert_eq!((read.epoch, read.open, read.reached), (1, None, 0));
+        assert_eq!(read.incarnation, 0);
         std::fs::write(directory.path().join("new/node.json"), "{\"node\":").expect("written");
         assert!(
             matches!(file.read(), Err(Error::Misconfigured(text)) if text.contains("node.json"))

@@ -70,13 +70,14 @@ impl Node {
     /// Makes a new node the member that the list in force says it is: it missed the end of its replacement. Returns false
     /// if other members know of an incarnation. Then another process has been this member, and may have accepted claims.
     ///
-    /// This process chose its node number at random and has accepted nothing, so it has no marks to read again. Two nodes
-    /// that need each other's answer to join would wait for ever. The other members store an incarnation at all but a
-    /// minority of them, so one answer more than that minority is enough to hear of it: with three members, one answer.
+    /// This process chose its node number at random and has accepted nothing, so it has no marks to read again. If it asked
+    /// a majority, two nodes that need each other's answer to join would wait for ever. With `2f + 1` members, `f` of the
+    /// others are enough. A join of another process has been stored at `f + 1` of them, and so has any later change of the
+    /// list, during which members answer no joins.
     async fn take_first_place(&self, before: &State, described: &Describe) -> Result<bool, Error> {
         self.check_owner(described).await?;
         let (others, join) = asking(described);
-        let needed = majority(described.members.len()) - 1;
+        let needed = (majority(described.members.len()) - 1).max(1);
         let (_, told) = self.ask(&others, &join, needed).await?;
         if newest_known(&told, described.node) > 0 {
             return Ok(false);

@@ -13,9 +13,12 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
     let record = file.read()?;
     let identity = marks.number(IDENTITY).await?;
     let before = i64::try_from(marks.number(SESSION).await?).unwrap_or(i64::MAX);
+    let incarnation = marks.number(INCARNATION).await?;
+    // The numbers of processes begin anew after a node has lost everything, so a copy from before that may have a greater
+    // one. But its incarnation is smaller.
     let older = record
         .as_ref()
-        .is_some_and(|record| before < record.session);
+        .is_some_and(|record| before < record.session || incarnation < record.incarnation);
     // The number in an older copy stays as it is: each start would bring it nearer to that in the file, until the
     // copy is no longer recognised.
     let session = match older {
@@ -99,7 +102,7 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
         let incarnation = marks.number(&known(node)).await?;
         state.known.insert(node, incarnation);
     }
-    state.incarnation = marks.number(INCARNATION).await?;
+    state.incarnation = incarnation;
     // A crash may have left the file ahead of the backend.
     state.reached = state.reached.max(record.reached);
     file.write(&Record::of(&state))?;

@@ -53,7 +53,8 @@ impl Log {
     /// Appends one event and returns it with its number, once it is durable.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the key is not at event `expected`; otherwise as [`Log::add`].
+    /// [`Error::Conflict`] if the key is not at event `expected`, [`Error::Invalid`] if it can never be stored,
+    /// [`Error::Unavailable`] if it may be stored or not.
     pub(crate) async fn append(&self, event: Event, expected: Option<u64>) -> Result<Event, Error> {
         match self {
             Self::Embedded(store) => store.append(event, expected).await,

@@ -275,9 +275,7 @@ impl<S: Sequence> App<S> {
             }
             Route::Sequences => {
                 let grant = self.ask(&request.headers, Right::Read, None, 0)?;
-                if grant.is_none() {
-                    self.has_mint_token(&request.headers)?;
-                }
+                let grant = self.or_mint_token(grant, &request.headers)?;
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {

@@ -57,10 +57,7 @@ impl<S: Sequence> App<S> {
         integers: u32,
     ) -> Result<Option<Arc<Grant>>, Problem> {
         let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
-        if grant.is_none() {
-            self.has_mint_token(headers)?;
-        }
-        Ok(grant)
+        self.or_mint_token(grant, headers)
     }
 
     /// As [`App::allowed_to_mint`], for a sequence that may not exist.
@@ -72,18 +69,19 @@ impl<S: Sequence> App<S> {
     ) -> Result<Option<Arc<Grant>>, Problem> {
         let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
         self.find(key)?;
-        if grant.is_none() {
-            self.has_mint_token(headers)?;
-        }
-        Ok(grant)
+        self.or_mint_token(grant, headers)
     }
 
-    /// Checks the mint token of the settings, if there is one.
-    pub(super) fn has_mint_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        match &self.settings.mint_token {
-            None => Ok(()),
-            Some(token) => authorize(headers, token),
+    /// Without named tokens, checks the mint token of the settings, if there is one.
+    pub(super) fn or_mint_token(
+        &self,
+        grant: Option<Arc<Grant>>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Grant>>, Problem> {
+        if let (None, Some(token)) = (&grant, &self.settings.mint_token) {
+            authorize(headers, token)?;
         }
+        Ok(grant)
     }
 
     pub(super) fn allowed_to_raise(&self, headers: &HeaderMap) -> Result<(), Problem> {

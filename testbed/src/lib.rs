@@ -16,6 +16,7 @@ mod error;
 mod failure;
 mod family;
 pub mod galera;
+mod go;
 pub mod group;
 pub mod history;
 pub mod http;

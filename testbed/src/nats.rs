@@ -2,10 +2,11 @@
 //! comes from `NATS_SERVER`, from PATH, or is built from `testbed/servers`.
 
 use crate::error::{Error, Result};
+use crate::go::Tool;
 use crate::http;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::target::{self, Once};
+use crate::target::Once;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -183,29 +184,12 @@ fn node(program: &Path, index: usize, ports: &[Ports], lines: &str) -> Result<No
 
 fn program() -> Result<PathBuf> {
     static PROGRAM: Once = Once::new();
-    PROGRAM.get(|| server::find("nats-server", Some("NATS_SERVER")).map_or_else(build, Ok))
+    PROGRAM.get(|| SERVER.find())
 }
 
-/// Builds `nats-server` from the module in `testbed/servers`. This takes a minute the first time and is then cached.
-fn build() -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
-    let program = target::directory().join("servers").join("nats-server");
-    let go = server::find("go", None).ok_or_else(|| {
-        Error::Missing(
-            "there is neither nats-server nor Go on PATH. Install one of them: https://nats.io/download or `apt-get \
-             install golang` (Go 1.25 or later), or set NATS_SERVER to the path of a binary"
-                .to_owned(),
-        )
-    })?;
-    eprintln!("building nats-server in {} (once)", module.display());
-    let mut build = Command::new(go);
-    build
-        .current_dir(&module)
-        .args(["build", "-o"])
-        .args([program.as_path(), Path::new(PACKAGE)]);
-    server::output_of(build)?;
-    Ok(program)
-}
-
-/// The program that is listed as a tool in `testbed/servers/go.mod`.
-const PACKAGE: &str = "github.com/nats-io/nats-server/v2";
+const SERVER: Tool = Tool {
+    program: "nats-server",
+    package: "github.com/nats-io/nats-server/v2",
+    variable: "NATS_SERVER",
+    page: "https://nats.io/download",
+};

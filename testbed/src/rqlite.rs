@@ -2,10 +2,11 @@
 //! `testbed/servers`.
 
 use crate::error::{Error, Result};
+use crate::go::Tool;
 use crate::http;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::target::{self, Once};
+use crate::target::Once;
 use crate::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -228,31 +229,12 @@ fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) ->
 
 fn program() -> Result<PathBuf> {
     static PROGRAM: Once = Once::new();
-    PROGRAM.get(|| server::find("rqlited", Some("RQLITED")).map_or_else(build, Ok))
+    PROGRAM.get(|| SERVER.find())
 }
 
-/// Builds `rqlited` from the module in `testbed/servers`. This takes minutes the first time and is then cached.
-fn build() -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
-    let folder = target::directory().join("servers");
-    let program = folder.join("rqlited");
-    let go = server::find("go", None).ok_or_else(|| {
-        Error::Missing(
-            "there is neither rqlited nor Go on PATH. Install one of them: \
-             https://rqlite.io/docs/install-rqlite or `apt-get install golang` (Go 1.25 or later), \
-             or set RQLITED to the path of a binary"
-                .to_owned(),
-        )
-    })?;
-    eprintln!("building rqlited in {} (once)", module.display());
-    let mut build = Command::new(go);
-    build
-        .current_dir(&module)
-        .args(["build", "-o"])
-        .args([program.as_path(), Path::new(PACKAGE)]);
-    server::output_of(build)?;
-    Ok(program)
-}
-
-/// The program that is listed as a tool in `testbed/servers/go.mod`.
-const PACKAGE: &str = "github.com/rqlite/rqlite/v8/cmd/rqlited";
+const SERVER: Tool = Tool {
+    program: "rqlited",
+    package: "github.com/rqlite/rqlite/v8/cmd/rqlited",
+    variable: "RQLITED",
+    page: "https://rqlite.io/docs/install-rqlite",
+};

@@ -83,8 +83,9 @@ struct Live<'a> {
     replid: Option<&'a Id>,
     /// Servers that claim to be primary. More than one if several processes claim the same history.
     primaries: Vec<usize>,
-    /// A replica that follows it.
-    follower: Option<usize>,
+    /// The replicas that follow it. All of them, since one that was restarted has forgotten the
+    /// history before this one and another has not.
+    followers: Vec<usize>,
 }
 
 /// Chooses among the servers that answered.
@@ -155,7 +156,7 @@ fn live(seen: &[Seen]) -> Vec<Live<'_>> {
                 all.push(Live {
                     replid,
                     primaries: Vec::new(),
-                    follower: None,
+                    followers: Vec::new(),
                 });
                 let Some(history) = all.last_mut() else {
                     continue;
@@ -164,7 +165,7 @@ fn live(seen: &[Seen]) -> Vec<Live<'_>> {
             }
         };
         if !report.is_primary() {
-            at.follower.get_or_insert(index);
+            at.followers.push(index);
         } else if !at.primaries.iter().any(|p| is_same_run(seen, *p, index)) {
             at.primaries.push(index);
         }
@@ -199,7 +200,7 @@ impl Live<'_> {
     fn is_heir_of(&self, replid: &Id, seen: &[Seen]) -> bool {
         self.primaries
             .iter()
-            .chain(&self.follower)
+            .chain(&self.followers)
             .filter_map(|at| seen.get(*at))
             .any(|s| s.report.replid2.as_ref() == Some(replid))
     }
@@ -210,7 +211,7 @@ impl Live<'_> {
         if let Some(primary) = self.primaries.first().and_then(at) {
             return primary.host.clone();
         }
-        match self.follower.as_ref().and_then(at) {
+        match self.followers.first().and_then(at) {
             Some(Seen { host, report }) => match &report.role {
                 Role::Replica { of, .. } => format!("{of} (which {host} follows)"),
                 Role::Primary => host.clone(),

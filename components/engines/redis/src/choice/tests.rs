@@ -193,6 +193,20 @@ fn an_instance_does_not_leave_what_it_used_for_a_stranger() {
 }
 
 #[test]
+fn each_replica_is_asked_what_its_primary_continues() {
+    let memory = having_used(&primary("A", "r0", ""));
+    // C was restarted and has forgotten the history before r1; D has not.
+    let forgot = replica("C", "B", true, "r1", "");
+    let knows = replica("D", "B", true, "r1", "r0");
+    let stranger = primary("E", "", "");
+    let mut all = [knows, stranger, forgot];
+    for _ in 0..3 {
+        waits(choose(&all, &memory), &["B", "not among"]);
+        all.rotate_left(1);
+    }
+}
+
+#[test]
 fn an_instance_that_used_the_old_one_goes_to_the_promoted_one() {
     let memory = having_used(&primary("A", "r0", ""));
     let promoted = primary("B", "r1", "r0");

@@ -81,7 +81,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: false,
-        calls: 1,
+        calls: 3,
     },
     Entry {
         engine: Builtin::Redis,

@@ -60,6 +60,12 @@ impl Source {
     }
 }
 
+impl From<Builtin> for Source {
+    fn from(engine: Builtin) -> Self {
+        Self::Builtin(engine)
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,18 +1,23 @@
 //! Sequences in an engine, each shared by any number of tasks.
 
-use crate::bindings::engine::artisanal::integers::types as wit;
+mod calls;
+#[cfg(feature = "serve")]
+mod on_demand;
+
 use crate::call_log::CallNotes;
-use crate::component::{CLAIMS, Source};
+use crate::component::Source;
 use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::lease::Holder;
-use crate::metrics::{Operation, SequenceMetrics};
-use crate::to_the_end::ToTheEnd;
-use crate::{Builtin, Error, Host};
-use artisanal_core::{Coalescer, Driver, Lattice, Span};
+use crate::{Error, Host};
+use artisanal_core::{Coalescer, Lattice, Span};
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+
+pub(crate) use calls::EngineCalls;
+use calls::{Inner, Instances};
+#[cfg(feature = "serve")]
+pub(crate) use on_demand::Sequences;
 
 /// How to reach one sequence. Only `dsn` has no default that suits every engine.
 ///
@@ -133,7 +138,7 @@ impl Host {
             instances.first.engine().to_owned(),
             opening.key().to_owned(),
         );
-        let calls = EngineCalls(Arc::new(Inner {
+        let calls = EngineCalls::new(Inner {
             metrics: self.metrics().sequence(&engine, &key),
             calls: CallNotes::new(self.options().call_log.clone(), &engine, &key),
             instances,
@@ -141,72 +146,13 @@ impl Host {
             lattice,
             queue: self.options().queue,
             runtime: Handle::current(),
-        }));
+        });
         let coalescer = Coalescer::new(calls, self.options().queue);
         self.metrics().watch(&engine, &key, coalescer.watch());
         Ok(Sequence {
             coalescer,
             holder: None,
         })
-    }
-}
-
-/// The sequences of one engine and DSN, which are opened on demand and share a few instances.
-#[cfg(feature = "serve")]
-pub(crate) struct Sequences {
-    host: Host,
-    config: Config,
-    instances: Vec<Arc<EngineInstance>>,
-    opened: std::sync::atomic::AtomicUsize,
-    /// Whether all state is in the backend.
-    stateless: bool,
-}
-
-#[cfg(feature = "serve")]
-impl Sequences {
-    /// Sequences with this configuration, apart from the key, on at most `instances` instances.
-    pub(crate) fn new(
-        host: &Host,
-        source: &Source,
-        config: Config,
-        instances: usize,
-    ) -> Result<Self, Error> {
-        let provider = Arc::new(Provider::new(host, source, &config.dsn)?);
-        // A component that is not built in may keep its sequences in its own memory.
-        let stateless = matches!(source, Source::Builtin(engine) if !engine.in_memory());
-        let instances = if stateless { instances.max(1) } else { 1 };
-        Ok(Self {
-            host: host.clone(),
-            config,
-            instances: (0..instances)
-                .map(|_| Arc::new(EngineInstance::new(Arc::clone(&provider))))
-                .collect(),
-            opened: Default::default(),
-            stateless,
-        })
-    }
-
-    /// Whether a sequence that was dropped goes on where it was when it is opened again.
-    pub(crate) fn reopen(&self) -> bool {
-        self.stateless
-    }
-
-    pub(crate) async fn open(&self, key: &str) -> Result<Sequence, Error> {
-        let id = self
-            .opened
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let hash = blake3::hash(key.as_bytes());
-        let at = usize::from(hash.as_bytes()[0]) % self.instances.len();
-        let first = self.instances.get(at).cloned();
-        let instances = Instances {
-            first: first.ok_or_else(|| Error::Other("there are no instances".into()))?,
-            others: Vec::new(),
-        };
-        let config = Config {
-            key: key.to_owned(),
-            ..self.config.clone()
-        };
-        self.host.sequence(instances, id, config).await
     }
 }
 
@@ -282,7 +228,7 @@ impl Sequence {
     /// Counts a request that failed.
     fn answer<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &answer {
-            self.coalescer.upstream().metrics.refused(error);
+            self.coalescer.upstream().refused(error);
         }
         answer
     }
@@ -290,7 +236,7 @@ impl Sequence {
     /// Its key.
     #[cfg(feature = "serve")]
     pub(crate) fn key(&self) -> &str {
-        self.coalescer.upstream().opening.key()
+        self.coalescer.upstream().key()
     }
 
     /// The lattice of the integers that it mints.
@@ -314,178 +260,5 @@ impl artisanal_core::Sequence for Sequence {
 
     async fn lattice(&self) -> Result<Lattice, Error> {
         Ok(self.lattice())
-    }
-}
-
-/// The upstream of the coalescer: makes the calls of one sequence.
-#[derive(Clone)]
-pub(crate) struct EngineCalls(Arc<Inner>);
-
-pub(crate) struct Inner {
-    instances: Instances,
-    opening: Opening,
-    /// The lattice that the first instance returned; later ones have the same configuration.
-    pub(crate) lattice: Lattice,
-    /// How many calls of each kind may wait.
-    pub(crate) queue: usize,
-    /// The runtime for calls that several callers share, and for those without callers.
-    pub(crate) runtime: Handle,
-    metrics: SequenceMetrics,
-    calls: CallNotes,
-}
-
-impl std::ops::Deref for EngineCalls {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        for slot in 0..self.instances.count() {
-            self.instances.at(slot).close(self.opening.id);
-        }
-    }
-}
-
-/// The instances that make the calls of one sequence, each one call at a time. Other sequences may share
-/// them.
-struct Instances {
-    first: Arc<EngineInstance>,
-    others: Vec<Arc<EngineInstance>>,
-}
-
-impl Instances {
-    /// The instance of a slot, counted from 0.
-    fn at(&self, slot: usize) -> &EngineInstance {
-        slot.checked_sub(1)
-            .and_then(|other| self.others.get(other))
-            .unwrap_or(&self.first)
-    }
-
-    /// How many calls may be in flight at a time.
-    fn count(&self) -> usize {
-        1 + self.others.len()
-    }
-}
-
-impl EngineCalls {
-    fn claim(&self, first: i64, last: i64) -> ToTheEnd<Result<(), Error>> {
-        let calls = self.clone();
-        ToTheEnd::new(self.runtime.clone(), |begun| async move {
-            let call = calls.instances.first.call_begun(
-                &calls.opening,
-                &begun,
-                async |exports, accessor, sequence| match &exports.claims {
-                    Some(claims) => claims.call_claim(accessor, sequence, first, last).await,
-                    None => Ok(Err(no_claims())),
-                },
-            );
-            calls.metrics.count(Operation::Claim, call).await
-        })
-    }
-
-    fn generation(&self) -> ToTheEnd<Result<Option<String>, Error>> {
-        let calls = self.clone();
-        ToTheEnd::new(self.runtime.clone(), |begun| async move {
-            let call = calls.instances.first.call_begun(
-                &calls.opening,
-                &begun,
-                async |exports, accessor, sequence| match &exports.claims {
-                    Some(claims) => claims.call_generation(accessor, sequence).await,
-                    None => Ok(Err(no_claims())),
-                },
-            );
-            call.await
-        })
-    }
-}
-
-/// The error of a component that is only an engine.
-fn no_claims() -> wit::Error {
-    wit::Error::Other(format!(
-        "this engine cannot carry a node of a quorum: it does not export {CLAIMS}"
-    ))
-}
-
-impl artisanal_core::Upstream for EngineCalls {
-    type Call<T: Send + 'static> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
-
-    fn next(&self, slot: usize, count: u32) -> Self::Call<Span> {
-        let calls = self.clone();
-        Box::pin(async move {
-            let instance = calls.instances.at(slot);
-            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
-                exports
-                    .engine
-                    .sequence()
-                    .call_next(accessor, sequence, count)
-                    .await
-            });
-            let begun = calls.calls.begin();
-            let span = calls.metrics.count(Operation::Next, call).await?;
-            let span = Span::checked(span.first, span.step, span.count)
-                .filter(|span| calls.lattice.covers(*span))
-                .ok_or_else(|| {
-                    Error::Broken(format!(
-                        "the component returned the impossible span {span:?}"
-                    ))
-                })?;
-            calls.metrics.minted(span);
-            calls.calls.note(span, begun);
-            Ok(span)
-        })
-    }
-
-    fn last(&self) -> Self::Call<Option<i64>> {
-        let calls = self.clone();
-        Box::pin(async move {
-            let instance = &calls.instances.first;
-            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
-                exports
-                    .engine
-                    .sequence()
-                    .call_last(accessor, sequence)
-                    .await
-            });
-            let last = calls.metrics.count(Operation::Last, call).await?;
-            calls.metrics.reached(last.unwrap_or(0));
-            Ok(last)
-        })
-    }
-
-    fn set_last(&self, value: i64) -> Self::Call<()> {
-        let calls = self.clone();
-        Box::pin(async move {
-            let instance = &calls.instances.first;
-            let call = instance.call(&calls.opening, async |exports, accessor, sequence| {
-                exports
-                    .engine
-                    .sequence()
-                    .call_set_last(accessor, sequence, value)
-                    .await
-            });
-            calls.metrics.count(Operation::SetLast, call).await?;
-            calls.metrics.reached(value);
-            Ok(())
-        })
-    }
-
-    fn slots(&self) -> usize {
-        self.instances.count()
-    }
-
-    fn spawn(driver: Driver<Self>) {
-        // Not the ambient runtime: this may run when a request is dropped outside of any runtime.
-        let runtime = driver.upstream().runtime.clone();
-        runtime.spawn(driver.run());
-    }
-}
-
-impl From<Builtin> for Source {
-    fn from(engine: Builtin) -> Self {
-        Self::Builtin(engine)
     }
 }

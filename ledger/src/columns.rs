@@ -256,10 +256,11 @@ impl<'a> Rows<'_, 'a> {
     fn row(&mut self) -> Result<Placed<'a>, Unfit> {
         let short = || Unfit("a column is shorter than the others".into());
         let names = &self.all.names;
-        let key = match self.all.keys.is_empty() {
-            // In the store.
-            true => names.len(),
-            false => self.keys.place().ok_or_else(short)?,
+        // In the store there are none: all rows have the key of the record.
+        let key = if self.all.keys.is_empty() {
+            names.len()
+        } else {
+            self.keys.place().ok_or_else(short)?
         };
         let by = self.by.place().ok_or_else(short)?;
         let name = |place: usize| names.get(place).copied();
@@ -277,21 +278,21 @@ impl<'a> Rows<'_, 'a> {
         let step = i64::try_from(self.step.next().ok_or_else(short)?).unwrap_or(0);
         let count = u32::try_from(self.counts.next().ok_or_else(short)?).unwrap_or(0);
         let span = Mint { first, step, count }.span();
-        let request = match self.all.lengths.is_empty() {
-            true => "",
-            false => {
-                let length = self.lengths.place().ok_or_else(short)?;
-                let parts = self.requests.split_at_checked(length);
-                let (request, rest) =
-                    parts.ok_or_else(|| Unfit("the length of a request id is wrong".into()))?;
-                self.requests = rest;
-                request
-            }
+        let request = if self.all.lengths.is_empty() {
+            ""
+        } else {
+            let length = self.lengths.place().ok_or_else(short)?;
+            let parts = self.requests.split_at_checked(length);
+            let (request, rest) =
+                parts.ok_or_else(|| Unfit("the length of a request id is wrong".into()))?;
+            self.requests = rest;
+            request
         };
         let row = Row {
-            key: match self.all.keys.is_empty() {
-                true => "",
-                false => name(key).ok_or_else(absent)?,
+            key: if self.all.keys.is_empty() {
+                ""
+            } else {
+                name(key).ok_or_else(absent)?
             },
             at,
             by: name(by).ok_or_else(absent)?,

@@ -239,11 +239,12 @@ impl Event {
 
 /// Checks a text that is shown to people.
 pub(crate) fn check_text(name: &str, text: &str) -> Result<(), Unfit> {
-    match text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-        true => Err(Unfit(format!(
+    if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+        Err(Unfit(format!(
             "`{name}` is not printable text of at most {MAX_TEXT} bytes"
-        ))),
-        false => Ok(()),
+        )))
+    } else {
+        Ok(())
     }
 }
 

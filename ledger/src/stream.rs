@@ -211,9 +211,10 @@ impl Stream {
             self.applied(partition, sequence, deadline).await?;
             last = current()?;
         }
-        match last == expected {
-            true => Ok(()),
-            false => Err(Error::Conflict { current: last }),
+        if last == expected {
+            Ok(())
+        } else {
+            Err(Error::Conflict { current: last })
         }
     }
 
@@ -244,11 +245,12 @@ impl Stream {
                 "the read model has stopped: {reason}"
             )));
         }
-        match self.0.held.borrow().contains(partition) {
-            true => Ok(()),
-            false => Err(Error::Unavailable(
+        if self.0.held.borrow().contains(partition) {
+            Ok(())
+        } else {
+            Err(Error::Unavailable(
                 "this ledger does not have the key's events, or not yet".into(),
-            )),
+            ))
         }
     }
 

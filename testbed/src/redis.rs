@@ -199,9 +199,10 @@ fn ready(port: u16, options: &Options) -> Result<(), String> {
     // The primary marks the replica online up to a second after the link is up. Until then it sends no
     // writes to the replica and gets no acknowledgements.
     let info = ask(primary).map_err(|e| e.to_string())?;
-    match info.contains(&format!("port={port},state=online")) {
-        true => Ok(()),
-        false => Err("its primary does not list it as online yet".to_owned()),
+    if info.contains(&format!("port={port},state=online")) {
+        Ok(())
+    } else {
+        Err("its primary does not list it as online yet".to_owned())
     }
 }
 

@@ -15,9 +15,12 @@ fn main() -> ExitCode {
         for promise in &PROMISES {
             let name = format!("{}::{}", kind.name, promise.name);
             let shared = Arc::clone(&shared);
-            suite.test_unless((kind.missing)(), name, move || match promise.own_server {
-                true => (promise.test)(&stage(kind)?),
-                false => (promise.test)(&*shared_stage(kind, &shared)?),
+            suite.test_unless((kind.missing)(), name, move || {
+                if promise.own_server {
+                    (promise.test)(&stage(kind)?)
+                } else {
+                    (promise.test)(&*shared_stage(kind, &shared)?)
+                }
             });
         }
     }

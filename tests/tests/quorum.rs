@@ -46,9 +46,10 @@ fn state(status: &Value) -> &str {
 fn await_state(quorum: &Quorum, index: usize, wanted: &str) -> TestResult {
     wait::until(&format!("node {index} is {wanted}"), LIMIT, || {
         let status = quorum.status(index).map_err(|error| error.to_string())?;
-        match state(&status) == wanted {
-            true => Ok(()),
-            false => Err(status.to_string()),
+        if state(&status) == wanted {
+            Ok(())
+        } else {
+            Err(status.to_string())
         }
     })?;
     Ok(())

@@ -107,9 +107,10 @@ fn lists(via: &str, old: &str, new: &str, epoch: u64) -> TestResult<(Value, Valu
 fn await_status(address: &str, field: &str, wanted: &Value) -> TestResult {
     wait::until(&format!("{address} has {field} {wanted}"), LIMIT, || {
         let status = status(address).map_err(|error| error.to_string())?;
-        match status[field] == *wanted {
-            true => Ok(()),
-            false => Err(status.to_string()),
+        if status[field] == *wanted {
+            Ok(())
+        } else {
+            Err(status.to_string())
         }
     })?;
     Ok(())

@@ -41,9 +41,10 @@ fn main() -> anyhow::Result<()> {
             1 => Request::get("/"),
             count => Request::get(&format!("/?count={count}")),
         }],
-        expect: match arguments.constant {
-            true => Expect::Constant(CONSTANT),
-            false => Expect::Lines(arguments.count),
+        expect: if arguments.constant {
+            Expect::Constant(CONSTANT)
+        } else {
+            Expect::Lines(arguments.count)
         },
     };
     let outcome = run(&load)?;

@@ -108,9 +108,10 @@ impl Bench {
 
     /// Compares questions to a store with many events with those to one with few.
     fn questions(&self, rows: &mut Rows) -> anyhow::Result<()> {
-        let (many, lookups) = match self.quick {
-            true => (100_000, LOOKUPS / 10),
-            false => (10_000_000, LOOKUPS),
+        let (many, lookups) = if self.quick {
+            (100_000, LOOKUPS / 10)
+        } else {
+            (10_000_000, LOOKUPS)
         };
         self.tell(&format!("a store with {many} events"));
         let few = Filled::new(10_000)?;

@@ -390,12 +390,13 @@ impl Bench {
                 } else {
                     ""
                 },
-                match backend {
-                    true => Goal::Either {
+                if backend {
+                    Goal::Either {
                         value: ENOUGH,
                         ratio: 1.0,
-                    },
-                    false => Goal::AtLeast(ENOUGH),
+                    }
+                } else {
+                    Goal::AtLeast(ENOUGH)
                 },
             );
             let pair = Pair {

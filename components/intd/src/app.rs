@@ -293,14 +293,13 @@ impl<S: Sequence> App<S> {
                 let right = if raises { Right::Raise } else { Right::Read };
                 let grant = self.ask(&request.headers, right, Some(&key), 0)?;
                 let place = self.find(&key)?;
-                let raise = match raises {
-                    true => {
-                        if grant.is_none() {
-                            self.allowed_to_raise(&request.headers)?;
-                        }
-                        Some(body::last(&request.headers, body)?)
+                let raise = if raises {
+                    if grant.is_none() {
+                        self.allowed_to_raise(&request.headers)?;
                     }
-                    false => None,
+                    Some(body::last(&request.headers, body)?)
+                } else {
+                    None
                 };
                 let held = place.hold(raise.is_some())?;
                 let sequence = held.sequence().await?;

@@ -62,9 +62,10 @@ impl Compose {
                 source.read()?
             }
         };
-        let engine = match self.leased {
-            true => lease(&engine)?.into(),
-            false => engine,
+        let engine = if self.leased {
+            lease(&engine)?.into()
+        } else {
+            engine
         };
         let composed = compose(&engine, target)?;
         write(&self.output, &composed).map_err(|error| {

@@ -275,13 +275,13 @@ async fn replace(peers: &Peers, old: &str, new: &str, via: &str) -> Result<Strin
         "the members are {addresses} (list {epoch})\nuse them with --engine quorum --dsn quorum://{addresses}\n"
     );
     for address in &replaced.missed {
-        text += &match address == new {
-            // It knows no member that it could ask.
-            true => format!(
-                "{address} has not heard of it yet; run the same command again when it answers\n"
-            ),
-            false => format!("{address} has not heard of it yet; it will from the others\n"),
+        // The new one knows no member that it could ask.
+        let then = if address == new {
+            "run the same command again when it answers"
+        } else {
+            "it will from the others"
         };
+        text += &format!("{address} has not heard of it yet; {then}\n");
     }
     Ok(text)
 }

@@ -111,9 +111,10 @@ const FILES: u32 = 64;
 
 fn name(text: &str) -> Result<HeaderValue, String> {
     let printable = |byte: u8| matches!(byte, b' '..=b'~');
-    match (1..=128).contains(&text.len()) && text.bytes().all(printable) {
-        true => HeaderValue::from_str(text).map_err(|error| error.to_string()),
-        false => Err("expected 1 to 128 printable ASCII characters".to_owned()),
+    if (1..=128).contains(&text.len()) && text.bytes().all(printable) {
+        HeaderValue::from_str(text).map_err(|error| error.to_string())
+    } else {
+        Err("expected 1 to 128 printable ASCII characters".to_owned())
     }
 }
 
@@ -177,9 +178,10 @@ impl Publish {
             return Ok(target.clone());
         }
         let (host, port) = (&self.consumer_hostname, self.consumer_port);
-        let url = match host.contains(':') && !host.starts_with('[') {
-            true => format!("ws://[{host}]:{port}"),
-            false => format!("ws://{host}:{port}"),
+        let url = if host.contains(':') && !host.starts_with('[') {
+            format!("ws://[{host}]:{port}")
+        } else {
+            format!("ws://{host}:{port}")
         };
         Target::parse(&url)
             .map_err(|why| Error::Invalid(format!("the address of the consumer: {why}")))

@@ -352,9 +352,10 @@ impl Serve {
     fn options(&self, flags: &Flags) -> Options {
         let options = flags.options();
         let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
-        let by_pattern = match self.has_patterns() {
-            true => Sequence::INSTANCES,
-            false => 0,
+        let by_pattern = if self.has_patterns() {
+            Sequence::INSTANCES
+        } else {
+            0
         };
         let instances = match flags.component {
             // For each instance a retired one may still be finishing.
@@ -376,9 +377,10 @@ impl Serve {
 
     fn limits(&self, files: Option<u64>, instances: u32) -> Limits {
         let most = files.map_or(u32::MAX, |files| {
-            let by_pattern = match self.has_patterns() {
-                true => usize::try_from(self.max_keys).unwrap_or(usize::MAX),
-                false => 0,
+            let by_pattern = if self.has_patterns() {
+                usize::try_from(self.max_keys).unwrap_or(usize::MAX)
+            } else {
+                0
             };
             let sequences = self.keys.len().saturating_add(by_pattern);
             open_files::connections_within(files, instances, sequences)

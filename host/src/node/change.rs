@@ -119,9 +119,10 @@ impl Node {
         state.described.members.clone_from(&base.members);
         state.open = Some(next.clone());
         self.marks.raise(PROMISED, next.epoch).await?;
-        match is_new {
-            true => self.become_member(state).await?,
-            false => self.store(state).await?,
+        if is_new {
+            self.become_member(state).await?
+        } else {
+            self.store(state).await?
         }
         tracing::info!("a change of the members to {} begins", next.addresses());
         Ok(true)

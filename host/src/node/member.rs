@@ -216,9 +216,10 @@ impl Node {
             return Err(Error::Unavailable(under_way(open)));
         }
         let mut addresses = Vec::new();
-        match epoch < state.epoch() {
-            true => addresses.extend(state.members().iter().map(|m| m.address.clone())),
-            false => self.behind.store(true, Ordering::Relaxed),
+        if epoch < state.epoch() {
+            addresses.extend(state.members().iter().map(|m| m.address.clone()))
+        } else {
+            self.behind.store(true, Ordering::Relaxed)
         }
         Ok(Answer {
             addresses,

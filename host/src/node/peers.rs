@@ -204,11 +204,12 @@ impl Peers {
 }
 
 fn checked(address: &str, report: Report, read: &Read) -> Result<Report, Error> {
-    match report.answers(read) {
-        true => Ok(report),
-        false => Err(Error::Other(format!(
+    if report.answers(read) {
+        Ok(report)
+    } else {
+        Err(Error::Other(format!(
             "{address} answers something else than it was asked for"
-        ))),
+        )))
     }
 }
 

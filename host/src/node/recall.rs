@@ -21,9 +21,10 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
         .is_some_and(|record| before < record.session || incarnation < record.incarnation);
     // The number in an older copy stays as it is: each start would bring it nearer to that in the file, until the
     // copy is no longer recognised.
-    let session = match older {
-        true => before,
-        false => Node::begin_session(marks).await?,
+    let session = if older {
+        before
+    } else {
+        Node::begin_session(marks).await?
     };
     let generation = Node::generation(marks).await?;
     let mut state = State {

@@ -172,9 +172,10 @@ impl Group<'_> {
             if let Some(open) = newest
                 && known.is_none_or(|known| known < open.epoch)
             {
-                return match open.members == target {
-                    true => Ok(None),
-                    false => Err(self.view.other_change(open)),
+                return if open.members == target {
+                    Ok(None)
+                } else {
+                    Err(self.view.other_change(open))
                 };
             }
             if found.is_ok() {

@@ -145,14 +145,13 @@ impl Server {
         if let Some(key) = claimed_key(parts.uri.path()) {
             let key = key?;
             let claim;
-            let asked = match post {
-                true => {
-                    claim = self.message::<Claim>(body).await?;
-                    Asked::Claim(&claim)
-                }
-                false => Asked::Mark {
+            let asked = if post {
+                claim = self.message::<Claim>(body).await?;
+                Asked::Claim(&claim)
+            } else {
+                Asked::Mark {
                     epoch: epoch(parts.uri.query())?,
-                },
+                }
             };
             let found = node.claim(&key, asked).await;
             let refused = post && found.as_ref().is_ok_and(|found| !found.accepted);
@@ -309,8 +308,9 @@ fn away(code: &'static str, detail: impl Into<Box<str>>) -> Problem {
 fn problem(error: Error) -> Problem {
     let refused = matches!(error, Error::Denied(_));
     let problem = Problem::with_reason(error);
-    match refused {
-        true => problem.status(StatusCode::FORBIDDEN),
-        false => problem,
+    if refused {
+        problem.status(StatusCode::FORBIDDEN)
+    } else {
+        problem
     }
 }

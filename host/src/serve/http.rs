@@ -152,9 +152,10 @@ impl Server {
             return response;
         }
         let response = self.app.handle(parts, body).await;
-        match self.limits.recorder.is_on() {
-            true => self.record(response, &parts.headers, client).await,
-            false => response,
+        if self.limits.recorder.is_on() {
+            self.record(response, &parts.headers, client).await
+        } else {
+            response
         }
     }
 
@@ -167,9 +168,10 @@ impl Server {
     ) -> Response<Content> {
         let recorder = &self.limits.recorder;
         if let Some(Granted { key, span, token }) = response.extensions().get() {
-            let key = match **key == *self.key {
-                true => Arc::clone(&self.key),
-                false => key.as_str().into(),
+            let key = if **key == *self.key {
+                Arc::clone(&self.key)
+            } else {
+                key.as_str().into()
             };
             let sent = RequestId::sent(headers);
             let request = sent.as_ref().map(RequestId::as_str);

@@ -71,9 +71,10 @@ async fn add(store: &Store, mut batch: Batch) -> Result<(Added, Vec<Earlier>), E
         ));
     }
     let lookups = std::mem::take(&mut batch.lookups);
-    let added = match is_empty(&batch) {
-        true => Added::default(),
-        false => store.add(batch).await?,
+    let added = if is_empty(&batch) {
+        Added::default()
+    } else {
+        store.add(batch).await?
     };
     let found = find(&lookups, |_| true, |lookup, at| store.lookup(lookup, at))?;
     Ok((added, found))
@@ -92,9 +93,10 @@ async fn add_to_stream(
     let elsewhere: Share = elsewhere.iter().filter(|one| is_meant(*one)).collect();
     let is_here = |partition| is_meant(partition) && !elsewhere.contains(partition);
     let here = async {
-        let added = match is_empty(&batch) {
-            true => Added::default(),
-            false => stream.add(&batch, is_here).await?,
+        let added = if is_empty(&batch) {
+            Added::default()
+        } else {
+            stream.add(&batch, is_here).await?
         };
         let lookup = |lookup: &Lookup, at| stream.lookup(lookup, at);
         Ok((added, find(&batch.lookups, is_here, lookup)?))

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 fn int(value: i64, strings: bool) -> Value {
-    match strings {
-        true => value.to_string().into(),
-        false => value.into(),
+    if strings {
+        value.to_string().into()
+    } else {
+        value.into()
     }
 }
 
@@ -139,8 +140,9 @@ pub(super) fn appended(body: &[u8]) -> Result<(String, String, Option<u64>), Pro
         None => None,
         Some(number) => Some(number.as_u64().ok_or_else(wrong)?),
     };
-    match object.is_empty() {
-        true => Ok((kind, payload.to_string(), number)),
-        false => Err(wrong()),
+    if object.is_empty() {
+        Ok((kind, payload.to_string(), number))
+    } else {
+        Err(wrong())
     }
 }

@@ -123,13 +123,12 @@ fn what_is_out_of_bounds_is_refused() {
             }) != with(other)
         };
         // A field that is 0 or empty is not written.
-        let bytes = match has(tag) {
-            true => bytes,
-            false => {
-                let mut bytes = with(other);
-                column::put_number(tag, values[0], &mut bytes);
-                bytes
-            }
+        let bytes = if has(tag) {
+            bytes
+        } else {
+            let mut bytes = with(other);
+            column::put_number(tag, values[0], &mut bytes);
+            bytes
         };
         if reason.is_empty() {
             assert_eq!(Mints::read(&bytes).unwrap().check(), Ok(()));

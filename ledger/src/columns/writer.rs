@@ -66,16 +66,15 @@ impl Columns {
         let place = self.places.len() as u64;
         self.places.insert(name.into(), place);
         // An empty name has a field as well.
-        match name.is_empty() {
-            true => {
-                prost::encoding::encode_key(
-                    field::NAMES,
-                    prost::encoding::WireType::LengthDelimited,
-                    &mut self.names,
-                );
-                self.names.push(0);
-            }
-            false => put(field::NAMES, name.as_bytes(), &mut self.names),
+        if name.is_empty() {
+            prost::encoding::encode_key(
+                field::NAMES,
+                prost::encoding::WireType::LengthDelimited,
+                &mut self.names,
+            );
+            self.names.push(0);
+        } else {
+            put(field::NAMES, name.as_bytes(), &mut self.names)
         }
         place
     }

@@ -179,9 +179,10 @@ impl Forwarder {
         let asking = async {
             let answer = client.request(request).await.map_err(|error| {
                 tracing::debug!(%error, %address, "a member cannot be asked");
-                match error.is_connect() {
-                    true => Failed::Nothing,
-                    false => Failed::Unknown,
+                if error.is_connect() {
+                    Failed::Nothing
+                } else {
+                    Failed::Unknown
                 }
             })?;
             if answer

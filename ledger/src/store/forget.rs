@@ -104,9 +104,10 @@ impl Group<'_> {
         let (mut pieces, mut rest) = (Vec::new(), Pending::default());
         for (number, row) in (run.number..).zip(run.rows()) {
             let row = row.map_err(broken)?;
-            match number <= up_to {
-                true => pieces.push(Piece::new(row.span, number)),
-                false => rest.push(&row, number),
+            if number <= up_to {
+                pieces.push(Piece::new(row.span, number))
+            } else {
+                rest.push(&row, number)
             }
         }
         let greatest = pieces.iter().map(|piece| piece.last).max().unwrap_or(0);

@@ -125,9 +125,10 @@ impl<'a> Group<'a> {
             self.touched.1.push(id);
         }
         let stored = |index: usize| before.contains(first.saturating_add(index as u64));
-        match before.touches(first, last) {
-            true => self.take(batch.events, &checked, Some(&stored)),
-            false => self.take(batch.events, &checked, None),
+        if before.touches(first, last) {
+            self.take(batch.events, &checked, Some(&stored))
+        } else {
+            self.take(batch.events, &checked, None)
         }
     }
 

@@ -173,9 +173,10 @@ impl Group<'_> {
             let mut ranges = before.iter();
             ranges.any(|(first, last)| (first..=last).contains(&&number))
         };
-        let added = match before.is_empty() {
-            true => self.take(batch.events, &checked, None),
-            false => self.take(batch.events, &checked, Some(&stored)),
+        let added = if before.is_empty() {
+            self.take(batch.events, &checked, None)
+        } else {
+            self.take(batch.events, &checked, Some(&stored))
         };
         Ok(Applied::Added(added?))
     }

@@ -297,11 +297,12 @@ fn check(config: &Config, options: &Options) -> Result<(), Error> {
             &replicas.to_string(),
         );
     }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Misconfigured(format!(
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Misconfigured(format!(
             "the stream {name} cannot keep the events of a ledger: {}",
             wrong.join("; ")
-        ))),
+        )))
     }
 }

@@ -88,20 +88,20 @@ impl Consumer {
         }
         self.verify(&progress).await?;
         let new: Share = wanted.iter().filter(|p| !kept.contains(*p)).collect();
-        let (tail, rest) = match kept.is_empty() {
-            true => (self.unread(new)?, None),
-            false => {
-                let tail = Track {
-                    sequence: progress.sequence,
-                    at: progress.at,
-                    share: Arc::new(kept),
-                };
-                let rest = match new.is_empty() {
-                    true => None,
-                    false => Some(self.unread(new)?),
-                };
-                (tail, rest)
-            }
+        let (tail, rest) = if kept.is_empty() {
+            (self.unread(new)?, None)
+        } else {
+            let tail = Track {
+                sequence: progress.sequence,
+                at: progress.at,
+                share: Arc::new(kept),
+            };
+            let rest = if new.is_empty() {
+                None
+            } else {
+                Some(self.unread(new)?)
+            };
+            (tail, rest)
         };
         self.read(tail, rest).await
     }

@@ -81,9 +81,10 @@ impl Entry {
         }
         let ordered = entry.places.is_sorted_by(|a, b| a < b);
         let within = entry.places.last().is_none_or(|p| u64::from(*p) <= numbers);
-        let placed = match entry.places.is_empty() {
-            true => count as u64 == numbers + 1,
-            false => count == entry.places.len(),
+        let placed = if entry.places.is_empty() {
+            count as u64 == numbers + 1
+        } else {
+            count == entry.places.len()
         };
         if !(ordered && within && placed) {
             return Err(Unfit("the numbers of its events are out of range".into()));
@@ -111,18 +112,20 @@ impl Entry {
 
     /// The number of the event at a place among the entry's events.
     pub(crate) fn number(&self, index: usize) -> u64 {
-        let place = match self.places.is_empty() {
-            true => index as u64,
-            false => self.places.get(index).copied().unwrap_or(0).into(),
+        let place = if self.places.is_empty() {
+            index as u64
+        } else {
+            self.places.get(index).copied().unwrap_or(0).into()
         };
         self.first.saturating_add(place)
     }
 }
 
 fn belongs(key: &str, partition: u16) -> Result<(), Unfit> {
-    match partition::of(key) == partition {
-        true => Ok(()),
-        false => Err(Unfit("its key belongs to another partition".into())),
+    if partition::of(key) == partition {
+        Ok(())
+    } else {
+        Err(Unfit("its key belongs to another partition".into()))
     }
 }
 
@@ -306,9 +309,10 @@ impl Splitting<'_> {
             publisher: self.batch.publisher,
             first: self.batch.first + u64::from(from),
             last: self.batch.first + u64::from(last),
-            places: match all {
-                true => Vec::new(),
-                false => part.places.iter().map(|place| place - from).collect(),
+            places: if all {
+                Vec::new()
+            } else {
+                part.places.iter().map(|place| place - from).collect()
             },
             ..Entry::default()
         };

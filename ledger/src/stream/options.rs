@@ -92,9 +92,10 @@ impl Options {
 
 fn server(address: &Address) -> String {
     let port = address.port_or(PORT);
-    match address.host.contains(':') {
-        true => format!("[{}]:{port}", address.host),
-        false => format!("{}:{port}", address.host),
+    if address.host.contains(':') {
+        format!("[{}]:{port}", address.host)
+    } else {
+        format!("{}:{port}", address.host)
     }
 }
 

@@ -188,11 +188,12 @@ impl<'a> Reading<'a> {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: track.sequence + 1,
             },
-            filter_subjects: match track.share.is_all() {
-                true => Vec::new(),
-                false => subjects
+            filter_subjects: if track.share.is_all() {
+                Vec::new()
+            } else {
+                subjects
                     .map(|partition| subject(&self.connected.name, partition))
-                    .collect(),
+                    .collect()
             },
             inactive_threshold: UNUSED,
             memory_storage: true,

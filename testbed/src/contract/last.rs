@@ -39,9 +39,10 @@ async fn follows_the_mints(stage: &Stage) {
         }
     }
     // Integers that were fetched before may be below `last`.
-    let before = match stage.backend.leased() {
-        true => Some(greatest),
-        false => last(one).await,
+    let before = if stage.backend.leased() {
+        Some(greatest)
+    } else {
+        last(one).await
     };
     let minted = two.next(1).await.expect("minted");
     assert!(Some(minted.first()) > before, "asking takes nothing");

@@ -144,9 +144,10 @@ impl Stage {
     /// # Panics
     /// When the engine refuses.
     pub async fn ordered_handles(&self, key: &str, number: usize) -> Vec<Sequence> {
-        match self.backend.leased() {
-            true => vec![self.open(key).await; number],
-            false => self.handles(key, number).await,
+        if self.backend.leased() {
+            vec![self.open(key).await; number]
+        } else {
+            self.handles(key, number).await
         }
     }
 
@@ -155,9 +156,10 @@ impl Stage {
     /// # Panics
     /// When one does not hold.
     pub fn assert_clean(&self, history: &History) {
-        match self.backend.leased() {
-            true => history.assert_clean_by_process(),
-            false => history.assert_clean(),
+        if self.backend.leased() {
+            history.assert_clean_by_process()
+        } else {
+            history.assert_clean()
         }
     }
 

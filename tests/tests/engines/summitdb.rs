@@ -68,9 +68,10 @@ fn node(group: &Mutex<Group>, own: Option<SocketAddr>, words: &[String]) -> Repl
         group.lose -= 1;
         return Reply::Close;
     }
-    match as_text {
-        true => Reply::Text(group.mark.to_string()),
-        false => Reply::Integer(group.mark),
+    if as_text {
+        Reply::Text(group.mark.to_string())
+    } else {
+        Reply::Integer(group.mark)
     }
 }
 

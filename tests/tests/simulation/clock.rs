@@ -37,9 +37,10 @@ impl Clock {
         let ahead = self.ahead.load(Ordering::Relaxed);
         let distance = Duration::from_millis(ahead.unsigned_abs());
         let shown = BEGIN + self.start.elapsed();
-        match ahead < 0 {
-            true => shown.saturating_sub(distance),
-            false => shown + distance,
+        if ahead < 0 {
+            shown.saturating_sub(distance)
+        } else {
+            shown + distance
         }
     }
 }

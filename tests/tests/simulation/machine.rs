@@ -243,9 +243,10 @@ impl Machine {
 /// A directory in memory, where that is possible: what is written to it is synced.
 fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
-    let made = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory),
-        false => tempfile::tempdir(),
+    let made = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
     };
     made.expect("a directory")
 }

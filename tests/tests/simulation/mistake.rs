@@ -152,9 +152,10 @@ impl Mistake {
                 let claim = serde_json::from_slice::<Claim>(request.body());
                 let last = claim.ok().map(|claim| json!(claim.last));
                 let answered = serde_json::from_slice::<Value>(answer.body());
-                match answered.is_ok_and(|a| last.is_some_and(|last| a["mark"] == last)) {
-                    true => accept(answer),
-                    false => answer,
+                if answered.is_ok_and(|a| last.is_some_and(|last| a["mark"] == last)) {
+                    accept(answer)
+                } else {
+                    answer
                 }
             }
             Self::NoVector | Self::TrustsClocks => {

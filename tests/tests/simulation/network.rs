@@ -243,9 +243,10 @@ impl Network {
         let Parcel { from, to, .. } = parcel;
         self.history
             .tell(format_args!("lost between {from} and {to}"));
-        match parcel.noticed && self.is_alive(from) {
-            true => parcel.tell(None),
-            false => self.with(|inner| inner.waiting.extend(parcel.take())),
+        if parcel.noticed && self.is_alive(from) {
+            parcel.tell(None)
+        } else {
+            self.with(|inner| inner.waiting.extend(parcel.take()))
         }
     }
 }
@@ -267,9 +268,12 @@ impl Inner {
             ..
         } = self.weather;
         let random = &mut self.random;
-        let mut way = || match random.is(late) {
-            true => random.within(latest),
-            false => random.within(2),
+        let mut way = || {
+            if random.is(late) {
+                random.within(latest)
+            } else {
+                random.within(2)
+            }
         };
         let (first, second, back) = (there + way(), there + way(), return_way + way());
         let mut arrivals = Vec::new();

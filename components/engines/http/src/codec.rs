@@ -207,16 +207,16 @@ impl Codec {
     }
 
     fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Fault> {
-        serde_json::from_slice(body).map_err(|error| match error.is_eof() {
-            // The connection was lost in the middle of the answer.
-            true => Fault::Passing {
-                why: "the answer ended too early".into(),
-                wait: None,
-            },
-            false => {
-                let quote = self.quoter.quote(&String::from_utf8_lossy(body));
-                unlikely(format!("`{quote}`, which is not understood"))
+        serde_json::from_slice(body).map_err(|error| {
+            if error.is_eof() {
+                // The connection was lost in the middle of the answer.
+                return Fault::Passing {
+                    why: "the answer ended too early".into(),
+                    wait: None,
+                };
             }
+            let quote = self.quoter.quote(&String::from_utf8_lossy(body));
+            unlikely(format!("`{quote}`, which is not understood"))
         })
     }
 }

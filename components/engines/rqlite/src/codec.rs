@@ -73,9 +73,10 @@ impl Request {
             Self::Claim { first, last } => json!([CLAIM, name, last, first]),
             Self::Read => json!([READ, name]),
         };
-        match create {
-            false => json!([statement]),
-            true => json!([[CREATE], statement]),
+        if create {
+            json!([[CREATE], statement])
+        } else {
+            json!([statement])
         }
         .to_string()
         .into_bytes()

@@ -106,9 +106,10 @@ impl<S: Sequence> App<S> {
             };
             lattice.is_none_or(|lattice| span.step() % lattice.increment() == 0)
         };
-        match same {
-            true => Ok(()),
-            false => Err(Unrepeatable::Differs(span)),
+        if same {
+            Ok(())
+        } else {
+            Err(Unrepeatable::Differs(span))
         }
     }
 
@@ -221,9 +222,10 @@ fn sent(headers: &HeaderMap) -> Result<String, Problem> {
         .and_then(|text| text.strip_suffix('"'))
         .unwrap_or(text);
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    match (1..=MAX_BYTES).contains(&inner.len()) && inner.bytes().all(plain) {
-        true => Ok(inner.to_owned()),
-        false => Err(wrong().into()),
+    if (1..=MAX_BYTES).contains(&inner.len()) && inner.bytes().all(plain) {
+        Ok(inner.to_owned())
+    } else {
+        Err(wrong().into())
     }
 }
 

@@ -200,9 +200,10 @@ impl Upstream for Remote {
     }
 
     fn batch_window(&self) -> Duration {
-        match self.0.is_costly() {
-            true => (self.0.took.get() / 4).min(LONGEST_WINDOW),
-            false => Duration::ZERO,
+        if self.0.is_costly() {
+            (self.0.took.get() / 4).min(LONGEST_WINDOW)
+        } else {
+            Duration::ZERO
         }
     }
 

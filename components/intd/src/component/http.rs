@@ -192,12 +192,11 @@ fn fields_of(fields: &[(String, Vec<u8>)]) -> Result<Fields, ErrorCode> {
 
 fn respond(status: StatusCode, fields: Fields, mut body: Content) -> Result<Response, ErrorCode> {
     let (trailers, no_trailers) = wit_future::new(|| Ok(None));
-    let (writer, contents) = match body.is_empty() {
-        true => (None, None),
-        false => {
-            let (writer, contents) = wit_stream::new();
-            (Some(writer), Some(contents))
-        }
+    let (writer, contents) = if body.is_empty() {
+        (None, None)
+    } else {
+        let (writer, contents) = wit_stream::new();
+        (Some(writer), Some(contents))
     };
     // If the client stops reading, the rest is discarded.
     let mut sending = Box::pin(async move {

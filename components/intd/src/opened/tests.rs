@@ -10,9 +10,10 @@ fn counted(reopens: bool, most: usize) -> (Opened<usize>, Arc<AtomicUsize>) {
         let number = count.fetch_add(1, Ordering::Relaxed);
         let bad = key == "bad";
         Box::pin(async move {
-            match bad {
-                true => Err(Error::Unavailable("not there".into())),
-                false => Ok(number),
+            if bad {
+                Err(Error::Unavailable("not there".into()))
+            } else {
+                Ok(number)
             }
         })
     });

@@ -75,12 +75,13 @@ pub(super) struct Membership {
 impl Membership {
     /// Fails if the members cannot share the work, because each has a store of its own.
     pub(super) fn check(&self, shared: bool) -> Result<(), Error> {
-        match self.gossip.is_some() && !shared {
-            true => Err(Error::Misconfigured(
+        if self.gossip.is_some() && !shared {
+            Err(Error::Misconfigured(
                 "--gossip is for ledgers that share one stream (--store nats://…): what is in the store of --data, the other members would lack"
                     .into(),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -111,12 +112,11 @@ impl Membership {
             ))
         })?;
         let listen = resolve(gossip).await?;
-        let advertised = match listen.ip().is_unspecified() {
-            false => listen,
-            true => {
-                let host = address.host().unwrap_or_default();
-                resolve(&format!("{host}:{}", listen.port())).await?
-            }
+        let advertised = if listen.ip().is_unspecified() {
+            let host = address.host().unwrap_or_default();
+            resolve(&format!("{host}:{}", listen.port())).await?
+        } else {
+            listen
         };
         let options = Options {
             advertised,
@@ -170,16 +170,18 @@ fn host_and_port(text: &str) -> Result<String, String> {
             && !host.contains(['/', '@'])
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
-    match fits {
-        true => Ok(text.to_owned()),
-        false => Err("expected HOST:PORT".to_owned()),
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("expected HOST:PORT".to_owned())
     }
 }
 
 fn name(text: &str) -> Result<String, String> {
-    match members::is_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err("expected 1 to 64 letters, digits, `-`, `_` and `.`".to_owned()),
+    if members::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
     }
 }
 
@@ -188,9 +190,10 @@ fn advertised(text: &str) -> Result<Uri, String> {
 }
 
 fn secret(text: &str) -> Result<Secret, String> {
-    match text.len() >= MIN_SECRET {
-        true => Ok(Secret::new(text.to_owned())),
-        false => Err(format!("expected at least {MIN_SECRET} characters")),
+    if text.len() >= MIN_SECRET {
+        Ok(Secret::new(text.to_owned()))
+    } else {
+        Err(format!("expected at least {MIN_SECRET} characters"))
     }
 }
 

@@ -30,13 +30,14 @@ pub(super) fn check_restore(store: Option<&Secret>) -> Result<(), Error> {
 
 /// Refuses to remove events of a stream.
 pub(super) fn check_retention(store: Option<&Secret>, retains: bool) -> Result<(), Error> {
-    match store.is_some() && retains {
-        true => Err(Error::Misconfigured(
+    if store.is_some() && retains {
+        Err(Error::Misconfigured(
             "--retain-days and --retain-size remove events of a ledger without --store; a NATS stream keeps all, and \
              its ledgers with it"
                 .into(),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

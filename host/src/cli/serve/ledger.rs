@@ -23,9 +23,10 @@ pub(in crate::cli) enum LedgerPolicy {
 
 /// Reads a token of the ledger.
 pub(in crate::cli) fn token(text: &str) -> Result<Secret, String> {
-    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(Secret::new(text.to_owned())),
-        false => Err("expected a token: printable ASCII without spaces".to_owned()),
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(text.to_owned()))
+    } else {
+        Err("expected a token: printable ASCII without spaces".to_owned())
     }
 }
 

@@ -97,11 +97,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Terms>, String> {
 /// Checks a name, which is a label of metrics and the user name of the Redis protocol.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits) {
-        true => Ok(()),
-        false => Err(format!(
+    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits) {
+        Ok(())
+    } else {
+        Err(format!(
             "a name is 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`"
-        )),
+        ))
     }
 }
 

@@ -62,9 +62,10 @@ impl Queue {
     pub(super) fn further_slot(&mut self) -> Option<usize> {
         let waiting = self.waiting();
         let share = self.calls.share()?;
-        match waiting >= share {
-            true => self.calls.take_slot(0),
-            false => None,
+        if waiting >= share {
+            self.calls.take_slot(0)
+        } else {
+            None
         }
     }
 

@@ -81,11 +81,10 @@ impl<'a> Access<'a> {
                 known
             }
         };
-        match known {
-            true => Ok(()),
-            false => {
-                Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
-            }
+        if known {
+            Ok(())
+        } else {
+            Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
         }
     }
 

@@ -263,7 +263,7 @@ impl<S: Sequence> App<S> {
             Route::Healthz => match self.default.last().await {
                 Ok(_) => Ok(fixed(TEXT, b"OK")),
                 Err(error) => Err(Problem::from(error)
-                    .status(StatusCode::SERVICE_UNAVAILABLE)
+                    .with_status(StatusCode::SERVICE_UNAVAILABLE)
                     .with(header::RETRY_AFTER, "1")),
             },
             Route::OpenApi => {
@@ -378,12 +378,7 @@ impl<S: Sequence> App<S> {
         } else {
             route.allow()
         };
-        Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method",
-            format!("this path allows the methods {allow}"),
-        )
-        .with(header::ALLOW, allow)
+        Problem::method(allow)
     }
 }
 

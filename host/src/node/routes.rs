@@ -310,7 +310,7 @@ fn problem(error: Error) -> Problem {
     let refused = matches!(error, Error::Denied(_));
     let problem = Problem::with_reason(error);
     match refused {
-        true => problem.status(StatusCode::FORBIDDEN),
+        true => problem.with_status(StatusCode::FORBIDDEN),
         false => problem,
     }
 }

@@ -7,7 +7,7 @@ use crate::content::{LINE_BYTES, PIECE_BYTES};
 use crate::grant::ask;
 use crate::problem::Problem;
 use crate::{Grant, Right};
-use artisanal_core::{Error, Sequence};
+use artisanal_core::Sequence;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl<S: Sequence> App<S> {
 
     pub(super) fn reserve_bytes(&self, bytes: usize) -> Result<Reservation, Problem> {
         self.memory.reserve(bytes).ok_or_else(|| {
-            Problem::from(Error::Busy).detail(
+            Problem::busy(
                 "too many clients are still reading long answers; nothing was minted; try again in a \
                  moment",
             )

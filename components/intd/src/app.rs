@@ -279,9 +279,8 @@ impl<S: Sequence> App<S> {
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
-                let named = self.may_mint(&request.headers, &key, query.count)?;
+                let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
                 repeatable::refuse(&request.headers, true)?;
-                let place = self.find(&key)?;
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();

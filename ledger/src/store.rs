@@ -75,6 +75,7 @@ struct Shared {
 }
 
 impl Shared {
+    /// The database, unless it is being opened anew.
     fn files(&self) -> Option<Arc<Files>> {
         let files = self.files.read();
         files.unwrap_or_else(PoisonError::into_inner).clone()
@@ -159,24 +160,22 @@ impl Store {
     ) -> Result<oneshot::Receiver<Result<Vec<Applied>, Error>>, Error> {
         let (sender, answer) = oneshot::channel();
         let sent = self.jobs.send(Job::Apply(messages, progress, sender)).await;
-        sent.map_err(|_| Error::Unavailable("the writer has ended".into()))?;
+        sent.map_err(ended)?;
         Ok(answer)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
         let (sender, answer) = oneshot::channel();
-        let gone = || Error::Unavailable("the writer has ended".into());
-        self.jobs.send(job(sender)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.jobs.send(job(sender)).await.map_err(ended)?;
+        answer.await.map_err(ended)?
     }
 
     /// Removes the first events of a key, in this thread.
     pub(crate) fn forget(&self, forget: Forget) -> Result<(), Error> {
         let (sender, answer) = oneshot::channel();
-        let gone = || Error::Unavailable("the writer has ended".into());
         let sent = self.jobs.blocking_send(Job::Forget(forget, sender));
-        sent.map_err(|_| gone())?;
-        answer.blocking_recv().map_err(|_| gone())?
+        sent.map_err(ended)?;
+        answer.blocking_recv().map_err(ended)?
     }
 
     /// Keeps a snapshot if the writer has time for it.
@@ -212,6 +211,11 @@ impl Store {
     pub fn counts(&self) -> &Counts {
         &self.shared.counts
     }
+}
+
+/// The error when the writer's thread is not there any more.
+fn ended<E>(_: E) -> Error {
+    Error::Unavailable("the writer has ended".into())
 }
 
 #[cfg(test)]

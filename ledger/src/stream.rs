@@ -47,13 +47,15 @@ pub struct Stream(Arc<Inner>);
 struct Inner {
     store: Store,
     publishing: Publishing,
-    /// What this process is called as the publisher of appended events, and the number of the next one.
+    /// The id of this process as the publisher of appended events.
     id: u64,
+    /// The number of the next appended event.
     next: AtomicU64,
     /// Who waits for the appended event with a number.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Event, Error>>>>,
     /// Up to which message all messages of the partitions in `held` are applied.
     position: watch::Sender<u64>,
+    /// The partitions with which the read model has caught up.
     held: watch::Sender<Arc<Share>>,
     status: Arc<watch::Sender<Status>>,
     counts: Arc<Counts>,

@@ -8,10 +8,15 @@ use tokio::sync::oneshot;
 
 /// A job for the writer.
 pub(super) enum Job {
+    /// Stores the events of a batch.
     Batch(Batch, Answer<Added>),
+    /// Appends an event, if its key is at the event with this number.
     Append(Box<Event>, Option<u64>, Answer<Event>),
+    /// Keeps the state of a key: where, and what.
     Snapshot(Vec<u8>, Vec<u8>),
+    /// Removes the first events of a key.
     Forget(Forget, Answer<()>),
+    /// Applies messages of a stream.
     Apply(Vec<Message>, Option<Progress>, Answer<Vec<Applied>>),
 }
 

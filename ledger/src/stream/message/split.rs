@@ -78,9 +78,12 @@ pub(crate) fn placed(batch: &Batch) -> Result<Vec<(usize, &Event)>, Unfit> {
     Ok(all)
 }
 
+/// A batch that becomes messages.
 struct Splitting<'a> {
     batch: &'a Batch,
+    /// The length beyond which a message is finished, in bytes.
     most: usize,
+    /// What the next message of each partition has so far.
     parts: BTreeMap<u16, Part>,
     ready: Vec<Outgoing>,
 }
@@ -91,8 +94,11 @@ struct Part {
     writer: Writer,
     /// Where the part of the batch begins.
     from: u32,
+    /// The places of its events in the batch.
     places: Vec<u32>,
+    /// About how many bytes they have.
     bytes: usize,
+    /// Whether somebody has to know what becomes of them.
     answered: bool,
 }
 
@@ -111,6 +117,7 @@ impl Splitting<'_> {
         self.added(partition, place, texts);
     }
 
+    /// Counts what was added, and finishes a message that is long enough.
     fn added(&mut self, partition: u16, place: u32, bytes: usize) {
         let Some(part) = self.parts.get_mut(&partition) else {
             return;

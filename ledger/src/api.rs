@@ -18,7 +18,8 @@ mod status;
 
 pub use body::Body;
 pub use ingest::Session;
-pub use problem::{Problem, answer_problem};
+pub use intd::Problem;
+pub use problem::answer_problem;
 
 use crate::endpoint::Endpoint;
 use crate::event::{Event, MAX_JSON, Payload};
@@ -364,7 +365,7 @@ pub(crate) fn finished(
     server: HeaderValue,
 ) -> Response<Body> {
     let id = RequestId::of(&request.headers);
-    let mut response = answer.unwrap_or_else(|problem| problem.into_response(&id));
+    let mut response = answer.unwrap_or_else(|problem| answer_problem(problem, &id));
     let headers = response.headers_mut();
     headers.insert(RequestId::HEADER, id.value());
     headers.insert(header::SERVER, server);

@@ -15,7 +15,7 @@ use crate::store::Files;
 use blake3::{Hash, Hasher};
 use fjall::Keyspace;
 
-/// The beginning of a backup. What programs of before cannot read has another number.
+/// The beginning of a backup. A layout that earlier programs cannot read gets another number.
 const MAGIC: &[u8; 26] = b"artisanal-ledger backup 2\n";
 
 /// The beginning of one without runs of mints, which is read as well.

@@ -11,7 +11,7 @@ pub const MAX_KIND: usize = 64;
 /// The maximum length of a JSON payload, in bytes.
 pub const MAX_JSON: usize = 64 << 10;
 
-/// The kinds that the ledger itself gives a meaning.
+/// The kinds to which the ledger itself gives a meaning.
 pub const RESERVED: [&str; 4] = ["mint", "lost", "raise", "unused"];
 
 /// The reason of an [`Unused`] event whose mint had an idempotency key that has integers already.

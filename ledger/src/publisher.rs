@@ -7,11 +7,13 @@ pub(crate) mod connection;
 mod entry;
 mod losses;
 mod options;
+mod stats;
 mod target;
 mod worker;
 
 pub use entry::Once;
 pub use options::{Options, Policy};
+pub use stats::Stats;
 pub use target::Target;
 
 use crate::event::Mint;
@@ -48,23 +50,6 @@ pub enum Unconfirmed {
     /// The publisher has ended.
     #[error("the publisher of the ledger is shutting down; the integers are skipped")]
     Closed,
-}
-
-/// What a publisher counts.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Events that were acknowledged.
-    pub acknowledged: AtomicU64,
-    /// Events that were sent or are about to be, and are not acknowledged.
-    pub unacknowledged: AtomicU64,
-    /// Events that did not fit into the ring.
-    pub dropped: AtomicU64,
-    /// Mints that waited for room.
-    pub waited: AtomicU64,
-    /// Events that the ledger refused.
-    pub refused: AtomicU64,
-    /// Connections that were opened after a failure.
-    pub reconnects: AtomicU64,
 }
 
 /// Publishes mints. Clones are the same publisher.

@@ -47,13 +47,15 @@ pub struct Stream(Arc<Inner>);
 struct Inner {
     store: Store,
     publishing: Publishing,
-    /// What this process is called as the publisher of appended events, and the number of the next one.
+    /// The id of this process as the publisher of appended events.
     id: u64,
+    /// The number of the next appended event.
     next: AtomicU64,
     /// Who waits for the appended event with a number.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Event, Error>>>>,
     /// Up to which message all messages of the partitions in `held` are applied.
     position: watch::Sender<u64>,
+    /// The partitions with which the read model has caught up.
     held: watch::Sender<Arc<Share>>,
     status: Arc<watch::Sender<Status>>,
     counts: Arc<Counts>,
@@ -61,7 +63,8 @@ struct Inner {
 
 impl Stream {
     /// Connects to the stream, which is made if it does not exist, and makes the read model in a directory go on. Waits
-    /// for the server of the stream. `share` is what this ledger shall hold.
+    /// for the server of the stream. `share` is what this ledger shall hold, and `held` what it says that its read model
+    /// has caught up with: [`Members`](crate::members::Members) ask the same place.
     ///
     /// # Errors
     /// [`Error::Misconfigured`] if the stream or the directory cannot be used.
@@ -70,6 +73,7 @@ impl Stream {
         directory: &Path,
         store: store::Options,
         share: watch::Receiver<Arc<Share>>,
+        held: watch::Sender<Arc<Share>>,
     ) -> Result<Self, Error> {
         let counts = Arc::new(Counts::default());
         let (status, _) = watch::channel(Status::Behind);
@@ -78,7 +82,6 @@ impl Stream {
         let kind = Kind::Stream(connected.name.clone(), connected.created());
         let store = Store::open_as(directory, store, kind)?;
         let (position, _) = watch::channel(0);
-        let (held, _) = watch::channel(Arc::default());
         let inner = Arc::new(Inner {
             publishing: Publishing::new(&connected, &counts)?,
             store,
@@ -98,11 +101,6 @@ impl Stream {
     /// The read model.
     pub fn store(&self) -> &Store {
         &self.0.store
-    }
-
-    /// The partitions whose read model has caught up with the stream.
-    pub fn held(&self) -> watch::Receiver<Arc<Share>> {
-        self.0.held.subscribe()
     }
 
     /// How the connection and the read model are.

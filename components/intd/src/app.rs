@@ -263,7 +263,7 @@ impl<S: Sequence> App<S> {
             Route::Healthz => match self.default.last().await {
                 Ok(_) => Ok(fixed(TEXT, b"OK")),
                 Err(error) => Err(Problem::from(error)
-                    .status(StatusCode::SERVICE_UNAVAILABLE)
+                    .with_status(StatusCode::SERVICE_UNAVAILABLE)
                     .with(header::RETRY_AFTER, "1")),
             },
             Route::OpenApi => {
@@ -279,9 +279,8 @@ impl<S: Sequence> App<S> {
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
-                let named = self.may_mint(&request.headers, &key, query.count)?;
+                let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
                 repeatable::refuse(&request.headers, true)?;
-                let place = self.find(&key)?;
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();
@@ -377,12 +376,7 @@ impl<S: Sequence> App<S> {
         } else {
             route.allow()
         };
-        Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method",
-            format!("this path allows the methods {allow}"),
-        )
-        .with(header::ALLOW, allow)
+        Problem::method(allow)
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Problem {
     /// Identifies the error for programs, which must not depend on the messages.
     code: &'static str,
     detail: Box<str>,
-    /// With `too-small`, the value that the sequence is at.
+    /// With `too-small` or `conflict`, the value or the number that the key is at.
     current: Option<i64>,
     /// The message for the log, if it has more details than the answer.
     cause: Option<Box<str>>,
@@ -33,6 +33,32 @@ impl Problem {
         }
     }
 
+    /// The answer to a request that is invalid.
+    pub fn invalid(detail: impl Into<Box<str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+    }
+
+    /// The answer to a request with another method than those in `allow`.
+    pub fn method(allow: &'static str) -> Self {
+        let detail = format!("this path allows the methods {allow}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).with(header::ALLOW, allow)
+    }
+
+    /// An error that may have passed when the client asks again in a second.
+    pub fn passing(code: &'static str, detail: impl Into<Box<str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with(header::RETRY_AFTER, "1")
+    }
+
+    /// The answer to a request that has to wait until others are done.
+    pub fn busy(detail: impl Into<Box<str>>) -> Self {
+        Self::passing("busy", detail)
+    }
+
+    /// The answer while what the request needs cannot be reached.
+    pub fn unavailable(detail: impl Into<Box<str>>) -> Self {
+        Self::passing("unavailable", detail)
+    }
+
     /// Adds a header that goes with the status. There is at most one.
     #[must_use]
     pub fn with(mut self, name: header::HeaderName, value: &'static str) -> Self {
@@ -42,24 +68,45 @@ impl Problem {
 
     /// The answer with an error whose own message the client may have: it is one of those that run the backend.
     pub fn with_reason(error: Error) -> Self {
-        let reason = error.to_string();
         Self {
+            detail: error.to_string().into(),
             cause: None,
-            ..Self::from(error).detail(reason)
+            ..Self::from(error)
         }
-    }
-
-    /// Replaces the message.
-    pub(crate) fn detail(mut self, detail: impl Into<Box<str>>) -> Self {
-        self.detail = detail.into();
-        self
     }
 
     /// Replaces the status.
     #[must_use]
-    pub fn status(mut self, status: StatusCode) -> Self {
+    pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
+    }
+
+    /// Adds the value or the number that the key is at.
+    #[must_use]
+    pub fn with_current(mut self, current: i64) -> Self {
+        self.current = Some(current);
+        self
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its code, for programs.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Its message, for a person.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The value or the number that the key is at, if the error is about that.
+    pub fn current(&self) -> Option<i64> {
+        self.current
     }
 
     /// The same for a protocol without headers and status. The message has the id if there is a cause.

@@ -186,10 +186,8 @@ impl Ledger {
         let (holding, held) = watch::channel(Arc::default());
         let started = self.members.start(CLUSTER, (&self.host, &listening), held);
         let (members, share) = started.await?;
-        let log = store::open(self.store.as_ref(), flags, &folder(flags)?, share).await?;
-        if let Some(stream) = log.stream() {
-            tokio::spawn(store::tell(stream.held(), holding));
-        }
+        let shares = share.map(|share| (share, holding));
+        let log = store::open(self.store.as_ref(), flags, &folder(flags)?, shares).await?;
         let store = log.store().clone();
         if let Some(days) = self.retain_days {
             tokio::spawn(retention::by_age(store.clone(), reducers.clone(), days));

@@ -309,7 +309,7 @@ fn problem(error: Error) -> Problem {
     let refused = matches!(error, Error::Denied(_));
     let problem = Problem::with_reason(error);
     if refused {
-        problem.status(StatusCode::FORBIDDEN)
+        problem.with_status(StatusCode::FORBIDDEN)
     } else {
         problem
     }

@@ -16,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// The maximum length of one event with what belongs to it; its payload has 64 KiB.
+/// The maximum length of one event with what belongs to it, in bytes; its payload has 64 KiB.
 const MAX_EVENT: usize = 1 << 20;
 
 /// How long the other member may send nothing. It sends a comment every 15 s.
@@ -83,6 +83,7 @@ impl Elsewhere {
     }
 }
 
+/// Passes the events of an answer on to a WebSocket.
 async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
     api: &Api,
     mut events: Incoming,
@@ -90,7 +91,7 @@ async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let mut stopping = api.0.stopping.clone();
     let mut buffer = BytesMut::new();
-    'passing: loop {
+    loop {
         let frame = tokio::select! {
             frame = timeout(SILENCE, events.frame()) => frame,
             _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -114,7 +115,7 @@ async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
         if buffer.len() > MAX_EVENT {
-            break 'passing;
+            break;
         }
     }
     let _ = timeout(Duration::from_secs(1), socket.close(None)).await;

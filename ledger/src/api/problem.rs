@@ -2,111 +2,14 @@
 
 use super::Body;
 use crate::Error;
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use intd::RequestId;
-use serde_json::json;
-
-/// An error answer.
-#[derive(Debug)]
-pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    /// With a conflict, the number of the key's last event.
-    current: Option<u64>,
-    header: Option<(header::HeaderName, &'static str)>,
-}
-
-impl Problem {
-    /// An error with this status, code for programs, and text for a person.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            current: None,
-            header: None,
-        }
-    }
-
-    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
-    }
-
-    pub(super) fn busy(detail: &str) -> Self {
-        Self {
-            header: Some((header::RETRY_AFTER, "1")),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
-        }
-    }
-
-    pub(super) fn unavailable(detail: &str) -> Self {
-        Self {
-            header: Some((header::RETRY_AFTER, "1")),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-        }
-    }
-
-    pub(crate) fn method(allow: &'static str) -> Self {
-        Self {
-            header: Some((header::ALLOW, allow)),
-            ..Self::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method",
-                format!("this path allows the methods {allow}"),
-            )
-        }
-    }
-
-    /// Its HTTP status.
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// Its code, for programs.
-    pub(super) fn code(&self) -> &'static str {
-        self.code
-    }
-
-    /// Its text, for a person.
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// With a conflict, the number of the key's last event.
-    pub(super) fn current(&self) -> Option<u64> {
-        self.current
-    }
-
-    pub(crate) fn into_response(self, id: &RequestId) -> Response<Body> {
-        let mut document = json!({
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-            "request_id": id.as_str(),
-        });
-        if let (Some(current), Some(object)) = (self.current, document.as_object_mut()) {
-            object.insert("current".into(), current.into());
-        }
-        let mut response = Response::new(Body::from(Bytes::from(document.to_string())));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some((name, value)) = self.header {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        response
-    }
-}
+use http::{Response, StatusCode};
+use intd::{Problem, RequestId};
 
 /// The answer with an error.
 pub fn answer_problem(problem: Problem, id: &RequestId) -> Response<Body> {
-    problem.into_response(id)
+    problem
+        .into_response(false, id.clone())
+        .map(|document| Body::from(document.into_whole().unwrap_or_default()))
 }
 
 impl From<Error> for Problem {
@@ -114,10 +17,8 @@ impl From<Error> for Problem {
         let text = error.to_string();
         match error {
             Error::Invalid(text) => Self::invalid(text),
-            Error::Conflict { current } => Self {
-                current: Some(current),
-                ..Self::new(StatusCode::CONFLICT, "conflict", text)
-            },
+            Error::Conflict { current } => Self::new(StatusCode::CONFLICT, "conflict", text)
+                .with_current(i64::try_from(current).unwrap_or(i64::MAX)),
             Error::Unavailable(_) => {
                 // Its text may name files.
                 tracing::warn!(reason = text, "a request failed");
@@ -126,10 +27,7 @@ impl From<Error> for Problem {
                      reason is in its log",
                 )
             }
-            Error::Unfinished(text) => Self {
-                header: Some((header::RETRY_AFTER, "1")),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unfinished", text)
-            },
+            Error::Unfinished(text) => Self::passing("unfinished", text),
             Error::TooLarge(text) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-large", text),
             Error::Reducer(text) => Self::new(StatusCode::BAD_GATEWAY, "reducer", text),
             Error::NotRetained(text) => Self::new(StatusCode::GONE, "not-retained", text),
@@ -139,5 +37,33 @@ impl From<Error> for Problem {
                 "the ledger's data directory cannot be used",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, HeaderValue, header};
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_conflict_has_the_documented_answer() {
+        let sent = HeaderMap::from_iter([(RequestId::HEADER, HeaderValue::from_static("r-1"))]);
+        let problem = Problem::from(Error::Conflict { current: 2 });
+        let answer = answer_problem(problem, &RequestId::of(&sent));
+        assert_eq!(answer.status(), StatusCode::CONFLICT);
+        for (name, value) in [
+            (header::CONTENT_TYPE, "application/problem+json"),
+            (header::CACHE_CONTROL, "no-store"),
+            (RequestId::HEADER, "r-1"),
+        ] {
+            let values = answer.headers().get_all(&name).iter();
+            assert_eq!(values.collect::<Vec<_>>(), [value], "{name}");
+        }
+        let document = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            document,
+            r#"{"title":"Conflict","status":409,"code":"conflict","detail":"the key is at event 2","current":2,"request_id":"r-1"}"#
+        );
     }
 }

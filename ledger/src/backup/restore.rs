@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// How many bytes one write has about.
+/// About how many bytes one write has.
 const GROUP: usize = 4 << 20;
 
 /// Restores a backup to the directory of a ledger, which must not exist. Returns how many entries there are. After an

@@ -25,7 +25,7 @@ const DIAL: Duration = Duration::from_secs(1);
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How many of these there are for each member.
+/// How many connections that nobody uses are kept for each member.
 const CONNECTIONS: usize = 32;
 
 /// The client of other members.

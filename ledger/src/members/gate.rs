@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tonic::async_trait;
 
-/// The maximum length of a packet.
+/// The maximum length of a packet, in bytes.
 const MAX_PACKET: usize = 65_507;
 
-/// The length of the proof that the sender knows the secret.
+/// The length of the proof that the sender knows the secret, in bytes.
 const PROOF: usize = blake3::OUT_LEN;
 
 /// How many packets can be between the network and the library at a time.
@@ -34,7 +34,7 @@ const LOOPBACK: Duration = Duration::from_secs(1);
 pub(super) struct Key([u8; blake3::KEY_LEN]);
 
 impl Key {
-    /// The key that comes of a secret.
+    /// The key that is derived from a secret.
     pub(super) fn of(secret: &Secret) -> Self {
         let context = "artisanal-ledger 2026 gossip of members";
         Self(blake3::derive_key(context, secret.reveal().as_bytes()))
@@ -102,10 +102,12 @@ impl Transport for Gate {
     }
 }
 
+/// The socket for the network, with those to and from the library.
 struct Gated {
     outside: UdpSocket,
     library: transport::UdpSocket,
     pipes: Vec<Pipe>,
+    /// The place of the pipe that the next packet goes through.
     next: usize,
     buffer: Box<[u8]>,
     key: Option<Key>,
@@ -171,7 +173,7 @@ impl Socket for Gated {
                 read = self.library.recv() => {
                     let read = read?;
                     let pipe = self.pipes.iter_mut().find(|pipe| pipe.address == read.from_addr);
-                    // Nobody else has to talk with the library.
+                    // Nobody else may talk to the library.
                     let Some(from_addr) = pipe.and_then(|pipe| pipe.from.take()) else {
                         self.counts.refused.fetch_add(1, Ordering::Relaxed);
                         continue;

@@ -26,8 +26,8 @@ const LEAVING: &str = "leaving";
 /// How long members that went are listed.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// How long the library tries to reach a member that went. After half of it nobody is told of the member any more: so names
-/// that somebody made up go away by themselves.
+/// How long the library tries to reach a member that went. After half of that time nobody is told of the member any more, so
+/// names that somebody made up go away by themselves.
 const SOUGHT: Duration = Duration::from_secs(600);
 
 /// How many rounds a member that stops waits for others to learn it.
@@ -52,6 +52,7 @@ pub(super) struct Gossip {
     view: watch::Sender<Arc<View>>,
     members: settled::Members,
     said: BTreeMap<String, Said>,
+    /// How each member is, and since when, in microseconds since 1970.
     health: BTreeMap<String, (Health, i64)>,
     shares: BTreeMap<String, Arc<Share>>,
 }

@@ -6,10 +6,10 @@ use http::Uri;
 /// The length of partitions as text: a hexadecimal digit for four of them.
 const DIGITS: usize = PARTITIONS.div_ceil(4) as usize;
 
-/// The maximum length of an address.
+/// The maximum length of an address, in bytes.
 const MAX_URL: usize = 256;
 
-/// The maximum length of a name.
+/// The maximum length of a name, in bytes.
 const MAX_NAME: usize = 64;
 
 /// Whether a member may have this name.

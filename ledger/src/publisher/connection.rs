@@ -21,7 +21,7 @@ const DIAL: Duration = Duration::from_secs(5);
 /// How long the ledger may take to store a batch.
 const REPLY: Duration = Duration::from_secs(30);
 
-/// How much is read at a time. Most replies are shorter.
+/// How many bytes are read at a time. Most replies are shorter.
 const BUFFER: usize = 4 << 10;
 
 /// The path at which a ledger takes batches.
@@ -52,11 +52,12 @@ pub(crate) enum Broken {
 }
 
 impl Connection {
+    /// Opens a connection to the ledger of a publisher.
     pub(super) async fn open(options: &Options) -> Result<Self, Broken> {
         Self::open_with(&options.target, options.token.as_ref(), HeaderMap::new()).await
     }
 
-    /// With further headers in the first request.
+    /// Opens a connection with further headers in its first request.
     pub(crate) async fn open_with(
         target: &Target,
         token: Option<&Secret>,

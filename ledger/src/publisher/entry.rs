@@ -39,6 +39,7 @@ pub(super) struct Entry {
     pub(super) key: Arc<str>,
     pub(super) by: Arc<str>,
     pub(super) request: Option<Box<str>>,
+    /// When it happened, in microseconds since 1970; 0 for a question.
     pub(super) at: i64,
     pub(super) what: What,
     pub(super) once: Option<Box<Once>>,
@@ -46,6 +47,7 @@ pub(super) struct Entry {
     pub(super) answer: Option<oneshot::Sender<Answer>>,
 }
 
+/// What an entry says or asks.
 #[derive(Clone, Copy)]
 pub(super) enum What {
     Minted(Span),
@@ -110,6 +112,7 @@ impl Entry {
         })
     }
 
+    /// The question; None for an event.
     pub(super) fn lookup(&self) -> Option<Lookup> {
         let once = self.once.as_deref()?;
         matches!(self.what, What::Asked).then(|| Lookup {

@@ -7,7 +7,7 @@ pub const ORIGINAL: &str = "ringoexp";
 /// The acknowledgement of a frame, as text.
 pub(super) const ACKNOWLEDGED: &str = "a";
 
-/// The maximum length of a message; longer ones than a frame are refused with a reason.
+/// The maximum length of a message, in bytes; messages that are longer than a frame are refused with a reason.
 pub(super) const MAX_MESSAGE: usize = 1 << 10;
 
 /// Why bytes are no frame.

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How many entries one group removes at most.
 const SWEEP: usize = 4096;
 
-/// The pause between looks for entries that are out of date.
+/// The pause between looks for entries that are out of date, in microseconds.
 const PAUSE: u64 = 1_000_000;
 
 /// The mint of an idempotency key.
@@ -123,7 +123,8 @@ fn micros(time: Duration) -> u64 {
 /// Removes claims that are out of date, some at a time.
 #[derive(Default)]
 pub(super) struct Sweep {
-    /// Everything before it is removed, so that the next look does not pass over it again.
+    /// Everything before this time is removed, so that the next look does not pass over it again. Both times are in
+    /// microseconds since 1970.
     from: u64,
     /// When to look again.
     next: u64,

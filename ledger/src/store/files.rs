@@ -41,7 +41,7 @@ pub(crate) struct Files {
     pub(crate) publishers: Keyspace,
     /// Key, a zero byte, token, a zero byte, idempotency key: when, number of the event, first, step, count.
     pub(crate) claims: Keyspace,
-    /// When, then a key of `claims`: nothing.
+    /// When, then a key of `claims`: nothing. All times are in microseconds since 1970.
     pub(crate) claim_times: Keyspace,
     /// Key, a zero byte, reducer, number: the state after this event.
     pub(crate) snapshots: Keyspace,

@@ -41,6 +41,7 @@ pub(crate) struct Cache {
     idle: Vec<Box<Pending>>,
 }
 
+/// A key in the cache.
 #[derive(Default)]
 pub(super) struct Key {
     name: Box<str>,
@@ -59,6 +60,7 @@ pub(super) struct Checked<'b> {
     pub(super) count: usize,
 }
 
+/// A publisher in the cache.
 #[derive(Default)]
 struct Publisher {
     received: Received,
@@ -75,7 +77,8 @@ pub(crate) struct Group<'a> {
     /// The claims that this group adds.
     pub(super) claims: HashMap<Vec<u8>, Claim>,
     pub(super) options: Options,
-    /// When the group began; with a stream, when the message was stored there that is being applied.
+    /// When the group began; with a stream, when the message was stored there that is being applied. In
+    /// microseconds since 1970.
     pub(super) moment: u64,
     /// What it applies of a stream.
     pub(super) applying: Applying,

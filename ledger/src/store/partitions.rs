@@ -1,6 +1,6 @@
 //! What of a stream is applied.
 //!
-//! Everything that comes of a message depends only on the messages of the same partition before it, so that all ledgers
+//! What a message leads to depends only on the messages of the same partition before it, so that all ledgers
 //! come to the same result, whatever other partitions they have, and however often they start again. In particular the
 //! time is that of the stream.
 
@@ -91,9 +91,12 @@ pub(super) struct Parts {
     newest: HashMap<(u16, u64), (u64, u64)>,
 }
 
+/// What is applied of a partition.
 #[derive(Clone, Copy, Default)]
 struct Part {
+    /// That of the last message.
     sequence: u64,
+    /// The time of the partition, in microseconds since 1970. It never goes back.
     moment: u64,
 }
 

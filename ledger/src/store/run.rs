@@ -14,7 +14,9 @@ pub(crate) const MAX_RUN: usize = 512;
 
 /// A record.
 pub(crate) enum Stored<'a> {
+    /// One event.
     One(Box<Event>),
+    /// A run of mints.
     Run(Box<Mints<'a>>),
 }
 

@@ -54,7 +54,7 @@ impl From<Error> for Failure {
 #[derive(Clone, Debug)]
 pub(super) struct Track {
     pub(super) sequence: u64,
-    /// When the stream stored the last message; 0 if that is not known.
+    /// When the stream stored the last message, in microseconds since 1970; 0 if that is not known.
     pub(super) at: u64,
     pub(super) share: Arc<Share>,
 }
@@ -79,6 +79,7 @@ pub(super) struct Reading<'a> {
 /// What is known of a message that is being applied.
 struct Sent {
     sequence: u64,
+    /// When the stream stored it, in microseconds since 1970.
     at: u64,
     /// How many messages come after it.
     pending: u64,

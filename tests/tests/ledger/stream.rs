@@ -523,10 +523,10 @@ async fn a_share_is_read_alone() -> TestResult {
     let options = Options::parse(&dsn(&nats)).expect("a DSN");
     let (shares, watched) = watch::channel(share(&keys[..1]));
     let folder = place.data().join("part");
-    let part = Stream::open(&options, &folder, StoreOptions::default(), watched)
+    let (holding, mut held) = watch::channel(Arc::default());
+    let part = Stream::open(&options, &folder, StoreOptions::default(), watched, holding)
         .await
         .expect("it opens");
-    let mut held = part.held();
     let changes = [
         &keys[..1],
         &keys[..],

@@ -110,7 +110,7 @@ impl<S> Held<'_, S> {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Busy => Self::from(Error::Busy).detail(
+            Refusal::Busy => Self::busy(
                 "too many sequences are in use at the same time; nothing was minted; try again in a \
                  moment",
             ),

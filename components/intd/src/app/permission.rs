@@ -1,13 +1,14 @@
 //! What has to be had before a mint: the right to it, and the memory for its answer.
 
 use super::App;
+use super::keys::Place;
 use crate::authorization::{self, authorize};
 use crate::budget::Reservation;
 use crate::content::{LINE_BYTES, PIECE_BYTES};
 use crate::grant::ask;
 use crate::problem::Problem;
 use crate::{Grant, Right};
-use artisanal_core::{Error, Sequence};
+use artisanal_core::Sequence;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl<S: Sequence> App<S> {
 
     pub(super) fn reserve_bytes(&self, bytes: usize) -> Result<Reservation, Problem> {
         self.memory.reserve(bytes).ok_or_else(|| {
-            Problem::from(Error::Busy).detail(
+            Problem::busy(
                 "too many clients are still reading long answers; nothing was minted; try again in a \
                  moment",
             )
@@ -60,16 +61,16 @@ impl<S: Sequence> App<S> {
         self.or_mint_token(grant, headers)
     }
 
-    /// As [`App::allowed_to_mint`], for a sequence that may not exist.
-    pub(super) fn may_mint(
-        &self,
+    /// As [`App::allowed_to_mint`], for a sequence that may not exist. Returns where it is as well.
+    pub(super) fn may_mint<'a>(
+        &'a self,
         headers: &HeaderMap,
-        key: &str,
+        key: &'a str,
         integers: u32,
-    ) -> Result<Option<Arc<Grant>>, Problem> {
+    ) -> Result<(Option<Arc<Grant>>, Place<'a, S>), Problem> {
         let grant = self.ask(headers, Right::Mint, Some(key), integers)?;
-        self.find(key)?;
-        self.or_mint_token(grant, headers)
+        let place = self.find(key)?;
+        Ok((self.or_mint_token(grant, headers)?, place))
     }
 
     /// Without named tokens, checks the mint token of the settings, if there is one.

@@ -74,7 +74,7 @@ impl<S: Sequence> App<S> {
     fn read(&self, key: String, request: &Parts) -> Result<Repeatable, Problem> {
         let takes = Route::Next(key.as_str().into()).takes();
         let Query { count, strings, .. } = Query::parse(request.uri.query(), takes)?;
-        let grant = self.may_mint(&request.headers, &key, count)?;
+        let (grant, _) = self.may_mint(&request.headers, &key, count)?;
         let idempotency = sent(&request.headers)?;
         Ok(Repeatable {
             key,

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Partitions, whenever they change.
-pub(super) type Held = watch::Receiver<Arc<Share>>;
+/// The partitions that a ledger shall hold, and those that it has caught up with, whenever they change.
+pub(super) type Shares = (watch::Receiver<Arc<Share>>, watch::Sender<Arc<Share>>);
 
 /// Takes a DSN as it is. What is wrong with it is said later: the error of an argument would show the password.
 pub(super) fn dsn(text: &str) -> Result<Secret, std::convert::Infallible> {
@@ -41,12 +41,12 @@ pub(super) fn check_retention(store: Option<&Secret>, retains: bool) -> Result<(
     }
 }
 
-/// Opens the log. `share` is what this ledger shall hold of a stream, if not everything.
+/// Opens the log. `shares` are those of a ledger with other members; without them it holds everything.
 pub(super) async fn open(
     store: Option<&Secret>,
     flags: &Flags,
     folder: &Path,
-    share: Option<Held>,
+    shares: Option<Shares>,
 ) -> Result<Log, Error> {
     let options = ledger::StoreOptions::default();
     let Some(dsn) = store else {
@@ -60,18 +60,9 @@ pub(super) async fn open(
     tracing::info!(stream = stream.stream, servers, "the events are in NATS");
     // All partitions, for as long as the process runs.
     let all = || watch::channel(Arc::new(Share::all())).1;
-    let stream = Stream::open(&stream, folder, options, share.unwrap_or_else(all)).await;
+    let (share, held) = shares.unwrap_or_else(|| (all(), watch::Sender::default()));
+    let stream = Stream::open(&stream, folder, options, share, held).await;
     Ok(Log::Stream(stream.map_err(failed)?))
-}
-
-/// Tells the members what the stream's read model holds.
-pub(super) async fn tell(mut held: Held, members: watch::Sender<Arc<Share>>) {
-    loop {
-        members.send_replace(Arc::clone(&held.borrow_and_update()));
-        if held.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 fn failed(error: ledger::Error) -> Error {

@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
 use tonic::body::Body;
 
-/// The head of a message: whether it is compressed, which is not supported, and its length.
+/// The length of the head of a message, in bytes. It says whether the message is compressed, which is not supported, and
+/// how long it is.
 const HEAD: usize = 5;
 
 /// The method that changes something.

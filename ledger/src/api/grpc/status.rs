@@ -36,15 +36,14 @@ pub(super) fn failed(error: Error) -> Status {
 
 /// The status for a caller whose token does not allow something.
 pub(super) fn refused(refused: Refused) -> Status {
-    let (code, name) = match refused {
-        Refused::Right(_) | Refused::Key => (StatusCode::FORBIDDEN, "forbidden"),
-        Refused::Limit { .. } => (StatusCode::TOO_MANY_REQUESTS, "limited"),
+    let problem = match refused {
+        Refused::Key => {
+            let text = "this token is not for this key";
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", text)
+        }
+        other => Problem::from(other),
     };
-    let text = match refused {
-        Refused::Key => "this token is not for this key".to_owned(),
-        other => other.to_string(),
-    };
-    let mut status = status(&Problem::new(code, name, text));
+    let mut status = status(&problem);
     if let Refused::Limit { seconds, .. } = refused {
         let metadata = status.metadata_mut();
         metadata.insert("retry-after", MetadataValue::from(seconds));

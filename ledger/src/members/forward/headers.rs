@@ -9,7 +9,7 @@ pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("artisanal-forw
 /// The value in an answer.
 pub(crate) const NOT_HELD: HeaderValue = HeaderValue::from_static("not-held");
 
-/// The maximum length of the name of a client.
+/// The maximum length of the name of a client, in bytes.
 const MAX_BY: usize = 256;
 
 /// Headers that concern one connection only, RFC 9110, section 7.6.1, or that are written anew.

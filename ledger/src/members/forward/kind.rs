@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-/// The maximum length of an answer that is no stream: more than a page or a state has.
+/// The maximum length of an answer that is no stream, in bytes: more than a page or a state has.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// A kind of answers.

@@ -89,7 +89,11 @@ impl Engine for Quorum {
             };
             let queued = self.queue.is_on();
             match self.try_claim(first, last, queued, &mut retry).await? {
-                Claimed::Taken => {
+                Claimed::Taken { contested } => {
+                    if contested {
+                        // It was lost at a minority, where others were faster.
+                        self.queue.lost(by);
+                    }
                     self.queue.won(Instant::now());
                     return Ok(last);
                 }
@@ -132,7 +136,7 @@ impl Engine for Quorum {
 
     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
-        if let Claimed::Taken = self.try_claim(first, last, false, &mut retry).await? {
+        if let Claimed::Taken { .. } = self.try_claim(first, last, false, &mut retry).await? {
             return Ok(());
         }
         // A majority has to be there before anybody relies on it.
@@ -171,7 +175,8 @@ impl Quorum {
             self.hear(&attempt.ballot);
             if attempt.ballot.is_accepted() {
                 self.mark = self.mark.max(last);
-                return Ok(Claimed::Taken);
+                let contested = attempt.is_contested();
+                return Ok(Claimed::Taken { contested });
             }
             if attempt.is_contested() {
                 return Ok(if attempt.spread {
@@ -216,8 +221,8 @@ impl Quorum {
 
 /// What came of a claim.
 enum Claimed {
-    /// A majority has accepted it.
-    Taken,
+    /// A majority has accepted it; `contested` if another node has refused it.
+    Taken { contested: bool },
     /// The first node has refused it.
     Refused,
     /// Nodes have refused it after all were asked.

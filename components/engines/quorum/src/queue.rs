@@ -7,11 +7,11 @@ const CALM: u32 = 4;
 
 /// After this many losses in one operation a claim leaves room above the mark: others reach the first node sooner,
 /// every time.
-const PATIENCE: u32 = 8;
+const PATIENCE: u32 = 4;
 
 /// The greatest jump of the mark that room is made for. It bounds how many integers are skipped, also if clients
 /// with room provoke each other.
-const JUMP: i64 = 1 << 10;
+const JUMP: i64 = 1 << 8;
 
 /// The place of a client among those that mint from the same sequence.
 #[derive(Debug, Default)]

@@ -5,9 +5,14 @@
 //!
 //! A mint claims the interval above the greatest mark that it has heard of, at all nodes at once, and
 //! has it as soon as a majority of them has accepted: one round trip if nobody interferes. A node that
-//! refuses says what its mark is, and the next attempt begins above the greatest. Clients that collide
-//! retry after a random pause, and after two lost rounds they leave room above the mark, so that the
-//! claims of others that are on their way do not reach them. The integers in between are skipped.
+//! refuses says what its mark is, and the next attempt begins above the greatest.
+//!
+//! Clients that collide queue: each claims at one node first, the same one for all of them, and at the others
+//! only after that one has accepted. The first claim to arrive there is accepted and the next one is told the new
+//! mark, so that one client gets through in each round trip, and claims reach the other nodes in the order in which
+//! the first one took them. A first node that is late is not waited for: see [`pace`]. A client that met nobody
+//! in several operations asks all nodes at once again: see [`queue`]. All this only changes when nodes are asked.
+//! Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
 //!
 //! Claims name the member list that they are for. A client whose list is older than that of the nodes hears the
 //! newer one's number and goes on with those of its members that the DSN lists, as long as they are a majority.
@@ -20,6 +25,8 @@
 //! data: a node without its data takes no part until it has joined again, see `docs/quorum.md`.
 
 mod node;
+mod pace;
+mod queue;
 mod round;
 mod settings;
 
@@ -28,21 +35,15 @@ use engine_guest::retry::{Retry, chance};
 use engine_guest::{Dsn, Engine, Error, Key, exhausted};
 use engine_http_client::sleep;
 use node::Nodes;
+use queue::Queue;
 use round::Attempt;
 use settings::Settings;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The pause after a failed attempt; it doubles up to [`LONGEST_PAUSE`], or to a fifth of a short timeout.
 /// Clients that collide have to slow down until they get through one after the other, however many there are.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-
-/// After this many lost rounds a claim leaves room above the mark.
-const LOSSES: u32 = 2;
-
-/// The greatest jump of the mark that room is made for. It bounds how many integers are skipped, also if
-/// clients with room provoke each other.
-const JUMP: i64 = 1 << 16;
 
 /// One sequence on one group of nodes.
 struct Quorum {
@@ -50,6 +51,7 @@ struct Quorum {
     timeout: Duration,
     /// The greatest mark that was heard of.
     mark: i64,
+    queue: Queue,
 }
 
 impl Engine for Quorum {
@@ -63,35 +65,50 @@ impl Engine for Quorum {
             timeout: settings.timeout,
             nodes: Nodes::new(settings, &key),
             mark: 0,
+            queue: Queue::default(),
         })
     }
 
     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
         let mut retry = self.begin();
-        let mut losses = 0;
-        // How far others have moved the mark during an attempt.
-        let mut jump = by;
+        self.queue.begin(Instant::now());
+        // How often the claim was lost at nodes that were asked at once.
+        let mut collisions = 0;
         loop {
             let before = self.mark;
-            let first = before.saturating_add(room(losses, jump)).checked_add(1);
+            let room = self.queue.room(chance());
+            let first = before.saturating_add(room).checked_add(1);
             let last = first.and_then(|first| first.checked_add(by - 1));
             let (Some(first), Some(last)) = (first, last) else {
-                if losses >= LOSSES {
+                if room > 0 {
                     // Without the room it may still fit.
-                    losses = 0;
+                    self.queue.no_room();
                     continue;
                 }
                 return Err(exhausted());
             };
-            if self.try_claim(first, last, &mut retry).await? {
-                return Ok(last);
+            let queued = self.queue.is_on();
+            match self.try_claim(first, last, queued, &mut retry).await? {
+                Claimed::Taken { contested } => {
+                    if contested {
+                        // It was lost at a minority, where others were faster.
+                        self.queue.lost(by);
+                    }
+                    self.queue.won(Instant::now());
+                    return Ok(last);
+                }
+                // Somebody else was served, and the next place may be this client's.
+                Claimed::Refused => {}
+                Claimed::Split => {
+                    collisions += 1;
+                    // The first one may be due to a mark that was never heard of. After the second one the client
+                    // queues. Further ones show that the order of the queue is not kept everywhere.
+                    if collisions > 2 {
+                        sleep(retry.next_pause()).await;
+                    }
+                }
             }
-            losses += 1;
-            jump = self.mark.saturating_sub(before).clamp(by, by.max(JUMP));
-            // The first loss may be due to a mark that was never heard of; further ones to a crowd.
-            if losses > 1 {
-                sleep(retry.next_pause()).await;
-            }
+            self.queue.lost(self.mark.saturating_sub(before));
             retry.check()?;
         }
     }
@@ -101,7 +118,7 @@ impl Engine for Quorum {
         let mut attempt = self.nodes.attempt(None);
         loop {
             self.nodes
-                .ask(&mut attempt, Ballot::is_read, &mut retry)
+                .ask(&mut attempt, false, Ballot::is_read, &mut retry)
                 .await?;
             self.hear(&attempt.ballot);
             if attempt.ballot.is_read() {
@@ -119,7 +136,7 @@ impl Engine for Quorum {
 
     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
-        if self.try_claim(first, last, &mut retry).await? {
+        if let Claimed::Taken { .. } = self.try_claim(first, last, false, &mut retry).await? {
             return Ok(());
         }
         // A majority has to be there before anybody relies on it.
@@ -143,19 +160,30 @@ impl Quorum {
             .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
     }
 
-    /// Claims an interval. False if a node is past its beginning.
-    async fn try_claim(&mut self, first: i64, last: i64, retry: &mut Retry) -> Result<bool, Error> {
+    /// Claims an interval, at one node before the others if it is `queued`.
+    async fn try_claim(
+        &mut self,
+        first: i64,
+        last: i64,
+        queued: bool,
+        retry: &mut Retry,
+    ) -> Result<Claimed, Error> {
         let mut attempt = self.nodes.attempt(Some(claim(first, last)));
         loop {
             let decided = |ballot: &Ballot| ballot.is_accepted() || ballot.is_hopeless();
-            self.nodes.ask(&mut attempt, decided, retry).await?;
+            self.nodes.ask(&mut attempt, queued, decided, retry).await?;
             self.hear(&attempt.ballot);
             if attempt.ballot.is_accepted() {
                 self.mark = self.mark.max(last);
-                return Ok(true);
+                let contested = attempt.is_contested();
+                return Ok(Claimed::Taken { contested });
             }
             if attempt.is_contested() {
-                return Ok(false);
+                return Ok(if attempt.spread {
+                    Claimed::Split
+                } else {
+                    Claimed::Refused
+                });
             }
             attempt = self.once_more(attempt, retry).await?;
         }
@@ -166,7 +194,7 @@ impl Quorum {
         let mut attempt = self.nodes.attempt(Some(claim(mark, mark)));
         loop {
             let reached = |ballot: &Ballot| ballot.has_reached(mark);
-            self.nodes.ask(&mut attempt, reached, retry).await?;
+            self.nodes.ask(&mut attempt, false, reached, retry).await?;
             self.hear(&attempt.ballot);
             if reached(&attempt.ballot) {
                 return Ok(());
@@ -191,6 +219,16 @@ impl Quorum {
     }
 }
 
+/// What came of a claim.
+enum Claimed {
+    /// A majority has accepted it; `contested` if another node has refused it.
+    Taken { contested: bool },
+    /// The first node has refused it.
+    Refused,
+    /// Nodes have refused it after all were asked.
+    Split,
+}
+
 /// A claim for the member list that the nodes will be asked for.
 fn claim(first: i64, last: i64) -> Claim {
     Claim {
@@ -198,17 +236,6 @@ fn claim(first: i64, last: i64) -> Claim {
         last,
         epoch: FIRST_EPOCH,
     }
-}
-
-/// How many integers to skip above the mark: none at first, and after repeated losses a random number, up
-/// to so many times what others took in the meantime that their claims on the way begin below.
-fn room(losses: u32, jump: i64) -> i64 {
-    if losses < LOSSES {
-        return 0;
-    }
-    let most = 2_u32.saturating_pow(losses.min(5));
-    // At most 32 times: far below the precision of a double.
-    jump.saturating_mul(1 + (f64::from(most) * chance()) as i64)
 }
 
 engine_guest::export!(Quorum);

@@ -1,13 +1,14 @@
 //! Requests to the nodes.
 
-use crate::round::{Attempt, Round, Vote};
+use crate::pace::Pace;
+use crate::round::{Attempt, First, Heard, Round, Vote};
 use crate::settings::Settings;
 use artisanal_quorum::{Answer, Ballot, Claim, FIRST_EPOCH};
 use engine_guest::retry::Retry;
 use engine_guest::{Error, Key};
 use engine_http_client::{Failure, Method, Quoter, Request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The maximum size of an answer, in bytes: an order of magnitude above the longest.
 const MOST: usize = 16 * 1024;
@@ -33,6 +34,9 @@ pub(crate) struct Node {
     pub(crate) address: String,
     /// How many rounds in a row it answered too late to be waited for.
     pub(crate) late: u32,
+    /// Its identity, once it has answered.
+    id: Option<u64>,
+    pace: Pace,
 }
 
 impl Nodes {
@@ -48,7 +52,12 @@ impl Nodes {
             nodes: settings
                 .nodes
                 .into_iter()
-                .map(|address| Node { address, late: 0 })
+                .map(|address| Node {
+                    address,
+                    late: 0,
+                    id: None,
+                    pace: Pace::default(),
+                })
                 .collect(),
             group: None,
             epoch: FIRST_EPOCH,
@@ -68,16 +77,17 @@ impl Nodes {
         Attempt::new(claim, self.nodes.len(), self.group, self.epoch)
     }
 
-    /// Asks all nodes that have not answered yet, at once, until the ballot is decided. If one of them tells
-    /// of a newer member list, all are asked anew, for that one.
+    /// Asks all nodes that have not answered yet until the ballot is decided: at once, or if it is `queued` the
+    /// first node before the others. If one of them tells of a newer member list, all are asked anew, for that one.
     pub(crate) async fn ask(
         &mut self,
         attempt: &mut Attempt,
+        queued: bool,
         decided: impl Fn(&Ballot) -> bool,
         retry: &mut Retry,
     ) -> Result<(), Error> {
         loop {
-            self.ask_once(attempt, &decided, retry).await?;
+            self.ask_once(attempt, queued, &decided, retry).await?;
             let Some(newer) = attempt.newer.take() else {
                 return Ok(());
             };
@@ -92,60 +102,57 @@ impl Nodes {
         }
     }
 
+    /// The node that clients which queue ask first: the one with the smallest identity among those that answer in
+    /// time. All clients choose the same one, in whatever order their DSNs list the nodes.
+    fn first(&self, left: Duration) -> Option<First> {
+        let now = Instant::now();
+        let usable = self.nodes.iter().enumerate().filter_map(|(index, node)| {
+            let patience = node.pace.patience(now)?.min(left / 4);
+            Some((node.id?, First { index, patience }))
+        });
+        usable.min_by_key(|(id, _)| *id).map(|(_, first)| first)
+    }
+
     async fn ask_once(
         &mut self,
         attempt: &mut Attempt,
+        queued: bool,
         decided: impl Fn(&Ballot) -> bool,
         retry: &mut Retry,
     ) -> Result<(), Error> {
-        let limit = retry.left();
         let body = attempt
             .claim
             .as_ref()
             .map(|claim| serde_json::to_vec(claim).unwrap_or_default());
-        let asked = attempt.open.clone();
-        let path = match body {
-            Some(_) => self.path.clone(),
-            None => format!("{}?epoch={}", self.path, attempt.ballot.epoch()),
+        let (method, path) = match body {
+            Some(_) => (Method::Post, self.path.clone()),
+            None => (
+                Method::Get,
+                format!("{}?epoch={}", self.path, attempt.ballot.epoch()),
+            ),
         };
-        let votes = asked.iter().filter_map(|index| {
+        let left = || retry.left();
+        let ask = |index: usize| {
             let request = Request {
-                method: match body {
-                    Some(_) => Method::Post,
-                    None => Method::Get,
-                },
+                method,
                 secure: false,
-                authority: &self.nodes.get(*index)?.address,
+                authority: self.nodes.get(index).map_or("", |node| &node.address),
                 path: &path,
                 authorization: self.authorization.as_deref(),
                 body: body.as_deref(),
             };
-            Some(vote(*index, request, limit, &self.quoter))
-        });
-        let round = Round::new(votes.collect(), attempt);
-        let failures = round.run(&self.nodes, decided).await?;
-        for index in asked {
-            if let Some(node) = self.nodes.get_mut(index) {
-                node.late = match attempt.open.contains(&index) {
-                    true => node.late.saturating_add(1),
-                    false => 0,
-                };
-            }
-        }
-        if !failures.is_empty() {
-            let mut list: Vec<_> = failures
-                .iter()
-                .filter_map(|(index, why)| {
-                    Some(format!("{}: {why}", self.nodes.get(*index)?.address))
-                })
-                .collect();
-            if !self.members.is_empty() {
-                list.push(format!(
-                    "the members of the group are {}, all of which the DSN should list",
-                    self.quoter.quote(&self.members.join(","))
-                ));
-            }
-            retry.failed(list.join("; "));
+            vote(index, request, left(), &self.quoter)
+        };
+        let first = if queued && !attempt.spread {
+            self.first(left())
+        } else {
+            None
+        };
+        let round = Round::new(attempt);
+        let heard = round.run(&self.nodes, first, ask, decided).await?;
+        self.note(&heard, first);
+        if !heard.failures.is_empty() {
+            retry.failed(self.reasons(&heard));
         }
         if attempt.ballot.is_read() {
             self.group = attempt.ballot.group();
@@ -153,10 +160,48 @@ impl Nodes {
         }
         Ok(())
     }
+
+    /// Remembers how the nodes answered.
+    fn note(&mut self, heard: &Heard, first: Option<First>) {
+        for (index, id, took) in &heard.answers {
+            if let Some(node) = self.nodes.get_mut(*index) {
+                node.late = 0;
+                node.id = Some(*id);
+                node.pace.answered(*took);
+            }
+        }
+        let failed = heard.failures.iter().map(|(index, _)| index);
+        for index in heard.silent.iter().chain(failed) {
+            if let Some(node) = self.nodes.get_mut(*index) {
+                node.late = node.late.saturating_add(1);
+            }
+        }
+        if let Some(first) = first.filter(|_| heard.missed)
+            && let Some(node) = self.nodes.get_mut(first.index)
+        {
+            node.pace.missed(Instant::now());
+        }
+    }
+
+    /// Why nodes failed.
+    fn reasons(&self, heard: &Heard) -> String {
+        let reasons = heard.failures.iter();
+        let mut list: Vec<_> = reasons
+            .filter_map(|(index, why)| Some(format!("{}: {why}", self.nodes.get(*index)?.address)))
+            .collect();
+        if !self.members.is_empty() {
+            list.push(format!(
+                "the members of the group are {}, all of which the DSN should list",
+                self.quoter.quote(&self.members.join(","))
+            ));
+        }
+        list.join("; ")
+    }
 }
 
 /// Sends the request to one node.
 async fn vote(index: usize, request: Request<'_>, limit: Duration, quoter: &Quoter) -> Vote {
+    let begun = Instant::now();
     let result = match request.send(limit, MOST, quoter).await {
         Ok(answer) => match answer.status {
             200 | 409 => parse(&answer.body),
@@ -178,7 +223,11 @@ async fn vote(index: usize, request: Request<'_>, limit: Duration, quoter: &Quot
         Err(Failure::Passing(why)) => Err(NodeFault::Passing(why)),
         Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
     };
-    Vote { index, result }
+    Vote {
+        index,
+        result,
+        took: begun.elapsed().min(limit),
+    }
 }
 
 /// Why a node has no vote.

@@ -1,6 +1,7 @@
 //! One claim at all nodes, and the rounds of requests that it takes.
 
 use crate::node::{Node, NodeFault};
+use crate::pace::patience;
 use artisanal_quorum::{Answer, Ballot, Claim, Disagreement};
 use engine_guest::Error;
 use engine_http_client::sleep;
@@ -24,6 +25,8 @@ pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     /// The numbers of the nodes that have not answered.
     pub(crate) open: Vec<usize>,
+    /// Whether more than one node was asked.
+    pub(crate) spread: bool,
     /// The member list of which a node told that is newer than that of the claim.
     pub(crate) newer: Option<NewerList>,
 }
@@ -40,6 +43,7 @@ impl Attempt {
             claim: claim.map(|claim| Claim { epoch, ..claim }),
             ballot: Ballot::new(nodes, group, epoch),
             open: (0..nodes).collect(),
+            spread: false,
             newer: None,
         }
     }
@@ -57,44 +61,95 @@ pub(crate) struct Vote {
     /// The number of the node.
     pub(crate) index: usize,
     pub(crate) result: Result<Answer, NodeFault>,
+    /// How long that took.
+    pub(crate) took: Duration,
+}
+
+/// A node that is asked before the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct First {
+    /// Its number.
+    pub(crate) index: usize,
+    /// How long the others wait for its answer.
+    pub(crate) patience: Duration,
 }
 
 /// The requests of one round, in flight.
 pub(crate) struct Round<'a, V> {
     votes: FuturesUnordered<V>,
     attempt: &'a mut Attempt,
-    /// Why nodes failed in this round.
-    failures: Vec<(usize, String)>,
+    /// The numbers of the nodes that were asked.
+    asked: Vec<usize>,
+    heard: Heard,
     /// A failure that a retry does not mend. It matters only if there is no majority without that node.
     refusal: Option<Error>,
 }
 
+/// What a round has found out about the nodes.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Those that answered: the number of each, its identity, and how long it took.
+    pub(crate) answers: Vec<(usize, u64, Duration)>,
+    /// Why others failed.
+    pub(crate) failures: Vec<(usize, String)>,
+    /// Those that were asked and have neither answered nor failed.
+    pub(crate) silent: Vec<usize>,
+    /// The others were asked without an answer of the one that was asked before them.
+    pub(crate) missed: bool,
+}
+
 impl<'a, V: Future<Output = Vote>> Round<'a, V> {
-    pub(crate) fn new(votes: Vec<V>, attempt: &'a mut Attempt) -> Self {
+    pub(crate) fn new(attempt: &'a mut Attempt) -> Self {
         Self {
-            votes: votes.into_iter().collect(),
+            votes: FuturesUnordered::new(),
             attempt,
-            failures: Vec::new(),
+            asked: Vec::new(),
+            heard: Heard::default(),
             refusal: None,
         }
     }
 
-    /// Collects votes until the ballot is decided, a newer member list is heard of, or all nodes have answered
-    /// or failed. Returns why nodes failed.
+    /// Asks all nodes that have not answered, at once, or one of them first. Collects votes until the ballot is
+    /// decided, a newer member list is heard of, or all nodes have answered or failed.
+    ///
+    /// If the first one refuses because others were faster, the others are not asked. If it answers too late, they
+    /// are; its vote still counts if it comes.
     pub(crate) async fn run(
         mut self,
         nodes: &[Node],
+        first: Option<First>,
+        ask: impl Fn(usize) -> V,
         decided: impl Fn(&Ballot) -> bool,
-    ) -> Result<Vec<(usize, String)>, Error> {
+    ) -> Result<Heard, Error> {
+        if let Some(First { index, patience }) = first {
+            self.ask(index, &ask);
+            if let Either::Left((Some(vote), _)) =
+                select(self.votes.next(), pin!(sleep(patience))).await
+            {
+                self.count(vote);
+            }
+            if self.attempt.is_contested() {
+                return Ok(self.heard);
+            }
+            self.heard.missed = self.heard.answers.is_empty();
+        }
         let begun = Instant::now();
-        while !decided(&self.attempt.ballot) && self.attempt.newer.is_none() {
-            let Some(vote) = self.votes.next().await else {
+        if !self.is_over(&decided) {
+            self.attempt.spread = true;
+            for index in self.attempt.open.clone() {
+                if !self.asked.contains(&index) {
+                    self.ask(index, &ask);
+                }
+            }
+        }
+        while !self.is_over(&decided) {
+            let Some(vote) = self.next(begun).await else {
                 break;
             };
             self.count(vote);
         }
-        if !decided(&self.attempt.ballot)
-            && self.attempt.newer.is_none()
+        if !self.is_over(&decided)
+            && !self.attempt.is_contested()
             && let Some(refusal) = self.refusal
         {
             return Err(refusal);
@@ -107,40 +162,77 @@ impl<'a, V: Future<Output = Vote>> Round<'a, V> {
                 _ => break,
             }
         }
-        Ok(self.failures)
+        let Self {
+            mut heard,
+            asked,
+            attempt,
+            ..
+        } = self;
+        let failed = |index: &usize| heard.failures.iter().any(|(at, _)| at == index);
+        let silent = asked
+            .into_iter()
+            .filter(|index| attempt.open.contains(index) && !failed(index));
+        heard.silent = silent.collect();
+        Ok(heard)
+    }
+
+    fn ask(&mut self, index: usize, ask: impl Fn(usize) -> V) {
+        self.asked.push(index);
+        self.votes.push(ask(index));
+    }
+
+    fn is_over(&self, decided: impl Fn(&Ballot) -> bool) -> bool {
+        decided(&self.attempt.ballot) || self.attempt.newer.is_some()
+    }
+
+    /// The next vote. A claim that some node refused is not worth a long wait for a node that may have failed.
+    async fn next(&mut self, begun: Instant) -> Option<Vote> {
+        if !self.attempt.is_contested() {
+            return self.votes.next().await;
+        }
+        let left = patience(begun.elapsed());
+        match select(self.votes.next(), pin!(sleep(left))).await {
+            Either::Left((vote, _)) => vote,
+            Either::Right(_) => None,
+        }
     }
 
     /// Whether a node that usually answers in time has neither answered nor failed.
     fn waits_for_any(&self, nodes: &[Node]) -> bool {
         self.attempt.open.iter().any(|index| {
-            let failed = self.failures.iter().any(|(at, _)| at == index);
+            let failed = self.heard.failures.iter().any(|(at, _)| at == index);
             !failed && nodes.get(*index).is_some_and(|n| n.late < PATIENT_ROUNDS)
         })
     }
 
     fn count(&mut self, vote: Vote) {
-        match vote.result {
-            Ok(answer) => match self.attempt.ballot.add(answer) {
-                Ok(()) => self.attempt.open.retain(|index| *index != vote.index),
-                Err(Disagreement::Newer { epoch, addresses }) => {
-                    let known = self.attempt.newer.as_ref();
-                    if known.is_none_or(|known| known.epoch < epoch) {
-                        self.attempt.newer = Some(NewerList { epoch, addresses });
-                    }
+        let answer = match vote.result {
+            Ok(answer) => answer,
+            Err(NodeFault::Passing(why)) => return self.heard.failures.push((vote.index, why)),
+            Err(NodeFault::Final(error)) => return self.refusal = Some(error),
+        };
+        let node = answer.node;
+        match self.attempt.ballot.add(answer) {
+            Ok(()) => {
+                self.attempt.open.retain(|index| *index != vote.index);
+                self.heard.answers.push((vote.index, node, vote.took));
+            }
+            Err(Disagreement::Newer { epoch, addresses }) => {
+                let known = self.attempt.newer.as_ref();
+                if known.is_none_or(|known| known.epoch < epoch) {
+                    self.attempt.newer = Some(NewerList { epoch, addresses });
                 }
-                Err(why @ Disagreement::Behind(_)) => {
-                    self.failures.push((vote.index, why.to_string()));
-                }
-                Err(why) => {
-                    self.attempt.open.retain(|index| *index != vote.index);
-                    self.refusal = Some(Error::Denied(format!(
-                        "the nodes in the DSN do not form one group: {why}; list every member of one \
-                         group once (`int-host node status` shows them)"
-                    )));
-                }
-            },
-            Err(NodeFault::Passing(why)) => self.failures.push((vote.index, why)),
-            Err(NodeFault::Final(error)) => self.refusal = Some(error),
+            }
+            Err(why @ Disagreement::Behind(_)) => {
+                self.heard.failures.push((vote.index, why.to_string()));
+            }
+            Err(why) => {
+                self.attempt.open.retain(|index| *index != vote.index);
+                self.refusal = Some(Error::Denied(format!(
+                    "the nodes in the DSN do not form one group: {why}; list every member of one \
+                     group once (`int-host node status` shows them)"
+                )));
+            }
         }
     }
 }

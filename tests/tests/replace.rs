@@ -365,6 +365,31 @@ fn a_killed_command_is_repeated() -> TestResult {
     Ok(())
 }
 
+/// As if the first command had been killed before it gave the new member the marks that two others have.
+#[test]
+fn a_repeated_command_gives_the_new_member_what_it_lacks() -> TestResult {
+    let group = group()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let new = newcomer()?;
+    let fourth = new.address(0);
+    let arguments = arguments(&third, &fourth, &first);
+    group.manage(&arguments)?;
+    let epoch = status(&fourth)?["epoch"].clone();
+    for address in [&first, &second] {
+        let claim = json!({"first": 1, "last": 70, "epoch": epoch});
+        let answer = post(address, "/v1/sequences/later/claim", &claim)?;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let marks = || -> TestResult<Value> {
+        let answer = post(&fourth, "/v1/node/read", &json!({"keys": ["later"]}))?;
+        Ok(answer.json()["marks"].clone())
+    };
+    assert_eq!(marks()?, json!([null]));
+    group.manage(&arguments)?;
+    assert_eq!(marks()?, json!([70]));
+    Ok(())
+}
+
 #[test]
 fn of_two_replacements_one_wins() -> TestResult {
     let group = group()?;

@@ -54,7 +54,9 @@ pub async fn replace(peers: &Peers, old: &str, new: &str, via: &str) -> Result<R
         let missed = match view.plan(old, new)? {
             Plan::Done => {
                 let group = Group { peers, view: &view };
-                group.finish(&view.base, &view.behind(&view.base)).await
+                let missed = group.finish(&view.base, &view.behind(&view.base)).await;
+                group.complete(&view.base).await;
+                missed
             }
             Plan::Change(target) => match (Group { peers, view: &view }).change(target).await? {
                 Some(replaced) if replaced.list.members.iter().any(|m| m.address == new) => {
@@ -298,7 +300,21 @@ impl Group<'_> {
         missed.into_values().collect()
     }
 
-    /// Gives members the marks that they lack. Nothing depends on it.
+    /// Gives members the marks that they lack, after a command that was interrupted before it had done so.
+    async fn complete(&self, list: &List) {
+        let lists = Lists {
+            base: list,
+            next: list,
+        };
+        match self.read(&lists, &list.members).await {
+            Ok(Some(marks)) => self.fill(list, marks.lacking).await,
+            // A further change has begun, and reads the marks itself.
+            Ok(None) => {}
+            Err(error) => tracing::warn!("a member may lack marks that the others have: {error}"),
+        }
+    }
+
+    /// Gives members the marks that they lack. No integer depends on it: a majority has them.
     async fn fill(&self, next: &List, lacking: BTreeMap<u64, Vec<(String, i64)>>) {
         let filled = next.members.iter().map(|member| {
             let lacking = lacking.get(&member.node).map_or(&[][..], Vec::as_slice);

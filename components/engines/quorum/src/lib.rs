@@ -10,8 +10,8 @@
 //! Clients that collide queue: each claims at one node first, the same one for all of them, and at the others
 //! only after that one has accepted. The first claim to arrive there is accepted and the next one is told the new
 //! mark, so that one client gets through in each round trip, and claims reach the other nodes in the order in which
-//! the first one took them. A first node that is late is not waited for: see [`pace`]. A client that met nobody
-//! in several operations asks all nodes at once again: see [`queue`]. All this only changes when nodes are asked.
+//! the first one took them. A first node that is late is not waited for: see `pace.rs`. A client that met nobody
+//! in several operations asks all nodes at once again: see `queue.rs`. All this only changes when nodes are asked.
 //! Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
 //!
 //! Claims name the member list that they are for. A client whose list is older than that of the nodes hears the

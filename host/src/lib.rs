@@ -19,11 +19,20 @@
 //! It works on any tokio runtime. On one from [`runtime::start`] consecutive calls are faster, since its
 //! thread does not sleep between a call and a reply that comes soon.
 //!
-//! The features `serve` (servers), `ledger` (the history of integers), `compose` (composing the HTTP endpoint with an engine) and `cli` (the command line)
-//! are on by default; a program that only embeds engines can switch them off.
+//! The features `serve` (servers), `ledger` (the history of integers), `compose` (composing the HTTP endpoint with an
+//! engine) and `cli` (the command line) are on by default; a program that only embeds engines can switch them off.
 //!
 //! [`Error`] distinguishes the three kinds of failure: the engine returned an error, the component is
 //! broken, or the host is misconfigured.
+
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some parts are used by the other features only"
+    )
+)]
 
 mod bindings;
 mod builtin;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::server;
-use crate::target;
+use crate::target::{self, Once};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +16,8 @@ pub(crate) struct Tool {
     pub(crate) variable: &'static str,
     /// The page that says how to install it.
     pub(crate) page: &'static str,
+    /// Where the program is, once it was found.
+    pub(crate) found: Once,
 }
 
 impl Tool {
@@ -25,7 +27,9 @@ impl Tool {
     /// # Errors
     /// When there is neither the program nor Go (the message says how to install them), or when the build fails.
     pub(crate) fn find(&self) -> Result<PathBuf> {
-        server::find(self.program, Some(self.variable)).map_or_else(|| self.build(), Ok)
+        self.found.get(|| {
+            server::find(self.program, Some(self.variable)).map_or_else(|| self.build(), Ok)
+        })
     }
 
     fn build(&self) -> Result<PathBuf> {
@@ -34,6 +38,7 @@ impl Tool {
             package,
             variable,
             page,
+            found: _,
         } = self;
         let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
         let program = target::directory().join("servers").join(name);

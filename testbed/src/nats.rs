@@ -9,7 +9,7 @@ use crate::server::{self, Server};
 use crate::target::Once;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Nats {
     /// # Errors
     /// As [`Nats::cluster`].
     pub fn with(size: usize, lines: &str) -> Result<Self> {
-        let program = program()?;
+        let program = SERVER.find()?;
         // Another process may have taken one of the ports in the meantime.
         server::retrying(3, || Self::try_start(&program, size, lines))
     }
@@ -182,14 +182,10 @@ fn node(program: &Path, index: usize, ports: &[Ports], lines: &str) -> Result<No
     })
 }
 
-fn program() -> Result<PathBuf> {
-    static PROGRAM: Once = Once::new();
-    PROGRAM.get(|| SERVER.find())
-}
-
-const SERVER: Tool = Tool {
+static SERVER: Tool = Tool {
     program: "nats-server",
     package: "github.com/nats-io/nats-server/v2",
     variable: "NATS_SERVER",
     page: "https://nats.io/download",
+    found: Once::new(),
 };

@@ -10,7 +10,7 @@ use crate::target::Once;
 use crate::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Rqlite {
     }
 
     fn start_some(hosts: &[Ipv4Addr], options: &[&str]) -> Result<Self> {
-        let program = program()?;
+        let program = SERVER.find()?;
         // Another process may have taken one of the ports in the meantime.
         server::retrying(3, || Self::try_start(&program, hosts, options))
     }
@@ -227,14 +227,10 @@ fn node(program: &Path, index: usize, raft: SocketAddr, arguments: &[String]) ->
     })
 }
 
-fn program() -> Result<PathBuf> {
-    static PROGRAM: Once = Once::new();
-    PROGRAM.get(|| SERVER.find())
-}
-
-const SERVER: Tool = Tool {
+static SERVER: Tool = Tool {
     program: "rqlited",
     package: "github.com/rqlite/rqlite/v8/cmd/rqlited",
     variable: "RQLITED",
     page: "https://rqlite.io/docs/install-rqlite",
+    found: Once::new(),
 };

@@ -125,8 +125,7 @@ impl Server {
             authorize(&parts.headers, token)?;
         }
         let Ok(_permit) = self.requests.try_acquire() else {
-            return Err(away(
-                "busy",
+            return Err(Problem::busy(
                 "too many requests are waiting for this node; try again in a moment",
             ));
         };
@@ -200,7 +199,7 @@ impl Server {
         let status = self.node.status();
         match status.state {
             NodeState::Serving => Ok(answer("text/plain", b"OK".to_vec())),
-            _ => Err(away("unavailable", status.reason.unwrap_or_default())),
+            _ => Err(Problem::unavailable(status.reason.unwrap_or_default())),
         }
     }
 
@@ -297,11 +296,6 @@ fn answer(kind: &'static str, body: Vec<u8>) -> Response<Content> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// An error that may have passed when the client asks again.
-fn away(code: &'static str, detail: impl Into<Box<str>>) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with(header::RETRY_AFTER, "1")
 }
 
 /// Those who may talk to a node may know its backend's errors. `Denied` is the node's own refusal.

@@ -343,7 +343,14 @@ impl Bench {
             return Ok(None);
         };
         self.tell("starting servers under Spin");
-        let mut endpoints = vec![(self.workshop.spin_default(&program)?, 0.25)];
+        let mut endpoints = Vec::new();
+        if let Some(sqlite) = spin::sqlite() {
+            endpoints.push((self.workshop.spin_default(&program, &sqlite)?, 0.25));
+        } else {
+            let why = "Spin's default store: there is no sqlite3 on PATH, which sets its journal mode; \
+                       `apt-get install sqlite3`";
+            self.skipped.push(why.to_owned());
+        }
         if let Ok(redis) = self.store(Builtin::Redis) {
             endpoints.push((self.workshop.spin_on(&program, redis)?, 0.50));
         }

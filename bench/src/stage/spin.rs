@@ -8,13 +8,25 @@ use std::process::Command;
 use testbed::cli::Serving;
 use testbed::{port, server, target};
 
-/// How long Spin keeps an idle instance: what docs/hosts.md recommends. The component that returns a
-/// constant gets the same.
-const IDLE_INSTANCE_TIMEOUT: &str = "1ms";
+/// What docs/hosts.md recommends. The component that returns a constant gets the same.
+const OPTIONS: [&str; 4] = [
+    "--idle-instance-timeout",
+    "1ms",
+    "--max-instance-reuse-count",
+    "10000",
+];
+
+/// The file of Spin's default store, in the folder for the application's state.
+const STORE: &str = "sqlite_key_value.db";
 
 /// The path of the program, if it is installed.
 pub fn program() -> Option<PathBuf> {
     server::find("spin", Some("SPIN"))
+}
+
+/// The path of the program that changes the journal of Spin's default store, if it is installed.
+pub fn sqlite() -> Option<PathBuf> {
+    server::find("sqlite3", None)
 }
 
 impl Workshop {
@@ -33,21 +45,42 @@ impl Workshop {
              [component.noop]\nsource = {file:?}\n"
         );
         std::fs::write(&manifest, text).with_context(|| format!("{}", manifest.display()))?;
-        self.spin("no-op component under Spin", None, program, &manifest, &[])
+        let state = self.place.file("spin-noop");
+        self.spin(
+            "no-op component under Spin",
+            None,
+            program,
+            &manifest,
+            &state,
+            &[],
+        )
     }
 
-    /// Starts the endpoint on Spin's default key-value store, from `spin.toml`.
+    /// Starts the endpoint on Spin's default key-value store, from `spin.toml`. The store has a write-ahead log,
+    /// as docs/hosts.md recommends.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn spin_default(&self, program: &Path) -> anyhow::Result<Target> {
+    pub fn spin_default(&self, program: &Path, sqlite: &Path) -> anyhow::Result<Target> {
         let sequence = sequence(Builtin::Keyvalue, "spin/default".to_owned())?;
-        let manifest = root().join("spin.toml");
+        let state = self.place.file("spin-default");
+        std::fs::create_dir_all(&state).with_context(|| format!("{}", state.display()))?;
+        let changed = Command::new(sqlite)
+            .arg(state.join(STORE))
+            .arg("PRAGMA journal_mode=WAL")
+            .output()
+            .with_context(|| format!("{}", sqlite.display()))?;
+        ensure!(
+            changed.stdout.starts_with(b"wal"),
+            "sqlite3 did not change the journal of Spin's store: {}",
+            String::from_utf8_lossy(&changed.stderr)
+        );
         self.spin(
             "Spin's default store",
             Some(sequence),
             program,
-            &manifest,
+            &root().join("spin.toml"),
+            &state,
             &[],
         )
     }
@@ -68,7 +101,15 @@ impl Workshop {
         let sequence = sequence(store.engine, format!("{engine}/spin"))?;
         let manifest = root().join(format!("tests/spin/{engine}.toml"));
         let name = format!("{engine} under Spin");
-        self.spin(&name, Some(sequence), program, &manifest, &variables)
+        let state = self.place.file(&format!("spin-{engine}"));
+        self.spin(
+            &name,
+            Some(sequence),
+            program,
+            &manifest,
+            &state,
+            &variables,
+        )
     }
 
     fn spin(
@@ -77,6 +118,7 @@ impl Workshop {
         sequence: Option<Sequence>,
         program: &Path,
         manifest: &Path,
+        state: &Path,
         variables: &[(&str, String)],
     ) -> anyhow::Result<Target> {
         let built = root().join("target/components/wasm32-wasip2/component/intd.wasm");
@@ -88,10 +130,7 @@ impl Workshop {
         let port = port::free()?;
         let mut command = Command::new(program);
         command.args(["up", "--quiet", "--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--idle-instance-timeout", IDLE_INSTANCE_TIMEOUT]);
-        command.arg("--from").arg(manifest);
-        // A separate store for each server.
-        let state = self.place.file(&format!("spin-{port}"));
+        command.args(OPTIONS).arg("--from").arg(manifest);
         command.arg("--state-dir").arg(state);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         start_with(name.to_owned(), sequence, || {

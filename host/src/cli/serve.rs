@@ -1,6 +1,8 @@
 //! `int-host serve`: serves integers over HTTP, the Redis protocol or TCP.
 
+mod checks;
 pub(super) mod ledger;
+mod limits;
 mod listen;
 mod sequences;
 mod server;
@@ -11,13 +13,13 @@ use super::mode::{Given, Mode};
 use super::{Failure, log, metrics, open_files};
 use crate::endpoint::EndpointOptions;
 use crate::ledger::Target;
-use crate::serve::{Limits, Shutdown, Tls, TlsFiles, TokenFile};
+use crate::serve::{Limits, Shutdown, TokenFile};
 use crate::traces::{self, Traces};
-use crate::{Error, Host, Options, Sequence, Source, runtime};
+use crate::{Error, Host, Sequence, runtime};
 use artisanal_core::Secret;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use engine_dsn::duration::NotATime;
-use intd::{Pattern, Settings};
+use intd::Settings;
 use ledger::LedgerPolicy;
 use listen::Listen;
 pub(super) use listen::Protocol;
@@ -178,9 +180,6 @@ pub(super) struct Serve {
 const SERVER: &str = "Server";
 const COMPONENT: &str = "Endpoints of --component";
 
-/// Additional instances beside those in use, to replace failed ones.
-const SPARE_INSTANCES: u32 = 8;
-
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -271,63 +270,6 @@ impl Serve {
         Ok(())
     }
 
-    fn mode(&self, host: &Host, source: &Source) -> Result<Mode, Error> {
-        let shape = match source {
-            Source::Builtin(_) | Source::Flake(_) => None,
-            Source::File(_) => Some(host.inspect(source)?),
-        };
-        let protocols: Vec<_> = self
-            .listens()
-            .iter()
-            .map(|listen| listen.protocol)
-            .collect();
-        Mode::of(shape.as_ref(), &protocols, source)
-    }
-
-    /// Rejects a token that one of several protocols cannot check.
-    fn check_tokens(&self) -> Result<(), Error> {
-        let tcp = self.listens().iter().any(|l| l.protocol == Protocol::Tcp);
-        let option = match (&self.mint_token, &self.tokens) {
-            (None, None) => return Ok(()),
-            (Some(_), _) => "--mint-token",
-            (None, Some(_)) => "--tokens",
-        };
-        if tcp {
-            return Err(Error::Invalid(format!(
-                "over TCP a client sends nothing, so tcp:// would serve everybody in spite of {option}; \
-                 leave one of them out"
-            )));
-        }
-        if self.tokens.is_some() && (self.mint_token.is_some() || self.admin_token.is_some()) {
-            return Err(Error::Invalid(
-                "--tokens takes the place of --mint-token and --admin-token; give those tokens entries in the file, \
-                 or leave the file out"
-                    .into(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Reads the certificate and the key.
-    fn tls(&self) -> Result<Option<Tls>, Error> {
-        if let (Some(cert), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
-            let client_ca = self.client_ca.clone();
-            return Tls::load(TlsFiles {
-                cert,
-                key,
-                client_ca,
-            })
-            .map(Some);
-        }
-        match self.listens().iter().find(|listen| listen.tls) {
-            None => Ok(None),
-            Some(listen) => Err(Error::Invalid(format!(
-                "{}:// needs a certificate: give --tls-cert and --tls-key",
-                listen.protocol.scheme(true)
-            ))),
-        }
-    }
-
     /// Where to listen, the address of `--host` and `--port` first.
     fn listens(&self) -> Vec<Listen> {
         let first = Listen {
@@ -339,65 +281,6 @@ impl Serve {
         std::iter::once(first)
             .chain(self.listen.iter().cloned())
             .collect()
-    }
-
-    fn threads(&self) -> runtime::Options {
-        let default = runtime::Options::default();
-        runtime::Options {
-            threads: self.threads.map_or(default.threads, usize::from),
-            busy_poll: Duration::from_micros(self.busy_poll.into()),
-        }
-    }
-
-    fn options(&self, flags: &Flags) -> Options {
-        let options = flags.options();
-        let endpoints = EndpointOptions::INSTANCES.max(self.max_instances.unwrap_or(0));
-        let by_pattern = if self.has_patterns() {
-            Sequence::INSTANCES
-        } else {
-            0
-        };
-        let instances = match flags.component {
-            // For each instance a retired one may still be finishing.
-            Some(_) => endpoints.saturating_mul(2),
-            None => Sequence::INSTANCES + by_pattern,
-        };
-        let instances = u32::try_from(instances).unwrap_or(u32::MAX);
-        Options {
-            queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
-            calls: self.calls.map(usize::from),
-            instances: instances.saturating_add(SPARE_INSTANCES),
-            ..options
-        }
-    }
-
-    fn has_patterns(&self) -> bool {
-        self.keys.iter().any(|key| Pattern::new(key).is_some())
-    }
-
-    fn limits(&self, files: Option<u64>, instances: u32) -> Limits {
-        let most = files.map_or(u32::MAX, |files| {
-            let by_pattern = if self.has_patterns() {
-                usize::try_from(self.max_keys).unwrap_or(usize::MAX)
-            } else {
-                0
-            };
-            let sequences = self.keys.len().saturating_add(by_pattern);
-            open_files::connections_within(files, instances, sequences)
-        });
-        if most < self.max_connections {
-            tracing::info!(
-                "at most {most} connections at a time, since this process may have {} files open",
-                files.unwrap_or_default()
-            );
-        }
-        // Each address has as many connections.
-        let servers = u32::try_from(1 + self.listen.len()).unwrap_or(u32::MAX);
-        Limits {
-            connections: self.max_connections.min(most / servers),
-            log_requests: self.log_requests,
-            ..Limits::default()
-        }
     }
 
     /// The settings, under the endpoint's names for them.

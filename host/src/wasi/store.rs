@@ -13,7 +13,9 @@ mod writer;
 pub use error::StoreError;
 pub(crate) use file::RESERVED as RESERVED_NAMES;
 use file::StoreFile;
-use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::RwLock;
@@ -29,6 +31,9 @@ pub struct Store {
     writer: Arc<Writer>,
     gate: Arc<RwLock<()>>,
 }
+
+/// The table of a bucket, as of the last commit.
+type Bucket = ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// The table of a bucket, inside a transaction.
 type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
@@ -57,15 +62,20 @@ impl Store {
 
     /// The value of a key; None if the key does not exist.
     ///
+    /// The pages of keys in use are in memory, so this reads on the caller's thread: every mint begins with a
+    /// read, and waking a blocking thread takes longer than the read itself.
+    ///
     /// # Errors
     /// When the file cannot be read.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(value) = self.file.try_read(|database| value(database, bucket, key)) {
+            return Ok(value);
+        }
+        // The file has to be opened anew, which takes long.
         let key = key.to_owned();
-        self.read(bucket, move |table| {
-            Ok(table.get(&*key)?.map(|value| value.value().to_vec()))
-        })
-        .await
-        .map(Option::flatten)
+        let bucket = bucket.to_owned();
+        self.on_blocking_thread(move |database| value(database, &bucket, &key))
+            .await
     }
 
     /// All keys, in order.
@@ -73,33 +83,25 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub async fn keys(&self, bucket: &str) -> Result<Vec<String>, StoreError> {
-        self.read(bucket, |table| {
-            let keys = table.iter()?;
-            keys.map(|entry| Ok(entry?.0.value().to_owned())).collect()
+        let bucket = bucket.to_owned();
+        self.on_blocking_thread(move |database| {
+            let Some(table) = bucket_table(database, &bucket)? else {
+                return Ok(Vec::new());
+            };
+            table
+                .iter()?
+                .map(|entry| Ok(entry?.0.value().to_owned()))
+                .collect()
         })
         .await
-        .map(Option::unwrap_or_default)
     }
 
-    /// Reads a bucket on a blocking thread; None if nothing was ever stored in it.
-    async fn read<T: Send + 'static>(
+    async fn on_blocking_thread<T: Send + 'static>(
         &self,
-        bucket: &str,
-        work: impl FnOnce(&ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, redb::Error>
-        + Send
-        + 'static,
-    ) -> Result<Option<T>, StoreError> {
-        let (file, bucket) = (Arc::clone(&self.file), bucket.to_owned());
-        let read = move || {
-            file.with(
-                |database| match database.begin_read()?.open_table(table(&bucket)) {
-                    Ok(table) => Ok(Some(work(&table)?)),
-                    Err(TableError::TableDoesNotExist(_)) => Ok(None),
-                    Err(error) => Err(error.into()),
-                },
-            )
-        };
-        tokio::task::spawn_blocking(read)
+        work: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || file.with(work))
             .await
             .map_err(|_| StoreError::Closed)?
     }
@@ -181,6 +183,22 @@ impl Store {
         })
         .await
     }
+}
+
+/// What a bucket contains; None if nothing was ever stored in it.
+fn bucket_table(database: &Database, bucket: &str) -> Result<Option<Bucket>, StoreError> {
+    match database.begin_read()?.open_table(table(bucket)) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn value(database: &Database, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(table) = bucket_table(database, bucket)? else {
+        return Ok(None);
+    };
+    Ok(table.get(key)?.map(|value| value.value().to_vec()))
 }
 
 fn table(bucket: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {

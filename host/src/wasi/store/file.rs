@@ -93,6 +93,18 @@ impl StoreFile {
         result
     }
 
+    /// The result of `read` if the database is open and the read succeeds; never waits for the database to be
+    /// reopened.
+    pub(super) fn try_read<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        // A poisoned lock is left to `with`.
+        let state = self.state.try_read().ok()?;
+        let database = state.database.as_ref().ok()?;
+        read(database).ok()
+    }
+
     /// Runs `work` in one transaction and returns once it is on disk.
     ///
     /// Only one thread may call this, since otherwise the count of acknowledged commits could go back.

@@ -62,6 +62,16 @@ impl About {
             _ => "1, 3, 5, …",
         }
     }
+
+    /// Whether one of the forms of its DSN has this scheme, like `rediss`.
+    pub fn has_scheme(&self, scheme: &str) -> bool {
+        self.dsn
+            .iter()
+            .filter_map(|form| form.split_once("://"))
+            .any(|(form, _)| {
+                [form.replace("[s]", ""), form.replace("[s]", "s")].contains(&scheme.to_owned())
+            })
+    }
 }
 
 impl Builtin {

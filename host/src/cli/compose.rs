@@ -41,7 +41,7 @@ enum Destination {
 
 impl Compose {
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
-        let source = flags.source();
+        let source = flags.source()?;
         if matches!(source, Source::Builtin(engine) if engine.about().clock) {
             let why = "the engine flake cannot be composed: a host may run several instances, and all would mint with \
                        the same node number; `--flake` with another engine leases a number for each";

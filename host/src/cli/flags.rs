@@ -132,17 +132,40 @@ impl Flags {
     }
 
     /// The component to use.
-    pub(super) fn source(&self) -> Source {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no engine is named, and the DSN is one of an engine that is not the default.
+    pub(super) fn source(&self) -> Result<Source, Error> {
         let engine = match (&self.component, self.engine) {
             (Some(file), _) => Source::File(file.clone()),
             (None, Some(engine)) => engine.into(),
-            (None, None) => Builtin::DEFAULT.into(),
+            (None, None) => self.default_engine()?.into(),
         };
-        if self.flake {
+        Ok(if self.flake {
             Source::Flake(engine.into())
         } else {
             engine
+        })
+    }
+
+    /// The engine if none is named. Schemes do not name engines, since some have the same.
+    fn default_engine(&self) -> Result<Builtin, Error> {
+        let scheme = match &self.dsn {
+            Some(dsn) => dsn.split_once("://").map_or("", |(scheme, _)| scheme),
+            None => "",
+        };
+        let others: Vec<_> = Builtin::ALL
+            .iter()
+            .filter(|engine| engine.about().has_scheme(scheme))
+            .map(|engine| format!("`--engine {}`", engine.about().name))
+            .collect();
+        if others.is_empty() || Builtin::DEFAULT.about().has_scheme(scheme) {
+            return Ok(Builtin::DEFAULT);
         }
+        Err(Error::Invalid(format!(
+            "the DSN begins with `{scheme}:`, but no engine is named; add {}",
+            others.join(" or ")
+        )))
     }
 
     /// The sequence to use.
@@ -172,9 +195,9 @@ impl Flags {
     /// Opens the sequence and makes a raise, which may be the retry of one with an unknown outcome.
     ///
     /// # Errors
-    /// As [`Host::open`] and [`Raise::make`].
+    /// As [`Flags::source`], [`Host::open`] and [`Raise::make`].
     pub(super) async fn open_and(&self, host: &Host, raise: &mut Raise) -> Result<Sequence, Error> {
-        let sequence = host.open(self.source(), self.config()).await?;
+        let sequence = host.open(self.source()?, self.config()).await?;
         raise.make(&sequence).await?;
         self.leased(sequence)
     }

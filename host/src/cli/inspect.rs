@@ -16,7 +16,10 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
-        let source = self.file.map_or_else(|| flags.source(), Source::File);
+        let source = match self.file {
+            Some(file) => Source::File(file),
+            None => flags.source()?,
+        };
         let shape = flags.host()?.inspect(&source)?;
         let mut text = String::new();
         for (title, names) in [("exports", &shape.exports), ("imports", &shape.imports)] {

@@ -161,7 +161,7 @@ impl NodeCommand {
             )
         })?;
         let host = Host::new(options)?;
-        let source = flags.source();
+        let source = flags.source()?;
         let dsn = flags.dsn.clone().unwrap_or_default();
         let node = Arc::new(Node::open(&host, &source, dsn, &directory, peers).await?);
         let listeners = Listeners::bind(&self.host, self.port).await?;

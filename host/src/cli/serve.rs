@@ -221,7 +221,7 @@ impl Serve {
 
     /// `files` is the limit of open files, if known.
     async fn serve(&self, flags: &Flags, files: Option<u64>) -> Result<(), Error> {
-        let source = flags.source();
+        let source = flags.source()?;
         let options = self.options(flags);
         let limits = self.limits(files, options.instances);
         let otlp = self.otlp.clone();

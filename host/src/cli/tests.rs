@@ -31,10 +31,38 @@ fn nothing_means_one_integer_from_the_embedded_store() {
     assert!(cli.command.is_none());
     assert!(matches!(
         cli.flags.source(),
-        Source::Builtin(Builtin::Keyvalue)
+        Ok(Source::Builtin(Builtin::Keyvalue))
     ));
     assert_eq!(cli.flags.config(), crate::Config::default());
     assert_eq!((cli.flags.count, cli.flags.continuous), (1, false));
+}
+
+#[test]
+fn a_dsn_of_another_engine_needs_its_name() {
+    let told = |dsn: &str| match cli(&format!("--dsn {dsn}")).flags.source() {
+        Ok(source) => panic!("{source:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(
+        told("redis://:hunter2@h"),
+        "the DSN begins with `redis:`, but no engine is named; add `--engine redis` or `--engine summitdb`"
+    );
+    for (dsn, engine) in [
+        ("rediss+cluster://h", "redis"),
+        ("mysql://u:p@h/d", "mysql"),
+        ("postgres://u@h/d", "postgres"),
+        ("https://h", "rqlite"),
+        ("quorum://a,b,c", "quorum"),
+    ] {
+        assert!(told(dsn).contains(&format!("`--engine {engine}`")), "{dsn}");
+    }
+    for own in ["keyvalue://b", "unknown://h", "h"] {
+        let source = cli(&format!("--dsn {own}")).flags.source();
+        assert!(
+            matches!(source, Ok(Source::Builtin(Builtin::Keyvalue))),
+            "{own}"
+        );
+    }
 }
 
 #[test]
@@ -50,7 +78,7 @@ fn flags_stand_before_or_after_a_command() {
         let Cli { flags, command } = cli(line);
         assert!(matches!(command, Some(Command::Last(_))), "{line}");
         assert!(
-            matches!(flags.source(), Source::Builtin(Builtin::Redis)),
+            matches!(flags.source(), Ok(Source::Builtin(Builtin::Redis))),
             "{line}"
         );
         let config = flags.config();

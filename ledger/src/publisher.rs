@@ -125,16 +125,7 @@ impl Publisher {
 
     /// Publishes that a request without an id was answered with these integers, and does not wait.
     pub fn shed(&self, key: &Arc<str>, by: &Arc<str>, span: Span) {
-        let entry = Entry {
-            key: Arc::clone(key),
-            by: Arc::clone(by),
-            request: None,
-            at: now(),
-            what: What::Minted(span),
-            once: None,
-            answer: None,
-        };
-        self.0.offer(entry);
+        self.0.offer(Entry::new(key, by, What::Minted(span)));
     }
 
     /// Publishes that a request was answered with these integers. With [`Policy::Shed`] this never waits.
@@ -166,13 +157,9 @@ impl Publisher {
         span: Span,
     ) -> Result<Option<Mint>, Unconfirmed> {
         let entry = Entry {
-            key: Arc::clone(key),
-            by: Arc::clone(by),
             request: request.map(Into::into),
-            at: now(),
-            what: What::Minted(span),
             once: Some(Box::new(once.clone())),
-            answer: None,
+            ..Entry::new(key, by, What::Minted(span))
         };
         self.confirm(entry).await
     }
@@ -188,13 +175,8 @@ impl Publisher {
         once: &Once,
     ) -> Result<Option<Mint>, Unconfirmed> {
         let entry = Entry {
-            key: Arc::clone(key),
-            by: Arc::clone(by),
-            request: None,
-            at: 0,
-            what: What::Asked,
             once: Some(Box::new(once.clone())),
-            answer: None,
+            ..Entry::new(key, by, What::Asked)
         };
         self.confirm(entry).await
     }
@@ -224,13 +206,8 @@ impl Publisher {
             policy, patience, ..
         } = self.0.options;
         let entry = Entry {
-            key: Arc::clone(key),
-            by: Arc::clone(by),
             request: request.map(Into::into),
-            at: now(),
-            what,
-            once: None,
-            answer: None,
+            ..Entry::new(key, by, what)
         };
         match policy {
             Policy::Shed => {

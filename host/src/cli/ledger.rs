@@ -205,7 +205,7 @@ impl Ledger {
         }
         let shutdown = Shutdown::new();
         tokio::spawn(super::serve::end_on_signals(shutdown.clone()));
-        for address in listeners.addresses() {
+        for address in &listening {
             tracing::info!("listening on http://{address}");
         }
         metrics.members(members.clone());

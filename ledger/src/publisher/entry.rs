@@ -1,5 +1,6 @@
 //! What is in the ring: events, and questions.
 
+use super::now;
 use crate::columns::Row;
 use crate::event::{Event, Mint, Payload, Raise};
 use crate::frame::{Lookup, Reply};
@@ -39,7 +40,7 @@ pub(super) struct Entry {
     pub(super) key: Arc<str>,
     pub(super) by: Arc<str>,
     pub(super) request: Option<Box<str>>,
-    /// When it happened, in microseconds since 1970; 0 for a question.
+    /// When it happened or was asked, in microseconds since 1970.
     pub(super) at: i64,
     pub(super) what: What,
     pub(super) once: Option<Box<Once>>,
@@ -76,6 +77,19 @@ pub(super) enum Answer {
 }
 
 impl Entry {
+    /// What has just happened, or is asked now, without an id of a request.
+    pub(super) fn new(key: &Arc<str>, by: &Arc<str>, what: What) -> Self {
+        Self {
+            key: Arc::clone(key),
+            by: Arc::clone(by),
+            request: None,
+            at: now(),
+            what,
+            once: None,
+            answer: None,
+        }
+    }
+
     /// The mint if it is one without an idempotency key, as most are.
     pub(super) fn row(&self) -> Option<Row<'_>> {
         match self.what {

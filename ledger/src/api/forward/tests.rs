@@ -30,7 +30,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
-use server::{Answer, Cluster, Server, client, send, serve};
+use server::{Answer, Cluster, NAMES, Server, client, send, serve};
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -51,6 +51,10 @@ fn main() -> ExitCode {
         "a_composed_endpoint_keeps_to_its_address",
         keeps_to_its_address,
     );
+    suite.test(
+        "answers_at_once_leave_no_handles",
+        answers_at_once_leave_no_handles,
+    );
     suite.test("a_server_outlives_its_component", outlives_its_component);
     suite.test("an_endpoint_survives_many_instances", many_instances);
     suite.run()
@@ -320,6 +324,36 @@ fn at_once(serving: &Serving) -> TestResult {
         clients.join_all().await.into_iter().collect()
     });
     History::from_iter(records?.into_iter().flatten()).assert_clean();
+    Ok(())
+}
+
+/// A host limits the handles of an instance. Requests that are answered without waiting for anything leave none behind.
+fn answers_at_once_leave_no_handles() -> TestResult {
+    const CLIENTS: usize = 100;
+    const EACH: usize = 600;
+    let place = Place::new()?;
+    let file = compose(&place, "memory", "spin")?;
+    let serving = place.serve(&["--component", &file])?;
+    assert_eq!(serving.get("/")?.integer(), 2);
+    let answered: TestResult<Vec<_>> = run(async {
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..CLIENTS {
+            let url = serving.url("/ping");
+            clients.spawn(async move {
+                let client = Client::default();
+                let mut answered = 0;
+                for _ in 0..EACH {
+                    let answer = client.send("GET", &url, &[], "").await?;
+                    answered += usize::from(answer.status == 200);
+                }
+                Ok(answered)
+            });
+        }
+        clients.join_all().await.into_iter().collect()
+    });
+    assert_eq!(answered?.iter().sum::<usize>(), CLIENTS * EACH);
+    // It is the same instance, which has its integers in its memory.
+    assert_eq!(serving.get("/")?.integer(), 4);
     Ok(())
 }
 

@@ -71,7 +71,7 @@ impl Store {
         if let Some(value) = self.file.try_read(|database| value(database, bucket, key)) {
             return Ok(value);
         }
-        // The file has to be opened anew, which takes long.
+        // The read failed, or the file is being opened anew or has to be, which takes long.
         let key = key.to_owned();
         let bucket = bucket.to_owned();
         self.on_blocking_thread(move |database| value(database, &bucket, &key))
@@ -96,6 +96,7 @@ impl Store {
         .await
     }
 
+    /// Runs `work` on a blocking thread, which may first have to open the file anew.
     async fn on_blocking_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,

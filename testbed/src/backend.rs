@@ -12,7 +12,8 @@ mod summitdb;
 mod tls;
 
 use crate::error::Result;
-use crate::target;
+use crate::history::Record;
+use crate::{clock, target};
 use int_host::{Builtin, Config, Error, Host, Options, Sequence, Source};
 use std::path::PathBuf;
 
@@ -282,4 +283,24 @@ pub async fn open(host: &Host, source: &Source, dsn: &str, key: &str) -> Result<
         ..Config::default()
     };
     host.open(source.clone(), config).await
+}
+
+/// Mints once and records the times of the call.
+///
+/// # Errors
+/// Those of [`Sequence::next`].
+///
+/// # Panics
+/// When another number of integers comes back than was asked for (C2).
+pub async fn mint(sequence: &Sequence, process: u32, count: u32) -> Result<Record, Error> {
+    let begin = clock::now();
+    let minted = sequence.next(count).await?;
+    let end = clock::now();
+    assert_eq!(minted.count(), count, "C2: another number than asked for");
+    Ok(Record {
+        process,
+        begin,
+        end,
+        span: minted.into(),
+    })
 }

@@ -57,6 +57,16 @@ impl Span {
     }
 }
 
+impl From<int_host::Span> for Span {
+    fn from(span: int_host::Span) -> Self {
+        Self {
+            first: span.first(),
+            step: span.step(),
+            count: span.count(),
+        }
+    }
+}
+
 /// One call that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -1,11 +1,11 @@
 //! The engine `quorum` on real nodes: what a group survives, what a node notices, and which errors say so.
 
-use int_host::{Builtin, Config, Error, Host, Sequence};
+use int_host::{Builtin, Error, Host, Sequence};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use testbed::backend;
-use testbed::contract::kind;
+use testbed::contract::{assert_fails, kind};
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 use testbed::runtime::run;
@@ -14,12 +14,8 @@ use testbed::{TestResult, wait};
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
-    let config = Config {
-        dsn: dsn.to_owned(),
-        key: key.to_owned(),
-        ..Config::default()
-    };
-    host.open(Builtin::Quorum, config).await.expect("opened")
+    let opened = backend::open(host, &Builtin::Quorum.into(), dsn, key).await;
+    opened.expect("opened")
 }
 
 /// Mints once from the quorum, by a process that has not heard of it before.
@@ -29,14 +25,6 @@ fn mint(quorum: &Quorum) -> Result<i64, Error> {
         let sequence = open(&host, &format!("{}?timeout=3s", quorum.dsn()), "k").await;
         Ok(sequence.next(1).await?.first())
     })
-}
-
-fn assert_fails<T: std::fmt::Debug>(result: Result<T, Error>, expected: &str, says: &[&str]) {
-    let error = result.expect_err("it cannot succeed");
-    assert_eq!(kind(&error), expected, "{error}");
-    for text in says {
-        assert!(error.to_string().contains(text), "no {text:?} in {error}");
-    }
 }
 
 fn state(status: &Value) -> &str {

@@ -1,7 +1,7 @@
 //! Five nodes of four kinds carry one sequence, with random faults of processes, networks and disks, for a minute or for
 //! `FAULT_SECONDS`, while clients with different counts mint. `FAULT_SEED` chooses the order of the faults.
 
-use int_host::{Builtin, Config};
+use int_host::Builtin;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use testbed::contract::kind;
-use testbed::history::{History, Record, Span};
+use testbed::history::{History, Record};
 use testbed::mariadb::MariaDb;
 use testbed::proxy::{Fault, Proxy};
 use testbed::quorum::{Options, Quorum};
@@ -321,29 +321,15 @@ async fn mint(
     let host = backend::host(None).expect("a host");
     let mut records = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let config = Config {
-            dsn: dsn.read().expect("no panic").clone(),
-            key: "k".to_owned(),
-            ..Config::default()
-        };
-        let opened = host.open(Builtin::Quorum, config).await;
+        let dsn = dsn.read().expect("no panic").clone();
+        let opened = backend::open(&host, &Builtin::Quorum.into(), &dsn, "k").await;
         let sequence = opened.expect("opened");
         for _ in 0..50 {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let begin = clock::now();
-            match sequence.next(count).await {
-                Ok(span) => records.push(Record {
-                    process,
-                    begin,
-                    end: clock::now(),
-                    span: Span {
-                        first: span.first(),
-                        step: span.step(),
-                        count: span.count(),
-                    },
-                }),
+            match backend::mint(&sequence, process, count).await {
+                Ok(record) => records.push(record),
                 Err(error) => {
                     assert_eq!(kind(&error), "unavailable", "{error}");
                     failed.fetch_add(1, Ordering::Relaxed);

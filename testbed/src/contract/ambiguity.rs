@@ -1,8 +1,9 @@
 //! C7: when a reply is lost, the integers that it carried are lost: a gap, never a duplicate. Every wait has a
 //! deadline.
 
-use super::stage::{Stage, kind, mint};
+use super::stage::{Stage, kind};
 use crate::backend::Backend;
+use crate::backend::mint;
 use crate::backend::with_parameter;
 use crate::failure::TestResult;
 use crate::history::History;

@@ -1,6 +1,7 @@
 //! C11: a claim takes its interval in one atomic step, if and only if none of its integers was taken.
 
-use super::stage::{Stage, mint, refused};
+use super::stage::{Stage, refused};
+use crate::backend::mint;
 use crate::clock;
 use crate::failure::TestResult;
 use crate::history::{History, Record, Span};

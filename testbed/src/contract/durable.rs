@@ -1,8 +1,8 @@
 //! C9: an integer handed out survives what the backend's own settings survive. The test servers are configured
 //! to survive a crash.
 
-use super::stage::{Stage, mint};
-use crate::backend::{self, Reach};
+use super::stage::Stage;
+use crate::backend::{self, Reach, mint};
 use crate::failure::TestResult;
 use crate::history::History;
 use int_host::{Error, Sequence};

@@ -1,6 +1,7 @@
 //! C6: near the top of `s64` the answer is `exhausted`; nothing wraps, and `last` still works.
 
-use super::stage::{Stage, mint, refused};
+use super::stage::{Stage, refused};
+use crate::backend::mint;
 use crate::failure::TestResult;
 use crate::history::History;
 use int_host::{Error, Sequence};

@@ -1,6 +1,7 @@
 //! C4: `last` is none before the first mint, else the greatest integer taken so far.
 
-use super::stage::{Stage, mint};
+use super::stage::Stage;
+use crate::backend::mint;
 use crate::failure::TestResult;
 use int_host::Sequence;
 

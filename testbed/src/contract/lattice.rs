@@ -1,7 +1,8 @@
 //! C2: every integer is congruent to the offset modulo the increment and above zero, and each span has the
 //! requested number of integers.
 
-use super::stage::{Stage, mint};
+use super::stage::Stage;
+use crate::backend::mint;
 use crate::failure::TestResult;
 use crate::history::History;
 

@@ -1,6 +1,7 @@
 //! C3: if one call returned before another one began, on any machine, all its integers are smaller.
 
-use super::stage::{Stage, mint, mint_at_once};
+use super::stage::{Stage, mint_at_once};
+use crate::backend::mint;
 use crate::failure::TestResult;
 
 pub(super) fn test(stage: &Stage) -> TestResult {

@@ -1,6 +1,7 @@
 //! C5: `set-last` only raises, in one atomic step, and nothing can rewind the sequence.
 
-use super::stage::{Stage, mint, refused};
+use super::stage::{Stage, refused};
+use crate::backend::mint;
 use crate::clock;
 use crate::failure::TestResult;
 use crate::history::{History, Record, Span, Violation};

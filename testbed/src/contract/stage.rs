@@ -1,8 +1,8 @@
 //! The engine, backend and host that a promise is tested with.
 
-use crate::backend::{self, Backend, Reach};
-use crate::history::{History, Record, Span};
-use crate::{clock, runtime};
+use crate::backend::{self, Backend, Reach, mint};
+use crate::history::History;
+use crate::runtime;
 use int_host::{About, Builtin, Config, Error, Host, Sequence, Source};
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,32 +167,6 @@ impl Stage {
         let prepared = self.backend.prepare(key);
         prepared.unwrap_or_else(|e| panic!("the storage of {key:?}: {e}"));
     }
-}
-
-/// Converts a span of the host to a span of the history.
-fn span(span: int_host::Span) -> Span {
-    Span {
-        first: span.first(),
-        step: span.step(),
-        count: span.count(),
-    }
-}
-
-/// Mints once and records the times of the call.
-///
-/// # Errors
-/// Those of [`Sequence::next`].
-pub(super) async fn mint(sequence: &Sequence, process: u32, count: u32) -> Result<Record, Error> {
-    let begin = clock::now();
-    let minted = sequence.next(count).await?;
-    let end = clock::now();
-    assert_eq!(minted.count(), count, "C2: another number than asked for");
-    Ok(Record {
-        process,
-        begin,
-        end,
-        span: span(minted),
-    })
 }
 
 /// Mints concurrently from several tasks per handle, with varying counts, and returns all calls.

@@ -1,7 +1,8 @@
 //! C1: no two successful calls share an integer.
 
-use super::stage::{Stage, mint, mint_at_once};
+use super::stage::{Stage, mint_at_once};
 use crate::backend::Reach;
+use crate::backend::mint;
 use crate::failure::TestResult;
 use crate::history::History;
 

@@ -3,10 +3,10 @@
 use crate::{assert_fails, mint, open};
 use int_host::{Builtin, Error, Sequence};
 use testbed::TestResult;
-use testbed::clock;
+use testbed::backend;
 use testbed::contract::kind;
 use testbed::galera::Galera;
-use testbed::history::{History, Record, Span};
+use testbed::history::{History, Record};
 use testbed::mariadb::{self, MariaDb, PASSWORD, USER};
 use testbed::proxy::{Fault, Proxy};
 use testbed::runtime::run;
@@ -214,21 +214,8 @@ async fn client(dsn: String, process: u32, count: u32, calls: usize) -> Vec<Reco
     let sequence = open(MYSQL, &dsn, "k").await.expect("opened");
     let mut records = Vec::new();
     while records.len() < calls {
-        let begin = clock::now();
-        let minted = match sequence.next(count).await {
-            Ok(minted) => minted,
-            Err(error) => panic!("{dsn}: {error}"),
-        };
-        records.push(Record {
-            process,
-            begin,
-            end: clock::now(),
-            span: Span {
-                first: minted.first(),
-                step: minted.step(),
-                count: minted.count(),
-            },
-        });
+        let minted = backend::mint(&sequence, process, count).await;
+        records.push(minted.unwrap_or_else(|error| panic!("{dsn}: {error}")));
     }
     records
 }

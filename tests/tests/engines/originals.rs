@@ -8,10 +8,10 @@ use crate::open;
 use int_host::{Builtin, Error};
 use mysql_async::prelude::Queryable;
 use testbed::TestResult;
-use testbed::clock;
 use testbed::history::{History, Record, Span};
 use testbed::mariadb::MariaDb;
 use testbed::runtime::run;
+use testbed::{backend, clock};
 
 /// The number of calls of each client.
 const CALLS: usize = 60;
@@ -55,26 +55,12 @@ async fn ours(dsn: String, process: u32, count: u32) -> Vec<Record> {
     let mut records = Vec::new();
     let mut failed = 0;
     while records.len() < CALLS {
-        let begin = clock::now();
-        let minted = match sequence.next(count).await {
-            Ok(minted) => minted,
+        match backend::mint(&sequence, process, count).await {
+            Ok(record) => records.push(record),
             // Contention on the table is expected here.
-            Err(Error::Unavailable(_)) if failed < CALLS => {
-                failed += 1;
-                continue;
-            }
+            Err(Error::Unavailable(_)) if failed < CALLS => failed += 1,
             Err(error) => panic!("{error}"),
-        };
-        records.push(Record {
-            process,
-            begin,
-            end: clock::now(),
-            span: Span {
-                first: minted.first(),
-                step: minted.step(),
-                count: minted.count(),
-            },
-        });
+        }
     }
     records
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use testbed::TestResult;
 use testbed::cli::{Place, run as run_command};
 use testbed::contract::kind;
-use testbed::history::{History, Record, Span};
+use testbed::history::{History, Record};
 use testbed::minter::{Minter, START};
 use testbed::runtime::run;
 use testbed::stand_in::{Reply, StandIn};
@@ -181,17 +181,12 @@ fn a_leader_that_moves_at_will_is_followed_without_a_repeat() -> TestResult {
             // Sometimes a reply is lost after the mint was executed.
             group.lock().expect("no panic").lose = usize::from(turn % 4 == 1);
             let minted = sequence.next(1 + turn as u32 % 3).await.expect("minted");
-            let span = Span {
-                first: minted.first(),
-                step: minted.step(),
-                count: minted.count(),
-            };
             let time = turn as u64;
             history.push(Record {
                 process: 0,
                 begin: 2 * time,
                 end: 2 * time + 1,
-                span,
+                span: minted.into(),
             });
         }
     });

@@ -34,19 +34,9 @@ pub(super) async fn mint_on(
     let sequence = open(&host, &dsn, "k").await;
     let mut records = Vec::new();
     while !clients.stop.load(Ordering::Relaxed) {
-        let begin = clock::now();
-        match sequence.next(count).await {
-            Ok(span) => {
-                records.push(Record {
-                    process,
-                    begin,
-                    end: clock::now(),
-                    span: Span {
-                        first: span.first(),
-                        step: span.step(),
-                        count: span.count(),
-                    },
-                });
+        match backend::mint(&sequence, process, count).await {
+            Ok(record) => {
+                records.push(record);
                 clients.calls.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => assert_eq!(kind(&error), "unavailable", "{error}"),

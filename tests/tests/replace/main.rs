@@ -10,17 +10,17 @@ mod rivals;
 use artisanal_quorum::{Change, Claim, Describe, List, Member, Step};
 use clients::{Clients, mint_on};
 use int_host::node::{Asked, Node, Peers};
-use int_host::{Builtin, Config, Error, Host, Sequence};
+use int_host::{Builtin, Error, Host, Sequence};
 use serde_json::{Value, json};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use testbed::contract::kind;
-use testbed::history::{History, Record, Span};
+use testbed::history::{History, Record};
 use testbed::quorum::{Options, Quorum};
 use testbed::runtime::run;
-use testbed::{TestResult, backend, clock, http, wait};
+use testbed::{TestResult, backend, http, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TOKEN: &str = "s3cret";
@@ -45,12 +45,8 @@ fn dsn(addresses: &[&str]) -> String {
 }
 
 async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
-    let config = Config {
-        dsn: dsn.to_owned(),
-        key: key.to_owned(),
-        ..Config::default()
-    };
-    host.open(Builtin::Quorum, config).await.expect("opened")
+    let opened = backend::open(host, &Builtin::Quorum.into(), dsn, key).await;
+    opened.expect("opened")
 }
 
 /// Mints once, by a process that has not heard of the group before.

@@ -155,10 +155,6 @@ fn record(call: &Call) -> Option<Record> {
         process: call.client,
         begin: call.begin,
         end: call.end,
-        span: history::Span {
-            first: span.first(),
-            step: span.step(),
-            count: span.count(),
-        },
+        span: span.into(),
     })
 }

@@ -6,11 +6,10 @@
 
 mod bindings;
 
+use artisanal_core::yield_once;
 use bindings::exports::wasi::http::handler::Guest;
 use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
 use bindings::{wit_future, wit_stream};
-use std::future::poll_fn;
-use std::task::Poll;
 use wit_bindgen::spawn_local;
 
 /// A body of the length of an integer in the millions.
@@ -46,19 +45,6 @@ impl Guest for Noop {
         let (response, _sent) = Response::new(fields, Some(contents), no_trailers);
         Ok(response)
     }
-}
-
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 bindings::export!(Noop with_types_in bindings);

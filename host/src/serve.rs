@@ -26,6 +26,7 @@ pub(crate) mod http;
 mod idle_timeout;
 pub(crate) mod linger;
 mod listeners;
+mod memory;
 #[cfg(feature = "ledger")]
 pub(crate) mod preface;
 mod recorder;

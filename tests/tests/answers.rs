@@ -113,6 +113,24 @@ fn connections_do_not_keep_the_memory_of_long_answers() -> TestResult {
     Ok(())
 }
 
+/// Freed memory is returned to the system after many connections were closed.
+#[test]
+fn the_memory_of_closed_connections_goes_back() -> TestResult {
+    const CONNECTIONS: usize = 2000;
+    let serving = Place::new()?.serve(&["--engine", "memory"])?;
+    let idle = serving.memory()?.now;
+    let (open, _) = memory_after(&serving, "/", CONNECTIONS)?;
+    wait::until("half of their memory goes back", SOON, || {
+        let closed = serving.memory().map_err(|error| error.to_string())?.now;
+        if closed < idle + (open - idle) / 2 {
+            Ok(())
+        } else {
+            Err(format!("{closed} KiB of {open}, and {idle} before"))
+        }
+    })?;
+    Ok(())
+}
+
 #[test]
 fn composed_endpoints_do_not_either() -> TestResult {
     const CONNECTIONS: usize = 100;

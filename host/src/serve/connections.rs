@@ -1,5 +1,6 @@
 //! Accepting a bounded number of connections until the shutdown.
 
+use super::memory::OpenConnections;
 use super::stream::Stream;
 use super::tls::{Handshakes, Wire};
 use super::{Limits, Listeners, Shutdown};
@@ -34,6 +35,7 @@ pub(crate) async fn accept<F>(
     let (sockets, tls) = listeners.into_inner();
     let acceptor = Acceptor {
         slots: Arc::clone(&slots),
+        connections: Arc::default(),
         nodelay: limits.nodelay,
         metrics: limits.metrics.server(),
         handshakes: tls.map(|tls| Arc::new(Handshakes::new(tls, wire, limits))),
@@ -66,6 +68,7 @@ pub(crate) async fn accept<F>(
 /// What accepts the connections of all sockets of a server.
 struct Acceptor<S> {
     slots: Arc<Semaphore>,
+    connections: Arc<OpenConnections>,
     nodelay: bool,
     metrics: ServerMetrics,
     handshakes: Option<Arc<Handshakes>>,
@@ -113,7 +116,7 @@ where
 
     /// Serves a connection in its own task. `slot` is held until it is closed.
     fn spawn(&self, tcp: TcpStream, client: SocketAddr, slot: OwnedSemaphorePermit) {
-        let open = self.metrics.connected();
+        let open = (self.metrics.connected(), self.connections.count());
         let Some(handshakes) = &self.handshakes else {
             let connection = (self.serve)(Stream::Plain(tcp));
             tokio::spawn(async move {

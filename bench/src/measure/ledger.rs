@@ -12,7 +12,7 @@ use testbed::ledger::Ledger;
 const MANY: usize = 100;
 
 /// How many integers are looked up.
-const LOOKUPS: u64 = 20_000;
+const LOOKUPS: usize = 20_000;
 
 /// How often a state is asked for.
 const STATES: usize = 1001;

@@ -26,6 +26,12 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How often the replacement begins again because another one was faster.
 const TRIES: usize = 20;
 
+/// Who has to answer a step.
+const MAJORITIES: &str = "a majority of the old and of the new members has to answer";
+
+/// Who has to answer before a change begins.
+const NEW_MEMBERS: &str = "the new member has to answer before the others hear of the change";
+
 /// How many marks one message raises: each is a commit, and all of them have to be made before it times out.
 const RAISED: usize = 32;
 
@@ -129,7 +135,11 @@ impl Group<'_> {
         for part in marks.needed.chunks(RAISED) {
             let step = raise(next.epoch, part);
             let enough = |tally: &Tally| tally.is_accepted(&[&next.members]);
-            if self.gather(&next.members, &step, enough).await?.is_err() {
+            if self
+                .gather(&next.members, &step, MAJORITIES, enough)
+                .await?
+                .is_err()
+            {
                 return Ok(None);
             }
         }
@@ -163,7 +173,7 @@ impl Group<'_> {
         for _ in 0..TRIES {
             let step = Step::Propose { epoch };
             let enough = |tally: &Tally| tally.is_accepted(&needed);
-            let found = self.gather(&asked, &step, enough).await?;
+            let found = self.gather(&asked, &step, MAJORITIES, enough).await?;
             let (Ok(tally) | Err(tally)) = &found;
             if tally.answers().any(|a| a.list.epoch > base.epoch) {
                 return Ok(None);
@@ -189,6 +199,18 @@ impl Group<'_> {
         Ok(None)
     }
 
+    /// Stores the change at new members. Before that a restart would make them other nodes, so a change that has begun
+    /// without them could need nodes that are not there any more. If they do not answer, the group goes on as it was.
+    async fn tell_new_members(&self, next: &List, step: &Step) -> Result<(), Error> {
+        let base = &self.view.base;
+        let new = next.members.iter().filter(|m| !base.contains(m.node));
+        let new: Vec<Member> = new.cloned().collect();
+        let enough = |tally: &Tally| new.iter().all(|member| tally.has_accepted(member.node));
+        // One that refuses has stored another change.
+        let _ = self.gather(&new, step, NEW_MEMBERS, enough).await?;
+        Ok(())
+    }
+
     /// Stores the change at a majority of both lists. Returns the nodes that have; None if they refuse.
     async fn begin(&self, next: &List) -> Result<Option<Vec<Member>>, Error> {
         let lists = Lists {
@@ -199,9 +221,12 @@ impl Group<'_> {
             base: lists.base.clone(),
             next: next.clone(),
         };
+        if self.view.open.is_none() {
+            self.tell_new_members(next, &step).await?;
+        }
         let both = lists.both();
         let enough = |tally: &Tally| tally.is_accepted(&both);
-        let Ok(tally) = self.gather(&lists.all(), &step, enough).await? else {
+        let Ok(tally) = self.gather(&lists.all(), &step, MAJORITIES, enough).await? else {
             return Ok(None);
         };
         let accepted = tally.answers().filter(|answer| answer.accepted);
@@ -229,7 +254,7 @@ impl Group<'_> {
                 },
             };
             let enough = |tally: &Tally| tally.is_accepted(&both);
-            let Ok(tally) = self.gather(nodes, &step, enough).await? else {
+            let Ok(tally) = self.gather(nodes, &step, MAJORITIES, enough).await? else {
                 return Ok(None);
             };
             let mark =
@@ -272,7 +297,7 @@ impl Group<'_> {
                 },
             };
             let enough = |tally: &Tally| tally.is_accepted(&both);
-            let Ok(tally) = self.gather(nodes, &step, enough).await? else {
+            let Ok(tally) = self.gather(nodes, &step, MAJORITIES, enough).await? else {
                 return Ok(None);
             };
             // Pages end at different keys: what is beyond the end of the first one is listed again.
@@ -330,11 +355,13 @@ impl Group<'_> {
         futures::future::join_all(filled).await;
     }
 
-    /// Sends a step to nodes until enough have accepted it. Err has the answers if nodes refuse it.
+    /// Sends a step to nodes until enough have accepted it; `who` says which have to. Err has the answers if nodes
+    /// refuse it.
     async fn gather(
         &self,
         nodes: &[Member],
         step: &Step,
+        who: &str,
         enough: impl Fn(&Tally) -> bool,
     ) -> Result<Result<Tally, Tally>, Error> {
         let deadline = Instant::now() + LIMIT;
@@ -374,7 +401,7 @@ impl Group<'_> {
             }
             if Instant::now() + PAUSE > deadline {
                 return Err(Error::Unavailable(format!(
-                    "a majority of the old and of the new members has to answer: {}",
+                    "{who}: {}",
                     failures.join("; ")
                 )));
             }

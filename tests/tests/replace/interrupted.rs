@@ -1,6 +1,7 @@
 //! A replacement that was interrupted is repeated.
 
 use super::*;
+use testbed::proxy::{Fault, Proxy};
 
 /// One group whose members are replaced again and again, each time after somebody else has sent some of the messages and
 /// gone.
@@ -159,5 +160,38 @@ fn a_repeated_command_gives_the_new_member_what_it_lacks() -> TestResult {
     assert_eq!(marks()?, json!([null]));
     group.manage(&arguments)?;
     assert_eq!(marks()?, json!([70]));
+    Ok(())
+}
+
+/// The new member is told first. While its answers are lost, the others have heard of nothing, and the group goes on.
+#[test]
+fn a_new_member_that_does_not_answer_holds_nobody_up() -> TestResult {
+    let group = group()?;
+    let [first, second, third] = [0, 1, 2].map(|index| group.address(index));
+    let new = newcomer()?;
+    let proxy = Proxy::to(new.port(0))?;
+    let fourth = format!("127.0.0.1:{}", proxy.port());
+    proxy.set(Fault::CutReplies(b"begin".to_vec()))?;
+    let arguments = arguments(&third, &fourth, &first);
+    let refused = group.manage(&arguments);
+    let refused = refused.expect_err("it does not answer").to_string();
+    assert!(
+        refused.contains("the new member has to answer") && refused.contains(&fourth),
+        "{refused}"
+    );
+    assert!(proxy.replies_cut() > 0);
+    for address in [&first, &second, &third] {
+        assert_eq!(status(address)?["open"], Value::Null);
+    }
+    assert_eq!(mint(&[&first, &second, &third]), Ok(2));
+    // It has stored the change, so a restart does not make it another node.
+    proxy.set(Fault::None)?;
+    let node = status(&fourth)?["node"].clone();
+    new.server(0).kill();
+    new.server(0).start_again()?;
+    assert_eq!(status(&fourth)?["node"], node);
+    group.manage(&arguments)?;
+    let minted = mint(&[&first, &second, &fourth]).expect("minted");
+    assert!(minted > 2, "{minted}");
     Ok(())
 }

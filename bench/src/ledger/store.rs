@@ -70,8 +70,8 @@ impl Filled {
     }
 
     /// The 99th percentile of lookups of `count` integers in no order, in microseconds. All are looked up several times, one
-    /// round after the other, and the fastest lookup of each counts: where a hypervisor manages memory, the first access
-    /// to some pages in a while takes it 0.1 ms, at random.
+    /// round after the other, and the fastest lookup of each counts: on some machines the first access to a page in a while
+    /// takes 0.1 ms, at random, whatever the program does.
     ///
     /// # Errors
     /// When an answer is wrong.

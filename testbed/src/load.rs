@@ -1,9 +1,10 @@
 //! Many clients on one thread, each of which mints one integer after another, and statistics on the responses.
 //!
-//! A refused client retries much sooner than Retry-After allows. Each response is checked when it arrives:
-//! an integer must be greater than every integer that any client received before this request was sent, and a
-//! refusal must have the form that the protocol defines for it. The first violation is kept as the mistake,
-//! with which [`Load::until`] and [`Load::end`] panic.
+//! Each client pauses after a response, also after an integer: otherwise those that were served would return before
+//! those that were refused, and keep every place in the server's queue. The pause is much shorter than Retry-After.
+//! Each response is checked when it arrives: an integer must be greater than every integer that any client received
+//! before this request was sent, and a refusal must have the form that the protocol defines for it. The first
+//! violation is kept as the mistake, with which [`Load::until`] and [`Load::end`] panic.
 
 use crate::error::{Error, Result};
 use httparse::{EMPTY_HEADER, Response, Status};
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 /// How many connections are opened at a time, so that they fit into the listener's backlog.
 const DIALS: usize = 500;
 
-/// The delay before a refused client retries. Servers ask for a second or more.
+/// The pause of a client after each response. Servers ask those that they refuse for a second or more.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a TCP client waits for its line.
@@ -330,7 +331,7 @@ impl Shared {
         (self.period.get(), self.greatest.get())
     }
 
-    /// Records a response, and waits after a refusal. False when the client should stop.
+    /// Records a response and waits before the next request. False when the client should stop.
     async fn take(&self, (period, before): (u32, i64), answer: Answer, had: &mut Had) -> bool {
         let (minted, refused, busy) = match answer {
             Answer::Minted(integer) if integer <= before => {
@@ -353,9 +354,7 @@ impl Shared {
         if period == self.period.get() {
             self.count(period, had, [minted, refused, busy]);
         }
-        if refused {
-            tokio::time::sleep(AGAIN).await;
-        }
+        tokio::time::sleep(AGAIN).await;
         true
     }
 

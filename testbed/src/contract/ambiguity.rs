@@ -2,9 +2,7 @@
 //! deadline.
 
 use super::stage::{Stage, kind};
-use crate::backend::Backend;
-use crate::backend::mint;
-use crate::backend::with_parameter;
+use crate::backend::{Backend, mint, with_parameter};
 use crate::failure::TestResult;
 use crate::history::History;
 use crate::proxy::{Fault, Proxy};

@@ -1,8 +1,7 @@
 //! C1: no two successful calls share an integer.
 
 use super::stage::{Stage, mint_at_once};
-use crate::backend::Reach;
-use crate::backend::mint;
+use crate::backend::{Reach, mint};
 use crate::failure::TestResult;
 use crate::history::History;
 

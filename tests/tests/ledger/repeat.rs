@@ -20,7 +20,7 @@ fn next(serving: &Serving, query: &str, idempotency: &str) -> testbed::Result<An
 }
 
 /// A server whose integers are those ≡ `offset` modulo 4, so that two of them have different ones of one sequence.
-fn memory(place: &Place, ledger: &Ledger, offset: &str) -> TestResult<Serving> {
+pub(crate) fn memory(place: &Place, ledger: &Ledger, offset: &str) -> TestResult<Serving> {
     Ok(place.serve(&[
         "--engine",
         "memory",

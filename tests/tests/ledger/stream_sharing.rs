@@ -1,5 +1,6 @@
 //! Several ledgers with one stream of NATS.
 
+use crate::repeat::memory;
 use crate::stream::{agree, append, compete, complete, current, dsn, ledger};
 use crate::{LIMIT, integers, mint_while, serve};
 use artisanal_ledger::Stream;
@@ -12,9 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use testbed::cli::{Place, Serving};
+use testbed::cli::Place;
 use testbed::http::request;
-use testbed::ledger::Ledger;
 use testbed::nats::Nats;
 use testbed::{TestResult, wait};
 use tokio::sync::watch;
@@ -42,20 +42,10 @@ fn two_ledgers_number_events_as_one() -> TestResult {
 fn an_idempotency_key_has_one_answer_at_two_ledgers() -> TestResult {
     let (nats, place) = (Nats::start()?, Place::new()?);
     let ledgers = [&ledger(&nats)?, &ledger(&nats)?];
-    let memory = |offset: &str, ledger: &Ledger| -> TestResult<Serving> {
-        let url = ledger.url();
-        let arguments = [
-            "--engine",
-            "memory",
-            "--set-increment",
-            "4",
-            "--set-offset",
-            offset,
-        ];
-        let publish = ["--ledger", &*url, "--ledger-policy", "strict"];
-        Ok(place.serve(&[&arguments[..], &publish].concat())?)
-    };
-    let servers = [memory("0", ledgers[0])?, memory("2", ledgers[1])?];
+    let servers = [
+        memory(&place, ledgers[0], "0")?,
+        memory(&place, ledgers[1], "2")?,
+    ];
     let urls = servers
         .each_ref()
         .map(|server| server.url("/v1/sequences/integers/next"));

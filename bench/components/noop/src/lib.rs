@@ -10,6 +10,7 @@ use artisanal_core::yield_once;
 use bindings::exports::wasi::http::handler::Guest;
 use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
 use bindings::{wit_future, wit_stream};
+use futures::FutureExt;
 use wit_bindgen::spawn_local;
 
 /// A body of the length of an integer in the millions.
@@ -36,13 +37,16 @@ impl Guest for Noop {
             .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
         let (trailers, no_trailers) = wit_future::new(|| Ok(None));
         let (mut writer, contents) = wit_stream::new();
-        spawn_local(async move {
+        let mut sending = Box::pin(async move {
             let _unread = writer.write_all(BODY.to_vec()).await;
-        });
-        spawn_local(async move {
             let _unread = trailers.write(Ok(None)).await;
         });
         let (response, _sent) = Response::new(fields, Some(contents), no_trailers);
+        // As in the endpoint: otherwise a host without `TCP_NODELAY`, such as Spin, sends the head alone, and the body
+        // waits for the client's delayed acknowledgement.
+        if sending.as_mut().now_or_never().is_none() {
+            spawn_local(sending);
+        }
         Ok(response)
     }
 }

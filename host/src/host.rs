@@ -37,7 +37,7 @@ pub struct Options {
     /// How long guest code may compute during one call, not counting waits. Default 1 s.
     pub compute: Duration,
     /// The timeout of one call in total, after which the instance is dropped. It should exceed the
-    /// engines' own deadlines. Default 60 s.
+    /// engines' own deadlines. Default 90 s: half a minute more than the longest that a DSN may set.
     pub call_timeout: Duration,
     /// How long a call may wait for earlier calls when several sequences share an instance. After that it
     /// fails with [`Error::Unavailable`] without having been made. Default 5 s.
@@ -77,7 +77,7 @@ impl Default for Options {
             data: platform.as_ref().map(|dirs| dirs.data_dir().to_owned()),
             memory: 64 << 20,
             compute: Duration::from_secs(1),
-            call_timeout: Duration::from_secs(60),
+            call_timeout: engine_dsn::MAX_TIMEOUT + Duration::from_secs(30),
             wait: Duration::from_secs(5),
             queue: 100_000,
             calls: None,

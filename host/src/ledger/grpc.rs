@@ -1,6 +1,6 @@
 //! gRPC on the port of a ledger.
 
-use crate::serve::http::{Unread, read};
+use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::{Limits, TokenFile};
 use artisanal_ledger::api::grpc::{Caller, Grpc, status};
@@ -51,14 +51,7 @@ pub(super) async fn answer(
     } else {
         match read(body, HEAD + MAX_BODY + 1, limits).await {
             Ok(bytes) => Body::new(Full::new(bytes)),
-            Err(Unread::Incomplete) => {
-                let text = "the request's message is incomplete";
-                return refuse(StatusCode::BAD_REQUEST, "invalid", text);
-            }
-            Err(Unread::Late) => {
-                let text = "the request's message did not arrive in time";
-                return refuse(StatusCode::REQUEST_TIMEOUT, "invalid", text);
-            }
+            Err(unread) => return status(&unread.into()).into_http(),
         }
     };
     grpc.handle(Request::from_parts(parts, body), caller).await

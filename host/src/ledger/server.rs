@@ -3,7 +3,7 @@
 use super::{access, grpc};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
-use crate::serve::http::{Unread, read};
+use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::preface;
 use crate::serve::tls::Wire;
@@ -198,22 +198,7 @@ impl<E: Endpoint> Served<E> {
         };
         match body {
             Ok(body) => self.api.handle(parts, body, by).await,
-            Err(unread) => answer_problem(unread_problem(&unread), &RequestId::of(&parts.headers)),
+            Err(unread) => answer_problem(unread.into(), &RequestId::of(&parts.headers)),
         }
-    }
-}
-
-fn unread_problem(unread: &Unread) -> Problem {
-    match unread {
-        Unread::Incomplete => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid",
-            "the request's body is incomplete",
-        ),
-        Unread::Late => Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "invalid",
-            "the request's body did not arrive in time",
-        ),
     }
 }

@@ -207,13 +207,7 @@ impl Server {
         &self,
         body: impl Body<Data = Bytes> + Unpin,
     ) -> Result<T, Problem> {
-        let body: Bytes = read(body, MOST + 1, &self.limits).await.map_err(|_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid",
-                "the body is incomplete, or did not arrive in time",
-            )
-        })?;
+        let body = read(body, MOST + 1, &self.limits).await?;
         if body.len() > MOST {
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

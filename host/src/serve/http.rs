@@ -18,7 +18,7 @@ use futures::future::Either;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::service::service_fn;
-use intd::{App, Content, Granted, Raised, RequestId, refuse};
+use intd::{App, Content, Granted, Problem, Raised, RequestId, refuse};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
@@ -122,7 +122,9 @@ impl Server {
         };
         let response = match body {
             Ok(body) => self.respond(&parts, body, client).await,
-            Err(unread) => unread.answer(&parts.headers),
+            Err(unread) => {
+                Problem::from(unread).into_response(false, RequestId::of(&parts.headers))
+            }
         };
         self.report.tell(response.extensions());
         if let Some((traces, traced)) = traced {
@@ -199,18 +201,16 @@ pub(crate) enum Unread {
     Late,
 }
 
-impl Unread {
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> Response<Content> {
-        let (text, status) = match self {
-            Self::Incomplete => ("the request's body is incomplete", StatusCode::BAD_REQUEST),
-            Self::Late => (
-                "the request's body did not arrive in time",
+impl From<Unread> for Problem {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Incomplete => Self::invalid("the request's body is incomplete"),
+            Unread::Late => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
+                "invalid",
+                "the request's body did not arrive in time",
             ),
-        };
-        let mut response = refuse(Error::Invalid(text.into()), headers);
-        *response.status_mut() = status;
-        response
+        }
     }
 }
 

@@ -168,6 +168,7 @@ async fn slow_senders_are_cut_off() {
     .await;
     let answer = rest(client).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("\"status\":408"), "{answer}");
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! The DSN forms in `--help`, `int-host engines` and the README are the ones that the engines accept.
 
-use int_host::{Builtin, Config, Error, Host, Options};
+use int_host::{Builtin, Error, Host};
 use testbed::TestResult;
 use testbed::backend;
 use testbed::contract::kind;
@@ -41,20 +41,16 @@ fn written_out(form: &str, everything: bool) -> String {
     .fold(text, |text, (word, value)| text.replace(word, value))
 }
 
+async fn open(host: &Host, engine: Builtin, dsn: &str) -> Result<(), Error> {
+    let opened = backend::open(host, &engine.into(), dsn, "integers").await;
+    opened.map(drop)
+}
+
 #[test]
 fn every_form_is_taken_and_every_parameter() -> TestResult {
     let scratch = Scratch::new("forms")?;
-    let mut options = Options::default();
-    options.cache = Some(backend::cache());
-    options.data = Some(scratch.join("data"));
-    let host = Host::new(options).expect("a host");
-    let open = async |engine: Builtin, dsn: String| {
-        let config = Config {
-            dsn,
-            ..Config::default()
-        };
-        host.open(engine, config).await.map(drop)
-    };
+    let host = backend::host(Some(scratch.join("data")))?;
+    let open = async |engine, dsn: String| open(&host, engine, &dsn).await;
     run(async {
         for engine in Builtin::ALL {
             let about = engine.about();
@@ -96,6 +92,36 @@ fn every_form_is_taken_and_every_parameter() -> TestResult {
                 let name = parameter.split('=').next().expect("a name");
                 assert!(error.to_string().contains(name), "{}: {error}", about.name);
             }
+        }
+    });
+    Ok(())
+}
+
+/// Parts of a DSN that an engine has no use for are refused, so that none is ignored.
+#[test]
+fn what_an_engine_has_no_use_for_is_refused() -> TestResult {
+    let scratch = Scratch::new("forms")?;
+    let host = backend::host(Some(scratch.join("data")))?;
+    run(async {
+        for dsn in [
+            "memory://user:secret@",
+            "memory://host",
+            "memory:///path",
+            "keyvalue://user:secret@bucket",
+            "keyvalue://bucket:80",
+            "keyvalue://bucket/path",
+            "flake://user:secret@5",
+            "flake://:secret@5",
+            "flake://5:80",
+            "flake://5/path",
+        ] {
+            let name = dsn.split(':').next().expect("a scheme");
+            let engine = Builtin::named(name).expect("an engine");
+            let error = open(&host, engine, dsn).await.expect_err(dsn);
+            assert_eq!(kind(&error), "invalid", "{dsn}: {error}");
+            let written = format!("`{name}://");
+            assert!(error.to_string().contains(&written), "{dsn}: {error}");
+            assert!(!error.to_string().contains("secret"), "{dsn}: {error}");
         }
     });
     Ok(())

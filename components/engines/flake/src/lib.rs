@@ -140,6 +140,11 @@ fn settings(dsn: &Dsn) -> Result<(Layout, u32), Error> {
     let [node] = dsn.addresses() else {
         return Err(unlike());
     };
+    if dsn.has_credentials() {
+        return Err(Error::Invalid(
+            "a flake DSN has no user or password; write `flake://NODE`".into(),
+        ));
+    }
     if node.port.is_some() || !dsn.path().is_empty() {
         return Err(unlike());
     }

@@ -169,7 +169,7 @@ fn bucket(dsn: &Dsn) -> Result<&str, Error> {
     let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
     dsn.only_params(&["timeout"])
         .map_err(|e| Error::Invalid(e.to_string()))?;
-    if dsn.user().is_some() || dsn.password().is_some() {
+    if dsn.has_credentials() {
         return invalid("a keyvalue DSN has no user or password; write `keyvalue://<bucket>`");
     }
     if !dsn.path().is_empty() {

@@ -28,6 +28,11 @@ impl Engine for Memory {
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
         dsn.only_params(&[])
             .map_err(|e| Error::Invalid(e.to_string()))?;
+        if dsn.has_credentials() || !dsn.addresses().is_empty() || !dsn.path().is_empty() {
+            return Err(Error::Invalid(
+                "a memory DSN has no user, host or path; write `memory://`".into(),
+            ));
+        }
         Ok(Self { key })
     }
 

@@ -24,7 +24,7 @@ impl Settings {
                 "the DSN has no host; write `redis://localhost:7481`",
             ));
         }
-        if dsn.user().is_some() || dsn.password().is_some() {
+        if dsn.has_credentials() {
             return Err(invalid(
                 "the DSN has a user or password, which SummitDB does not support; write \
                  `redis://host:7481`",

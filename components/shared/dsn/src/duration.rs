@@ -12,7 +12,7 @@ const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
 /// The error for a text that is not a duration, or not within the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "write a time as a whole number and a unit, `500ms`, `30s`, `2m` or `1h`, from {min} to {max}",
+    "write a time as a whole number and one of the units `ms`, `s`, `m` and `h`, such as `500ms`, from {min} to {max}",
     min = Written(SHORTEST),
     max = Written(*.longest)
 )]

@@ -22,6 +22,10 @@ pub use error::Error;
 pub use middleware::take_param;
 
 use std::fmt;
+use std::time::Duration;
+
+/// The greatest value of the parameter `timeout`, which engines have for one operation.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A parsed DSN. Its `Debug` shows the scheme and the addresses, but neither user nor password.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +52,11 @@ impl Dsn {
     /// The password, percent-decoded. May be present but empty.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
+    }
+
+    /// Whether there is a user or a password, even an empty one.
+    pub fn has_credentials(&self) -> bool {
+        self.user.is_some() || self.password.is_some()
     }
 
     /// The nodes, in the order of the DSN; none for DSNs such as `memory://`.

@@ -1,14 +1,11 @@
 //! Deadlines of engine operations: the DSN parameter `timeout`.
 
 use crate::bindings::artisanal::integers::types::Error;
-use engine_dsn::{Dsn, duration};
+use engine_dsn::{Dsn, MAX_TIMEOUT, duration};
 use std::time::{Duration, Instant};
 
 /// The default timeout of one operation.
 pub const DEFAULT: Duration = Duration::from_secs(2);
-
-/// The maximum timeout that a DSN may set.
-pub const MAX: Duration = Duration::from_secs(60);
 
 /// The point in time by which one operation must be done, including retries.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +26,11 @@ impl Deadline {
 /// The timeout that a DSN sets, such as `?timeout=500ms`, or [`DEFAULT`].
 ///
 /// # Errors
-/// `invalid` unless it is a duration as in [`engine_dsn::duration`], at most [`MAX`].
+/// `invalid` unless it is a duration as in [`engine_dsn::duration`], at most [`MAX_TIMEOUT`].
 pub fn timeout(dsn: &Dsn) -> Result<Duration, Error> {
     match dsn.param("timeout") {
         None => Ok(DEFAULT),
-        Some(text) => duration::parse(text, MAX)
+        Some(text) => duration::parse(text, MAX_TIMEOUT)
             .map_err(|error| Error::Invalid(format!("the DSN's timeout is `{text}`; {error}"))),
     }
 }
@@ -47,8 +44,8 @@ mod tests {
         let of = |text: &str| timeout(&format!("x://?timeout={text}").parse().expect(text));
         assert_eq!(of("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(of("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(of("60s"), Ok(MAX));
-        assert_eq!(of("1m"), Ok(MAX));
+        assert_eq!(of("60s"), Ok(MAX_TIMEOUT));
+        assert_eq!(of("1m"), Ok(MAX_TIMEOUT));
         assert_eq!(timeout(&"x://".parse().expect("a DSN")), Ok(DEFAULT));
         for bad in ["", "2", "0s", "61s", "2m", "1h"] {
             let error = of(bad).expect_err(bad);

@@ -274,12 +274,14 @@ fn check(serving: &Serving, key: &str, counts: &str) -> TestResult {
     let answer = put(exact)?;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(serving.get(&sequence)?.json()["last"], exact);
-    let minted = serving.request(
-        "POST",
-        &format!("{sequence}/next?count=3&strings=true"),
-        &[],
-        "",
-    )?;
+    let next = format!("{sequence}/next?count=3&strings=true");
+    // What a client relies on is not ignored.
+    let idempotent = serving.request("POST", &next, &[("idempotency-key", "order-1")], "")?;
+    assert_eq!(idempotent.status, 501, "{}", idempotent.body);
+    let with_body = serving.request("POST", &next, &[], r#"{"count": 5}"#)?;
+    assert_eq!(with_body.status, 400, "{}", with_body.body);
+    assert_eq!(serving.get(&sequence)?.json()["last"], exact);
+    let minted = serving.request("POST", &next, &[], "")?;
     assert_eq!(minted.json()["count"], "3");
     let next = minted.json()["first"]
         .as_str()

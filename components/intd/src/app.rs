@@ -141,6 +141,7 @@ impl<S: Sequence> App<S> {
             && self.settings.mint_token.is_none()
             && self.tokens.is_none()
             && *method != Method::PUT
+            && *method != Method::POST
     }
 
     /// Whether [`App::mint`] alone can answer the most frequent request, `GET /`: no token is needed to
@@ -243,6 +244,7 @@ impl<S: Sequence> App<S> {
             Route::Root => {
                 if request.method == Method::POST {
                     repeatable::refuse(&request.headers, false)?;
+                    body::refuse(&request.headers)?;
                 }
                 let key = &self.settings.key;
                 let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
@@ -281,6 +283,7 @@ impl<S: Sequence> App<S> {
             Route::Next(key) => {
                 let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
                 repeatable::refuse(&request.headers, true)?;
+                body::refuse(&request.headers)?;
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();

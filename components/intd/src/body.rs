@@ -1,4 +1,4 @@
-//! The body of `PUT /v1/sequences/{key}`.
+//! The body of `PUT /v1/sequences/{key}`, and the absence of others.
 
 use crate::problem::Problem;
 use http::{HeaderMap, StatusCode, header};
@@ -36,19 +36,29 @@ pub(crate) fn last(headers: &HeaderMap, body: &[u8]) -> Result<i64, Problem> {
     let SetLast {
         last: Integer(last),
     } = serde_json::from_slice(body).map_err(|error| {
-        invalid(format!(
+        Problem::invalid(format!(
             "the body must be like {{\"last\": 42}}: {}",
             error.to_string().chars().take(200).collect::<String>()
         ))
     })?;
     if last < 0 {
-        return Err(invalid(format!("`last` is {last}; it must be 0 or more")));
+        return Err(Problem::invalid(format!(
+            "`last` is {last}; it must be 0 or more"
+        )));
     }
     Ok(last)
 }
 
-fn invalid(detail: String) -> Problem {
-    Problem::from(artisanal_core::Error::Invalid(detail))
+/// Refuses a request to mint that has a body: its client may expect that the body says how many integers it gets.
+///
+/// A body without a length passes, since it may be empty: some clients send empty ones in chunks.
+pub(crate) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(length) if length != "0" => Err(Problem::invalid(
+            "this path takes no body, and nothing was minted; parameters belong in the query, such as `?count=5`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether this is `application/json` or a type with the suffix `+json` (RFC 6839), with any parameters.

@@ -22,6 +22,11 @@ impl Report {
         }
     }
 
+    /// Whether every request is logged.
+    pub(crate) fn logs_requests(&self) -> bool {
+        self.all
+    }
+
     /// Logs what a response's extensions say: the cause of an error, or that a sequence was raised.
     pub(crate) fn tell(&self, extensions: &Extensions) {
         if let Some(cause) = extensions.get::<Cause>() {

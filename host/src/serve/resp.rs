@@ -90,6 +90,9 @@ impl Server {
                 Ok(()) if !session.is_ending() => {}
                 Ok(()) => break,
                 Err(malformed) => {
+                    if self.limits.log_requests {
+                        tracing::info!(target: "int_host::requests", connection = id, "{malformed}");
+                    }
                     connection.fail(&malformed.to_string()).await?;
                     break;
                 }

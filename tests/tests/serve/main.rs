@@ -6,7 +6,7 @@ mod start;
 
 use rustix::process::Signal;
 use serde_json::json;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use testbed::TestResult;

@@ -24,6 +24,55 @@ fn logs_are_lines_or_json_and_say_nothing_of_requests_unless_told_to() -> TestRe
     Ok(())
 }
 
+/// What the server sends until it closes the connection.
+fn exchange(serving: &Serving, bytes: &str) -> String {
+    let mut replies = String::new();
+    let mut stream = TcpStream::connect(("127.0.0.1", serving.port())).expect("it listens");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    stream.write_all(bytes.as_bytes()).expect("sent");
+    stream.read_to_string(&mut replies).expect("replies");
+    replies
+}
+
+#[test]
+fn commands_of_the_redis_protocol_are_logged_without_passwords() -> TestResult {
+    let serving = memory(&[
+        "--protocol",
+        "resp",
+        "--log-requests",
+        "--mint-token",
+        TOKEN,
+    ])?;
+    let commands = format!(
+        "INCR integers\r\nAUTH wrong-password\r\nAUTH {TOKEN}\r\nINCR integers\r\nINCRBY integers 2\r\n\
+         INCR nobody\r\nGET integers\r\nMYSTERY password\r\nQUIT\r\n"
+    );
+    assert!(exchange(&serving, &commands).ends_with("+OK\r\n"));
+    assert!(exchange(&serving, "*x\r\n").starts_with("-ERR"));
+    let (_, log) = serving.stop()?;
+    let mut lines = log
+        .lines()
+        .filter_map(|line| line.split_once("int_host::requests: "))
+        .map(|(_, line)| line.split(" micros=").next().unwrap_or_default());
+    for expected in [
+        r#"connection=1 command="INCR" error="NOAUTH""#,
+        r#"connection=1 command="AUTH" error="WRONGPASS""#,
+        r#"connection=1 command="AUTH""#,
+        r#"connection=1 command="incr" key="integers" count=1 integer=2"#,
+        r#"connection=1 command="incr" key="integers" count=2 integer=6"#,
+        r#"connection=1 command="incr" key="nobody" count=1 error="ERR""#,
+        r#"connection=1 command="GET" key="integers""#,
+        r#"connection=1 command="MYSTERY" error="ERR""#,
+        r#"connection=1 command="QUIT""#,
+        "Protocol error: invalid multibulk length connection=2",
+    ] {
+        assert_eq!(lines.next(), Some(expected), "{log}");
+    }
+    assert_eq!(lines.next(), None, "{log}");
+    assert!(!log.contains(TOKEN) && !log.contains("password"), "{log}");
+    Ok(())
+}
+
 #[test]
 fn a_wrong_start_is_told_at_once() -> TestResult {
     let place = Place::new()?;
@@ -122,10 +171,8 @@ fn options_without_effect_are_refused_by_name() -> TestResult {
         .env("ARTISANAL_LAST_INT", "40")
         .env("ARTISANAL_CONTINUOUS", "false");
     let serving = Serving::start(command)?;
-    let mut line = String::new();
-    TcpStream::connect(("127.0.0.1", serving.port()))
-        .and_then(|mut stream| stream.read_to_string(&mut line))
-        .expect("an integer");
-    assert_eq!(line, "42\n");
+    assert_eq!(exchange(&serving, ""), "42\n");
+    let (_, log) = serving.stop()?;
+    assert!(log.contains("integer=42"), "{log}");
     Ok(())
 }

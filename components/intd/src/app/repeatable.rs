@@ -5,7 +5,7 @@ use super::{App, minted};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::route::Route;
-use crate::{Content, Grant, RequestId};
+use crate::{Content, Grant, RequestId, body};
 use artisanal_core::{Error, Sequence, Span};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -72,6 +72,7 @@ impl<S: Sequence> App<S> {
     }
 
     fn read(&self, key: String, request: &Parts) -> Result<Repeatable, Problem> {
+        body::refuse(&request.headers)?;
         let takes = Route::Next(key.as_str().into()).takes();
         let Query { count, strings, .. } = Query::parse(request.uri.query(), takes)?;
         let (grant, _) = self.may_mint(&request.headers, &key, count)?;

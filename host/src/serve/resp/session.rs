@@ -1,6 +1,7 @@
 //! What a client of the Redis protocol may ask, and the answers.
 
 mod access;
+mod command_log;
 mod handshake;
 
 use super::command::Command;
@@ -10,6 +11,7 @@ use crate::serve::recorder::{Client, Recorder};
 use crate::serve::report::Report;
 use access::Access;
 use artisanal_core::{MAX_COUNT, Span};
+use command_log::Answered;
 use futures::future::try_join_all;
 use intd::{App, Right, Told};
 
@@ -86,6 +88,30 @@ impl<'a> Session<'a> {
             return self.mint(key, count, output).await;
         }
         self.finish(output).await;
+        let (begun, before) = (self.begin(), output.len());
+        self.run_other(name, command, arguments, output).await;
+        if let Some(begun) = begun {
+            let answered = Answered {
+                name,
+                key: arguments
+                    .first()
+                    .copied()
+                    .filter(|_| command == Some(Command::Get)),
+                error: command_log::error(output.get(before..).unwrap_or_default()),
+                ..Answered::default()
+            };
+            self.log_command(&answered, begun);
+        }
+    }
+
+    /// Runs a command that mints nothing.
+    async fn run_other(
+        &mut self,
+        name: &[u8],
+        command: Option<Command>,
+        arguments: &[&[u8]],
+        output: &mut Vec<u8>,
+    ) {
         let Some(command) = command else {
             return self.replies(output).error(&unknown(name, arguments));
         };
@@ -95,7 +121,7 @@ impl<'a> Session<'a> {
                 command.name()
             ));
         }
-        if !authorized && command.needs_token() {
+        if !self.access.is_granted() && command.needs_token() {
             return self
                 .replies(output)
                 .error("NOAUTH Authentication required.");
@@ -108,6 +134,7 @@ impl<'a> Session<'a> {
         if self.mints.counts.is_empty() {
             return;
         }
+        let begun = self.begin();
         let minted = match std::str::from_utf8(&self.mints.key) {
             Ok(key) => match self.app.next(key, self.mints.sum).await {
                 Ok(span) if self.recorder.is_on() => self.record(key, span).await.map_err(Some),
@@ -126,12 +153,18 @@ impl<'a> Session<'a> {
                     let (own, others) = span.split(*count);
                     replies.integer(own.last());
                     rest = others;
+                    if let Some(begun) = begun {
+                        self.log_mint(&self.mints.key, *count, Ok(own.last()), begun);
+                    }
                 }
             }
             Err(error) => {
                 let text = error.as_ref().map_or_else(not_a_key, text);
-                for _ in &counts {
+                for count in &counts {
                     replies.error(&text);
+                    if let Some(begun) = begun {
+                        self.log_mint(&self.mints.key, *count, Err(&text), begun);
+                    }
                 }
                 self.log(error.as_ref());
             }
@@ -157,6 +190,9 @@ impl<'a> Session<'a> {
     async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) {
         if let Err(error) = self.access.ask(Right::Mint, key, count) {
             self.finish(output).await;
+            if let Some(begun) = self.begin() {
+                self.log_mint(key, count, Err(&error), begun);
+            }
             return self.replies(output).error(&error);
         }
         let fits = self.mints.sum + count <= MAX_COUNT;

@@ -22,6 +22,27 @@ fn the_root_mints_as_it_always_did() {
 }
 
 #[test]
+fn requests_to_mint_have_no_body() {
+    let api = Api::new();
+    let targets = ["/", "/v1/sequences/integers/next"];
+    for target in targets {
+        let refused = api.send("POST", target, &[("content-length", "11")], "");
+        assert_eq!(
+            (refused.status, &*refused.code()),
+            (StatusCode::BAD_REQUEST, "invalid")
+        );
+        assert!(refused.body.contains("?count=5"), "{}", refused.body);
+    }
+    assert_eq!(api.changes(), 0);
+    for target in targets {
+        for headers in [("content-length", "0"), ("transfer-encoding", "chunked")] {
+            let answer = api.send("POST", target, &[headers], "");
+            assert_eq!(answer.status, StatusCode::OK, "{target} {headers:?}");
+        }
+    }
+}
+
+#[test]
 fn the_top_of_the_range_is_exact() {
     let api = Api::new();
     api.cells("integers").last.set(i64::MAX - 4);

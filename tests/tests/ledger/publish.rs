@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use testbed::cli::{Place, Serving};
+use testbed::cli::Place;
 use testbed::ledger::Ledger;
 use testbed::{TestResult, wait};
 
@@ -78,9 +78,8 @@ fn an_event_names_the_token_of_a_client() -> TestResult {
     let file = place.file("tokens.toml");
     std::fs::write(&file, &made.stdout).expect("written");
     let (file, url) = (file.display().to_string(), ledger.url());
-    let listen = ["--listen", "http://127.0.0.1:0", "--tokens", &file];
     let publish = ["--ledger", &url, "--ledger-policy", "strict"];
-    let serving = Serving::start(place.command(&[&["serve"][..], &listen, &publish].concat())?)?;
+    let serving = place.serve(&[&["--tokens", &file][..], &publish].concat())?;
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
     for (method, path) in [

@@ -140,8 +140,7 @@ impl<S: Sequence> App<S> {
         self.settings.cors.is_none()
             && self.settings.mint_token.is_none()
             && self.tokens.is_none()
-            && *method != Method::PUT
-            && *method != Method::POST
+            && matches!(*method, Method::GET | Method::HEAD)
     }
 
     /// Whether [`App::mint`] alone can answer the most frequent request, `GET /`: no token is needed to
@@ -244,7 +243,6 @@ impl<S: Sequence> App<S> {
             Route::Root => {
                 if request.method == Method::POST {
                     repeatable::refuse(&request.headers, false)?;
-                    body::refuse(&request.headers)?;
                 }
                 let key = &self.settings.key;
                 let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
@@ -281,9 +279,8 @@ impl<S: Sequence> App<S> {
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
-                let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
                 repeatable::refuse(&request.headers, true)?;
-                body::refuse(&request.headers)?;
+                let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();

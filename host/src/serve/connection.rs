@@ -34,9 +34,14 @@ pub(crate) fn log<B>(
         %method,
         path = uri.path(),
         status = response.status().as_u16(),
-        micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        micros = micros_since(begun),
         request_id = answered.as_ref().or(sent).map(RequestId::as_str),
     );
+}
+
+/// The time since then, in microseconds.
+pub(super) fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Logs a request whose head hyper could not parse. hyper itself answers it.

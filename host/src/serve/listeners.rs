@@ -42,7 +42,8 @@ impl Listeners {
         }
         Err(Error::Misconfigured(match last {
             Some((address, _)) => format!(
-                "cannot listen on {address}: the port is in use; stop the other program, or choose another port with --port"
+                "cannot listen on {address}: the port is in use; stop the other program, or choose another port, with --port or in \
+                 the option that names this address"
             ),
             None => format!("cannot listen on any address of {host}"),
         }))

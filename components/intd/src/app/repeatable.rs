@@ -187,10 +187,11 @@ impl<S: Sequence> App<S> {
     }
 }
 
-/// Refuses an idempotency key where there are none: the client relies on its effect.
+/// Refuses a request to mint with an idempotency key, which has no effect here although the client relies on it, or
+/// with a body. `next` is whether another server would remember idempotency keys for this path.
 pub(super) fn refuse(headers: &HeaderMap, next: bool) -> Result<(), Problem> {
     match (headers.contains_key(HEADER), next) {
-        (false, _) => Ok(()),
+        (false, _) => body::refuse(headers),
         (true, true) => Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
             "idempotency-key",

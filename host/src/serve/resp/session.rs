@@ -77,11 +77,11 @@ impl<'a> Session<'a> {
         let arguments = Arguments::of(arguments);
         let arguments = arguments.as_slice();
         let command = Command::find(name);
-        let authorized = self.access.is_granted();
-        if let (Some(Command::Incr), [key], true) = (command, arguments, authorized) {
+        let granted = self.access.is_granted();
+        if let (Some(Command::Incr), [key], true) = (command, arguments, granted) {
             return self.mint(key, 1, output).await;
         }
-        if let (Some(Command::IncrBy), [key, count], true) = (command, arguments, authorized)
+        if let (Some(Command::IncrBy), [key, count], true) = (command, arguments, granted)
             && let Some(count) = number(count)
             && (1..=MAX_COUNT).contains(&count)
         {
@@ -89,7 +89,10 @@ impl<'a> Session<'a> {
         }
         self.finish(output).await;
         let (begun, before) = (self.begin(), output.len());
-        self.run_other(name, command, arguments, output).await;
+        match check(name, command, arguments, granted) {
+            Ok(command) => self.answer(command, arguments, output).await,
+            Err(error) => self.replies(output).error(&error),
+        }
         if let Some(begun) = begun {
             let answered = Answered {
                 name,
@@ -102,31 +105,6 @@ impl<'a> Session<'a> {
             };
             self.log_command(&answered, begun);
         }
-    }
-
-    /// Runs a command that mints nothing.
-    async fn run_other(
-        &mut self,
-        name: &[u8],
-        command: Option<Command>,
-        arguments: &[&[u8]],
-        output: &mut Vec<u8>,
-    ) {
-        let Some(command) = command else {
-            return self.replies(output).error(&unknown(name, arguments));
-        };
-        if !command.takes(arguments.len()) {
-            return self.replies(output).error(&format!(
-                "ERR wrong number of arguments for '{}' command",
-                command.name()
-            ));
-        }
-        if !self.access.is_granted() && command.needs_token() {
-            return self
-                .replies(output)
-                .error("NOAUTH Authentication required.");
-        }
-        self.answer(command, arguments, output).await;
     }
 
     /// Writes the replies of mints that are still to be made.
@@ -325,6 +303,26 @@ impl<'a> Session<'a> {
             self.report.log(cause);
         }
     }
+}
+
+/// The command, if it exists and may be run with these arguments. The error is the reply.
+fn check(
+    name: &[u8],
+    command: Option<Command>,
+    arguments: &[&[u8]],
+    granted: bool,
+) -> Result<Command, String> {
+    let command = command.ok_or_else(|| unknown(name, arguments))?;
+    if !command.takes(arguments.len()) {
+        return Err(format!(
+            "ERR wrong number of arguments for '{}' command",
+            command.name()
+        ));
+    }
+    if !granted && command.needs_token() {
+        return Err("NOAUTH Authentication required.".to_owned());
+    }
+    Ok(command)
 }
 
 /// The arguments after the name. Few, mostly.

@@ -1,6 +1,7 @@
 //! The log of commands, for `--log-requests`.
 
 use super::{Session, shown};
+use crate::serve::connection::micros_since;
 use std::time::Instant;
 
 /// A command that was answered. Arguments that are no key are not logged: they may be passwords.
@@ -50,7 +51,7 @@ impl Session<'_> {
             count = answered.count,
             integer = answered.integer,
             error = answered.error.and_then(|error| error.split(' ').next()),
-            micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros = micros_since(begun),
         );
     }
 }

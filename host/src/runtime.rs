@@ -1,8 +1,10 @@
 //! The tokio runtime for servers, and for programs that mint many integers.
 
 mod busy_poll;
+mod credit;
 
 pub(crate) use busy_poll::note;
+pub(crate) use credit::Credit;
 
 use crate::Error;
 use busy_poll::busy_poll;

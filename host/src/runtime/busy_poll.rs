@@ -1,5 +1,6 @@
 //! Busy polling: the thread polls for the next event for a short time before it sleeps.
 
+use super::Credit;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
@@ -7,13 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// The credit for misses: when it is used up, polling pauses for [`REST`]. An event in time earns 1.
-const CREDIT: u32 = 16;
-
-/// The credit that a miss costs.
-const LOSS: u32 = 2;
-
-/// How long polling pauses when it does not pay off.
+/// How long polling pauses when its credit is used up.
 const REST: Duration = Duration::from_millis(100);
 
 /// The maximum duration of a yield to the system when no other thread wants the processor; much less than
@@ -58,8 +53,8 @@ pub(super) async fn busy_poll(time: Duration) {
 async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
     let mut seen = 0;
     loop {
-        let mut credit = CREDIT;
-        while credit > 0 {
+        let mut credit = Credit::FULL;
+        while credit.is_left() {
             seen = event_after(seen).await;
             let mut begun = Instant::now();
             loop {
@@ -69,9 +64,9 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
                 if count != seen {
                     seen = count;
                     begun = Instant::now();
-                    credit = (credit + 1).min(CREDIT);
+                    credit.earn();
                 } else if begun.elapsed() > time || !alone() {
-                    credit = credit.saturating_sub(LOSS);
+                    credit.lose();
                     break;
                 }
             }
@@ -170,7 +165,7 @@ mod tests {
                 yield_now().await;
             }
         }
-        let tries = (CREDIT / LOSS) as usize;
+        let tries = (Credit::MOST / Credit::LOSS) as usize;
         let looked = looks.load(Ordering::Relaxed);
         // There is a second round of attempts only if this loop took longer than the pause.
         assert!((tries..events / 10).contains(&looked), "{looked} looks");

@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod inbox;
 mod writer;
 
 pub use error::StoreError;
@@ -18,6 +19,7 @@ use redb::{
 };
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::RwLock;
 use writer::Writer;
 
@@ -39,14 +41,15 @@ type Bucket = ReadOnlyTable<&'static str, &'static [u8]>;
 type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
 
 impl Store {
-    /// Opens the store in `directory`. Creates the directory and the file if they are missing.
+    /// Opens the store in `directory`. Creates the directory and the file if they are missing. After each commit its
+    /// thread polls for the next change for the time `busy_poll`, while that mostly pays off.
     ///
     /// # Errors
     /// When another process has the store open, or the directory or the file cannot be used.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, busy_poll: Duration) -> Result<Self, StoreError> {
         let file = Arc::new(StoreFile::open(directory)?);
         Ok(Self {
-            writer: Arc::new(Writer::start(Arc::clone(&file))?),
+            writer: Arc::new(Writer::start(Arc::clone(&file), busy_poll)?),
             file,
             gate: Arc::default(),
         })

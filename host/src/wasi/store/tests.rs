@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
     (directory, store)
 }
 
@@ -16,7 +16,7 @@ async fn increments_are_kept_across_restarts() {
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
     assert_eq!(store.increment("other", "k", 1).await.unwrap(), 1);
     drop(store);
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 6);
     assert_eq!(store.keys("b").await.unwrap(), ["k"]);
     assert!(store.keys("unknown").await.unwrap().is_empty());
@@ -66,7 +66,7 @@ async fn swaps_need_the_expected_value() {
 #[tokio::test]
 async fn a_second_opener_is_told_so() {
     let (directory, _store) = store();
-    let error = Store::open(directory.path()).err().unwrap();
+    let error = Store::open(directory.path(), Duration::ZERO).err().unwrap();
     assert!(matches!(error, StoreError::InUse(_)), "{error}");
 }
 
@@ -118,7 +118,7 @@ async fn after_a_failure_the_file_is_opened_anew_with_all_it_held() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(names, [FILE], "the new file has the old one's name");
-    let second = Store::open(directory.path()).err().unwrap();
+    let second = Store::open(directory.path(), Duration::ZERO).err().unwrap();
     assert!(
         matches!(second, StoreError::InUse(_)),
         "the lock is kept: {second}"
@@ -132,7 +132,7 @@ async fn an_unfinished_copy_is_removed() {
     drop(store);
     let copy = directory.path().join("integers.redb.new");
     std::fs::write(&copy, b"half of it").unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
     assert!(!copy.exists());
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
 }

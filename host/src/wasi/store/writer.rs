@@ -2,10 +2,12 @@
 
 use super::error::StoreError;
 use super::file::StoreFile;
+use super::inbox::Inbox;
 use super::{Entries, table};
 use redb::WriteTransaction;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// The maximum number of changes per commit, and the capacity of the channel to the thread; callers wait
@@ -19,18 +21,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(file: Arc<StoreFile>) -> Result<Self, StoreError> {
-        let (changes, mut waiting) = mpsc::channel(BATCH);
+    pub(super) fn start(file: Arc<StoreFile>, busy_poll: Duration) -> Result<Self, StoreError> {
+        let (changes, waiting) = mpsc::channel(BATCH);
+        let mut inbox = Inbox::new(waiting, busy_poll);
         let thread = std::thread::Builder::new()
             .name("embedded-store".into())
             .spawn(move || {
-                while let Some(first) = waiting.blocking_recv() {
-                    let mut batch = vec![first];
-                    while batch.len() < BATCH
-                        && let Ok(next) = waiting.try_recv()
-                    {
-                        batch.push(next);
-                    }
+                while let Some(batch) = inbox.next(BATCH) {
                     commit(&file, batch);
                 }
             })?;

@@ -352,6 +352,25 @@ fn bytes_that_are_no_request_are_refused_and_the_connection_is_closed() -> TestR
     Ok(())
 }
 
+/// A page in a browser can have such requests sent.
+#[test]
+fn the_body_of_an_http_request_is_not_run() -> TestResult {
+    let server = Server::memory(&[])?;
+    for (head, says) in [
+        ("POST / HTTP/1.1\r\n", "ERR unknown command 'POST'"),
+        (
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+            "ERR unknown command 'host:'",
+        ),
+    ] {
+        let replies = server.exchange(format!("{head}\r\nINCR integers\r\n").as_bytes(), 9);
+        let last = replies.lines().last().unwrap_or_default();
+        assert!(last.contains(says), "{replies}");
+    }
+    assert_eq!(server.exchange(b"INCR integers\r\n", 1), ":2\r\n");
+    Ok(())
+}
+
 /// Clients that send half of a command, or read no replies, keep nobody else from minting.
 #[test]
 fn slow_clients_hold_nobody_up() -> TestResult {

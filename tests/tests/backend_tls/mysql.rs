@@ -53,7 +53,7 @@ fn certificates_that_are_wrong_are_refused() -> TestResult {
     let expired = ours.expired()?;
     let unknown = "is by an unknown authority; give that with --ca-file";
     let other_name = "the certificate of 127.0.0.1 is not valid for 127.0.0.1";
-    let old = "the certificate of 127.0.0.1 has expired on Thu, 02 Jan 2020";
+    let old = "the certificate of 127.0.0.1 expired on Thu, 02 Jan 2020";
     for (certificate, attempts) in [
         (
             &right,

@@ -99,7 +99,7 @@ fn certificates_that_are_wrong_are_refused() -> TestResult {
         (
             &expired,
             Some(&ours),
-            "the certificate of 127.0.0.1 has expired on Thu, 02 Jan 2020",
+            "the certificate of 127.0.0.1 expired on Thu, 02 Jan 2020",
         ),
     ] {
         let (redis, port) = server(&ours, certificate, &ANYBODY)?;

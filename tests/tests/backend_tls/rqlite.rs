@@ -52,7 +52,7 @@ fn certificates_that_are_wrong_are_refused() -> TestResult {
         ),
         (
             ours.expired()?,
-            "the certificate of 127.0.0.1 has expired on Thu, 02 Jan 2020",
+            "the certificate of 127.0.0.1 expired on Thu, 02 Jan 2020",
         ),
     ] {
         let server = server(&ours, &certificate, &[])?;

@@ -91,7 +91,10 @@ impl<'a> Session<'a> {
         let (begun, before) = (self.begin(), output.len());
         match check(name, command, arguments, granted) {
             Ok(command) => self.answer(command, arguments, output).await,
-            Err(error) => self.replies(output).error(&error),
+            Err(error) => {
+                self.replies(output).error(&error);
+                self.ending |= is_http(name);
+            }
         }
         if let Some(begun) = begun {
             let answered = Answered {
@@ -345,6 +348,12 @@ impl<'r> Arguments<'r> {
             Self::All(all) => all,
         }
     }
+}
+
+/// Whether this begins a request of HTTP or its second line. A page in a browser can send such requests to a server in
+/// its user's network; Redis closes the connection as well, so that the body is not run.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {

@@ -67,7 +67,7 @@ fn certificate(error: &CertificateError, server: &str) -> String {
         }
         CertificateError::ExpiredContext { not_after, .. } => {
             format!(
-                "the certificate of {server} has expired on {}",
+                "the certificate of {server} expired on {}",
                 date(*not_after)
             )
         }
@@ -106,7 +106,7 @@ mod tests {
         };
         assert_eq!(
             expired(1_704_067_200),
-            "the certificate of h has expired on Mon, 01 Jan 2024 00:00:00 GMT"
+            "the certificate of h expired on Mon, 01 Jan 2024 00:00:00 GMT"
         );
         assert!(expired(u64::MAX).ends_with("an impossible date"));
     }

@@ -241,11 +241,11 @@ impl<S: Sequence> App<S> {
     ) -> Result<Response<Content>, Problem> {
         match route {
             Route::Root => {
+                let key = &self.settings.key;
+                let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
                 if request.method == Method::POST {
                     repeatable::refuse(&request.headers, false)?;
                 }
-                let key = &self.settings.key;
-                let grant = self.allowed_to_mint(&request.headers, key, query.count)?;
                 self.mint_text(query.count, grant.as_deref()).await
             }
             Route::Last => {
@@ -279,8 +279,8 @@ impl<S: Sequence> App<S> {
                 self.list(&query, grant.as_deref())
             }
             Route::Next(key) => {
-                repeatable::refuse(&request.headers, true)?;
                 let (named, place) = self.may_mint(&request.headers, &key, query.count)?;
+                repeatable::refuse(&request.headers, true)?;
                 let held = place.hold(true)?;
                 let span = held.sequence().await?.next(query.count).await?;
                 held.keep();

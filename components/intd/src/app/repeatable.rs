@@ -72,10 +72,10 @@ impl<S: Sequence> App<S> {
     }
 
     fn read(&self, key: String, request: &Parts) -> Result<Repeatable, Problem> {
-        body::refuse(&request.headers)?;
         let takes = Route::Next(key.as_str().into()).takes();
         let Query { count, strings, .. } = Query::parse(request.uri.query(), takes)?;
         let (grant, _) = self.may_mint(&request.headers, &key, count)?;
+        body::refuse(&request.headers)?;
         let idempotency = sent(&request.headers)?;
         Ok(Repeatable {
             key,

@@ -94,6 +94,31 @@ fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
     })
 }
 
+/// A primary gets a new replication id when a replica connects to it for the first time after its start. That is
+/// after the engine has connected.
+#[test]
+fn a_primary_that_was_restarted_can_be_replaced() -> TestResult {
+    let old = Redis::start()?;
+    let promoted = replica_of(&old)?;
+    let dsn = dsn(&[&old, &promoted], "?timeout=3s");
+    run(async {
+        let sequence = open(REDIS, &dsn, "k").await.expect("opened");
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 2);
+        old.kill();
+        old.start_again()?;
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 4);
+        wait_for("k", "4", &promoted)?;
+        // The engine asks for the ids at most once a second.
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 6);
+        wait_for("k", "6", &promoted)?;
+        old.kill();
+        promote(&promoted)?;
+        assert_eq!(sequence.next(1).await.expect("minted").first(), 8);
+        Ok(())
+    })
+}
+
 /// The old primary was never down, only partitioned from whoever promoted the replica.
 #[test]
 fn of_two_primaries_the_promoted_one_is_minted_from() -> TestResult {

@@ -146,7 +146,9 @@ impl Client {
         // it was asked once.
         let complete = !session.out_of_step && matches!(answer, Ok(_) | Err(Fault::Final(_)));
         if complete && !asking {
-            self.wire = Some(wire);
+            if locate::refresh(&self.settings, &mut self.known, &mut wire, deadline) {
+                self.wire = Some(wire);
+            }
         } else if let Err(Fault::Unacknowledged(why)) = &answer {
             *short = Some(Short {
                 host: wire.to().to_owned(),

@@ -13,11 +13,19 @@ use engine_dsn::Address;
 use engine_guest::Error;
 use engine_guest::deadline::Deadline;
 use engine_redis_wire::{Cmd, Lost, Value, Wire, cmd, printable, text};
+use std::slice;
+use std::time::{Duration, Instant};
+
+/// How old the primary's report may become while its connection is in use, and how long it may take to get a new one.
+const REPORT_AGE: Duration = Duration::from_secs(1);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// State from earlier searches.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     memory: Memory,
+    /// When the primary reported its replication ids; None if nobody asked for them.
+    reported: Option<Instant>,
     /// The greatest configuration epoch that a Sentinel reported.
     epoch: Option<u64>,
 }
@@ -31,7 +39,7 @@ pub(crate) fn dial(
     match (&settings.watched, &settings.nodes[..]) {
         (Some(name), _) => by_sentinels(settings, name, known, deadline),
         (None, [only]) => connect(settings, only, deadline),
-        (None, _) => by_roles(settings, &mut known.memory, deadline),
+        (None, _) => by_roles(settings, known, deadline),
     }
 }
 
@@ -112,7 +120,8 @@ fn unless_away<T>(asked: Result<T, Fault>, why: &mut String) -> Result<Option<T>
 }
 
 /// Queries the role of all listed servers and connects to the primary.
-fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Result<Wire, Fault> {
+fn by_roles(settings: &Settings, known: &mut Known, deadline: Deadline) -> Result<Wire, Fault> {
+    let memory = &mut known.memory;
     let budget = half(deadline);
     let mut why = String::new();
     let mut wires = Vec::new();
@@ -161,7 +170,36 @@ fn by_roles(settings: &Settings, memory: &mut Memory, deadline: Deadline) -> Res
     let mut wire = wires.swap_remove(at);
     select(settings, &mut wire, half(deadline))?;
     memory.uses(chosen);
+    known.reported = Some(Instant::now());
     Ok(wire)
+}
+
+/// Asks the primary for its replication ids again if its last report is old, after a call on its connection. Whether
+/// the connection can still be used.
+///
+/// A primary gets a new id when the first replica connects to it after its start, or after a long time without
+/// replicas. A promotion is recognized by the last id of the old primary alone.
+pub(crate) fn refresh(
+    settings: &Settings,
+    known: &mut Known,
+    wire: &mut Wire,
+    deadline: Deadline,
+) -> bool {
+    if known.reported.is_none_or(|at| at.elapsed() < REPORT_AGE) {
+        return true;
+    }
+    let limit = deadline.left().unwrap_or_default().min(REPORT_TIMEOUT);
+    let Ok(report) = report(settings, wire, Deadline::after(limit)) else {
+        return false;
+    };
+    if report.is_primary() {
+        let host = wire.to().to_owned();
+        let seen = Seen { host, report };
+        known.memory.learn(slice::from_ref(&seen));
+        known.memory.uses(&seen);
+    }
+    known.reported = Some(Instant::now());
+    true
 }
 
 fn report(settings: &Settings, wire: &mut Wire, deadline: Deadline) -> Result<Report, Fault> {

@@ -59,9 +59,8 @@ pub struct Options {
     /// Surroundings to use instead of the machine's; guest code may compute without a limit then.
     #[doc(hidden)]
     pub simulated: Option<Simulated>,
-    /// How long the thread of the embedded store polls for the next change before it sleeps, while that mostly pays off.
-    /// Zero disables it. Default 100 µs, twice the default of [`runtime::Options::busy_poll`]: the next change comes
-    /// only after a reply and a request.
+    /// As [`runtime::Options::busy_poll`]. The thread of the embedded store polls for the next change for twice as long,
+    /// which comes only after a reply and a request.
     pub busy_poll: Duration,
     /// A file with the authorities whose certificates backends may have (PEM), in place of the public ones.
     pub ca_file: Option<PathBuf>,
@@ -89,7 +88,7 @@ impl Default for Options {
             allow: Vec::new(),
             call_log: None,
             simulated: None,
-            busy_poll: runtime::Options::BUSY_POLL * 2,
+            busy_poll: runtime::Options::BUSY_POLL,
             ca_file: None,
             client_cert: None,
             client_key: None,
@@ -220,7 +219,7 @@ impl Host {
                 "this platform has no data directory; name one with --data DIR".into(),
             )
         })?;
-        let store = Store::open(directory, self.inner.options.busy_poll)
+        let store = Store::open(directory, self.inner.options.busy_poll * 2)
             .map_err(|e| Error::Misconfigured(e.to_string()))?;
         *open = Some(store.clone());
         Ok(store)

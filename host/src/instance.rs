@@ -9,6 +9,7 @@ use crate::to_the_end::Begun;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Refusal;
 use crate::wasi::rights::Rights;
+use crate::wasi::server::Current;
 use crate::{Config, Error, Host};
 use artisanal_core::Lattice;
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ pub(crate) struct Provider {
     /// None if the component does not export this interface.
     claims: Option<claims::GuestIndices>,
     rights: Rights,
+    /// None if the backend has several servers that are used side by side.
+    server: Option<Current>,
     engine_name: String,
 }
 
@@ -47,13 +50,15 @@ impl Provider {
             .then(|| claims::GuestIndices::new(&pre))
             .transpose()
             .map_err(unfit)?;
+        let engine_name = source.name().into_owned();
         Ok(Self {
             host: host.clone(),
             pre,
             engine,
             claims,
+            server: Current::of(dsn, &engine_name, &rights.metrics),
             rights,
-            engine_name: source.name().into_owned(),
+            engine_name,
         })
     }
 
@@ -344,7 +349,12 @@ impl EngineInstance {
                 .run_concurrent(async |accessor| call(exports, accessor).await),
         )
         .await?;
-        let refusal = live.store.data_mut().take_refusal();
+        let state = live.store.data_mut();
+        let refusal = state.take_refusal();
+        let server = state.take_server();
+        if let (Ok(_), Some(current), Some(server)) = (&answer, &self.provider.server, server) {
+            current.is(server);
+        }
         answer.map_err(|error| told(error.into(), refusal))
     }
 }

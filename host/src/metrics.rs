@@ -145,12 +145,14 @@ impl Metrics {
         let Families {
             broken,
             dials,
+            failovers,
             refusals,
             ..
         } = &self.0.families;
         EngineMetrics {
             broken: broken.with_label_values(&[engine]),
             dials: dials.with_label_values(&[engine]),
+            failovers: failovers.with_label_values(&[engine]),
             refusals: refusals.with_label_values(&[engine]),
         }
     }
@@ -215,6 +217,8 @@ pub(crate) struct EngineMetrics {
     /// Instances that were dropped because they trapped, took too long, or broke their contract.
     pub(crate) broken: IntCounter,
     dials: IntCounter,
+    /// Calls that succeeded on another server than the one before.
+    pub(crate) failovers: IntCounter,
     refusals: IntCounter,
 }
 

@@ -9,6 +9,7 @@ use crate::wasi::keyvalue::KeyValue;
 use crate::wasi::names::Names;
 use crate::wasi::network::{Grant, Refusal};
 use crate::wasi::rights::Rights;
+use crate::wasi::server::{LastWritten, Server};
 use crate::wasi::store::Store;
 use crate::wasi::tls::{Links, Tls};
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     links: Links,
+    written: LastWritten,
     store: Option<Store>,
     settings: ConfigStore,
     limits: StoreLimits,
@@ -61,6 +63,7 @@ impl State {
         simulated: Option<&Simulated>,
     ) -> wasmtime::Store<Self> {
         let grant = rights.grant.of_one_instance();
+        let written = LastWritten::default();
         let state = Self {
             // Bounds the handles of a guest that leaks them; no engine needs more than a few.
             table: {
@@ -74,9 +77,11 @@ impl State {
                 client: client.clone(),
                 grant,
                 metrics: rights.metrics.clone(),
+                written: written.clone(),
                 simulated: simulated.cloned(),
             },
             links: Links::new(client.tls.clone(), rights.demand),
+            written,
             store: rights.store.clone(),
             settings: rights.settings.clone(),
             limits: StoreLimitsBuilder::new()
@@ -157,6 +162,16 @@ impl State {
             links: &mut self.links,
             grant: &self.hooks.grant,
         }
+    }
+
+    /// Where the servers that the component writes to are noted.
+    pub(crate) fn written(&self) -> LastWritten {
+        self.written.clone()
+    }
+
+    /// Takes the server that the component wrote to last, if it wrote since the last take.
+    pub(crate) fn take_server(&self) -> Option<Server> {
+        self.written.take()
     }
 
     pub(crate) fn links(&mut self) -> &mut Links {

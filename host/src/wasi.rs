@@ -6,5 +6,6 @@ pub(crate) mod keyvalue;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod rights;
+pub(crate) mod server;
 pub mod store;
 pub(crate) mod tls;

@@ -21,6 +21,7 @@ pub(super) struct Families {
     pub(super) last: IntGaugeVec,
     pub(super) broken: IntCounterVec,
     pub(super) dials: IntCounterVec,
+    pub(super) failovers: IntCounterVec,
     pub(super) refusals: IntCounterVec,
     pub(super) requests: IntCounterVec,
     pub(super) commands: IntCounter,
@@ -119,6 +120,11 @@ impl Families {
             dials: counters(
                 "backend_connections_total",
                 "Connections that the engine opened: more than one for each call in flight are reconnects.",
+                &["engine"],
+            ),
+            failovers: counters(
+                "backend_failovers_total",
+                "How often the engine went on with another server than before.",
                 &["engine"],
             ),
             refusals: counters(

@@ -3,6 +3,7 @@
 use crate::metrics::EngineMetrics;
 use crate::simulated::Simulated;
 use crate::wasi::network::Grant;
+use crate::wasi::server::{LastWritten, Server};
 use crate::wasi::tls;
 use engine_dsn::Address;
 use http::Uri;
@@ -50,6 +51,7 @@ pub(crate) struct Hooks {
     pub(crate) client: Client,
     pub(crate) grant: Grant,
     pub(crate) metrics: EngineMetrics,
+    pub(crate) written: LastWritten,
     pub(crate) simulated: Option<Simulated>,
 }
 
@@ -83,6 +85,7 @@ impl WasiHttpHooks for Hooks {
         let grant = self.grant.clone();
         let client = self.client.http.clone();
         let metrics = self.metrics.clone();
+        let written = self.written.clone();
         let simulated = self.simulated.clone();
         Box::new(async move {
             let uri = request.uri();
@@ -98,6 +101,10 @@ impl WasiHttpHooks for Hooks {
                 return Err(Error::HttpRequestDenied);
             };
             let server = allowed.clone();
+            written.set(Server::Http(Address {
+                host: server.clone(),
+                port: Some(port),
+            }));
             if !allowed.eq(host.trim_start_matches('[').trim_end_matches(']')) {
                 let uri = at(uri, allowed, port).ok_or(Error::HttpRequestUriInvalid)?;
                 *request.uri_mut() = uri;

@@ -167,6 +167,7 @@ type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
 fn finish_connect(state: &mut State, socket: &Resource<TcpSocket>) -> SocketResult<Streams> {
     let this = || Resource::<TcpSocket>::new_borrow(socket.rep());
+    let written = state.written();
     let mut view = state.sockets();
     let (input, output) = HostTcpSocket::finish_connect(&mut view, this())?;
     let local = HostTcpSocket::local_address(&mut view, this());
@@ -175,11 +176,12 @@ fn finish_connect(state: &mut State, socket: &Resource<TcpSocket>) -> SocketResu
     let input = view.table.delete(input).map_err(failed)?;
     let output = view.table.delete(output).map_err(failed)?;
     let (local, peer) = (local?, peer?);
-    let link = Arc::new(Link::new(input, output));
+    let (local, peer) = (local.into(), SocketAddr::from(peer));
+    let link = Arc::new(Link::new(input, output, peer, written));
     let (input, output) = link.streams();
     let input = view.table.push_child(input, socket).map_err(failed)?;
     let output = view.table.push_child(output, socket).map_err(failed)?;
-    state.links().add(local.into(), peer.into(), link);
+    state.links().add(local, peer, link);
     Ok((input, output))
 }
 

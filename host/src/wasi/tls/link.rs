@@ -3,9 +3,11 @@
 use super::explain::{explain, inside};
 use super::half::Plain;
 use super::streams::{Input, Output};
+use crate::wasi::server::{LastWritten, Server};
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -23,6 +25,8 @@ pub(crate) struct Link {
     pub(super) input: tokio::sync::Mutex<Option<DynInputStream>>,
     pub(super) output: tokio::sync::Mutex<Option<DynOutputStream>>,
     tls: OnceLock<Mutex<Session>>,
+    peer: SocketAddr,
+    written: LastWritten,
 }
 
 /// What a handshake needs.
@@ -32,12 +36,25 @@ pub(super) struct Secured {
 }
 
 impl Link {
-    pub(super) fn new(input: DynInputStream, output: DynOutputStream) -> Self {
+    /// A connection to `peer`. Sets `written` whenever the component writes to it.
+    pub(super) fn new(
+        input: DynInputStream,
+        output: DynOutputStream,
+        peer: SocketAddr,
+        written: LastWritten,
+    ) -> Self {
         Self {
             input: tokio::sync::Mutex::new(Some(input)),
             output: tokio::sync::Mutex::new(Some(output)),
             tls: OnceLock::new(),
+            peer,
+            written,
         }
+    }
+
+    /// Notes that the component writes.
+    pub(super) fn note_write(&self) {
+        self.written.set(Server::Tcp(self.peer));
     }
 
     /// The streams for the component.

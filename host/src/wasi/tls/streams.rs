@@ -70,6 +70,7 @@ impl Pollable for Output {
 #[async_trait]
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.note_write();
         let Some(mut tls) = self.0.tls() else {
             let mut stream = self.0.output.try_lock().map_err(|_| StreamError::Closed)?;
             return stream.as_mut().ok_or(StreamError::Closed)?.write(bytes);

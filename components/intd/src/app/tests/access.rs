@@ -82,6 +82,12 @@ fn the_mint_token() {
         let wrong = api.send(method, target, &[("authorization", "Bearer mint")], "");
         assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     }
+    // A stranger is not told what else is wrong.
+    for header in [("idempotency-key", "a"), ("content-length", "9")] {
+        let path = "/v1/sequences/integers/next";
+        let answer = api.send("POST", path, &[header], "{}");
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{header:?}");
+    }
     assert_eq!(api.changes(), 0);
     for (method, target) in minting {
         let right = api.send(method, target, &[("authorization", "Bearer m1nt")], "");

@@ -1,5 +1,7 @@
 //! The metrics of `int-host serve` and `int-host node`, and the dashboard and the alerts that use them.
 
+mod failovers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use testbed::TestResult;

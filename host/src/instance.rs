@@ -9,7 +9,7 @@ use crate::to_the_end::Begun;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Refusal;
 use crate::wasi::rights::Rights;
-use crate::wasi::server::Current;
+use crate::wasi::server::{Current, Failovers};
 use crate::{Config, Error, Host};
 use artisanal_core::Lattice;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub(crate) struct Provider {
     claims: Option<claims::GuestIndices>,
     rights: Rights,
     /// None if the backend has several servers that are used side by side.
-    server: Option<Current>,
+    failovers: Option<Failovers>,
     engine_name: String,
 }
 
@@ -56,7 +56,7 @@ impl Provider {
             pre,
             engine,
             claims,
-            server: Current::of(dsn, &engine_name, &rights.metrics),
+            failovers: Failovers::of(dsn, &engine_name, &rights.metrics),
             rights,
             engine_name,
         })
@@ -99,11 +99,12 @@ pub(crate) struct EngineInstance {
 /// Identifies a sequence in every instance that serves it, also after the instance was recreated.
 pub(crate) type Id = usize;
 
-/// The id and configuration to open a sequence with, and its record of failures.
+/// The id and configuration to open a sequence with, its record of failures, and its server.
 pub(crate) struct Opening {
     pub(crate) id: Id,
     config: Config,
     failures: Mutex<Failures>,
+    server: Current,
 }
 
 /// How often the backend was unavailable for a sequence, and the last reason.
@@ -119,6 +120,7 @@ impl Opening {
             id,
             config,
             failures: Mutex::default(),
+            server: Current::default(),
         }
     }
 
@@ -250,6 +252,10 @@ impl EngineInstance {
             work(&mut live, open).await
         }
         .await;
+        let server = live.store.data().take_server();
+        if let (Ok(_), Some(failovers), Some(server)) = (&done, &self.provider.failovers, server) {
+            failovers.note(&opening.server, server);
+        }
         match &done {
             Err(Error::Broken(_)) => {
                 self.provider.rights.metrics.broken.inc();
@@ -349,12 +355,7 @@ impl EngineInstance {
                 .run_concurrent(async |accessor| call(exports, accessor).await),
         )
         .await?;
-        let state = live.store.data_mut();
-        let refusal = state.take_refusal();
-        let server = state.take_server();
-        if let (Ok(_), Some(current), Some(server)) = (&answer, &self.provider.server, server) {
-            current.is(server);
-        }
+        let refusal = live.store.data_mut().take_refusal();
         answer.map_err(|error| told(error.into(), refusal))
     }
 }

@@ -42,14 +42,17 @@ impl LastWritten {
     }
 }
 
-/// The server that the instances of one engine use.
-pub(crate) struct Current {
+/// The server that one sequence uses. Each sequence has its own: nodes of one backend may have different keys.
+#[derive(Default)]
+pub(crate) struct Current(Mutex<Option<Server>>);
+
+/// Counts and logs the failovers of one engine.
+pub(crate) struct Failovers {
     engine: String,
     metrics: EngineMetrics,
-    server: Mutex<Option<Server>>,
 }
 
-impl Current {
+impl Failovers {
     /// None if the backend consists of several servers that are used side by side: which of them was written to last
     /// says nothing.
     pub(crate) fn of(dsn: &str, engine: &str, metrics: &EngineMetrics) -> Option<Self> {
@@ -58,13 +61,12 @@ impl Current {
         (!matches!(scheme, "redis+cluster" | "rediss+cluster" | "quorum")).then(|| Self {
             engine: engine.to_owned(),
             metrics: metrics.clone(),
-            server: Mutex::default(),
         })
     }
 
-    /// Records that a call succeeded on this server. Counts a failover if it is another one than before.
-    pub(crate) fn is(&self, server: Server) {
-        let mut current = lock(&self.server);
+    /// Records that a call of a sequence succeeded on this server. Counts a failover if it is another one than before.
+    pub(crate) fn note(&self, current: &Current, server: Server) {
+        let mut current = lock(&current.0);
         if current.as_ref() == Some(&server) {
             return;
         }
@@ -93,9 +95,10 @@ mod tests {
     #[test]
     fn only_a_change_of_the_server_is_a_failover() {
         let metrics = Metrics::new().engine("redis");
-        let current = Current::of("redis://a,b", "redis", &metrics).expect("one at a time");
+        let counted = Failovers::of("redis://a,b", "redis", &metrics).expect("one at a time");
+        let current = Current::default();
         for (used, failovers) in [(1, 0), (1, 0), (2, 1), (2, 1), (1, 2)] {
-            current.is(server(used));
+            counted.note(&current, server(used));
             assert_eq!(metrics.failovers.get(), failovers, "{used}");
         }
     }
@@ -112,7 +115,7 @@ mod tests {
             ("u:p@/d", true),
             ("", true),
         ] {
-            assert_eq!(Current::of(dsn, "e", &metrics).is_some(), one, "{dsn}");
+            assert_eq!(Failovers::of(dsn, "e", &metrics).is_some(), one, "{dsn}");
         }
     }
 

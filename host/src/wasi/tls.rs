@@ -41,7 +41,6 @@ pub(crate) struct Links {
 
 struct Entry {
     local: SocketAddr,
-    peer: SocketAddr,
     link: Arc<Link>,
 }
 
@@ -55,12 +54,12 @@ impl Links {
     }
 
     /// Remembers a new connection.
-    fn add(&mut self, local: SocketAddr, peer: SocketAddr, link: Arc<Link>) {
+    fn add(&mut self, local: SocketAddr, link: Arc<Link>) {
         if self.links.len() >= MOST {
             self.links.remove(0);
         }
         self.links.retain(|entry| !entry.link.is_useless());
-        self.links.push(Entry { local, peer, link });
+        self.links.push(Entry { local, link });
     }
 
     fn find(&self, connection: &Connection) -> Option<&Entry> {
@@ -71,7 +70,7 @@ impl Links {
         self.links
             .iter()
             .rev()
-            .find(|entry| same(entry.local, local) && same(entry.peer, peer))
+            .find(|entry| same(entry.local, local) && same(entry.link.peer, peer))
     }
 }
 
@@ -92,7 +91,7 @@ impl Host for Tls<'_> {
             .links
             .find(&connection)
             .ok_or("there is no such connection")?;
-        let name = permitted(self.grant, &server_name, entry.peer)?;
+        let name = permitted(self.grant, &server_name, entry.link.peer)?;
         let config = self
             .links
             .settings
@@ -176,12 +175,11 @@ fn finish_connect(state: &mut State, socket: &Resource<TcpSocket>) -> SocketResu
     let input = view.table.delete(input).map_err(failed)?;
     let output = view.table.delete(output).map_err(failed)?;
     let (local, peer) = (local?, peer?);
-    let (local, peer) = (local.into(), SocketAddr::from(peer));
-    let link = Arc::new(Link::new(input, output, peer, written));
+    let link = Arc::new(Link::new(input, output, peer.into(), written));
     let (input, output) = link.streams();
     let input = view.table.push_child(input, socket).map_err(failed)?;
     let output = view.table.push_child(output, socket).map_err(failed)?;
-    state.links().add(local, peer, link);
+    state.links().add(local.into(), link);
     Ok((input, output))
 }
 

@@ -6,6 +6,7 @@ use testbed::TestResult;
 use testbed::mariadb::{self, MariaDb};
 use testbed::postgres::{self, Postgres};
 use testbed::redis::{Options, Redis};
+use testbed::redis_cluster::Cluster;
 use testbed::rqlite::{self, Rqlite};
 use testbed::wait;
 
@@ -62,6 +63,30 @@ fn a_promoted_redis_is_one() -> TestResult {
     // A new connection to the same server is none, although the engine asks all servers for their roles.
     new.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])?;
     assert_eq!(counting.after_a_mint()?, 1.0);
+    Ok(())
+}
+
+/// Each key stays on its node. With this form of the DSN, redirects are followed to the listed nodes.
+#[test]
+fn keys_on_different_servers_are_none() -> TestResult {
+    let cluster = Cluster::start(3, 0, &[])?;
+    let keys = ["a", "b", "c"];
+    let owners = keys.map(|key| cluster.owner(key).expect("an answer"));
+    assert!(owners.iter().any(|owner| *owner != owners[0]), "{owners:?}");
+    let dsn = cluster
+        .dsn(&[0, 1, 2], "")
+        .replace("redis+cluster", "redis");
+    let arguments = ["--engine", "redis", "--dsn", &dsn, "--keys", "a,b,c"];
+    let watched = Watched::start(&arguments)?;
+    for expected in [2, 4, 6] {
+        for key in keys {
+            let path = format!("/v1/sequences/{key}/next");
+            let body = watched.serving.request("POST", &path, &[], "")?.body;
+            assert!(body.contains(&format!("\"first\":{expected},")), "{body}");
+        }
+    }
+    let counter = r#"artisanal_backend_failovers_total{engine="redis"}"#;
+    assert_eq!(watched.scrape()?.get(counter), 0.0);
     Ok(())
 }
 

@@ -25,7 +25,8 @@ pub(crate) struct Link {
     pub(super) input: tokio::sync::Mutex<Option<DynInputStream>>,
     pub(super) output: tokio::sync::Mutex<Option<DynOutputStream>>,
     tls: OnceLock<Mutex<Session>>,
-    peer: SocketAddr,
+    /// The address of the server.
+    pub(super) peer: SocketAddr,
     written: LastWritten,
 }
 

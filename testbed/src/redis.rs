@@ -57,6 +57,17 @@ impl Redis {
         Self::with(Options::default())
     }
 
+    /// Starts a replica of this server, and waits until it is linked.
+    ///
+    /// # Errors
+    /// As [`Redis::with`].
+    pub fn replica(&self) -> Result<Self> {
+        Self::with(Options {
+            replica_of: Some(self.port),
+            ..Options::default()
+        })
+    }
+
     /// Starts a server.
     ///
     /// # Errors

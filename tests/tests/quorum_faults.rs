@@ -244,7 +244,7 @@ impl Group {
                     Event::Unreachable if self.random.random_bool(0.5) => Fault::Refuse,
                     Event::Unreachable => Fault::Stall,
                     Event::Unheard => Fault::StallReplies,
-                    _ => Fault::CutReplies(b"/claim".to_vec()),
+                    _ => Fault::CutReplies(b"/v1/sequences/".to_vec()),
                 };
                 place.proxy().set(fault).expect("a fault");
             }

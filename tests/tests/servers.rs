@@ -81,10 +81,7 @@ fn redis_asks_for_its_password() -> TestResult {
 
 fn redis_replicas() -> TestResult {
     let primary = Redis::start()?;
-    let replica = Redis::with(Options {
-        replica_of: Some(primary.port()),
-        ..Options::default()
-    })?;
+    let replica = primary.replica()?;
     primary.query::<()>(&["SET", "n", "7"])?;
     // Both commands use one connection, since WAIT counts replicas that have this connection's writes.
     let mut connection = primary.connect()?;

@@ -9,7 +9,9 @@ use super::recall::recall;
 use super::state::{Cause, RESTARTED, State, lost, under_way};
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::{MAX_COUNT, check_key};
-use artisanal_quorum::{Answer, Claim, Describe, FIRST_EPOCH, List, NodeState, RESERVED, Status};
+use artisanal_quorum::{
+    Advance, Answer, Claim, Describe, FIRST_EPOCH, List, NodeState, RESERVED, Status,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,11 +40,28 @@ pub(super) fn known(node: u64) -> String {
 pub enum Asked<'a> {
     /// To take an interval.
     Claim(&'a Claim),
+    /// To take the next integers above the mark.
+    Advance(&'a Advance),
     /// To read the mark.
     Mark {
         /// The number of the member list that the client uses.
         epoch: u64,
     },
+}
+
+impl Asked<'_> {
+    /// The number of the member list that the client uses.
+    fn epoch(self) -> u64 {
+        match self {
+            Self::Claim(Claim { epoch, .. }) | Self::Advance(Advance { epoch, .. }) => *epoch,
+            Self::Mark { epoch } => epoch,
+        }
+    }
+
+    /// Whether integers are to be taken.
+    fn takes(self) -> bool {
+        !matches!(self, Self::Mark { .. })
+    }
 }
 
 /// A node, with its backend and its part in a group.
@@ -162,14 +181,14 @@ impl Node {
         Ok(())
     }
 
-    /// Takes an interval, or reads the mark, for the member list with this number.
+    /// Takes an interval, or reads the mark.
     ///
     /// # Errors
     /// [`Error::Unavailable`] with the reason when the node does not take part at present, or its backend denies access;
     /// otherwise as [`Sequence::claim`], apart from `TooSmall`, which is an answer.
     pub async fn claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
         let answered = self.try_claim(key, asked).await.map_err(without_backend);
-        if matches!(asked, Asked::Claim(_)) {
+        if asked.takes() {
             let takes_part = self.state().now == NodeState::Serving;
             self.claims.count(&answered, takes_part);
         }
@@ -179,12 +198,8 @@ impl Node {
     async fn try_claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
         client_key(key)?;
         let before = self.serving()?;
-        let (epoch, claim) = match asked {
-            Asked::Claim(claim) => (claim.epoch, Some(claim)),
-            Asked::Mark { epoch } => (epoch, None),
-        };
-        if epoch != before.epoch() {
-            return self.refuse(before, epoch);
+        if asked.epoch() != before.epoch() {
+            return self.refuse(before, asked.epoch());
         }
         // A member that leaves with the change that has begun cannot be counted for the next list.
         if let Some(open) = before
@@ -194,13 +209,16 @@ impl Node {
         {
             return Err(Error::Unavailable(under_way(open)));
         }
-        if claim.is_some() {
+        if asked.takes() {
             self.keys.add([key])?;
         }
         let sequence = self.marks.sequence(key).await?;
-        let (accepted, mark) = match claim {
-            None => (false, sequence.last().await?),
-            Some(claim) => match sequence.claim(claim.first, claim.last).await {
+        let (accepted, mark) = match asked {
+            Asked::Mark { .. } => (false, sequence.last().await?),
+            Asked::Advance(Advance { count, .. }) => {
+                (true, Some(sequence.next(*count).await?.last()))
+            }
+            Asked::Claim(claim) => match sequence.claim(claim.first, claim.last).await {
                 Ok(()) => (true, Some(claim.last)),
                 Err(Error::TooSmall(mark)) => (false, Some(mark)),
                 Err(error) => return Err(error),

@@ -9,7 +9,9 @@ use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
-use artisanal_quorum::{Change, Claim, Describe, FIRST_EPOCH, Join, NodeState, Read};
+use artisanal_quorum::{
+    Advance, Answer, Change, Claim, Describe, FIRST_EPOCH, Join, NodeState, Read,
+};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -132,33 +134,26 @@ impl Server {
         let post = match parts.method {
             Method::GET => false,
             Method::POST => true,
-            _ => {
-                let detail = "this path allows the methods GET and POST";
-                return Err(
-                    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
-                        .with(header::ALLOW, "GET, POST"),
-                );
-            }
+            _ => return Err(not_allowed("GET, POST")),
         };
         let node = &self.node;
-        if let Some(key) = claimed_key(parts.uri.path()) {
+        if let Some((key, action)) = action(parts.uri.path()) {
             let key = key?;
-            let claim;
-            let asked = if post {
-                claim = self.message::<Claim>(body).await?;
-                Asked::Claim(&claim)
-            } else {
-                Asked::Mark {
-                    epoch: epoch(parts.uri.query())?,
+            return match (action, post) {
+                (Action::Claim, true) => {
+                    let claim = self.message::<Claim>(body).await?;
+                    answered(node.claim(&key, Asked::Claim(&claim)).await, true)
                 }
+                (Action::Advance, true) => {
+                    let advance = self.message::<Advance>(body).await?;
+                    answered(node.claim(&key, Asked::Advance(&advance)).await, true)
+                }
+                (Action::Claim, false) => {
+                    let epoch = epoch(parts.uri.query())?;
+                    answered(node.claim(&key, Asked::Mark { epoch }).await, false)
+                }
+                (Action::Advance, false) => Err(not_allowed("POST")),
             };
-            let found = node.claim(&key, asked).await;
-            let refused = post && found.as_ref().is_ok_and(|found| !found.accepted);
-            let mut response = json(found)?;
-            if refused {
-                *response.status_mut() = StatusCode::CONFLICT;
-            }
-            return Ok(response);
         }
         match (parts.uri.path(), post) {
             ("/v1/node", false) => json(Ok(node.status())),
@@ -234,26 +229,35 @@ async fn to_the_end<T: Send + 'static>(
     ended.unwrap_or_else(|error| Err(Error::Other(error.to_string())))
 }
 
-/// The key in `/v1/sequences/{key}/claim`; None for other paths.
-fn claimed_key(path: &str) -> Option<Result<String, Problem>> {
-    let key = path
-        .strip_prefix("/v1/sequences/")?
-        .strip_suffix("/claim")?;
-    if key.contains('/') {
-        return None;
-    }
-    Some(
-        percent_decode_str(key)
-            .decode_utf8()
-            .map(Into::into)
-            .map_err(|_| {
-                Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid",
-                    "the key is not percent-encoded UTF-8",
-                )
-            }),
-    )
+fn not_allowed(methods: &'static str) -> Problem {
+    let detail = format!("this path allows the methods {methods}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).with(header::ALLOW, methods)
+}
+
+/// What a path of a sequence is for.
+#[derive(Clone, Copy)]
+enum Action {
+    Claim,
+    Advance,
+}
+
+/// The key and the action in `/v1/sequences/{key}/claim` and `/v1/sequences/{key}/advance`; None for other paths.
+fn action(path: &str) -> Option<(Result<String, Problem>, Action)> {
+    let (key, action) = path.strip_prefix("/v1/sequences/")?.split_once('/')?;
+    let action = match action {
+        "claim" => Action::Claim,
+        "advance" => Action::Advance,
+        _ => return None,
+    };
+    let key = percent_decode_str(key).decode_utf8().map(Into::into);
+    let key = key.map_err(|_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "the key is not percent-encoded UTF-8",
+        )
+    });
+    Some((key, action))
 }
 
 /// The epoch in the query of a read.
@@ -269,6 +273,16 @@ fn epoch(query: Option<&str>) -> Result<u64, Problem> {
             "the query is not `epoch=N`, the number of a member list",
         )
     })
+}
+
+/// The answer of the node to a client. A claim that is refused is a conflict.
+fn answered(found: Result<Answer, Error>, takes: bool) -> Result<Response<Content>, Problem> {
+    let refused = takes && found.as_ref().is_ok_and(|found| !found.accepted);
+    let mut response = json(found)?;
+    if refused {
+        *response.status_mut() = StatusCode::CONFLICT;
+    }
+    Ok(response)
 }
 
 /// The answer with what the node says.

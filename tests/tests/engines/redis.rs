@@ -5,23 +5,16 @@ use crate::{assert_fails, mint, open};
 use int_host::Builtin;
 use std::net::Ipv4Addr;
 use testbed::TestResult;
-use testbed::redis::{Options, Redis};
+use testbed::redis::Redis;
 use testbed::runtime::run;
 use testbed::stand_in::{Reply, StandIn};
 
 const REDIS: Builtin = Builtin::Redis;
 
-fn replica_of(primary: &Redis) -> testbed::Result<Redis> {
-    Redis::with(Options {
-        replica_of: Some(primary.port()),
-        ..Options::default()
-    })
-}
-
 #[test]
 fn a_replica_does_not_mint_and_says_so() -> TestResult {
     let primary = Redis::start()?;
-    let replica = replica_of(&primary)?;
+    let replica = primary.replica()?;
     let dsn = format!("{}?timeout=500ms", replica.dsn());
     assert_fails(
         mint(REDIS, &dsn, "k"),
@@ -37,7 +30,7 @@ fn a_replica_does_not_mint_and_says_so() -> TestResult {
 #[test]
 fn of_several_hosts_the_one_that_can_write_is_found() -> TestResult {
     let primary = Redis::start()?;
-    let replica = replica_of(&primary)?;
+    let replica = primary.replica()?;
     let hosts = |first: u16, second: u16| format!("redis://127.0.0.1:{first},127.0.0.1:{second}");
     let closed = testbed::port::free()?;
     assert_eq!(
@@ -55,7 +48,7 @@ fn of_several_hosts_the_one_that_can_write_is_found() -> TestResult {
 #[test]
 fn a_replica_that_is_promoted_goes_on() -> TestResult {
     let primary = Redis::start()?;
-    let replica = replica_of(&primary)?;
+    let replica = primary.replica()?;
     let dsn = format!(
         "redis://127.0.0.1:{},127.0.0.1:{}",
         primary.port(),
@@ -83,7 +76,7 @@ fn wait_asks_for_acknowledgements() -> TestResult {
     let primary = Redis::start()?;
     let alone = format!("{}?wait=1&timeout=1s", primary.dsn());
     assert_fails(mint(REDIS, &alone, "k"), "unavailable", &["replica"]);
-    let _replica = replica_of(&primary)?;
+    let _replica = primary.replica()?;
     let patient = format!("{}?wait=1&timeout=30s", primary.dsn());
     let minted = mint(REDIS, &patient, "k").expect("acknowledged");
     assert!(

@@ -6,18 +6,11 @@ use int_host::{Builtin, Error};
 use std::time::Duration;
 use testbed::TestResult;
 use testbed::contract::kind;
-use testbed::redis::{Options, Redis};
+use testbed::redis::Redis;
 use testbed::runtime::run;
 use testbed::wait;
 
 const REDIS: Builtin = Builtin::Redis;
-
-fn replica_of(primary: &Redis) -> testbed::Result<Redis> {
-    Redis::with(Options {
-        replica_of: Some(primary.port()),
-        ..Options::default()
-    })
-}
 
 fn promote(replica: &Redis) -> TestResult {
     replica.query::<()>(&["REPLICAOF", "NO", "ONE"])?;
@@ -53,7 +46,7 @@ fn wait_for(key: &str, value: &str, replica: &Redis) -> TestResult {
 #[test]
 fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
     let old = Redis::start()?;
-    let promoted = replica_of(&old)?;
+    let promoted = old.replica()?;
     let dsn = dsn(&[&old, &promoted], "?timeout=3s");
     run(async {
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
@@ -99,7 +92,7 @@ fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
 #[test]
 fn a_primary_that_was_restarted_can_be_replaced() -> TestResult {
     let old = Redis::start()?;
-    let promoted = replica_of(&old)?;
+    let promoted = old.replica()?;
     let dsn = dsn(&[&old, &promoted], "?timeout=3s");
     run(async {
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
@@ -123,7 +116,7 @@ fn a_primary_that_was_restarted_can_be_replaced() -> TestResult {
 #[test]
 fn of_two_primaries_the_promoted_one_is_minted_from() -> TestResult {
     let old = Redis::start()?;
-    let promoted = replica_of(&old)?;
+    let promoted = old.replica()?;
     assert_eq!(mint(REDIS, &old.dsn(), "k"), Ok(2));
     wait_for("k", "2", &promoted)?;
     promote(&promoted)?;
@@ -137,8 +130,8 @@ fn of_two_primaries_the_promoted_one_is_minted_from() -> TestResult {
 #[test]
 fn a_replica_of_the_promoted_one_is_a_witness() -> TestResult {
     let old = Redis::start()?;
-    let promoted = replica_of(&old)?;
-    let witness = replica_of(&old)?;
+    let promoted = old.replica()?;
+    let witness = old.replica()?;
     assert_eq!(mint(REDIS, &old.dsn(), "k"), Ok(2));
     // A witness that is ahead of the promoted server would have to copy everything anew, and such a copy
     // does not tell which history came before.
@@ -166,7 +159,7 @@ fn a_replica_of_the_promoted_one_is_a_witness() -> TestResult {
 #[test]
 fn a_primary_that_is_made_a_replica_is_left() -> TestResult {
     let first = Redis::start()?;
-    let second = replica_of(&first)?;
+    let second = first.replica()?;
     run(async {
         let sequence = open(REDIS, &dsn(&[&first, &second], ""), "k")
             .await
@@ -184,13 +177,13 @@ fn a_primary_that_is_made_a_replica_is_left() -> TestResult {
 #[test]
 fn a_primary_whose_replicas_went_to_another_one_is_left() -> TestResult {
     let old = Redis::start()?;
-    let promoted = replica_of(&old)?;
+    let promoted = old.replica()?;
     run(async {
         let dsn = dsn(&[&old, &promoted], "?wait=1&timeout=8s");
         let sequence = open(REDIS, &dsn, "k").await.expect("opened");
         assert_eq!(sequence.next(1).await.expect("acknowledged").first(), 2);
         promote(&promoted)?;
-        let _replica = replica_of(&promoted)?;
+        let _replica = promoted.replica()?;
         // The old primary still answers, but has no replica left to acknowledge writes.
         let minted = sequence.next(1).await.expect("acknowledged elsewhere");
         assert_eq!(minted.first(), 4);
@@ -216,7 +209,7 @@ fn servers_that_have_nothing_to_do_with_each_other_are_refused() -> TestResult {
 #[test]
 fn roles_must_be_told_where_there_are_several_hosts() -> TestResult {
     let primary = Redis::start()?;
-    let replica = replica_of(&primary)?;
+    let replica = primary.replica()?;
     for server in [&primary, &replica] {
         server.query::<()>(&["ACL", "SETUSER", "minter", "on", ">secret", "~*", "+incrby"])?;
     }
@@ -233,7 +226,7 @@ fn roles_must_be_told_where_there_are_several_hosts() -> TestResult {
 #[test]
 fn set_last_passes_by_replicas() -> TestResult {
     let primary = Redis::start()?;
-    let replica = replica_of(&primary)?;
+    let replica = primary.replica()?;
     run(async {
         let first = open(REDIS, &dsn(&[&replica, &primary], ""), "k")
             .await

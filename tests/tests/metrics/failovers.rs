@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use testbed::TestResult;
 use testbed::mariadb::{self, MariaDb};
 use testbed::postgres::{self, Postgres};
-use testbed::redis::{Options, Redis};
+use testbed::redis::Redis;
 use testbed::redis_cluster::Cluster;
 use testbed::rqlite::{self, Rqlite};
 use testbed::wait;
@@ -44,10 +44,7 @@ impl Counting {
 #[test]
 fn a_promoted_redis_is_one() -> TestResult {
     let old = Redis::start()?;
-    let new = Redis::with(Options {
-        replica_of: Some(old.port()),
-        ..Options::default()
-    })?;
+    let new = old.replica()?;
     let [a, b] = [&old, &new].map(Redis::port);
     let dsn = format!("redis://127.0.0.1:{a},127.0.0.1:{b}?timeout=3s");
     let counting = Counting::start("redis", &dsn)?;

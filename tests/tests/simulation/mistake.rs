@@ -67,10 +67,11 @@ impl Mistake {
         match self {
             Self::MarksBeforeBegin => 330,
             Self::EarlyMarks => 185,
-            Self::NotReadAgain => 100,
-            Self::TrustsClocks => 120,
-            Self::ForgetsUnnoticed | Self::LateIncarnation => 60,
-            Self::EarlyVector => 300,
+            Self::NotReadAgain => 320,
+            Self::TrustsClocks => 200,
+            Self::ForgetsUnnoticed => 60,
+            Self::LateIncarnation => 570,
+            Self::EarlyVector => 380,
             Self::TailUnnoticed => 20,
             _ => 0,
         }
@@ -180,7 +181,8 @@ fn accept(answer: Response<Bytes>) -> Response<Bytes> {
 }
 
 fn is_claim(request: &Request<Bytes>) -> bool {
-    request.uri().path().ends_with("/claim")
+    let path = request.uri().path();
+    path.ends_with("/claim") || path.ends_with("/advance")
 }
 
 /// The message of a node that has begun to join.

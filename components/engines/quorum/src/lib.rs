@@ -7,36 +7,37 @@
 //! has it as soon as a majority of them has accepted: one round trip if nobody interferes. A node that
 //! refuses says what its mark is, and the next attempt begins above the greatest.
 //!
-//! Clients that collide queue: each claims at one node first, the same one for all of them, and at the others
-//! only after that one has accepted. The first claim to arrive there is accepted and the next one is told the new
-//! mark, so that one client gets through in each round trip, and claims reach the other nodes in the order in which
-//! the first one took them. A first node that is late is not waited for: see `pace.rs`. A client that met nobody
-//! in several operations asks all nodes at once again: see `queue.rs`. All this only changes when nodes are asked.
-//! Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
+//! Clients that collide queue: each lets one node take the next integers, the same node for all of them, and claims these
+//! at the others. So each gets integers of its own at once, and claims reach the other nodes in about the order in which
+//! the first one gave them out. A first node that is late is not waited for: see `pace.rs`. A client that met nobody
+//! in several operations claims at all nodes at once again: see `queue.rs`. All this only changes when nodes are asked, and
+//! who chooses the interval. Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
 //!
 //! Claims name the member list that they are for. A client whose list is older than that of the nodes hears the
 //! newer one's number and goes on with those of its members that the DSN lists, as long as they are a majority.
 //!
-//! The slowest minority is not waited for: nodes that fail, or answer late, cost nothing. `last` asks a
+//! The slowest minority is not waited for: nodes that fail, or answer late, cost nothing. A node that still works on
+//! a claim that a majority has decided is not given the next one, unless that needs it: see `round.rs`. `last` asks a
 //! majority, and brings a majority to the greatest mark before it answers, since a later call may reach
 //! another majority.
 //!
 //! An integer handed out survives the loss of any minority of the nodes (C9), also if they lose their
 //! data: a node without its data takes no part until it has joined again, see `docs/quorum.md`.
 
+mod flight;
 mod node;
 mod pace;
 mod queue;
 mod round;
 mod settings;
 
-use artisanal_quorum::{Ballot, Claim, FIRST_EPOCH};
+use artisanal_quorum::Ballot;
 use engine_guest::retry::{Retry, chance};
-use engine_guest::{Dsn, Engine, Error, Key, exhausted};
+use engine_guest::{Dsn, Engine, Error, Key, MAX_COUNT, exhausted};
 use engine_http_client::sleep;
 use node::Nodes;
 use queue::Queue;
-use round::Attempt;
+use round::{Attempt, Wish};
 use settings::Settings;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ struct Quorum {
     timeout: Duration,
     /// The greatest mark that was heard of.
     mark: i64,
+    /// The last integer that was minted here.
+    minted: i64,
     queue: Queue,
 }
 
@@ -65,6 +68,7 @@ impl Engine for Quorum {
             timeout: settings.timeout,
             nodes: Nodes::new(settings, &key),
             mark: 0,
+            minted: 0,
             queue: Queue::default(),
         })
     }
@@ -72,41 +76,37 @@ impl Engine for Quorum {
     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
         let mut retry = self.begin();
         self.queue.begin(Instant::now());
-        // How often the claim was lost at nodes that were asked at once.
+        // How often the claim was lost.
         let mut collisions = 0;
         loop {
             let before = self.mark;
-            let room = self.queue.room(chance());
-            let first = before.saturating_add(room).checked_add(1);
-            let last = first.and_then(|first| first.checked_add(by - 1));
-            let (Some(first), Some(last)) = (first, last) else {
-                if room > 0 {
+            let attempt = match self.queued(by, &mut retry).await {
+                Some(attempt) => attempt,
+                None => match self.next_claim(by) {
+                    Some(claim) => self.nodes.attempt(claim),
                     // Without the room it may still fit.
-                    self.queue.no_room();
-                    continue;
-                }
-                return Err(exhausted());
+                    None if self.queue.has_room() => {
+                        self.queue.no_room();
+                        continue;
+                    }
+                    None => return Err(exhausted()),
+                },
             };
-            let queued = self.queue.is_on();
-            match self.try_claim(first, last, queued, &mut retry).await? {
-                Claimed::Taken { contested } => {
-                    if contested {
-                        // It was lost at a minority, where others were faster.
-                        self.queue.lost(by);
-                    }
-                    self.queue.won(Instant::now());
-                    return Ok(last);
+            let claimed = self.settle(attempt, &mut retry).await?;
+            if let Claimed::Taken { last, contested } = claimed {
+                if contested {
+                    // It was lost at a minority, where others were faster.
+                    self.queue.lost(by);
                 }
-                // Somebody else was served, and the next place may be this client's.
-                Claimed::Refused => {}
-                Claimed::Split => {
-                    collisions += 1;
-                    // The first one may be due to a mark that was never heard of. After the second one the client
-                    // queues. Further ones show that the order of the queue is not kept everywhere.
-                    if collisions > 2 {
-                        sleep(retry.next_pause()).await;
-                    }
-                }
+                self.queue.won(Instant::now());
+                self.minted = last;
+                return Ok(last);
+            }
+            collisions += 1;
+            // The first one may be due to a mark that was never heard of. After the second one the client queues. Further
+            // ones show that the order of the queue is not kept everywhere.
+            if collisions > 2 {
+                sleep(retry.next_pause()).await;
             }
             self.queue.lost(self.mark.saturating_sub(before));
             retry.check()?;
@@ -115,10 +115,10 @@ impl Engine for Quorum {
 
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
         let mut retry = self.begin();
-        let mut attempt = self.nodes.attempt(None);
+        let mut attempt = self.nodes.attempt(Wish::Read);
         loop {
             self.nodes
-                .ask(&mut attempt, false, Ballot::is_read, &mut retry)
+                .ask(&mut attempt, Ballot::is_read, &mut retry)
                 .await?;
             self.hear(&attempt.ballot);
             if attempt.ballot.is_read() {
@@ -136,7 +136,8 @@ impl Engine for Quorum {
 
     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
-        if let Claimed::Taken { .. } = self.try_claim(first, last, false, &mut retry).await? {
+        let attempt = self.nodes.attempt(Wish::Claim { first, last });
+        if let Claimed::Taken { .. } = self.settle(attempt, &mut retry).await? {
             return Ok(());
         }
         // A majority has to be there before anybody relies on it.
@@ -160,30 +161,44 @@ impl Quorum {
             .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
     }
 
-    /// Claims an interval, at one node before the others if it is `queued`.
-    async fn try_claim(
-        &mut self,
-        first: i64,
-        last: i64,
-        queued: bool,
-        retry: &mut Retry,
-    ) -> Result<Claimed, Error> {
-        let mut attempt = self.nodes.attempt(Some(claim(first, last)));
+    /// If the client queues, the claim of the next integers of the node that is asked first.
+    async fn queued(&mut self, by: i64, retry: &mut Retry) -> Option<Attempt> {
+        let count = u32::try_from(by).ok().filter(|by| *by <= MAX_COUNT)?;
+        if !self.queue.is_on() {
+            return None;
+        }
+        let attempt = self.nodes.advance_first(count, self.mark, retry).await?;
+        if let Wish::Claim { first, .. } = attempt.wish
+            && first > self.minted.saturating_add(1)
+        {
+            self.queue.met();
+        }
+        Some(attempt)
+    }
+
+    /// The claim of the next integers above the greatest mark; None if there are none.
+    fn next_claim(&mut self, by: i64) -> Option<Wish> {
+        let room = self.queue.room(chance());
+        let first = self.mark.saturating_add(room).checked_add(1)?;
+        let last = first.checked_add(by - 1)?;
+        Some(Wish::Claim { first, last })
+    }
+
+    /// Asks the nodes until it is clear who has the integers of a claim.
+    async fn settle(&mut self, mut attempt: Attempt, retry: &mut Retry) -> Result<Claimed, Error> {
         loop {
             let decided = |ballot: &Ballot| ballot.is_accepted() || ballot.is_hopeless();
-            self.nodes.ask(&mut attempt, queued, decided, retry).await?;
+            self.nodes.ask(&mut attempt, decided, retry).await?;
             self.hear(&attempt.ballot);
-            if attempt.ballot.is_accepted() {
+            if let Wish::Claim { last, .. } = attempt.wish
+                && attempt.ballot.is_accepted()
+            {
                 self.mark = self.mark.max(last);
                 let contested = attempt.is_contested();
-                return Ok(Claimed::Taken { contested });
+                return Ok(Claimed::Taken { last, contested });
             }
             if attempt.is_contested() {
-                return Ok(if attempt.spread {
-                    Claimed::Split
-                } else {
-                    Claimed::Refused
-                });
+                return Ok(Claimed::Lost);
             }
             attempt = self.once_more(attempt, retry).await?;
         }
@@ -191,10 +206,11 @@ impl Quorum {
 
     /// Brings a majority to this mark or above.
     async fn reach(&mut self, mark: i64, retry: &mut Retry) -> Result<(), Error> {
-        let mut attempt = self.nodes.attempt(Some(claim(mark, mark)));
+        let (first, last) = (mark, mark);
+        let mut attempt = self.nodes.attempt(Wish::Claim { first, last });
         loop {
             let reached = |ballot: &Ballot| ballot.has_reached(mark);
-            self.nodes.ask(&mut attempt, false, reached, retry).await?;
+            self.nodes.ask(&mut attempt, reached, retry).await?;
             self.hear(&attempt.ballot);
             if reached(&attempt.ballot) {
                 return Ok(());
@@ -205,11 +221,11 @@ impl Quorum {
 
     /// Pauses before the nodes that failed are asked again. If all have answered and some of them have
     /// forgotten what they answered, all are asked anew.
-    async fn once_more(&self, attempt: Attempt, retry: &mut Retry) -> Result<Attempt, Error> {
+    async fn once_more(&mut self, attempt: Attempt, retry: &mut Retry) -> Result<Attempt, Error> {
         sleep(retry.next_pause()).await;
         retry.check()?;
         Ok(match attempt.open[..] {
-            [] => self.nodes.attempt(attempt.claim),
+            [] => self.nodes.attempt(attempt.wish),
             _ => attempt,
         })
     }
@@ -222,20 +238,9 @@ impl Quorum {
 /// What came of a claim.
 enum Claimed {
     /// A majority has accepted it; `contested` if another node has refused it.
-    Taken { contested: bool },
-    /// The first node has refused it.
-    Refused,
-    /// Nodes have refused it after all were asked.
-    Split,
-}
-
-/// A claim for the member list that the nodes will be asked for.
-fn claim(first: i64, last: i64) -> Claim {
-    Claim {
-        first,
-        last,
-        epoch: FIRST_EPOCH,
-    }
+    Taken { last: i64, contested: bool },
+    /// Nodes have refused it, because others were faster.
+    Lost,
 }
 
 engine_guest::export!(Quorum);

@@ -1,13 +1,17 @@
 //! Requests to the nodes.
 
+use crate::flight::Flights;
 use crate::pace::Pace;
-use crate::round::{Attempt, First, Heard, Round, Vote};
+use crate::round::{Attempt, First, Heard, Round, Vote, Wish};
 use crate::settings::Settings;
-use artisanal_quorum::{Answer, Ballot, Claim, FIRST_EPOCH};
+use artisanal_quorum::{Advance, Answer, Ballot, Claim, FIRST_EPOCH};
 use engine_guest::retry::Retry;
 use engine_guest::{Error, Key};
 use engine_http_client::{Failure, Method, Quoter, Request};
+use futures::future::LocalBoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The maximum size of an answer, in bytes: an order of magnitude above the longest.
@@ -16,9 +20,10 @@ const MOST: usize = 16 * 1024;
 /// All nodes of a group, and the path of one sequence.
 pub(crate) struct Nodes {
     nodes: Vec<Node>,
-    path: String,
-    authorization: Option<Vec<u8>>,
-    quoter: Quoter,
+    flights: Flights,
+    common: Rc<Common>,
+    /// How many attempts there were.
+    attempts: u64,
     /// The group whose majority answered first. The nodes of another one know nothing of its integers.
     group: Option<u64>,
     /// The number of the member list for which claims are made: the newest that a node told of.
@@ -29,36 +34,45 @@ pub(crate) struct Nodes {
     members: Vec<String>,
 }
 
+/// What all requests share.
+struct Common {
+    path: String,
+    authorization: Option<Vec<u8>>,
+    quoter: Quoter,
+}
+
 /// One node.
 pub(crate) struct Node {
-    pub(crate) address: String,
-    /// How many rounds in a row it answered too late to be waited for.
-    pub(crate) late: u32,
+    address: Rc<str>,
     /// Its identity, once it has answered.
     id: Option<u64>,
-    pace: Pace,
+    pub(crate) pace: Pace,
 }
 
 impl Nodes {
     pub(crate) fn new(settings: Settings, key: &Key) -> Self {
         let key = utf8_percent_encode(key.as_str(), NON_ALPHANUMERIC);
+        let authorization = settings
+            .token
+            .as_ref()
+            .map(|token| format!("Bearer {token}").into_bytes());
         Self {
-            path: format!("/v1/sequences/{key}/claim"),
-            authorization: settings
-                .token
-                .as_ref()
-                .map(|token| format!("Bearer {token}").into_bytes()),
-            quoter: Quoter::new(settings.token),
+            flights: Flights::new(settings.nodes.len()),
+            common: Rc::new(Common {
+                path: format!("/v1/sequences/{key}"),
+                authorization,
+                quoter: Quoter::new(settings.token),
+            }),
             nodes: settings
                 .nodes
                 .into_iter()
                 .map(|address| Node {
-                    address,
-                    late: 0,
+                    address: address.into(),
                     id: None,
                     pace: Pace::default(),
                 })
                 .collect(),
+            attempts: 0,
             group: None,
             epoch: FIRST_EPOCH,
             proven: FIRST_EPOCH,
@@ -72,22 +86,34 @@ impl Nodes {
         self.epoch = self.proven;
     }
 
-    /// A claim, or with None a read, that no node was asked for yet.
-    pub(crate) fn attempt(&self, claim: Option<Claim>) -> Attempt {
-        Attempt::new(claim, self.nodes.len(), self.group, self.epoch)
+    /// A request that no node has answered yet.
+    pub(crate) fn attempt(&mut self, wish: Wish) -> Attempt {
+        let ballot = Ballot::new(self.nodes.len(), self.group, self.epoch);
+        Attempt::new(self.next_number(), wish, ballot)
     }
 
-    /// Asks all nodes that have not answered yet until the ballot is decided: at once, or if it is `queued` the
-    /// first node before the others. If one of them tells of a newer member list, all are asked anew, for that one.
+    fn next_number(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// Asks all nodes that have not answered yet until the ballot is decided. If one of them tells of a newer member list,
+    /// all are asked anew, for that one.
     pub(crate) async fn ask(
         &mut self,
         attempt: &mut Attempt,
-        queued: bool,
         decided: impl Fn(&Ballot) -> bool,
         retry: &mut Retry,
     ) -> Result<(), Error> {
         loop {
-            self.ask_once(attempt, queued, &decided, retry).await?;
+            let limit = retry.left();
+            let round = self.round(attempt, limit);
+            let heard = round.run(limit, &decided).await?;
+            self.note(&heard, retry);
+            if attempt.ballot.is_read() {
+                self.group = attempt.ballot.group();
+                self.proven = attempt.ballot.epoch();
+            }
             let Some(newer) = attempt.newer.take() else {
                 return Ok(());
             };
@@ -97,9 +123,38 @@ impl Nodes {
             }
             self.epoch = newer.epoch;
             self.members = newer.addresses;
-            *attempt = self.attempt(attempt.claim.take());
+            *attempt = self.attempt(attempt.wish);
             retry.check()?;
         }
+    }
+
+    /// Lets the node that clients which queue ask first take the next `count` integers. Returns the claim of the same
+    /// integers, for the other nodes; None if that node did not answer in time, or if they are not above `mark`.
+    pub(crate) async fn advance_first(
+        &mut self,
+        count: u32,
+        mark: i64,
+        retry: &mut Retry,
+    ) -> Option<Attempt> {
+        let first = self.first(retry.left())?;
+        let mut attempt = self.attempt(Wish::Advance(count));
+        let round = self.round(&mut attempt, retry.left());
+        let heard = round.run_first(first).await;
+        self.note(&heard, retry);
+        let Some(last) = attempt.ballot.mark() else {
+            if let Some(node) = self.nodes.get_mut(first.index) {
+                node.pace.missed(Instant::now());
+            }
+            return None;
+        };
+        let begin = last.checked_sub(i64::from(count) - 1)?;
+        if begin <= mark {
+            return None;
+        }
+        // A number of its own: a vote on the advance that comes later must not count for the claim.
+        attempt.number = self.next_number();
+        attempt.wish = Wish::Claim { first: begin, last };
+        Some(attempt)
     }
 
     /// The node that clients which queue ask first: the one with the smallest identity among those that answer in
@@ -113,73 +168,48 @@ impl Nodes {
         usable.min_by_key(|(id, _)| *id).map(|(_, first)| first)
     }
 
-    async fn ask_once(
-        &mut self,
-        attempt: &mut Attempt,
-        queued: bool,
-        decided: impl Fn(&Ballot) -> bool,
-        retry: &mut Retry,
-    ) -> Result<(), Error> {
-        let body = attempt
-            .claim
-            .as_ref()
-            .map(|claim| serde_json::to_vec(claim).unwrap_or_default());
-        let (method, path) = match body {
-            Some(_) => (Method::Post, self.path.clone()),
-            None => (
-                Method::Get,
-                format!("{}?epoch={}", self.path, attempt.ballot.epoch()),
-            ),
+    /// A round of requests within `limit`.
+    fn round<'a>(
+        &'a mut self,
+        attempt: &'a mut Attempt,
+        limit: Duration,
+    ) -> Round<'a, impl Fn(usize) -> LocalBoxFuture<'static, Vote> + use<'a>> {
+        let question = Rc::new(Question::of(attempt, &self.common.path));
+        let number = attempt.number;
+        let end = Instant::now() + limit;
+        let (nodes, common) = (&self.nodes, &self.common);
+        let request = move |index: usize| -> LocalBoxFuture<'static, Vote> {
+            let address = nodes.get(index).map(|node| Rc::clone(&node.address));
+            let (question, common) = (Rc::clone(&question), Rc::clone(common));
+            let begun = Instant::now();
+            let left = end.saturating_duration_since(begun);
+            Box::pin(async move {
+                let result = question
+                    .put_to(&address.unwrap_or_default(), &common, left)
+                    .await;
+                Vote {
+                    attempt: number,
+                    index,
+                    result,
+                    took: begun.elapsed().min(left),
+                }
+            })
         };
-        let left = || retry.left();
-        let ask = |index: usize| {
-            let request = Request {
-                method,
-                secure: false,
-                authority: self.nodes.get(index).map_or("", |node| &node.address),
-                path: &path,
-                authorization: self.authorization.as_deref(),
-                body: body.as_deref(),
-            };
-            vote(index, request, left(), &self.quoter)
-        };
-        let first = if queued && !attempt.spread {
-            self.first(left())
-        } else {
-            None
-        };
-        let round = Round::new(attempt);
-        let heard = round.run(&self.nodes, first, ask, decided).await?;
-        self.note(&heard, first);
-        if !heard.failures.is_empty() {
-            retry.failed(self.reasons(&heard));
-        }
-        if attempt.ballot.is_read() {
-            self.group = attempt.ballot.group();
-            self.proven = attempt.ballot.epoch();
-        }
-        Ok(())
+        Round::new(attempt, &self.nodes, &mut self.flights, request)
     }
 
     /// Remembers how the nodes answered.
-    fn note(&mut self, heard: &Heard, first: Option<First>) {
+    fn note(&mut self, heard: &Heard, retry: &mut Retry) {
         for (index, id, took) in &heard.answers {
             if let Some(node) = self.nodes.get_mut(*index) {
-                node.late = 0;
                 node.id = Some(*id);
-                node.pace.answered(*took);
+                if let Some(took) = took {
+                    node.pace.answered(*took);
+                }
             }
         }
-        let failed = heard.failures.iter().map(|(index, _)| index);
-        for index in heard.silent.iter().chain(failed) {
-            if let Some(node) = self.nodes.get_mut(*index) {
-                node.late = node.late.saturating_add(1);
-            }
-        }
-        if let Some(first) = first.filter(|_| heard.missed)
-            && let Some(node) = self.nodes.get_mut(first.index)
-        {
-            node.pace.missed(Instant::now());
+        if !heard.failures.is_empty() {
+            retry.failed(self.reasons(heard));
         }
     }
 
@@ -192,41 +222,82 @@ impl Nodes {
         if !self.members.is_empty() {
             list.push(format!(
                 "the members of the group are {}, all of which the DSN should list",
-                self.quoter.quote(&self.members.join(","))
+                self.common.quoter.quote(&self.members.join(","))
             ));
         }
         list.join("; ")
     }
 }
 
-/// Sends the request to one node.
-async fn vote(index: usize, request: Request<'_>, limit: Duration, quoter: &Quoter) -> Vote {
-    let begun = Instant::now();
-    let result = match request.send(limit, MOST, quoter).await {
-        Ok(answer) => match answer.status {
-            200 | 409 => parse(&answer.body),
-            401 | 403 => Err(NodeFault::Final(Error::Denied(format!(
-                "the node {} denies access (HTTP status {}): give the nodes' token in the DSN, \
-                 `quorum://TOKEN@…`",
-                request.authority, answer.status
+/// What the nodes are asked in one round.
+struct Question {
+    method: Method,
+    path: String,
+    body: Option<Vec<u8>>,
+}
+
+impl Question {
+    fn of(attempt: &Attempt, path: &str) -> Self {
+        let epoch = attempt.ballot.epoch();
+        match attempt.wish {
+            Wish::Claim { first, last } => {
+                Self::post(format!("{path}/claim"), &Claim { first, last, epoch })
+            }
+            Wish::Advance(count) => {
+                Self::post(format!("{path}/advance"), &Advance { count, epoch })
+            }
+            Wish::Read => Self {
+                method: Method::Get,
+                path: format!("{path}/claim?epoch={epoch}"),
+                body: None,
+            },
+        }
+    }
+
+    fn post(path: String, message: &impl Serialize) -> Self {
+        Self {
+            method: Method::Post,
+            path,
+            body: Some(serde_json::to_vec(message).unwrap_or_default()),
+        }
+    }
+
+    /// Asks one node.
+    async fn put_to(
+        &self,
+        node: &str,
+        common: &Common,
+        limit: Duration,
+    ) -> Result<Answer, NodeFault> {
+        let request = Request {
+            method: self.method,
+            secure: false,
+            authority: node,
+            path: &self.path,
+            authorization: common.authorization.as_deref(),
+            body: self.body.as_deref(),
+        };
+        let quoter = &common.quoter;
+        match request.send(limit, MOST, quoter).await {
+            Ok(answer) => match answer.status {
+                200 | 409 => parse(&answer.body),
+                401 | 403 => Err(NodeFault::Final(Error::Denied(format!(
+                    "the node {node} denies access (HTTP status {}): give the nodes' token in the DSN, \
+                     `quorum://TOKEN@…`",
+                    answer.status
+                )))),
+                status => Err(NodeFault::Passing(problem(status, &answer.body, quoter))),
+            },
+            Err(Failure::Denied) => Err(NodeFault::Final(Error::Denied(format!(
+                "the host does not let the engine reach {node}; allow it, with int-host by `--allow-host {node}`"
             )))),
-            status => Err(NodeFault::Passing(problem(status, &answer.body, quoter))),
-        },
-        Err(Failure::Denied) => Err(NodeFault::Final(Error::Denied(format!(
-            "the host does not let the engine reach {}; allow it, with int-host by `--allow-host {0}`",
-            request.authority
-        )))),
-        Err(Failure::Late(limit)) => Err(NodeFault::Passing(format!(
-            "no answer within {} ms",
-            limit.as_millis()
-        ))),
-        Err(Failure::Passing(why)) => Err(NodeFault::Passing(why)),
-        Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
-    };
-    Vote {
-        index,
-        result,
-        took: begun.elapsed().min(limit),
+            Err(Failure::Late(limit)) => Err(NodeFault::Passing(format!(
+                "no answer within {} ms",
+                limit.as_millis()
+            ))),
+            Err(Failure::Passing(why)) => Err(NodeFault::Passing(why)),
+            Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
+        }
     }
 }
 

@@ -36,6 +36,16 @@ impl Pace {
         self.avoided = Some(now + patience(self.trip.unwrap_or_default()) * AVOIDED);
     }
 
+    /// After which time the node is late enough to ask another one as well; None before its first answer.
+    pub(crate) fn hedge(&self) -> Option<Duration> {
+        self.trip.map(|trip| trip * 2)
+    }
+
+    /// The longest time that an answer of the node mostly takes.
+    pub(crate) fn longest(&self) -> Duration {
+        patience(self.trip.unwrap_or_default())
+    }
+
     /// How long to wait for the node before the others are asked; None to ask another one first.
     pub(crate) fn patience(&self, now: Instant) -> Option<Duration> {
         let trip = self.trip?;
@@ -62,7 +72,9 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::default();
         assert_eq!(pace.patience(now), None, "nothing is known of it");
+        assert_eq!((pace.hedge(), pace.longest()), (None, 20 * MS));
         pace.answered(100 * MS);
+        assert_eq!((pace.hedge(), pace.longest()), (Some(200 * MS), 420 * MS));
         assert_eq!(pace.patience(now), Some(420 * MS));
         for _ in 0..100 {
             pace.answered(10 * MS);

@@ -54,6 +54,11 @@ impl Queue {
         }
     }
 
+    /// Others have minted since the last operation.
+    pub(crate) fn met(&mut self) {
+        self.left = CALM;
+    }
+
     /// A claim of the operation was accepted.
     pub(crate) fn won(&mut self, now: Instant) {
         if self.losses <= self.excused {
@@ -72,6 +77,11 @@ impl Queue {
         let most = 2_u32.saturating_pow(more.saturating_add(1).min(3));
         self.jump
             .saturating_mul(1 + (f64::from(most) * chance) as i64)
+    }
+
+    /// Whether claims leave room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.losses >= PATIENCE
     }
 
     /// Leaves no more room in this operation: there are no integers left for it.
@@ -132,6 +142,11 @@ mod tests {
             client.operation(7, true);
             assert!(client.0.is_on());
         }
+        for _ in 1..CALM {
+            client.operation(0, true);
+            assert!(client.0.is_on());
+        }
+        client.0.met();
         for _ in 1..CALM {
             client.operation(0, true);
             assert!(client.0.is_on());

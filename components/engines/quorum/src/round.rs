@@ -1,32 +1,39 @@
 //! One claim at all nodes, and the rounds of requests that it takes.
 
+use crate::flight::Flights;
 use crate::node::{Node, NodeFault};
-use crate::pace::patience;
-use artisanal_quorum::{Answer, Ballot, Claim, Disagreement};
+use crate::pace::{Pace, patience};
+use artisanal_quorum::{Answer, Ballot, Disagreement};
 use engine_guest::Error;
 use engine_http_client::sleep;
 use futures::future::{Either, select};
-use futures::stream::{FuturesUnordered, StreamExt};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-/// The longest time that a decided round waits for further answers. A request that is dropped before
-/// its answer arrives costs its connection; a node that fails or lags costs nobody more than this.
-const GRACE: Duration = Duration::from_millis(2);
+/// What nodes are asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Wish {
+    /// To take an interval.
+    Claim {
+        /// Its first integer.
+        first: i64,
+        /// Its last integer.
+        last: i64,
+    },
+    /// To take that many integers above the node's mark.
+    Advance(u32),
+    /// To say what the mark is.
+    Read,
+}
 
-/// After this many rounds in a row without an answer in time, a node is not waited for.
-const PATIENT_ROUNDS: u32 = 3;
-
-/// A claim, or a read of the mark, with the answers so far. Nodes that failed can be asked again: what
-/// the others have answered still counts.
+/// A request to the nodes, with the answers so far. Nodes that failed can be asked again: what the others have answered
+/// still counts.
 pub(crate) struct Attempt {
-    /// None only reads the mark.
-    pub(crate) claim: Option<Claim>,
+    pub(crate) number: u64,
+    pub(crate) wish: Wish,
     pub(crate) ballot: Ballot,
     /// The numbers of the nodes that have not answered.
     pub(crate) open: Vec<usize>,
-    /// Whether more than one node was asked.
-    pub(crate) spread: bool,
     /// The member list of which a node told that is newer than that of the claim.
     pub(crate) newer: Option<NewerList>,
 }
@@ -38,26 +45,29 @@ pub(crate) struct NewerList {
 }
 
 impl Attempt {
-    pub(crate) fn new(claim: Option<Claim>, nodes: usize, group: Option<u64>, epoch: u64) -> Self {
+    pub(crate) fn new(number: u64, wish: Wish, ballot: Ballot) -> Self {
         Self {
-            claim: claim.map(|claim| Claim { epoch, ..claim }),
-            ballot: Ballot::new(nodes, group, epoch),
-            open: (0..nodes).collect(),
-            spread: false,
+            number,
+            wish,
+            open: (0..ballot.asked()).collect(),
+            ballot,
             newer: None,
         }
     }
 
     /// Whether a node refused because others were faster.
     pub(crate) fn is_contested(&self) -> bool {
-        self.claim
-            .as_ref()
-            .is_some_and(|claim| self.ballot.has_refused(claim.first))
+        match self.wish {
+            Wish::Claim { first, .. } => self.ballot.has_refused(first),
+            Wish::Advance(_) | Wish::Read => false,
+        }
     }
 }
 
 /// What one node said.
 pub(crate) struct Vote {
+    /// The number of the attempt.
+    pub(crate) attempt: u64,
     /// The number of the node.
     pub(crate) index: usize,
     pub(crate) result: Result<Answer, NodeFault>,
@@ -74,10 +84,13 @@ pub(crate) struct First {
     pub(crate) patience: Duration,
 }
 
-/// The requests of one round, in flight.
-pub(crate) struct Round<'a, V> {
-    votes: FuturesUnordered<V>,
+/// One round of requests.
+pub(crate) struct Round<'a, A> {
     attempt: &'a mut Attempt,
+    nodes: &'a [Node],
+    flights: &'a mut Flights,
+    /// Makes the request to a node.
+    request: A,
     /// The numbers of the nodes that were asked.
     asked: Vec<usize>,
     heard: Heard,
@@ -88,65 +101,44 @@ pub(crate) struct Round<'a, V> {
 /// What a round has found out about the nodes.
 #[derive(Default)]
 pub(crate) struct Heard {
-    /// Those that answered: the number of each, its identity, and how long it took.
-    pub(crate) answers: Vec<(usize, u64, Duration)>,
+    /// Those that answered: the number of each, its identity, and how long it took; None if that is not known, since
+    /// the answer came after the round in which it was asked.
+    pub(crate) answers: Vec<(usize, u64, Option<Duration>)>,
     /// Why others failed.
     pub(crate) failures: Vec<(usize, String)>,
-    /// Those that were asked and have neither answered nor failed.
-    pub(crate) silent: Vec<usize>,
-    /// The others were asked without an answer of the one that was asked before them.
-    pub(crate) missed: bool,
 }
 
-impl<'a, V: Future<Output = Vote>> Round<'a, V> {
-    pub(crate) fn new(attempt: &'a mut Attempt) -> Self {
+impl<'a, A, V> Round<'a, A>
+where
+    A: Fn(usize) -> V,
+    V: Future<Output = Vote> + 'static,
+{
+    pub(crate) fn new(
+        attempt: &'a mut Attempt,
+        nodes: &'a [Node],
+        flights: &'a mut Flights,
+        request: A,
+    ) -> Self {
         Self {
-            votes: FuturesUnordered::new(),
             attempt,
+            nodes,
+            flights,
+            request,
             asked: Vec::new(),
             heard: Heard::default(),
             refusal: None,
         }
     }
 
-    /// Asks all nodes that have not answered, at once, or one of them first. Collects votes until the ballot is
-    /// decided, a newer member list is heard of, or all nodes have answered or failed.
-    ///
-    /// If the first one refuses because others were faster, the others are not asked. If it answers too late, they
-    /// are; its vote still counts if it comes.
+    /// Asks all nodes that have not answered, at once. Collects votes until the ballot is decided, a newer member list is
+    /// heard of, or all nodes have answered or failed. `limit` is the time that is left.
     pub(crate) async fn run(
         mut self,
-        nodes: &[Node],
-        first: Option<First>,
-        ask: impl Fn(usize) -> V,
+        limit: Duration,
         decided: impl Fn(&Ballot) -> bool,
     ) -> Result<Heard, Error> {
-        if let Some(First { index, patience }) = first {
-            self.ask(index, &ask);
-            if let Either::Left((Some(vote), _)) =
-                select(self.votes.next(), pin!(sleep(patience))).await
-            {
-                self.count(vote);
-            }
-            if self.attempt.is_contested() {
-                return Ok(self.heard);
-            }
-            self.heard.missed = self.heard.answers.is_empty();
-        }
-        let begun = Instant::now();
         if !self.is_over(&decided) {
-            self.attempt.spread = true;
-            for index in self.attempt.open.clone() {
-                if !self.asked.contains(&index) {
-                    self.ask(index, &ask);
-                }
-            }
-        }
-        while !self.is_over(&decided) {
-            let Some(vote) = self.next(begun).await else {
-                break;
-            };
-            self.count(vote);
+            self.ask_all(limit, &decided).await;
         }
         if !self.is_over(&decided)
             && !self.attempt.is_contested()
@@ -154,68 +146,129 @@ impl<'a, V: Future<Output = Vote>> Round<'a, V> {
         {
             return Err(refusal);
         }
-        let end = Instant::now() + begun.elapsed().min(GRACE);
-        while self.waits_for_any(nodes) {
-            let left = end.saturating_duration_since(Instant::now());
-            match select(self.votes.next(), pin!(sleep(left))).await {
-                Either::Left((Some(vote), _)) => self.count(vote),
-                _ => break,
-            }
-        }
-        let Self {
-            mut heard,
-            asked,
-            attempt,
-            ..
-        } = self;
-        let failed = |index: &usize| heard.failures.iter().any(|(at, _)| at == index);
-        let silent = asked
-            .into_iter()
-            .filter(|index| attempt.open.contains(index) && !failed(index));
-        heard.silent = silent.collect();
-        Ok(heard)
+        Ok(self.heard)
     }
 
-    fn ask(&mut self, index: usize, ask: impl Fn(usize) -> V) {
+    /// Asks one node, and waits for it for a limited time.
+    pub(crate) async fn run_first(mut self, First { index, patience }: First) -> Heard {
+        self.ask(index);
+        let mut end = pin!(sleep(patience));
+        while self.flights.is_busy(index) {
+            match self.next_before(end.as_mut()).await {
+                Some(vote) => self.count(vote),
+                None => break,
+            }
+        }
+        self.heard
+    }
+
+    /// A node that still works on an earlier request when the round begins sits out: a slow one has one request at a
+    /// time. It is asked if another node fails or refuses, or if the others take longer than usual; and if they take much
+    /// longer, even if it has still not answered the earlier request, which is then given up.
+    async fn ask_all(&mut self, limit: Duration, decided: impl Fn(&Ballot) -> bool) {
+        let begun = Instant::now();
+        let paces = || self.nodes.iter().map(|node| &node.pace);
+        let longer = paces().filter_map(Pace::hedge).min().unwrap_or_default();
+        let longer = longer.min(limit / 4);
+        let much_longer = paces().map(Pace::longest).min().unwrap_or_default();
+        let much_longer = much_longer.min(limit / 4);
+        self.ask_idle();
+        while !self.is_over(&decided) {
+            let late = begun.elapsed();
+            if late >= longer || self.has_failed() {
+                self.ask_idle();
+            }
+            let sitting = self.unasked();
+            if sitting.is_empty() && !self.flights.any_of(self.attempt.number) {
+                return;
+            }
+            let contested = self.attempt.is_contested();
+            let idle = sitting.iter().any(|index| !self.flights.is_busy(*index));
+            let left = if contested {
+                // Not worth a long wait for a node that may have failed.
+                Some(patience(late))
+            } else if idle {
+                Some(longer.saturating_sub(late))
+            } else if sitting.is_empty() {
+                None
+            } else {
+                Some(much_longer.saturating_sub(late))
+            };
+            match self.next(left).await {
+                Some(vote) => self.count(vote),
+                None if contested => return,
+                // It is asked now.
+                None if idle => {}
+                None => sitting.into_iter().for_each(|index| self.ask(index)),
+            }
+        }
+    }
+
+    /// Asks the nodes that were not asked and work on nothing else.
+    fn ask_idle(&mut self) {
+        for index in self.unasked() {
+            if !self.flights.is_busy(index) {
+                self.ask(index);
+            }
+        }
+    }
+
+    /// Whether a node that was asked will not help.
+    fn has_failed(&self) -> bool {
+        !self.heard.failures.is_empty() || self.refusal.is_some() || self.attempt.is_contested()
+    }
+
+    /// The nodes that have not answered and were not asked in this round.
+    fn unasked(&self) -> Vec<usize> {
+        let open = self.attempt.open.iter().copied();
+        open.filter(|index| !self.asked.contains(index)).collect()
+    }
+
+    fn ask(&mut self, index: usize) {
         self.asked.push(index);
-        self.votes.push(ask(index));
+        let request = (self.request)(index);
+        self.flights.begin(index, self.attempt.number, request);
     }
 
     fn is_over(&self, decided: impl Fn(&Ballot) -> bool) -> bool {
         decided(&self.attempt.ballot) || self.attempt.newer.is_some()
     }
 
-    /// The next vote. A claim that some node refused is not worth a long wait for a node that may have failed.
-    async fn next(&mut self, begun: Instant) -> Option<Vote> {
-        if !self.attempt.is_contested() {
-            return self.votes.next().await;
+    /// The next vote; None if there is none within `left`.
+    async fn next(&mut self, left: Option<Duration>) -> Option<Vote> {
+        match left {
+            None => self.flights.next().await,
+            Some(left) => self.next_before(pin!(sleep(left))).await,
         }
-        let left = patience(begun.elapsed());
-        match select(self.votes.next(), pin!(sleep(left))).await {
+    }
+
+    async fn next_before(&mut self, end: Pin<&mut impl Future<Output = ()>>) -> Option<Vote> {
+        match select(pin!(self.flights.next()), end).await {
             Either::Left((vote, _)) => vote,
             Either::Right(_) => None,
         }
     }
 
-    /// Whether a node that usually answers in time has neither answered nor failed.
-    fn waits_for_any(&self, nodes: &[Node]) -> bool {
-        self.attempt.open.iter().any(|index| {
-            let failed = self.heard.failures.iter().any(|(at, _)| at == index);
-            !failed && nodes.get(*index).is_some_and(|n| n.late < PATIENT_ROUNDS)
-        })
-    }
-
     fn count(&mut self, vote: Vote) {
+        let own = vote.attempt == self.attempt.number;
         let answer = match vote.result {
             Ok(answer) => answer,
+            Err(_) if !own => return,
             Err(NodeFault::Passing(why)) => return self.heard.failures.push((vote.index, why)),
             Err(NodeFault::Final(error)) => return self.refusal = Some(error),
         };
         let node = answer.node;
+        if !own {
+            if self.attempt.ballot.group() == Some(answer.group) {
+                self.heard.answers.push((vote.index, node, None));
+            }
+            return;
+        }
         match self.attempt.ballot.add(answer) {
             Ok(()) => {
                 self.attempt.open.retain(|index| *index != vote.index);
-                self.heard.answers.push((vote.index, node, vote.took));
+                let took = Some(vote.took);
+                self.heard.answers.push((vote.index, node, took));
             }
             Err(Disagreement::Newer { epoch, addresses }) => {
                 let known = self.attempt.newer.as_ref();

@@ -16,6 +16,12 @@ pub async fn sleep(pause: Duration) {
     monotonic_clock::wait_for(nanos(pause)).await;
 }
 
+/// Runs a future beside the current call. It goes on after the call has returned, but only while the host runs the
+/// instance: some hosts do so only during later calls.
+pub fn spawn(work: impl Future<Output = ()> + 'static) {
+    wit_bindgen::spawn_local(work);
+}
+
 /// A duration as WASI has it; the longest that fits for one that does not.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

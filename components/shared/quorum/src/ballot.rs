@@ -60,6 +60,11 @@ impl Ballot {
         }
     }
 
+    /// How many nodes were asked.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
     /// Adds the answer of a node.
     ///
     /// # Errors

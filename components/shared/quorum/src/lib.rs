@@ -20,7 +20,8 @@ pub use ballot::{Ballot, Disagreement};
 pub use change::{Change, Changed, FIRST_EPOCH, Impossible, List, Step, Tally};
 pub use count::{Voice, effective, has_majority, majority};
 pub use message::{
-    Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Read, Report, Status,
+    Advance, Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Read, Report,
+    Status,
 };
 
 /// The prefix of keys that nodes reserve for themselves.

@@ -25,7 +25,19 @@ pub struct Claim {
     pub epoch: u64,
 }
 
-/// The answer to a claim, with status 200 if it was accepted and 409 if it was refused; and to
+/// `POST /v1/sequences/{key}/advance`: take the next integers above the node's mark, wherever that is. The node accepts the
+/// interval as if it had been claimed; its last integer is the answer's mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Advance {
+    /// How many, 1 or more.
+    pub count: u32,
+    /// The number of the member list that the proposer uses; without it that of the first list.
+    #[serde(default = "first_epoch")]
+    pub epoch: u64,
+}
+
+/// The answer to a claim or an advance, with status 200 if it was accepted and 409 if it was refused; and to
 /// `GET /v1/sequences/{key}/claim?epoch=1`, which only reads the mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -43,7 +55,7 @@ pub struct Answer {
     pub addresses: Vec<String>,
     /// Whether the claim was accepted.
     pub accepted: bool,
-    /// The mark after the claim; absent if there is none.
+    /// The mark after the claim, or a lower bound of it; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<i64>,
     /// The incarnation under which the node answers.

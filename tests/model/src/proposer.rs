@@ -2,7 +2,8 @@
 //!
 //! Each claim here has a proposer of its own, which knows nothing of the others: it claims any span
 //! at any time. A real proposer that makes several attempts, one after the other or concurrently, and
-//! starts above the greatest mark that it has heard of, does nothing that these cannot do.
+//! starts above the greatest mark that it has heard of, does nothing that these cannot do. Nor does one that lets a node
+//! choose the span (`Advance`): that node accepts a claim of it at the same moment.
 
 use std::fmt;
 

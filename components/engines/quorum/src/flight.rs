@@ -29,7 +29,7 @@ struct Flight {
 }
 
 impl Flights {
-    /// None yet, at this many nodes.
+    /// For this many nodes, without a request yet.
     pub(crate) fn new(nodes: usize) -> Self {
         let (sender, votes) = unbounded();
         Self {

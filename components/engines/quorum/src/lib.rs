@@ -37,7 +37,7 @@ use engine_guest::{Dsn, Engine, Error, Key, MAX_COUNT, exhausted};
 use engine_http_client::sleep;
 use node::Nodes;
 use queue::Queue;
-use round::{Attempt, Wish};
+use round::{Attempt, Command};
 use settings::Settings;
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,7 @@ impl Engine for Quorum {
 
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
         let mut retry = self.begin();
-        let mut attempt = self.nodes.attempt(Wish::Read);
+        let mut attempt = self.nodes.attempt(Command::Read);
         loop {
             self.nodes
                 .ask(&mut attempt, Ballot::is_read, &mut retry)
@@ -136,7 +136,7 @@ impl Engine for Quorum {
 
     async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
-        let attempt = self.nodes.attempt(Wish::Claim { first, last });
+        let attempt = self.nodes.attempt(Command::Claim { first, last });
         if let Claimed::Taken { .. } = self.settle(attempt, &mut retry).await? {
             return Ok(());
         }
@@ -168,7 +168,7 @@ impl Quorum {
             return None;
         }
         let attempt = self.nodes.advance_first(count, self.mark, retry).await?;
-        if let Wish::Claim { first, .. } = attempt.wish
+        if let Command::Claim { first, .. } = attempt.command
             && first > self.minted.saturating_add(1)
         {
             self.queue.met();
@@ -177,11 +177,11 @@ impl Quorum {
     }
 
     /// The claim of the next integers above the greatest mark; None if there are none.
-    fn next_claim(&mut self, by: i64) -> Option<Wish> {
+    fn next_claim(&mut self, by: i64) -> Option<Command> {
         let room = self.queue.room(chance());
         let first = self.mark.saturating_add(room).checked_add(1)?;
         let last = first.checked_add(by - 1)?;
-        Some(Wish::Claim { first, last })
+        Some(Command::Claim { first, last })
     }
 
     /// Asks the nodes until it is clear who has the integers of a claim.
@@ -190,7 +190,7 @@ impl Quorum {
             let decided = |ballot: &Ballot| ballot.is_accepted() || ballot.is_hopeless();
             self.nodes.ask(&mut attempt, decided, retry).await?;
             self.hear(&attempt.ballot);
-            if let Wish::Claim { last, .. } = attempt.wish
+            if let Command::Claim { last, .. } = attempt.command
                 && attempt.ballot.is_accepted()
             {
                 self.mark = self.mark.max(last);
@@ -207,7 +207,7 @@ impl Quorum {
     /// Brings a majority to this mark or above.
     async fn reach(&mut self, mark: i64, retry: &mut Retry) -> Result<(), Error> {
         let (first, last) = (mark, mark);
-        let mut attempt = self.nodes.attempt(Wish::Claim { first, last });
+        let mut attempt = self.nodes.attempt(Command::Claim { first, last });
         loop {
             let reached = |ballot: &Ballot| ballot.has_reached(mark);
             self.nodes.ask(&mut attempt, reached, retry).await?;
@@ -225,7 +225,7 @@ impl Quorum {
         sleep(retry.next_pause()).await;
         retry.check()?;
         Ok(match attempt.open[..] {
-            [] => self.nodes.attempt(attempt.wish),
+            [] => self.nodes.attempt(attempt.command),
             _ => attempt,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::flight::Flights;
 use crate::pace::Pace;
-use crate::round::{Attempt, First, Heard, Round, Vote, Wish};
+use crate::round::{Attempt, Command, First, Heard, Round, Vote};
 use crate::settings::Settings;
 use artisanal_quorum::{Advance, Answer, Ballot, Claim, FIRST_EPOCH};
 use engine_guest::retry::Retry;
@@ -87,9 +87,9 @@ impl Nodes {
     }
 
     /// A request that no node has answered yet.
-    pub(crate) fn attempt(&mut self, wish: Wish) -> Attempt {
+    pub(crate) fn attempt(&mut self, command: Command) -> Attempt {
         let ballot = Ballot::new(self.nodes.len(), self.group, self.epoch);
-        Attempt::new(self.next_number(), wish, ballot)
+        Attempt::new(self.next_number(), command, ballot)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -123,7 +123,7 @@ impl Nodes {
             }
             self.epoch = newer.epoch;
             self.members = newer.addresses;
-            *attempt = self.attempt(attempt.wish);
+            *attempt = self.attempt(attempt.command);
             retry.check()?;
         }
     }
@@ -137,7 +137,7 @@ impl Nodes {
         retry: &mut Retry,
     ) -> Option<Attempt> {
         let first = self.first(retry.left())?;
-        let mut attempt = self.attempt(Wish::Advance(count));
+        let mut attempt = self.attempt(Command::Advance(count));
         let round = self.round(&mut attempt, retry.left());
         let heard = round.run_first(first).await;
         self.note(&heard, retry);
@@ -153,7 +153,7 @@ impl Nodes {
         }
         // A number of its own: a vote on the advance that comes later must not count for the claim.
         attempt.number = self.next_number();
-        attempt.wish = Wish::Claim { first: begin, last };
+        attempt.command = Command::Claim { first: begin, last };
         Some(attempt)
     }
 
@@ -174,18 +174,18 @@ impl Nodes {
         attempt: &'a mut Attempt,
         limit: Duration,
     ) -> Round<'a, impl Fn(usize) -> LocalBoxFuture<'static, Vote> + use<'a>> {
-        let question = Rc::new(Question::of(attempt, &self.common.path));
+        let message = Rc::new(Message::of(attempt, &self.common.path));
         let number = attempt.number;
         let end = Instant::now() + limit;
         let (nodes, common) = (&self.nodes, &self.common);
         let request = move |index: usize| -> LocalBoxFuture<'static, Vote> {
             let address = nodes.get(index).map(|node| Rc::clone(&node.address));
-            let (question, common) = (Rc::clone(&question), Rc::clone(common));
+            let (message, common) = (Rc::clone(&message), Rc::clone(common));
             let begun = Instant::now();
             let left = end.saturating_duration_since(begun);
             Box::pin(async move {
-                let result = question
-                    .put_to(&address.unwrap_or_default(), &common, left)
+                let result = message
+                    .send_to(&address.unwrap_or_default(), &common, left)
                     .await;
                 Vote {
                     attempt: number,
@@ -230,23 +230,23 @@ impl Nodes {
 }
 
 /// What the nodes are asked in one round.
-struct Question {
+struct Message {
     method: Method,
     path: String,
     body: Option<Vec<u8>>,
 }
 
-impl Question {
+impl Message {
     fn of(attempt: &Attempt, path: &str) -> Self {
         let epoch = attempt.ballot.epoch();
-        match attempt.wish {
-            Wish::Claim { first, last } => {
+        match attempt.command {
+            Command::Claim { first, last } => {
                 Self::post(format!("{path}/claim"), &Claim { first, last, epoch })
             }
-            Wish::Advance(count) => {
+            Command::Advance(count) => {
                 Self::post(format!("{path}/advance"), &Advance { count, epoch })
             }
-            Wish::Read => Self {
+            Command::Read => Self {
                 method: Method::Get,
                 path: format!("{path}/claim?epoch={epoch}"),
                 body: None,
@@ -254,16 +254,16 @@ impl Question {
         }
     }
 
-    fn post(path: String, message: &impl Serialize) -> Self {
+    fn post(path: String, body: &impl Serialize) -> Self {
         Self {
             method: Method::Post,
             path,
-            body: Some(serde_json::to_vec(message).unwrap_or_default()),
+            body: Some(serde_json::to_vec(body).unwrap_or_default()),
         }
     }
 
     /// Asks one node.
-    async fn put_to(
+    async fn send_to(
         &self,
         node: &str,
         common: &Common,

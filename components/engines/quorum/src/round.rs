@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What nodes are asked.
 #[derive(Clone, Copy)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     /// To take an interval.
     Claim {
         /// Its first integer.
@@ -30,7 +30,7 @@ pub(crate) enum Wish {
 /// still counts.
 pub(crate) struct Attempt {
     pub(crate) number: u64,
-    pub(crate) wish: Wish,
+    pub(crate) command: Command,
     pub(crate) ballot: Ballot,
     /// The numbers of the nodes that have not answered.
     pub(crate) open: Vec<usize>,
@@ -45,10 +45,10 @@ pub(crate) struct NewerList {
 }
 
 impl Attempt {
-    pub(crate) fn new(number: u64, wish: Wish, ballot: Ballot) -> Self {
+    pub(crate) fn new(number: u64, command: Command, ballot: Ballot) -> Self {
         Self {
             number,
-            wish,
+            command,
             open: (0..ballot.asked()).collect(),
             ballot,
             newer: None,
@@ -57,9 +57,9 @@ impl Attempt {
 
     /// Whether a node refused because others were faster.
     pub(crate) fn is_contested(&self) -> bool {
-        match self.wish {
-            Wish::Claim { first, .. } => self.ballot.has_refused(first),
-            Wish::Advance(_) | Wish::Read => false,
+        match self.command {
+            Command::Claim { first, .. } => self.ballot.has_refused(first),
+            Command::Advance(_) | Command::Read => false,
         }
     }
 }

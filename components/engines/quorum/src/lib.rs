@@ -82,15 +82,10 @@ impl Engine for Quorum {
             let before = self.mark;
             let attempt = match self.queued(by, &mut retry).await {
                 Some(attempt) => attempt,
-                None => match self.next_claim(by) {
-                    Some(claim) => self.nodes.attempt(claim),
-                    // Without the room it may still fit.
-                    None if self.queue.has_room() => {
-                        self.queue.no_room();
-                        continue;
-                    }
-                    None => return Err(exhausted()),
-                },
+                None => {
+                    let claim = self.next_claim(by)?;
+                    self.nodes.attempt(claim)
+                }
             };
             let claimed = self.settle(attempt, &mut retry).await?;
             if let Claimed::Taken { last, contested } = claimed {
@@ -176,12 +171,20 @@ impl Quorum {
         Some(attempt)
     }
 
-    /// The claim of the next integers above the greatest mark; None if there are none.
-    fn next_claim(&mut self, by: i64) -> Option<Command> {
-        let room = self.queue.room(chance());
-        let first = self.mark.saturating_add(room).checked_add(1)?;
-        let last = first.checked_add(by - 1)?;
-        Some(Command::Claim { first, last })
+    /// The claim of the next integers above the greatest mark, and above the room that is left for others if it fits.
+    fn next_claim(&mut self, by: i64) -> Result<Command, Error> {
+        let mark = self.mark;
+        let above = |room: i64| {
+            let first = mark.saturating_add(room).checked_add(1)?;
+            let last = first.checked_add(by - 1)?;
+            Some(Command::Claim { first, last })
+        };
+        let with_room = above(self.queue.room(chance()));
+        let claim = with_room.or_else(|| {
+            self.queue.no_room();
+            above(0)
+        });
+        claim.ok_or_else(exhausted)
     }
 
     /// Asks the nodes until it is clear who has the integers of a claim.

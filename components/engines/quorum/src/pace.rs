@@ -33,7 +33,7 @@ impl Pace {
 
     /// The node was asked before the others, and they were asked without its answer.
     pub(crate) fn missed(&mut self, now: Instant) {
-        self.avoided = Some(now + patience(self.trip.unwrap_or_default()) * AVOIDED);
+        self.avoided = Some(now + self.longest() * AVOIDED);
     }
 
     /// After which time the node is late enough to ask another one as well; None before its first answer.

@@ -79,11 +79,6 @@ impl Queue {
             .saturating_mul(1 + (f64::from(most) * chance) as i64)
     }
 
-    /// Whether claims leave room.
-    pub(crate) fn has_room(&self) -> bool {
-        self.losses >= PATIENCE
-    }
-
     /// Leaves no more room in this operation: there are no integers left for it.
     pub(crate) fn no_room(&mut self) {
         self.losses = self.losses.min(PATIENCE - 1);

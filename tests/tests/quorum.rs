@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use testbed::backend;
 use testbed::contract::{assert_fails, kind};
+use testbed::history::{History, Record};
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 use testbed::runtime::run;
-use testbed::{TestResult, wait};
+use testbed::{TestResult, clock, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -398,38 +399,37 @@ fn a_node_hands_out_what_comes_next_as_if_it_had_been_claimed() -> TestResult {
 
 #[test]
 fn clients_that_mint_at_the_same_time_all_get_through() -> TestResult {
-    const CLIENTS: i64 = 8;
-    const MINTS: usize = 40;
+    const CLIENTS: u32 = 8;
+    const MINTS: u32 = 40;
     let quorum = Quorum::start()?;
     let dsn = format!("{}?timeout=20s", quorum.dsn());
-    let mut all = Vec::new();
+    let mint = &|process| {
+        let host = backend::host(None).expect("a host");
+        run(async {
+            let sequence = open(&host, &dsn, "k").await;
+            let mut records = Vec::new();
+            for _ in 0..MINTS {
+                let begin = clock::now();
+                let span = sequence.next(1).await.expect("minted").into();
+                records.push(Record {
+                    process,
+                    begin,
+                    end: clock::now(),
+                    span,
+                });
+            }
+            records
+        })
+    };
+    let mut history = History::default();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let host = backend::host(None).expect("a host");
-                    run(async {
-                        let sequence = open(&host, &dsn, "k").await;
-                        let mut minted = Vec::new();
-                        for _ in 0..MINTS {
-                            minted.push(sequence.next(1).await.expect("minted").first());
-                        }
-                        minted
-                    })
-                })
-            })
-            .collect();
-        for client in clients {
-            let minted = client.join().expect("it minted");
-            assert!(minted.is_sorted_by(|a, b| a < b), "{minted:?}");
-            all.extend(minted);
+        let clients = (0..CLIENTS).map(|process| scope.spawn(move || mint(process)));
+        for client in clients.collect::<Vec<_>>() {
+            let records = client.join().expect("it minted");
+            records.into_iter().for_each(|record| history.push(record));
         }
     });
-    all.sort_unstable();
-    assert!(
-        all.is_sorted_by(|a, b| a < b),
-        "one was handed out twice: {all:?}"
-    );
-    assert_eq!(all.len(), CLIENTS as usize * MINTS);
+    assert_eq!(history.check(), []);
+    assert_eq!(history.integers(), u64::from(CLIENTS * MINTS));
     Ok(())
 }

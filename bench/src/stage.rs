@@ -59,11 +59,14 @@ impl Store {
         Ok(Self { engine, server })
     }
 
-    /// Why an optional backend is not available on this machine; None when it is. Only SummitDB is
-    /// optional, since no package manager has it.
+    /// Why there is no backend to measure; None when there is one. Only SummitDB is optional, since no package manager
+    /// has it.
     pub fn missing(engine: Builtin) -> Option<&'static str> {
-        let kind = KINDS.iter().find(|kind| kind.engine == engine)?;
-        (kind.missing)()
+        let kind = KINDS.iter().find(|kind| kind.engine == engine);
+        kind.map_or(
+            Some("it mints without a backend, so there is nothing to compare it with"),
+            |kind| (kind.missing)(),
+        )
     }
 
     /// The DSN of the backend.

@@ -10,7 +10,7 @@ pub use artisanal_ledger::backup;
 pub use artisanal_ledger::event::Mint;
 pub use artisanal_ledger::members;
 pub use artisanal_ledger::partition::Share;
-pub use artisanal_ledger::publisher::{Once, Options, Policy, Publisher, Stats, Target};
+pub use artisanal_ledger::publisher::{Name, Once, Options, Policy, Publisher, Stats, Target};
 pub use artisanal_ledger::reducer::Reducers;
 pub use artisanal_ledger::relay;
 pub use artisanal_ledger::store::Options as StoreOptions;

@@ -11,7 +11,7 @@ mod stats;
 mod target;
 mod worker;
 
-pub use entry::Once;
+pub use entry::{Name, Once};
 pub use options::{Options, Policy};
 pub use stats::Stats;
 pub use target::Target;
@@ -124,7 +124,7 @@ impl Publisher {
     }
 
     /// Publishes that a request without an id was answered with these integers, and does not wait.
-    pub fn shed(&self, key: &Arc<str>, by: &Arc<str>, span: Span) {
+    pub fn shed(&self, key: &Name, by: &Name, span: Span) {
         self.0.offer(Entry::new(key, by, What::Minted(span)));
     }
 
@@ -134,8 +134,8 @@ impl Publisher {
     /// [`Unconfirmed`] if the request must not be answered with them after all.
     pub async fn minted(
         &self,
-        key: &Arc<str>,
-        by: &Arc<str>,
+        key: &Name,
+        by: &Name,
         request: Option<&str>,
         span: Span,
     ) -> Result<(), Unconfirmed> {
@@ -150,18 +150,14 @@ impl Publisher {
     /// [`Unconfirmed`] if the request must not be answered at all.
     pub async fn minted_once(
         &self,
-        key: &Arc<str>,
-        by: &Arc<str>,
+        key: &Name,
+        by: &Name,
         request: Option<&str>,
         once: &Once,
         span: Span,
     ) -> Result<Option<Mint>, Unconfirmed> {
-        let entry = Entry {
-            request: request.map(Into::into),
-            once: Some(Box::new(once.clone())),
-            ..Entry::new(key, by, What::Minted(span))
-        };
-        self.confirm(entry).await
+        let entry = Entry::new(key, by, What::Minted(span));
+        self.confirm(entry.with_ids(request, Some(once))).await
     }
 
     /// The integers that an idempotency key has already.
@@ -170,15 +166,12 @@ impl Publisher {
     /// [`Unconfirmed`] if the ledger did not answer.
     pub async fn earlier(
         &self,
-        key: &Arc<str>,
-        by: &Arc<str>,
+        key: &Name,
+        by: &Name,
         once: &Once,
     ) -> Result<Option<Mint>, Unconfirmed> {
-        let entry = Entry {
-            once: Some(Box::new(once.clone())),
-            ..Entry::new(key, by, What::Asked)
-        };
-        self.confirm(entry).await
+        let entry = Entry::new(key, by, What::Asked);
+        self.confirm(entry.with_ids(None, Some(once))).await
     }
 
     /// Publishes that a sequence was raised.
@@ -187,8 +180,8 @@ impl Publisher {
     /// As [`Publisher::minted`]. The sequence is raised all the same.
     pub async fn raised(
         &self,
-        key: &Arc<str>,
-        by: &Arc<str>,
+        key: &Name,
+        by: &Name,
         request: Option<&str>,
         last: i64,
     ) -> Result<(), Unconfirmed> {
@@ -197,18 +190,15 @@ impl Publisher {
 
     async fn publish(
         &self,
-        key: &Arc<str>,
-        by: &Arc<str>,
+        key: &Name,
+        by: &Name,
         request: Option<&str>,
         what: What,
     ) -> Result<(), Unconfirmed> {
         let Options {
             policy, patience, ..
         } = self.0.options;
-        let entry = Entry {
-            request: request.map(Into::into),
-            ..Entry::new(key, by, what)
-        };
+        let entry = Entry::new(key, by, what).with_ids(request, None);
         match policy {
             Policy::Shed => {
                 self.0.offer(entry);
@@ -220,7 +210,7 @@ impl Publisher {
     }
 
     /// Waits for what the ledger answers.
-    async fn confirm(&self, entry: Entry) -> Result<Option<Mint>, Unconfirmed> {
+    async fn confirm(&self, mut entry: Entry) -> Result<Option<Mint>, Unconfirmed> {
         let patience = self.0.options.patience;
         let deadline = Instant::now() + patience;
         let (sender, answer) = oneshot::channel();
@@ -229,10 +219,7 @@ impl Publisher {
         {
             let _ = self.0.callers.set(runtime);
         }
-        let entry = Entry {
-            answer: Some(sender),
-            ..entry
-        };
+        entry.answer = Some(sender);
         self.wait(entry, deadline).await?;
         match timeout_at(deadline, answer).await {
             Ok(Ok(Answer::Done)) => Ok(None),

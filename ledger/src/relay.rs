@@ -11,7 +11,7 @@ use crate::api::parameters::Parameters;
 use crate::api::{Body, Problem, answer_problem, finished, handshake, json_answer};
 use crate::endpoint::Endpoint;
 use crate::frame::{PROTOCOL, PROTOCOL_1};
-use crate::publisher::Publisher;
+use crate::publisher::{Name, Publisher};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -45,7 +45,7 @@ pub struct Options {
     /// Its name, in the header `Server`.
     pub name: Option<HeaderValue>,
     /// The key of the integers in frames of the original format.
-    pub key: Arc<str>,
+    pub key: Name,
     /// Their increment.
     pub step: i64,
 }

@@ -9,7 +9,6 @@ use crate::{Error, Metrics, runtime};
 use artisanal_core::{Lattice, Secret};
 use clap::builder::FalseyValueParser;
 use http::HeaderValue;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Run a publisher: it takes events over WebSockets, keeps them in a ring, and sends them to a ledger until they are
@@ -164,7 +163,7 @@ impl Publish {
         let limits = self.limits(files, counted);
         let options = relay::Options {
             name: self.name.clone(),
-            key: Arc::from(config.key),
+            key: config.key.into(),
             step,
         };
         serve_publisher(listeners, publisher.clone(), options, limits, shutdown).await;

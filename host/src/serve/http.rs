@@ -4,7 +4,7 @@ use super::body::{Outgoing, outgoing};
 use super::connection::{builder, connection, log};
 use super::connections::accept;
 use super::linger::RequestBody;
-use super::recorder::Client;
+use super::recorder::{Client, Name};
 use super::repeat::{InFlight, Repeating};
 use super::report::Report;
 use super::tls::Wire;
@@ -74,7 +74,7 @@ pub async fn http(
 struct Server {
     app: Arc<App<Sequence>>,
     /// The key behind `/`.
-    key: Arc<str>,
+    key: Name,
     limits: Limits,
     report: Report,
     in_flight: InFlight,
@@ -171,7 +171,7 @@ impl Server {
         let recorder = &self.limits.recorder;
         if let Some(Granted { key, span, token }) = response.extensions().get() {
             let key = if **key == *self.key {
-                Arc::clone(&self.key)
+                self.key.clone()
             } else {
                 key.as_str().into()
             };

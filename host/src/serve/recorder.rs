@@ -4,12 +4,17 @@ use super::stream::Stream;
 use crate::Error;
 use artisanal_core::Span;
 use intd::Repeatable;
-use std::sync::Arc;
 
 #[cfg(feature = "ledger")]
 use super::repeat;
 #[cfg(feature = "ledger")]
+pub(crate) use crate::ledger::Name;
+#[cfg(feature = "ledger")]
 use crate::ledger::{Once, Policy, Publisher};
+
+/// The name of a sequence or of a client.
+#[cfg(not(feature = "ledger"))]
+pub(crate) type Name = std::sync::Arc<str>;
 
 /// Publishes to a ledger, or does nothing.
 #[derive(Clone, Default)]
@@ -20,7 +25,7 @@ pub(crate) struct Recorder {
 
 /// Who asked: a client's address, or the name of its token; None without a ledger.
 #[derive(Clone, Default)]
-pub(crate) struct Client(Option<Arc<str>>);
+pub(crate) struct Client(Option<Name>);
 
 impl Recorder {
     #[cfg(feature = "ledger")]
@@ -64,7 +69,7 @@ impl Recorder {
     }
 
     /// Publishes without waiting, if [`Recorder::is_instant`].
-    pub(crate) fn note(&self, key: &Arc<str>, client: &Client, span: Span) {
+    pub(crate) fn note(&self, key: &Name, client: &Client, span: Span) {
         if let (Some(publisher), Some(by)) = (&self.publisher, &client.0) {
             publisher.shed(key, by, span);
         }
@@ -76,7 +81,7 @@ impl Recorder {
     /// [`Error::Unavailable`] if it must not get them after all.
     pub(crate) async fn minted(
         &self,
-        key: &Arc<str>,
+        key: &Name,
         client: &Client,
         request: Option<&str>,
         span: Span,
@@ -102,7 +107,7 @@ impl Recorder {
     /// [`Error::Unavailable`] if the ledger does not answer.
     pub(crate) async fn earlier(
         &self,
-        key: &Arc<str>,
+        key: &Name,
         client: &Client,
         request: &Repeatable,
     ) -> Result<Option<Span>, Error> {
@@ -121,7 +126,7 @@ impl Recorder {
     /// [`Error::Unavailable`] if it must get none.
     pub(crate) async fn minted_once(
         &self,
-        key: &Arc<str>,
+        key: &Name,
         client: &Client,
         id: Option<&str>,
         request: &Repeatable,
@@ -166,11 +171,11 @@ impl Recorder {
         true
     }
 
-    pub(crate) fn note(&self, _: &Arc<str>, _: &Client, _: Span) {}
+    pub(crate) fn note(&self, _: &Name, _: &Client, _: Span) {}
 
     pub(crate) async fn minted(
         &self,
-        _: &Arc<str>,
+        _: &Name,
         _: &Client,
         _: Option<&str>,
         _: Span,
@@ -184,7 +189,7 @@ impl Recorder {
 
     pub(crate) async fn earlier(
         &self,
-        _: &Arc<str>,
+        _: &Name,
         _: &Client,
         _: &Repeatable,
     ) -> Result<Option<Span>, Error> {
@@ -193,7 +198,7 @@ impl Recorder {
 
     pub(crate) async fn minted_once(
         &self,
-        _: &Arc<str>,
+        _: &Name,
         _: &Client,
         _: Option<&str>,
         _: &Repeatable,

@@ -1,27 +1,27 @@
 //! Requests with an `Idempotency-Key`. The ledger says which integers such a key has: the first stored event wins, also
 //! between several servers. Here the requests are asked for, minted for and answered.
 
-use super::recorder::{Client, Recorder};
+use super::recorder::{Client, Name, Recorder};
 use crate::{Error, Sequence};
 use ::http::request::Parts;
 use ::http::{HeaderMap, Response};
 use intd::{App, Content, Repeatable, RequestId, Unrepeatable};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// An idempotency key: sequence, token, and what the client sent.
-type Name = (String, String, String);
+type Requested = (String, String, String);
 
 /// The idempotency keys of requests that are not answered yet.
 #[derive(Default)]
-pub(super) struct InFlight(Mutex<HashSet<Name>>);
+pub(super) struct InFlight(Mutex<HashSet<Requested>>);
 
 /// One of them, until it is dropped.
-struct Turn<'a>(&'a InFlight, Name);
+struct Turn<'a>(&'a InFlight, Requested);
 
 impl InFlight {
     /// None if another request has the same key.
-    fn begin(&self, name: Name) -> Option<Turn<'_>> {
+    fn begin(&self, name: Requested) -> Option<Turn<'_>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(name.clone()).then(|| Turn(self, name))
     }
@@ -64,7 +64,7 @@ impl Repeating<'_> {
             return refuse(Unrepeatable::InFlight);
         };
         let client = self.client.named(request.token());
-        let key: Arc<str> = request.key().into();
+        let key = Name::from(request.key());
         let recorder = self.recorder;
         // Without this question a repetition would mint, and need the backend.
         let known = match recorder.earlier(&key, &client, request).await {

@@ -1,6 +1,7 @@
 //! Integers over plain TCP: a client connects and reads one line.
 
 use super::connections::accept;
+use super::recorder::Name;
 use super::stream::Stream;
 use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
@@ -17,13 +18,13 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Sends one integer and a newline to each connection and closes it; input is ignored. If minting fails,
 /// the connection is closed without a line, and the reason goes to a rate-limited log.
 pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutdown: Shutdown) {
-    let key: Arc<str> = sequence.key().into();
+    let key = Name::from(sequence.key());
     let failing = Arc::new(LogLimiter::default());
     let each = limits.clone();
     accept(listeners, Wire::Line, &limits, &shutdown, move |stream| {
         let (sequence, limits) = (sequence.clone(), each.clone());
         let failing = Arc::clone(&failing);
-        let key = Arc::clone(&key);
+        let key = key.clone();
         async move {
             match answer(stream, &sequence, &key, &limits).await {
                 Ok(Some(integer)) if limits.log_requests => {
@@ -45,7 +46,7 @@ pub async fn tcp(listeners: Listeners, sequence: Sequence, limits: Limits, shutd
 async fn answer(
     mut stream: Stream,
     sequence: &Sequence,
-    key: &Arc<str>,
+    key: &Name,
     limits: &Limits,
 ) -> Result<Option<i64>, Error> {
     let client = limits.recorder.client(&stream);

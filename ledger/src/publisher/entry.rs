@@ -1,4 +1,7 @@
 //! What is in the ring: events, and questions.
+//!
+//! Each mint moves an entry into the ring and out of it in another thread, so entries are small: what few of them have is
+//! in a box.
 
 use super::now;
 use crate::columns::Row;
@@ -6,8 +9,27 @@ use crate::event::{Event, Mint, Payload, Raise};
 use crate::frame::{Lookup, Reply};
 use artisanal_core::{MAX_COUNT, Span};
 use bytes::Bytes;
+use std::ops::Deref;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// The name of a sequence or of a client. Clones share it, and are one word each, where those of an `Arc<str>` are two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(Arc<Box<str>>);
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<Box<str>>> From<T> for Name {
+    fn from(name: T) -> Self {
+        Self(Arc::new(name.into()))
+    }
+}
 
 /// What has one place in the ring.
 pub(super) enum Item {
@@ -37,15 +59,21 @@ impl Item {
 
 /// An event in the ring, or a question.
 pub(super) struct Entry {
-    pub(super) key: Arc<str>,
-    pub(super) by: Arc<str>,
-    pub(super) request: Option<Box<str>>,
+    pub(super) key: Name,
+    by: Name,
     /// When it happened or was asked, in microseconds since 1970.
-    pub(super) at: i64,
+    at: i64,
     pub(super) what: What,
-    pub(super) once: Option<Box<Once>>,
+    ids: Option<Box<Ids>>,
     /// Told what the ledger answered, if somebody waits for it.
     pub(super) answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// What a client sent to name its request.
+#[derive(Default)]
+struct Ids {
+    request: Option<Box<str>>,
+    once: Option<Once>,
 }
 
 /// What an entry says or asks.
@@ -77,27 +105,50 @@ pub(super) enum Answer {
 }
 
 impl Entry {
-    /// What has just happened, or is asked now, without an id of a request.
-    pub(super) fn new(key: &Arc<str>, by: &Arc<str>, what: What) -> Self {
+    /// What has just happened, or is asked now.
+    pub(super) fn new(key: &Name, by: &Name, what: What) -> Self {
         Self {
-            key: Arc::clone(key),
-            by: Arc::clone(by),
-            request: None,
+            key: key.clone(),
+            by: by.clone(),
             at: now(),
             what,
-            once: None,
+            ids: None,
             answer: None,
         }
+    }
+
+    /// The same entry with the id of a request and an idempotency key, if there are any.
+    pub(super) fn with_ids(self, request: Option<&str>, once: Option<&Once>) -> Self {
+        let ids = || {
+            Box::new(Ids {
+                request: request.map(Into::into),
+                once: once.cloned(),
+            })
+        };
+        Self {
+            ids: (request.is_some() || once.is_some()).then(ids),
+            ..self
+        }
+    }
+
+    fn request(&self) -> &str {
+        let ids = self.ids.as_deref();
+        ids.and_then(|ids| ids.request.as_deref())
+            .unwrap_or_default()
+    }
+
+    fn once(&self) -> Option<&Once> {
+        self.ids.as_deref()?.once.as_ref()
     }
 
     /// The mint if it is one without an idempotency key, as most are.
     pub(super) fn row(&self) -> Option<Row<'_>> {
         match self.what {
-            What::Minted(span) if self.once.is_none() && span.count() <= MAX_COUNT => Some(Row {
+            What::Minted(span) if self.once().is_none() && span.count() <= MAX_COUNT => Some(Row {
                 key: &self.key,
                 at: self.at,
                 by: &self.by,
-                request: self.request.as_deref().unwrap_or_default(),
+                request: self.request(),
                 span,
             }),
             _ => None,
@@ -111,14 +162,14 @@ impl Entry {
             What::Raised(last) => Payload::Raise(Raise { last }),
             What::Asked => return None,
         };
-        let once = self.once.as_deref();
+        let once = self.once();
         let text =
             |field: fn(&Once) -> &String| once.map_or_else(String::new, |o| field(o).clone());
         Some(Event {
-            key: self.key.as_ref().to_owned(),
+            key: self.key.to_string(),
             at: self.at,
-            by: self.by.as_ref().to_owned(),
-            request: self.request.as_deref().unwrap_or_default().to_owned(),
+            by: self.by.to_string(),
+            request: self.request().to_owned(),
             payload: Some(payload),
             token: text(|once| &once.token),
             idempotency: text(|once| &once.idempotency),
@@ -128,9 +179,9 @@ impl Entry {
 
     /// The question; None for an event.
     pub(super) fn lookup(&self) -> Option<Lookup> {
-        let once = self.once.as_deref()?;
+        let once = self.once()?;
         matches!(self.what, What::Asked).then(|| Lookup {
-            key: self.key.as_ref().to_owned(),
+            key: self.key.to_string(),
             token: once.token.clone(),
             idempotency: once.idempotency.clone(),
         })

@@ -3,22 +3,22 @@
 use crate::event::{Event, Lost, Payload};
 use artisanal_core::Span;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How many keys are told apart. Losses of further keys are only counted in the metrics.
 const MAX_KEYS: usize = 1024;
 
 /// Losses that the ledger does not know of yet.
 #[derive(Default)]
-pub(super) struct Losses(Mutex<BTreeMap<Arc<str>, Lost>>);
+pub(super) struct Losses(Mutex<BTreeMap<Box<str>, Lost>>);
 
 impl Losses {
-    pub(super) fn add(&self, key: &Arc<str>, span: Span) {
+    pub(super) fn add(&self, key: &str, span: Span) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_KEYS && !all.contains_key(key) {
             return;
         }
-        let lost = all.entry(Arc::clone(key)).or_insert(Lost {
+        let lost = all.entry(key.into()).or_insert(Lost {
             events: 0,
             integers: 0,
             first: span.first(),
@@ -38,7 +38,7 @@ impl Losses {
             && let Some((key, lost)) = all.pop_first()
         {
             events.push(Event {
-                key: key.as_ref().to_owned(),
+                key: key.into_string(),
                 at: super::now(),
                 payload: Some(Payload::Lost(lost)),
                 ..Event::default()

@@ -36,7 +36,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default size of the ring: 65 536 events, which take 8 MB.
+    /// The default size of the ring: 65 536 events, which take 5 MB.
     pub const RING: usize = 1 << 16;
 
     /// The default size of the ring for batches of other publishers, in bytes.

@@ -3,14 +3,13 @@
 use super::connection::{Broken, Connection};
 use super::entry::{Answer, Entry, Item, Relayed, What};
 use super::{Inner, Policy, random};
-use crate::event::Event;
 use crate::frame::{Earlier, MAX_EVENTS, Refusal, Reply, Writer};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 /// How long a batch waits for further events. With [`Policy::Strict`] somebody waits for each event, so it leaves at
@@ -39,7 +38,20 @@ struct Worker<'a> {
     /// Failures since the last answer.
     failures: u32,
     connected: bool,
+    /// The batch that comes next.
     writer: Writer,
+    /// How many questions are in it.
+    lookups: u32,
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody who waits for what the ledger answers.
+struct Waiting {
+    answer: oneshot::Sender<Answer>,
+    /// Whether this is a question and not an event.
+    asks: bool,
+    /// The place among the events of the batch, or among its questions.
+    index: u32,
 }
 
 impl<'a> Worker<'a> {
@@ -50,6 +62,8 @@ impl<'a> Worker<'a> {
             failures: 0,
             connected: false,
             writer: Writer::default(),
+            lookups: 0,
+            waiting: Vec::new(),
         }
     }
 
@@ -59,7 +73,7 @@ impl<'a> Worker<'a> {
             Policy::Strict => Duration::ZERO,
             Policy::Shed | Policy::Block => LINGER,
         };
-        let (mut items, mut entries, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut items, mut batches) = (Vec::new(), Vec::new());
         loop {
             // What comes while batches are under way goes into the next one.
             let _turn = match inner.options.policy {
@@ -72,7 +86,7 @@ impl<'a> Worker<'a> {
                 .await;
             for item in items.drain(..) {
                 match item {
-                    Item::Entry(entry) => entries.push(entry),
+                    Item::Entry(entry) => self.add(entry),
                     Item::Batch(batch) => batches.push(batch),
                 }
             }
@@ -80,8 +94,11 @@ impl<'a> Worker<'a> {
             if !more && losses.is_empty() {
                 break;
             }
-            if !entries.is_empty() || !losses.is_empty() {
-                self.send(&mut entries, losses).await;
+            for event in &losses {
+                self.writer.event(event);
+            }
+            if self.writer.count() > 0 || self.lookups > 0 {
+                self.send().await;
             }
             for batch in batches.drain(..) {
                 self.relay(*batch).await;
@@ -92,40 +109,48 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sends entries in one batch, and tells those who wait.
-    async fn send(&mut self, entries: &mut Vec<Entry>, losses: Vec<Event>) {
+    /// Adds an entry to the batch that comes next.
+    fn add(&mut self, entry: Entry) {
+        let asks = matches!(entry.what, What::Asked);
+        // At most as many as a batch may have.
+        let events = u32::try_from(self.writer.count()).unwrap_or(u32::MAX);
+        let index = if asks { self.lookups } else { events };
+        if let Some(row) = entry.row() {
+            self.writer.mint(&row);
+        } else if let Some(event) = entry.event() {
+            self.writer.event(&event);
+        } else if let Some(lookup) = entry.lookup() {
+            self.writer.lookup(&lookup);
+            self.lookups += 1;
+        }
+        self.waiting.extend(entry.answer.map(|answer| Waiting {
+            answer,
+            asks,
+            index,
+        }));
+    }
+
+    /// Sends the batch, and tells those who wait.
+    async fn send(&mut self) {
         let inner = self.inner;
-        for entry in &*entries {
-            if let Some(row) = entry.row() {
-                self.writer.mint(&row);
-            } else if let Some(event) = entry.event() {
-                self.writer.event(&event);
-            } else if let Some(lookup) = entry.lookup() {
-                self.writer.lookup(&lookup);
-            }
-        }
-        for event in &losses {
-            self.writer.event(event);
-        }
         let count = self.writer.count();
         let first = inner.next.fetch_add(count as u64, Ordering::Relaxed);
         let frame = self.writer.finish(inner.id, first);
+        self.lookups = 0;
         let reply = self.deliver(frame, first, count).await;
         let reply = reply.refusal.is_none().then_some(reply);
-        let (mut event, mut lookup) = (0, 0);
-        let mut answers = Vec::new();
-        for entry in entries.drain(..) {
-            let asks = matches!(entry.what, What::Asked);
-            let next = if asks { &mut lookup } else { &mut event };
-            let index = std::mem::replace(next, *next + 1);
-            if let Some(waiting) = entry.answer {
-                let answer = reply.as_ref().map_or(Answer::Refused, |reply| {
-                    let all = if asks { &reply.found } else { &reply.earlier };
-                    answer(all, index)
-                });
-                answers.push((waiting, answer));
-            }
-        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let answers = waiting.into_iter().map(move |waiting| {
+            let answer = reply.as_ref().map_or(Answer::Refused, |reply| {
+                let all = if waiting.asks {
+                    &reply.found
+                } else {
+                    &reply.earlier
+                };
+                answer(all, waiting.index)
+            });
+            (waiting.answer, answer)
+        });
         let tell = move || {
             for (waiting, answer) in answers {
                 let _ = waiting.send(answer);

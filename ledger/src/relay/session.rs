@@ -5,6 +5,7 @@ use super::original::{self, ACKNOWLEDGED, MAX_MESSAGE};
 use crate::api::handshake;
 use crate::api::ingest::{IDLE, close, send};
 use crate::frame::{Batch, MAX_FRAME, Reply};
+use crate::publisher::Name;
 use artisanal_core::Span;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -38,7 +39,7 @@ const UNCONFIRMED: &str = "the ledger did not answer the publisher in time; send
 pub struct Session {
     relay: Relay,
     kind: Kind,
-    by: Arc<str>,
+    by: Name,
 }
 
 /// What a client sends.
@@ -58,13 +59,13 @@ impl Session {
         Self {
             relay: relay.clone(),
             kind,
-            by: Arc::clone(by),
+            by: by.as_ref().into(),
         }
     }
 
     /// What a message leads to, in time.
     fn take(&self, bytes: Bytes) -> BoxFuture<'static, Answer> {
-        let (relay, by) = (self.relay.clone(), Arc::clone(&self.by));
+        let (relay, by) = (self.relay.clone(), self.by.clone());
         match self.kind {
             Kind::Original => Box::pin(async move { relay.frame(&bytes, &by).await }),
             Kind::Batches => Box::pin(async move { relay.batch(bytes).await }),
@@ -143,7 +144,7 @@ async fn tell<S: AsyncRead + AsyncWrite + Unpin>(
 
 impl Relay {
     /// Publishes the integer of a frame of the original format.
-    async fn frame(&self, bytes: &[u8], by: &Arc<str>) -> Answer {
+    async fn frame(&self, bytes: &[u8], by: &Name) -> Answer {
         let inner = &self.0;
         let span = match original::read(bytes) {
             Ok(integer) => Span::checked(integer, inner.options.step, 1),

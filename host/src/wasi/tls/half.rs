@@ -1,5 +1,6 @@
 //! One direction of a connection, as tokio's traits.
 
+use bytes::BytesMut;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -89,38 +90,38 @@ impl AsyncRead for Plain {
 
 impl AsyncWrite for Plain {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    /// One write for all records of a message. Of several small ones, the second would wait until the server has
+    /// confirmed the first (Nagle's algorithm), which takes up to 40 ms in each handshake.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        chunks: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all = chunks.iter().map(|chunk| chunk.len()).sum::<usize>();
         let written = self.output.poll(context, |stream| {
-            let count = stream.check_write()?.min(bytes.len());
-            if count == 0 && !bytes.is_empty() {
+            let count = stream.check_write()?.min(all).min(JOINED);
+            if count == 0 && all > 0 {
                 return Ok(None);
             }
-            let chunk = bytes.get(..count).unwrap_or_default();
-            stream.write(bytes::Bytes::copy_from_slice(chunk))?;
+            let mut joined = BytesMut::with_capacity(count);
+            for chunk in chunks {
+                let room = count - joined.len();
+                joined.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+            }
+            stream.write(joined.freeze())?;
             Ok(Some(count))
         });
         match ready!(written)? {
             Some(count) => Poll::Ready(Ok(count)),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-    }
-
-    /// One write for all records of a message. Of several small ones, the second would wait until the server has
-    /// confirmed the first (Nagle's algorithm), which takes up to 40 ms in each handshake.
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        chunks: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let joined: Vec<u8> = chunks
-            .iter()
-            .flat_map(|chunk| chunk.iter().copied())
-            .take(JOINED)
-            .collect();
-        self.poll_write(context, &joined)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,13 +11,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{Connect, TlsConnector};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
-
-/// How many bytes are decrypted at a time. Replies to engines are short.
-const CHUNK: usize = 4 << 10;
 
 /// A connection. The component's two streams and the list of its connections share it.
 pub(crate) struct Link {
@@ -183,11 +180,15 @@ impl Session {
         if let Poll::Ready(Err(error)) = self.poll_sent(context) {
             return Poll::Ready(Err(error));
         }
-        let mut chunk = [0; CHUNK];
-        let mut buffer = ReadBuf::new(&mut chunk);
-        match ready!(ready!(self.poll_open(context))?.poll_read(context, &mut buffer)) {
-            Ok(()) if buffer.filled().is_empty() => self.ended = true,
-            Ok(()) => self.decrypted = Bytes::copy_from_slice(buffer.filled()),
+        let mut stream = ready!(self.poll_open(context))?;
+        // Not `poll_read`, which would ask the socket once more to fill the rest of a buffer.
+        match ready!(stream.as_mut().poll_fill_buf(context)) {
+            Ok([]) => self.ended = true,
+            Ok(filled) => {
+                let decrypted = Bytes::copy_from_slice(filled);
+                stream.consume(decrypted.len());
+                self.decrypted = decrypted;
+            }
             // A server that goes away without a farewell: protocols of databases have their own end.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
             Err(error) => return Poll::Ready(Err(self.failed(error))),

@@ -328,3 +328,22 @@ fn program(name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
     command.args(["--port", "0"]).args(arguments);
     Ok(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A benchmark begins with all engines.
+    #[test]
+    fn every_engine_has_a_backend_or_a_reason_why_not() {
+        for engine in Builtin::ALL {
+            let has_backend = KINDS.iter().any(|kind| kind.engine == engine);
+            assert!(
+                has_backend || Store::missing(engine).is_some(),
+                "{engine:?}"
+            );
+        }
+        assert!(Store::missing(Builtin::Flake).is_some());
+        assert_eq!(Store::missing(Builtin::Redis), None);
+    }
+}

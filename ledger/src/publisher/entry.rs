@@ -70,7 +70,6 @@ pub(super) struct Entry {
 }
 
 /// What a client sent to name its request.
-#[derive(Default)]
 struct Ids {
     request: Option<Box<str>>,
     once: Option<Once>,

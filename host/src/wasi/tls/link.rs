@@ -16,6 +16,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{Connect, TlsConnector};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
+/// How many decrypted bytes are taken at a time. Replies to engines are short.
+const CHUNK: usize = 4 << 10;
+
 /// A connection. The component's two streams and the list of its connections share it.
 pub(crate) struct Link {
     /// Taken out when TLS starts. A lock of tokio's, since it is held while the component waits.
@@ -185,7 +188,7 @@ impl Session {
         match ready!(stream.as_mut().poll_fill_buf(context)) {
             Ok([]) => self.ended = true,
             Ok(filled) => {
-                let decrypted = Bytes::copy_from_slice(filled);
+                let decrypted = Bytes::copy_from_slice(filled.get(..CHUNK).unwrap_or(filled));
                 stream.consume(decrypted.len());
                 self.decrypted = decrypted;
             }

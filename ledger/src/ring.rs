@@ -1,44 +1,78 @@
 //! A bounded queue between many producers and the worker that takes the next batch. Its memory is allocated at the
 //! start. Nobody spins: producers that wait for room and the worker that waits for items sleep.
+//!
+//! Memory that another core wrote last is slow to write. Producers would wait for it with each item, so they fill a group
+//! in memory that hardly leaves their own cache, and move it to the queue when it is full. When the queue is empty, a
+//! worker takes what the group has so far.
 
+use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+/// How many items are moved to the queue at once.
+const GROUP: usize = 16;
+
+type Group<T> = ArrayVec<T, GROUP>;
+
+/// The items of a group that have not been taken yet.
+type Rest<T> = arrayvec::IntoIter<T, GROUP>;
 
 /// The queue.
 pub struct Ring<T> {
-    items: ArrayQueue<T>,
+    /// Full groups, the oldest first.
+    groups: ArrayQueue<Group<T>>,
+    /// Held for an instant. The standard library's lock passes on less than half as many items if several threads push.
+    front: Mutex<Front<T>>,
+    /// The oldest items, which an earlier batch had no room for. Held by the one worker that gathers a batch.
+    rest: tokio::sync::Mutex<Rest<T>>,
+    /// How many items it has room for.
+    capacity: usize,
     /// Told when there is an item and the worker sleeps, when a producer waits for room, and when the ring is closed.
     filled: Notify,
-    /// Whether the worker waits for the first item of a batch. The producer that resets it wakes the worker.
-    asleep: AtomicBool,
     /// Told when there is room, and when the ring is closed.
     emptied: Notify,
     /// Whether the worker does not wait for further items.
     hurried: AtomicBool,
     /// How many producers wait for room.
     waiting: AtomicUsize,
-    closed: AtomicBool,
-    most: AtomicUsize,
-    /// Held by the one worker that gathers a batch.
-    turn: Mutex<()>,
+}
+
+/// What producers write.
+struct Front<T> {
+    /// The newest items.
+    group: Group<T>,
+    /// How many items there are in the ring.
+    len: usize,
+    /// The greatest `len` that a worker found.
+    most: usize,
+    /// The number of items at which the worker is woken, if it sleeps.
+    awaited: Option<usize>,
+    closed: bool,
 }
 
 impl<T> Ring<T> {
     /// A ring for this many items, at least one.
     pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
         Self {
-            items: ArrayQueue::new(capacity.max(1)),
+            groups: ArrayQueue::new(capacity.div_ceil(GROUP)),
+            front: Mutex::new(Front {
+                group: Group::new(),
+                len: 0,
+                most: 0,
+                awaited: None,
+                closed: false,
+            }),
+            rest: tokio::sync::Mutex::new(Group::new().into_iter()),
+            capacity,
             filled: Notify::new(),
-            asleep: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             emptied: Notify::new(),
             waiting: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            most: AtomicUsize::new(0),
-            turn: Mutex::new(()),
         }
     }
 
@@ -47,13 +81,24 @@ impl<T> Ring<T> {
     /// # Errors
     /// The item if the ring is full or closed.
     pub fn push(&self, item: T) -> Result<(), T> {
-        if self.closed.load(Ordering::Acquire) {
+        let mut front = self.front.lock();
+        if front.closed || front.len == self.capacity {
             return Err(item);
         }
-        self.items.push(item)?;
-        // Either this sees that the worker sleeps, or the worker sees the item.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        if let Err(full) = front.group.try_push(item) {
+            return Err(full.element());
+        }
+        front.len += 1;
+        // There is always room for it, since `capacity` limits the items.
+        if front.group.is_full()
+            && let Err(group) = self.groups.push(std::mem::take(&mut front.group))
+        {
+            front.group = group;
+        }
+        let len = front.len;
+        let enough = front.awaited.take_if(|awaited| len >= *awaited).is_some();
+        drop(front);
+        if enough {
             self.filled.notify_one();
         }
         Ok(())
@@ -82,7 +127,7 @@ impl<T> Ring<T> {
             };
             // The worker does not wait for further items if there is no room for them.
             self.filled.notify_one();
-            if self.closed.load(Ordering::Acquire) || timeout_at(deadline, room).await.is_err() {
+            if self.is_closed() || timeout_at(deadline, room).await.is_err() {
                 return Err(item);
             }
         }
@@ -100,85 +145,120 @@ impl<T> Ring<T> {
         linger: Duration,
         weight: impl Fn(&T) -> usize,
     ) -> bool {
-        let _turn = self.turn.lock().await;
-        loop {
-            let more = self.filled.notified();
-            if self.items.is_empty() {
-                if self.closed.load(Ordering::Acquire) {
-                    return !self.items.is_empty() && self.fill(batch, most, weight);
-                }
-                self.asleep.store(true, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                if self.items.is_empty() && !self.closed.load(Ordering::Acquire) {
-                    more.await;
-                }
-                self.asleep.store(false, Ordering::Relaxed);
-                continue;
-            }
+        let mut rest = self.rest.lock().await;
+        self.reach(1, None).await;
+        if self.is_empty() {
+            return false;
+        }
+        if !linger.is_zero() {
             let end = Instant::now() + linger;
-            let enough = most.min(self.items.capacity());
-            // Looks a few times and is not woken by each item.
-            let step = (linger / 4).max(Duration::from_millis(1));
-            while self.items.len() < enough
-                && self.waiting.load(Ordering::Acquire) == 0
-                && !self.hurried.load(Ordering::Acquire)
-                && !self.closed.load(Ordering::Acquire)
-                && Instant::now() < end
-            {
-                let until = (Instant::now() + step).min(end);
-                let _ = timeout_at(until, self.filled.notified()).await;
+            self.reach(most.min(self.capacity), Some(end)).await;
+        }
+        self.fill(&mut rest, batch, most, weight);
+        true
+    }
+
+    /// Waits until there are this many items, or until the ring is closed. With an `end` it waits no longer than that, and
+    /// not while somebody hurries or waits for room.
+    async fn reach(&self, len: usize, end: Option<Instant>) {
+        loop {
+            let filled = self.filled.notified();
+            if self.has(len, end.is_some()) {
+                return;
             }
-            return self.fill(batch, most, weight);
+            match end {
+                None => filled.await,
+                Some(end) if timeout_at(end, filled).await.is_ok() => {}
+                Some(_) => return,
+            }
         }
     }
 
-    fn fill(&self, batch: &mut Vec<T>, most: usize, weight: impl Fn(&T) -> usize) -> bool {
-        self.most.fetch_max(self.items.len(), Ordering::Relaxed);
+    /// Whether the worker has waited long enough. If not, the producer of the item that makes it this many wakes it.
+    fn has(&self, len: usize, lingers: bool) -> bool {
+        let mut front = self.front.lock();
+        let urgent =
+            self.hurried.load(Ordering::Acquire) || self.waiting.load(Ordering::Acquire) > 0;
+        let enough = front.len >= len || front.closed || lingers && urgent;
+        front.awaited = (!enough).then_some(len);
+        enough
+    }
+
+    fn fill(
+        &self,
+        rest: &mut Rest<T>,
+        batch: &mut Vec<T>,
+        most: usize,
+        weight: impl Fn(&T) -> usize,
+    ) {
         // Those who hurry from here on find the next worker.
         let hurried = self.hurried.swap(false, Ordering::AcqRel);
-        let mut taken = 0;
+        let (mut taken, before) = (0, batch.len());
         while taken < most
-            && let Some(item) = self.items.pop()
+            && let Some(item) = rest.next().or_else(|| {
+                *rest = self.group().into_iter();
+                rest.next()
+            })
         {
             taken = taken.saturating_add(weight(&item));
             batch.push(item);
         }
-        if hurried && !self.items.is_empty() {
+        let mut front = self.front.lock();
+        front.most = front.most.max(front.len);
+        front.len -= batch.len() - before;
+        front.awaited = None;
+        let left = front.len > 0;
+        drop(front);
+        if hurried && left {
             self.hurried.store(true, Ordering::Release);
         }
         if self.waiting.load(Ordering::Acquire) > 0 {
             self.emptied.notify_waiters();
         }
-        true
+    }
+
+    /// The oldest group, which is empty if the ring is.
+    fn group(&self) -> Group<T> {
+        self.groups.pop().unwrap_or_else(|| {
+            let mut front = self.front.lock();
+            // The group may have been moved in between.
+            let moved = self.groups.pop();
+            moved.unwrap_or_else(|| std::mem::take(&mut front.group))
+        })
     }
 
     /// Refuses further items. Those that are in the ring can still be taken.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.front.lock().closed = true;
         self.emptied.notify_waiters();
         // One permit for a worker that is about to wait, and a wake for those that do.
         self.filled.notify_one();
         self.filled.notify_waiters();
     }
 
+    fn is_closed(&self) -> bool {
+        self.front.lock().closed
+    }
+
     /// How many items there are.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.front.lock().len
     }
 
     /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
     /// How many items it has room for.
     pub fn capacity(&self) -> usize {
-        self.items.capacity()
+        self.capacity
     }
 
     /// The greatest number of items so far.
     pub fn high_water(&self) -> usize {
-        self.most.load(Ordering::Relaxed).max(self.items.len())
+        let front = self.front.lock();
+        front.most.max(front.len)
     }
 }
 
@@ -199,114 +279,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    const SOON: Duration = Duration::from_millis(20);
-    const LATE: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn it_is_bounded_and_keeps_the_order() {
-        let ring = Ring::new(3);
-        for item in 1..=3 {
-            assert_eq!(ring.push(item), Ok(()));
-        }
-        assert_eq!(ring.push(4), Err(4));
-        let late = ring.push_until(5, Instant::now() + SOON).await;
-        assert_eq!(late, Err(5));
-        assert_eq!((ring.len(), ring.high_water()), (3, 3));
-        let mut batch = Vec::new();
-        assert!(ring.take(&mut batch, 2, SOON, |_| 1).await);
-        assert_eq!(batch, [1, 2]);
-        ring.close();
-        assert_eq!(ring.push(6), Err(6));
-        batch.clear();
-        assert!(ring.take(&mut batch, 2, LATE, |_| 1).await);
-        assert_eq!(batch, [3]);
-        batch.clear();
-        assert!(!ring.take(&mut batch, 2, LATE, |_| 1).await);
-        assert!(!ring.take(&mut batch, 2, LATE, |_| 1).await);
-    }
-
-    #[tokio::test]
-    async fn heavy_items_are_shared_out() {
-        let ring = Ring::new(8);
-        for item in [1, 1, 5, 1, 9, 1] {
-            ring.push(item).expect("room");
-        }
-        ring.close();
-        let mut batches = Vec::new();
-        let mut batch = Vec::new();
-        while ring.take(&mut batch, 5, SOON, |item| *item).await {
-            batches.push(std::mem::take(&mut batch));
-        }
-        assert_eq!(batches, [vec![1, 1, 5], vec![1, 9], vec![1]]);
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_lingers_can_be_hurried() {
-        let ring = Ring::new(2);
-        let mut batch = Vec::new();
-        // Somebody hurries.
-        ring.push(1).expect("room");
-        ring.hurry();
-        assert!(ring.take(&mut batch, 9, LATE, |_| 1).await);
-        assert_eq!(batch, [1]);
-        // There is no room for further items.
-        ring.push(2).expect("room");
-        ring.push(3).expect("room");
-        assert!(ring.take(&mut batch, 9, LATE, |_| 1).await);
-        assert_eq!(batch, [1, 2, 3]);
-        // Somebody hurries while it lingers.
-        let (taken, ()) = tokio::join!(ring.take(&mut batch, 9, LATE, |_| 1), async {
-            ring.push(4).expect("room");
-            tokio::task::yield_now().await;
-            ring.hurry();
-        });
-        assert!(taken);
-        assert_eq!(batch, [1, 2, 3, 4]);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn nothing_is_lost_between_many_producers_and_workers() {
-        let ring = Arc::new(Ring::new(16));
-        let producers = (0..4_u32).map(|producer| {
-            let ring = Arc::clone(&ring);
-            tokio::spawn(async move {
-                for item in 0..2000 {
-                    let deadline = Instant::now() + LATE;
-                    ring.push_until(producer * 10_000 + item, deadline)
-                        .await
-                        .expect("room");
-                }
-            })
-        });
-        let workers: Vec<_> = (0..3)
-            .map(|_| {
-                let ring = Arc::clone(&ring);
-                tokio::spawn(async move {
-                    let (mut all, mut batch) = (Vec::new(), Vec::new());
-                    while ring.take(&mut batch, 7, Duration::ZERO, |_| 1).await {
-                        assert!((1..=7).contains(&batch.len()));
-                        all.append(&mut batch);
-                    }
-                    all
-                })
-            })
-            .collect();
-        for producer in producers.collect::<Vec<_>>() {
-            producer.await.unwrap();
-        }
-        ring.close();
-        let mut all = Vec::new();
-        for worker in workers {
-            all.extend(worker.await.unwrap());
-        }
-        all.sort_unstable();
-        let expected: Vec<u32> = (0..4)
-            .flat_map(|producer| (0..2000).map(move |item| producer * 10_000 + item))
-            .collect();
-        assert_eq!(all, expected);
-    }
-}
+mod tests;

@@ -234,14 +234,14 @@ fn without_secrets(error: clap::Error) -> clap::Error {
     if !repeated {
         return error;
     }
-    // Its values are URLs and no DSNs, and the message does not repeat them.
-    if let (Some(ContextValue::String(option)), Some(why)) = (
-        error.get(ContextKind::InvalidArg),
-        std::error::Error::source(&error),
-    ) && ["--listen", "--otlp"]
-        .iter()
-        .any(|urls| option.starts_with(urls))
+    if let (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(option)) =
+        (error.kind(), text(&error, ContextKind::InvalidArg))
     {
+        let given = text(&error, ContextKind::InvalidValue).unwrap_or_default();
+        let why = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .filter(|why| password(given).is_none_or(|password| !why.contains(password)))
+            .unwrap_or_else(|| "it is not repeated here, since it may have a password".into());
         let message = format!("invalid value for '{option}': {why}");
         return Cli::command().error(ErrorKind::ValueValidation, message);
     }
@@ -251,8 +251,26 @@ fn without_secrets(error: clap::Error) -> clap::Error {
     )
 }
 
+fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        _ => None,
+    }
+}
+
 fn looks_like_dsn(text: &str) -> bool {
     text.contains("://") || text.contains('@')
+}
+
+/// What stands before the host of a URL, without the user's name if there is one.
+fn password(url: &str) -> Option<&str> {
+    let (login, _) = url.rsplit_once('@')?;
+    let login = login.split_once("://").map_or(login, |(_, login)| login);
+    Some(
+        login
+            .split_once(':')
+            .map_or(login, |(_, password)| password),
+    )
 }
 
 /// The runtime of commands that run sequentially.

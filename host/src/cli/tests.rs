@@ -172,6 +172,8 @@ fn a_dsn_in_the_wrong_place_is_not_repeated() {
         "--dns=redis://u:hunter2@h",
         "--engine redis://u:hunter2@h",
         "--allow-host u:hunter2@h",
+        "serve --ledger http://u:hunter2@h",
+        "serve --metrics u:hunter2@h",
     ] {
         let error = read(line).expect_err(line).to_string();
         assert!(!error.contains("hunter2"), "{line}: {error}");
@@ -181,6 +183,27 @@ fn a_dsn_in_the_wrong_place_is_not_repeated() {
         cli("--dsn redis://u:hunter2@h serve --admin-token hunter2 --config x=hunter2")
     );
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_value_with_a_url_is_refused_with_the_reason() {
+    for (line, expected) in [
+        ("serve --listen ftp://h", "expected http://HOST:PORT"),
+        ("serve --otlp ftp://h", "'--otlp"),
+        #[cfg(feature = "ledger")]
+        ("serve --ledger http://u:p4ss@h", "expected ws://HOST:PORT"),
+        #[cfg(feature = "ledger")]
+        ("publish --consumer http://h:1", "expected ws://HOST:PORT"),
+        #[cfg(feature = "ledger")]
+        ("ledger --gossip http://h:1", "'--gossip"),
+        #[cfg(feature = "serve")]
+        ("node init http://u:p4ss@h", "invalid value for '<"),
+        ("--engine a://b", "'--engine <NAME>': it is not repeated"),
+    ] {
+        let error = read(line).expect_err(line).to_string();
+        assert!(error.contains("invalid value for"), "{line}: {error}");
+        assert!(error.contains(expected), "{line}: {error}");
+    }
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub struct Ring<T> {
     rest: tokio::sync::Mutex<Rest<T>>,
     /// How many items it has room for.
     capacity: usize,
-    /// Told when there is an item and the worker sleeps, when a producer waits for room, and when the ring is closed.
+    /// Told when there are as many items as the worker waits for, when somebody hurries or waits for room, and when the
+    /// ring is closed.
     filled: Notify,
     /// Told when there is room, and when the ring is closed.
     emptied: Notify,

@@ -218,7 +218,7 @@ fn one_of(
     Ok(())
 }
 
-/// Replaces an error in which clap would repeat a misplaced DSN, with its password.
+/// Replaces an error in which clap would repeat a DSN or another URL, with its password.
 fn without_secrets(error: clap::Error) -> clap::Error {
     let secret = |value: &ContextValue| match value {
         ContextValue::String(text) => looks_like_dsn(text),
@@ -237,10 +237,13 @@ fn without_secrets(error: clap::Error) -> clap::Error {
     if let (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(option)) =
         (error.kind(), text(&error, ContextKind::InvalidArg))
     {
-        let given = text(&error, ContextKind::InvalidValue).unwrap_or_default();
+        let given = text(&error, ContextKind::InvalidValue);
+        let repeats = |why: &str| {
+            given.is_none_or(|given| password(given).is_some_and(|secret| why.contains(secret)))
+        };
         let why = std::error::Error::source(&error)
             .map(ToString::to_string)
-            .filter(|why| password(given).is_none_or(|password| !why.contains(password)))
+            .filter(|why| !repeats(why))
             .unwrap_or_else(|| "it is not repeated here, since it may have a password".into());
         let message = format!("invalid value for '{option}': {why}");
         return Cli::command().error(ErrorKind::ValueValidation, message);

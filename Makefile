@@ -64,10 +64,10 @@ lint: toolchain
 	$(foreach manifest,$(OUTSIDE),$(CARGO) fmt --check --manifest-path $(manifest) &&) true
 	$(CARGO) fmt --check --manifest-path $(FUZZ)
 	$(CARGO) fmt --check --manifest-path proto/generate/Cargo.toml
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
-	$(foreach manifest,$(OUTSIDE),$(CARGO) clippy --target wasm32-wasip2 --target-dir target/outside --manifest-path $(manifest) -- -D warnings &&) true
-	$(CARGO) clippy --target-dir target/fuzz --manifest-path $(FUZZ) -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
+	$(foreach manifest,$(OUTSIDE),$(CARGO) clippy --locked --target wasm32-wasip2 --target-dir target/outside --manifest-path $(manifest) -- -D warnings &&) true
+	$(CARGO) clippy --locked --target-dir target/fuzz --manifest-path $(FUZZ) -- -D warnings
 
 docs: toolchain
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items

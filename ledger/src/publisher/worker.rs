@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
-/// How long a batch waits for further events. With [`Policy::Strict`] somebody waits for each event, so it leaves at
-/// once.
+/// How long a batch waits for further events. The ledger syncs its files for each batch, so shorter waits cost more, also the
+/// server if both are on one machine. With [`Policy::Strict`] somebody waits for each event, so it leaves at once.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// The first and the longest pause after a failure.

@@ -55,6 +55,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Sends a signal to it, if it runs.
+    pub fn signal(&self, signal: Signal) {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(serving) = &*serving {
+            serving.signal(signal);
+        }
+    }
+
     /// Kills it with SIGKILL.
     ///
     /// # Errors

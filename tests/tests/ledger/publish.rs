@@ -194,6 +194,35 @@ fn without_a_ledger_shed_mints_and_strict_does_not() -> TestResult {
     Ok(())
 }
 
+/// The ledger keeps its connections, but does not answer.
+#[test]
+fn while_the_ledger_hangs_shed_mints_and_strict_does_not() -> TestResult {
+    let (ledger, place, other) = (Ledger::start()?, Place::new()?, Place::new()?);
+    let url = ledger.url();
+    let shed = place.serve(&["--key", "a", "--ledger", &url])?;
+    let strict = other.serve(&["--key", "b", "--ledger", &url, "--ledger-policy", "strict"])?;
+    for serving in [&shed, &strict] {
+        assert_eq!(serving.get("/")?.status, 200);
+    }
+    let stored = |count| ledger.events("a").is_ok_and(|events| events.len() == count);
+    wait::until_true("the first event is stored", LIMIT, || stored(1))?;
+    ledger.signal(Signal::STOP);
+    for _ in 0..20 {
+        assert_eq!(shed.get("/")?.status, 200);
+    }
+    let late = strict.get("/")?;
+    assert_eq!(late.status, 503, "{}", late.body);
+    assert_eq!(late.json()["code"], "unavailable");
+    ledger.signal(Signal::CONT);
+    wait::until_true("strict mints again", LIMIT, || {
+        strict.get("/").is_ok_and(|answer| answer.status == 200)
+    })?;
+    wait::until_true("all events are stored", LIMIT, || stored(21))?;
+    let minted = integers(&ledger.events("a")?);
+    assert!(minted.into_keys().eq((1..=21).map(|n| 2 * n)));
+    Ok(())
+}
+
 /// More mints than the ring and the batches of all connections have room for, while the ledger is away.
 #[test]
 fn what_was_shed_is_an_event() -> TestResult {

@@ -147,6 +147,9 @@ fn an_old_primary_that_comes_back_is_not_minted_from() -> TestResult {
         was_replaced(sequence.last().await.expect_err("an old primary"));
         let fresh = open(POSTGRES, &all, "k").await.expect("opened");
         was_replaced(fresh.next(1).await.expect_err("an old primary"));
+        // The standby need not answer again.
+        witness.kill();
+        was_replaced(fresh.next(1).await.expect_err("an old primary"));
         assert_eq!(mark(&old), kept, "nothing was written");
 
         new.start_again().expect("an answer");

@@ -6,6 +6,7 @@ use crate::session::{Known, Session};
 use crate::settings::Settings;
 use engine_guest::deadline::Deadline;
 use engine_guest::failover::{Failover, Fault, Used};
+use engine_guest::hosts::Search;
 use engine_guest::operation::Operation;
 use engine_guest::{Dsn, Error, Key};
 use tokio::runtime::{Builder, Runtime};
@@ -111,12 +112,12 @@ impl Client {
     }
 
     fn dial(&mut self, deadline: Deadline) -> Result<Connection, Fault> {
-        let left = deadline.left().unwrap_or_default();
         if let [node] = &self.settings.nodes[..] {
+            let left = deadline.left().unwrap_or_default();
             return hosts::dial(&self.runtime, left, node, &self.settings);
         }
-        // The other half of the time is for the operation itself.
-        let (at, connection) = hosts::choose(&self.runtime, left / 2, self.at, &self.settings)?;
+        let search = Search::new(self.settings.nodes.len(), self.settings.timeout, deadline);
+        let (at, connection) = hosts::choose(&self.runtime, search, self.at, &self.settings)?;
         self.at = at;
         Ok(connection)
     }

@@ -6,7 +6,7 @@ use crate::survey::{Sight, Verdict, Witness, judge};
 use crate::witness;
 use engine_dsn::Address;
 use engine_guest::failover::Fault;
-use engine_guest::hosts::{resolve, silent};
+use engine_guest::hosts::{Search, resolve, silent};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::task::Poll;
@@ -30,10 +30,10 @@ pub(crate) fn dial(
 }
 
 /// Connects to all hosts concurrently and chooses one that may be used for minting: the one with the
-/// number `at`, or else the next one. Hosts that do not answer within `limit` are ignored.
+/// number `at`, or else the next one. Hosts that do not answer in time are ignored, unless the search is short.
 pub(crate) fn choose(
     runtime: &Runtime,
-    limit: Duration,
+    search: Search,
     at: usize,
     settings: &Settings,
 ) -> Result<(usize, Connection), Fault> {
@@ -56,7 +56,7 @@ pub(crate) fn choose(
     });
     let mut answers: Vec<Answer> = Vec::new();
     let mut late = false;
-    for (answer, found) in all(runtime, limit, asking).into_iter().zip(&found) {
+    for (answer, found) in all(runtime, search.limit, asking).into_iter().zip(&found) {
         late |= answer.is_none();
         answers.push(match (answer, found) {
             (Some(answer), _) => answer,
@@ -64,7 +64,7 @@ pub(crate) fn choose(
             (None, Err(fault)) => Err(fault.clone()),
         });
     }
-    tell_apart(runtime, limit, &mut answers, &signs, settings);
+    tell_apart(runtime, search.limit, &mut answers, &signs, settings);
 
     let mut connections = Vec::new();
     let mut sights = Vec::new();
@@ -85,6 +85,7 @@ pub(crate) fn choose(
         }
     }
     match (judge(&sights), refused) {
+        (Verdict::Use(_), _) if late && search.is_short => Err(Fault::Slow(search.undecided())),
         (Verdict::Use(usable), _) => {
             let number = usable
                 .iter()

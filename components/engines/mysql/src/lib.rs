@@ -147,6 +147,8 @@
 //!   state UUID and members in common; or a replication group with several primaries, each of which
 //!   sees the other online. Two names of one server count as one.
 //!
+//! A host that does not answer is ignored, unless less than an eighth of the timeout was left for its answer.
+//!
 //! If two other hosts accept writes, the error is `denied` and names both: one of them is a primary that
 //! was replaced and came back, or a replica that was cut off, and an operator has to decide which. A kept
 //! connection is not checked again; it detects when its own server becomes read-only.

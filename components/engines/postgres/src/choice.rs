@@ -5,6 +5,11 @@
 //! replaced. A standby reports the latest timeline that it followed, so it is a witness too, also when
 //! the new primary does not answer.
 
+use std::collections::BTreeMap;
+
+/// How many systems are remembered. Only the one that is used matters, and there is hardly ever another.
+const MAX_SYSTEMS: usize = 64;
+
 /// What a host of the DSN is, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
@@ -47,9 +52,49 @@ pub(crate) enum Choice {
     Refuse(String),
 }
 
-/// Chooses a host. `known` is the history that was used before, if any: a server with an earlier or
-/// another one is not used.
-pub(crate) fn choose(hosts: &[Sight], known: Option<&History>) -> Choice {
+/// What a process remembers of the hosts that answered.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The system identifier of the primary that was used last.
+    used: Option<String>,
+    /// The latest timeline that any host has reported, by system identifier.
+    latest: BTreeMap<String, u32>,
+}
+
+impl Memory {
+    /// Remembers the timelines that these hosts reported, whether one of them is used or not: a witness
+    /// that answered once need not answer again.
+    pub(crate) fn learn(&mut self, hosts: &[Sight]) {
+        for host in hosts {
+            if let Sight::Seen(Seen {
+                history: Some(history),
+                ..
+            }) = host
+            {
+                self.see(history);
+            }
+        }
+    }
+
+    fn see(&mut self, history: &History) {
+        if let Some(latest) = self.latest.get_mut(&history.system) {
+            *latest = history.timeline.max(*latest);
+        } else if self.latest.len() < MAX_SYSTEMS {
+            self.latest.insert(history.system.clone(), history.timeline);
+        }
+    }
+
+    /// Remembers the history of the primary that is used from now on. None if it does not show it.
+    pub(crate) fn uses(&mut self, history: Option<&History>) {
+        if let Some(history) = history {
+            self.used = Some(history.system.clone());
+        }
+    }
+}
+
+/// Chooses a host. A server on an earlier timeline than `memory` has is not used, and none with another
+/// system identifier than the one that was used before.
+pub(crate) fn choose(hosts: &[Sight], memory: &Memory) -> Choice {
     let mut reasons = Vec::new();
     let mut silent = false;
     let mut primaries: Vec<(usize, &Seen)> = Vec::new();
@@ -71,9 +116,9 @@ pub(crate) fn choose(hosts: &[Sight], known: Option<&History>) -> Choice {
         }
     }
     let mut foreign = None;
-    primaries.retain(|(_, host)| match (&host.history, known) {
+    primaries.retain(|(_, host)| match (&host.history, &memory.used) {
         (_, None) => true,
-        (Some(history), Some(known)) if history.system == known.system => true,
+        (Some(history), Some(used)) if history.system == *used => true,
         (Some(_), Some(_)) => {
             let why = format!(
                 "{} has another system identifier than the server that was used before, so it is not \
@@ -98,7 +143,7 @@ pub(crate) fn choose(hosts: &[Sight], known: Option<&History>) -> Choice {
         match host
             .history
             .as_ref()
-            .and_then(|own| replaced(own, hosts, known))
+            .and_then(|own| replaced(own, hosts, memory))
         {
             Some(why) => reasons.push(format!("{} {why}", host.name)),
             None => left.push((number, host)),
@@ -119,16 +164,6 @@ pub(crate) fn choose(hosts: &[Sight], known: Option<&History>) -> Choice {
             a = a.name,
             b = b.name,
         )),
-    }
-}
-
-/// The history to remember after the choice of this host: its own, with the latest timeline that any
-/// host has seen.
-pub(crate) fn remember(own: &History, hosts: &[Sight]) -> History {
-    let seen = related(own, hosts).map(|(_, timeline)| timeline);
-    History {
-        system: own.system.clone(),
-        timeline: seen.fold(own.timeline, u32::max),
     }
 }
 
@@ -159,28 +194,25 @@ fn strangers(primaries: &[(usize, &Seen)]) -> Option<String> {
 }
 
 /// Why a primary with this history was replaced: a predicate for its name. None if nothing shows that.
-fn replaced(own: &History, hosts: &[Sight], known: Option<&History>) -> Option<String> {
+fn replaced(own: &History, hosts: &[Sight], memory: &Memory) -> Option<String> {
     let was = format!("is on timeline {}, so it was replaced", own.timeline);
-    if let Some(known) = known
-        && known.timeline > own.timeline
-    {
-        return Some(format!(
-            "{was}: timeline {} was used before",
-            known.timeline
-        ));
-    }
-    let (name, timeline) = related(own, hosts).max_by_key(|(_, timeline)| *timeline)?;
-    (timeline > own.timeline).then(|| format!("{was}: {name} is on timeline {timeline}"))
-}
-
-/// The hosts with the same system identifier, and their timelines.
-fn related<'a>(own: &'a History, hosts: &'a [Sight]) -> impl Iterator<Item = (&'a str, u32)> {
-    hosts.iter().filter_map(|host| match host {
+    let related = hosts.iter().filter_map(|host| match host {
         Sight::Seen(host) => {
             let history = host.history.as_ref()?;
-            (history.system == own.system).then_some((host.name.as_str(), history.timeline))
+            (history.system == own.system).then_some((&host.name, history.timeline))
         }
         Sight::Silent(_) => None,
+    });
+    if let Some((name, timeline)) = related.max_by_key(|(_, timeline)| *timeline)
+        && timeline > own.timeline
+    {
+        return Some(format!("{was}: {name} is on timeline {timeline}"));
+    }
+    let latest = *memory.latest.get(&own.system)?;
+    (latest > own.timeline).then(|| {
+        format!(
+            "{was}: timeline {latest} was seen before; if that one is gone for good, restart this program"
+        )
     })
 }
 

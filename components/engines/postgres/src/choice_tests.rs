@@ -54,9 +54,18 @@ fn sights(hosts: &[Option<Seen>]) -> Vec<Sight> {
     hosts.collect()
 }
 
+/// The memory of a process that has used a primary on this timeline.
+fn memory(used: Option<u32>) -> Memory {
+    let mut memory = Memory::default();
+    if let Some(timeline) = used {
+        memory.learn(&sights(&[Some(primary("before", timeline))]));
+        memory.uses(Some(&history(timeline)));
+    }
+    memory
+}
+
 fn assert_waits(hosts: &[Option<Seen>], known: Option<u32>, says: &[&str]) {
-    let known = known.map(history);
-    match choose(&sights(hosts), known.as_ref()) {
+    match choose(&sights(hosts), &memory(known)) {
         Choice::Wait(why) => {
             for text in says {
                 assert!(why.contains(text), "no {text:?} in: {why}");
@@ -67,8 +76,7 @@ fn assert_waits(hosts: &[Option<Seen>], known: Option<u32>, says: &[&str]) {
 }
 
 fn assert_refuses(hosts: &[Option<Seen>], known: Option<u32>, says: &[&str]) {
-    let known = known.map(history);
-    match choose(&sights(hosts), known.as_ref()) {
+    match choose(&sights(hosts), &memory(known)) {
         Choice::Refuse(why) => {
             for text in says {
                 assert!(why.contains(text), "no {text:?} in: {why}");
@@ -79,7 +87,7 @@ fn assert_refuses(hosts: &[Option<Seen>], known: Option<u32>, says: &[&str]) {
 }
 
 fn used(hosts: &[Option<Seen>], known: Option<u32>) -> Choice {
-    choose(&sights(hosts), known.map(history).as_ref())
+    choose(&sights(hosts), &memory(known))
 }
 
 #[test]
@@ -98,7 +106,7 @@ fn the_one_that_takes_writes_is_used() {
         &["a is read-only", "c is read-only"],
     );
     assert_waits(&[None, None], None, &["x does not answer"]);
-    assert_eq!(choose(&[], None), Choice::Wait(String::new()));
+    assert_eq!(choose(&[], &memory(None)), Choice::Wait(String::new()));
 }
 
 #[test]
@@ -151,7 +159,11 @@ fn an_earlier_timeline_is_never_gone_back_to() {
     assert_waits(
         &old,
         Some(2),
-        &["old is on timeline 1", "timeline 2 was used before"],
+        &[
+            "old is on timeline 1",
+            "timeline 2 was seen before",
+            "restart",
+        ],
     );
     // Also not by a process that never used the later one, if a standby followed it.
     let followed = [Some(primary("old", 1)), None, Some(standby("s", 2))];
@@ -167,14 +179,46 @@ fn an_earlier_timeline_is_never_gone_back_to() {
 
 #[test]
 fn what_was_seen_is_remembered() {
-    let hosts = sights(&[
-        Some(primary("a", 2)),
-        Some(standby("s", 3)),
-        Some(foreign("f")),
-        None,
-    ]);
-    assert_eq!(remember(&history(2), &hosts), history(3));
-    assert_eq!(remember(&history(5), &hosts), history(5));
+    // The witness answers once, and the old primary is not used then, nor later when it is all that answers.
+    let old = [Some(primary("old", 1)), None];
+    let mut memory = Memory::default();
+    assert_eq!(choose(&sights(&old), &memory), Choice::Use(0));
+    for hosts in [
+        [None, Some(standby("s", 3))],
+        [Some(primary("old", 1)), Some(standby("s", 2))],
+        [Some(primary("old", 1)), Some(foreign("f"))],
+    ] {
+        memory.learn(&sights(&hosts));
+        let Choice::Wait(why) = choose(&sights(&old), &memory) else {
+            panic!("the old primary was used after {hosts:?}");
+        };
+        assert!(why.contains("timeline 3 was seen before"), "{why}");
+    }
+    assert_eq!(
+        choose(&sights(&[Some(primary("new", 3))]), &memory),
+        Choice::Use(0)
+    );
+    // Nothing of this system was used yet, so another one may be.
+    assert_eq!(
+        choose(&sights(&[Some(foreign("f"))]), &memory),
+        Choice::Use(0)
+    );
+}
+
+#[test]
+fn the_memory_is_bounded() {
+    let mut memory = Memory::default();
+    for system in 0..2 * MAX_SYSTEMS {
+        let history = History {
+            system: system.to_string(),
+            timeline: 1,
+        };
+        memory.learn(&sights(&[Some(Seen {
+            history: Some(history),
+            ..primary("a", 1)
+        })]));
+    }
+    assert_eq!(memory.latest.len(), MAX_SYSTEMS);
 }
 
 #[test]
@@ -239,8 +283,12 @@ proptest! {
         known in proptest::option::of(0..3_u32),
     ) {
         let known = known.map(|timeline| History { system: "1".into(), timeline });
-        let all = sights(&hosts);
-        if let Choice::Use(number) = choose(&all, known.as_ref()) {
+        let mut memory = Memory::default();
+        if let Some(known) = &known {
+            memory.see(known);
+            memory.uses(Some(known));
+        }
+        if let Choice::Use(number) = choose(&sights(&hosts), &memory) {
             let chosen = hosts[number].clone().expect("it answered");
             prop_assert!(!chosen.read_only);
             if let Some(known) = &known {

@@ -1,11 +1,12 @@
 //! Keeps one connection to the primary, and retries until the deadline.
 
-use crate::choice::History;
+use crate::choice::Memory;
 use crate::hosts;
 use crate::session::Session;
 use crate::settings::Settings;
 use engine_guest::deadline::Deadline;
 use engine_guest::failover::{Failover, Fault, Used};
+use engine_guest::hosts::Search;
 use engine_guest::operation::Operation;
 use engine_guest::{Dsn, Error, Key};
 use tokio::runtime::{Builder, Runtime};
@@ -18,8 +19,7 @@ pub(crate) struct Client {
     runtime: Runtime,
     /// Taken out while in use, and not put back after a failure.
     session: Option<Session>,
-    /// The history of the primary that was used last.
-    history: Option<History>,
+    memory: Memory,
     /// The schema of the table, from the first connection on.
     schema: Option<String>,
     /// The greatest mark that was returned; None before the first one.
@@ -42,7 +42,7 @@ impl engine_guest::operation::Client for Client {
             key,
             runtime,
             session: None,
-            history: None,
+            memory: Memory::default(),
             schema: None,
             mark: None,
         })
@@ -89,14 +89,8 @@ impl Client {
 
     /// Connects to the primary.
     fn begin(&mut self, deadline: Deadline) -> Result<Session, Fault> {
-        let left = deadline.left().unwrap_or_default();
-        // With several hosts, one that does not answer must leave time for the operation itself.
-        let limit = if self.settings.nodes.len() > 1 {
-            left / 2
-        } else {
-            left
-        };
-        let primary = hosts::find(&self.runtime, limit, &self.settings, self.history.as_ref())?;
+        let search = Search::new(self.settings.nodes.len(), self.settings.timeout, deadline);
+        let primary = hosts::find(&self.runtime, search, &self.settings, &mut self.memory)?;
         // A pooler may hand out a connection whose search_path another client has changed.
         let schema = match self.schema.take().or(primary.schema) {
             Some(schema) => schema,
@@ -104,9 +98,6 @@ impl Client {
         };
         let session = Session::new(primary.wire, &schema, &self.key, &self.settings);
         self.schema = Some(schema);
-        if primary.history.is_some() {
-            self.history = primary.history;
-        }
         Ok(session)
     }
 }

@@ -1,6 +1,6 @@
 //! Connects to all hosts of the DSN concurrently, to choose the primary.
 
-use crate::choice::{Choice, History, Seen, Sight, choose, remember};
+use crate::choice::{Choice, History, Memory, Seen, Sight, choose};
 use crate::refusal::strange;
 use crate::rows::TABLE;
 use crate::settings::{PORT, Settings};
@@ -8,10 +8,9 @@ use crate::wire::Wire;
 use engine_dsn::Address;
 use engine_guest::Error;
 use engine_guest::failover::Fault;
-use engine_guest::hosts::{resolve, silent};
+use engine_guest::hosts::{Search, resolve, silent};
 use futures::future::join_all;
 use std::net::IpAddr;
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -20,20 +19,17 @@ pub(crate) struct Primary {
     pub(crate) wire: Wire,
     /// The schema of the table; that in which it would be created if there is none.
     pub(crate) schema: Option<String>,
-    /// The history to remember; None if the server does not show it.
-    pub(crate) history: Option<History>,
 }
 
 /// The result of asking one host.
 type Answer = Result<(Wire, Seen, Option<String>), Fault>;
 
-/// Connects to the primary. Hosts that do not answer within `limit` are ignored. `known` is the history
-/// that was used before.
+/// Connects to the primary, and remembers what the hosts reported.
 pub(crate) fn find(
     runtime: &Runtime,
-    limit: Duration,
+    search: Search,
     settings: &Settings,
-    known: Option<&History>,
+    memory: &mut Memory,
 ) -> Result<Primary, Fault> {
     // Resolution blocks, so it comes before the connections.
     let found: Vec<_> = settings
@@ -43,7 +39,7 @@ pub(crate) fn find(
         .collect();
     let asking = found.iter().map(|found| async move {
         let (to, ips) = found.clone()?;
-        timeout(limit, ask(&to, &ips, settings))
+        timeout(search.limit, ask(&to, &ips, settings))
             .await
             .unwrap_or_else(|_| Err(silent(&to)))
     });
@@ -56,7 +52,7 @@ pub(crate) fn find(
     for answer in answers {
         match answer {
             Ok((wire, seen, schema)) => {
-                connections.push(Some((wire, seen.history.clone(), schema)));
+                connections.push(Some((wire, schema, seen.history.clone())));
                 sights.push(Sight::Seen(seen));
             }
             Err(fault) => {
@@ -69,16 +65,15 @@ pub(crate) fn find(
             }
         }
     }
-    match (choose(&sights, known), refused) {
+    memory.learn(&sights);
+    match (choose(&sights, memory), refused) {
+        (Choice::Use(_), _) if late && search.is_short => Err(Fault::Slow(search.undecided())),
         (Choice::Use(number), _) => {
             let chosen = connections.get_mut(number).and_then(Option::take);
-            let (wire, history, schema) =
+            let (wire, schema, history) =
                 chosen.ok_or_else(|| Fault::Elsewhere("no host can be used".into()))?;
-            Ok(Primary {
-                wire,
-                schema,
-                history: history.map(|own| remember(&own, &sights)),
-            })
+            memory.uses(history.as_ref());
+            Ok(Primary { wire, schema })
         }
         (Choice::Refuse(why), _) => Err(Fault::Contested(why)),
         // An error that needs an operator is more useful than the reason why the others cannot be used.

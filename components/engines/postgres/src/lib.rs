@@ -72,14 +72,18 @@
 //! # Several hosts
 //!
 //! Two primaries that do not share their commits hand out the same integers. So for each new connection,
-//! all hosts of the DSN are asked concurrently for their state, for at most half of the timeout, and the
-//! one that is used
+//! all hosts of the DSN are asked concurrently for their state, for at most half of the time that is left,
+//! and the one that is used
 //!
 //! - is not in recovery, as standbys are, and does not have `default_transaction_read_only=on`;
-//! - is on the latest *timeline* that any host with the same system identifier reports, standbys
-//!   included: each promotion begins a new one, so an old primary that comes back is on an earlier one;
-//! - has the same system identifier as the server that this process used before, and no earlier timeline.
-//!   That also holds with a single host. After `pg_upgrade`, which changes the identifier, restart.
+//! - is on the latest *timeline* that any host with the same system identifier reports, or ever reported
+//!   to this process, standbys included: each promotion begins a new one, so an old primary that comes back
+//!   is on an earlier one;
+//! - has the same system identifier as the server that this process used before. That also holds with a
+//!   single host. After `pg_upgrade`, which changes the identifier, restart.
+//!
+//! A host that does not answer is ignored, unless less than an eighth of the timeout was left for its
+//! answer: then there is no choice, since a standby that is merely slow may know of a later timeline.
 //!
 //! If two different servers are primaries on the same timeline, or without any relation, the error is
 //! `denied` and names both; an operator has to decide. Two names of one server count as one: they have the

@@ -12,6 +12,7 @@ use crate::settings::{PORT, SENTINEL_PORT, Settings};
 use engine_dsn::Address;
 use engine_guest::Error;
 use engine_guest::deadline::Deadline;
+use engine_guest::hosts::Search;
 use engine_redis_wire::{Cmd, Lost, Value, Wire, cmd, printable, text};
 use std::slice;
 use std::time::{Duration, Instant};
@@ -122,8 +123,10 @@ fn unless_away<T>(asked: Result<T, Fault>, why: &mut String) -> Result<Option<T>
 /// Queries the role of all listed servers and connects to the primary.
 fn by_roles(settings: &Settings, known: &mut Known, deadline: Deadline) -> Result<Wire, Fault> {
     let memory = &mut known.memory;
-    let budget = half(deadline);
+    let search = Search::new(settings.nodes.len(), settings.timeout, deadline);
+    let budget = Deadline::after(search.limit);
     let mut why = String::new();
+    let mut late = false;
     let mut wires = Vec::new();
     let mut seen = Vec::new();
     for (n, node) in settings.nodes.iter().enumerate() {
@@ -139,10 +142,15 @@ fn by_roles(settings: &Settings, known: &mut Known, deadline: Deadline) -> Resul
             let host = wire.to().to_owned();
             wires.push(wire);
             seen.push(Seen { host, report });
+        } else {
+            late |= deadline.left().is_none();
         }
     }
     memory.learn(&seen);
     let at = match choose(&seen, memory) {
+        Choice::Use(_) if late && search.is_short => {
+            return Err(Fault::Elsewhere(search.undecided()));
+        }
         Choice::Use(at) => at,
         Choice::Refuse(why) => return Err(Fault::Final(Error::Denied(why))),
         Choice::Wait(reason) if why.is_empty() => return Err(Fault::Elsewhere(reason)),

@@ -12,6 +12,7 @@ mod options;
 mod publish;
 mod reading;
 mod status;
+mod verify;
 
 pub use options::Options;
 pub use status::{Counts, Status};
@@ -29,13 +30,15 @@ use consumer::Consumer;
 use futures::future::try_join_all;
 use message::placed;
 use publish::Publishing;
+use reading::Failure;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use verify::Evidence;
 
 /// How long a batch or an appended event may take. A publisher sends a batch again after 30 s without an answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -61,6 +64,21 @@ struct Inner {
     counts: Arc<Counts>,
 }
 
+/// Checks that the stream has what a directory has. Waits for the servers.
+async fn verify(connected: &Connected, store: &Store) -> Result<(), Error> {
+    let progress = store.progress()?.unwrap_or_default();
+    let mut evidence = Evidence::default();
+    let mut failures = 0;
+    loop {
+        match evidence.verify(connected, &progress).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Stopped(reason)) => return Err(Error::Misconfigured(reason)),
+            Err(Failure::Again(reason)) => config::warn(&mut failures, &reason),
+        }
+        sleep(config::PAUSE).await;
+    }
+}
+
 impl Stream {
     /// Connects to the stream, which is made if it does not exist, and makes the read model in a directory go on. Waits
     /// for the server of the stream. `share` is what this ledger shall hold, and `held` what it says that its read model
@@ -79,8 +97,9 @@ impl Stream {
         let (status, _) = watch::channel(Status::Behind);
         let status = Arc::new(status);
         let connected = Connected::open(options, &counts, &status).await?;
-        let kind = Kind::Stream(connected.name.clone(), connected.created());
+        let kind = Kind::Stream(connected.name.clone());
         let store = Store::open_as(directory, store, kind)?;
+        verify(&connected, &store).await?;
         let (position, _) = watch::channel(0);
         let inner = Arc::new(Inner {
             publishing: Publishing::new(&connected, &counts)?,

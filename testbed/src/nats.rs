@@ -101,19 +101,30 @@ impl Nats {
     /// # Errors
     /// When there is none within 10 s.
     pub fn request(&self, index: usize, subject: &str, payload: &str) -> Result<String> {
+        let mut answers = self.requests(index, subject, &[payload])?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// Sends several requests at the same moment, and returns the answers as they come.
+    ///
+    /// # Errors
+    /// When one is missing for 10 s.
+    pub fn requests(&self, index: usize, subject: &str, payloads: &[&str]) -> Result<Vec<String>> {
         let what = || format!("NATS, {subject}");
         let failed = |error| Error::io(what())(error);
         let mut stream =
             TcpStream::connect(("127.0.0.1", self.nodes[index].port)).map_err(failed)?;
         let limit = Some(Duration::from_secs(10));
         stream.set_read_timeout(limit).map_err(failed)?;
-        let text = format!(
-            "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{payload}\r\n",
-            payload.len()
-        );
+        let mut text = "CONNECT {\"verbose\":false}\r\nSUB answer 1\r\n".to_owned();
+        for payload in payloads {
+            let length = payload.len();
+            text += &format!("PUB {subject} answer {length}\r\n{payload}\r\n");
+        }
         stream.write_all(text.as_bytes()).map_err(failed)?;
         let mut reader = BufReader::new(stream);
-        loop {
+        let mut answers = Vec::new();
+        while answers.len() < payloads.len() {
             let mut line = String::new();
             reader.read_line(&mut line).map_err(failed)?;
             match line.split_whitespace().next() {
@@ -121,14 +132,16 @@ impl Nats {
                     let length = line.split_whitespace().last().and_then(|n| n.parse().ok());
                     let mut answer = vec![0; length.unwrap_or(0)];
                     reader.read_exact(&mut answer).map_err(failed)?;
-                    return Ok(String::from_utf8_lossy(&answer).into_owned());
+                    answers.push(String::from_utf8_lossy(&answer).into_owned());
                 }
-                Some("-ERR") | None => {
+                Some("-ERR") => return Err(Error::refused(what(), "a request")(line)),
+                None if line.is_empty() => {
                     return Err(Error::refused(what(), "a request")(line));
                 }
                 _ => {}
             }
         }
+        Ok(answers)
     }
 
     /// The number of nodes.

@@ -63,8 +63,8 @@ pub(crate) struct Applied {
 pub(crate) enum Kind {
     /// Clients write them here, and they are nowhere else.
     Embedded,
-    /// They come from a stream with this name, made at this time.
-    Stream(String, String),
+    /// They come from a stream with this name.
+    Stream(String),
 }
 
 impl Kind {
@@ -72,7 +72,7 @@ impl Kind {
     fn version(&self) -> String {
         match self {
             Self::Embedded => VERSION.into(),
-            Self::Stream(name, created) => format!("{STREAM}{name} {created}\n"),
+            Self::Stream(name) => format!("{STREAM}{name}\n"),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Files {
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let stream = match kind {
             Kind::Embedded => None,
-            Kind::Stream(..) => Some(Applied {
+            Kind::Stream(_) => Some(Applied {
                 partitions: keyspace("partitions")?,
                 numbers: keyspace("numbers")?,
             }),
@@ -185,11 +185,11 @@ fn other_kind(directory: &Path, kind: &Kind, found: &str) -> Option<String> {
             "{directory} has the events of the NATS stream {stream}; name that with --store, or another directory with \
              --data"
         )),
-        (Kind::Stream(name, created), Some(stream)) => Some(format!(
-            "{directory} has the events of the NATS stream {stream}; this one is {name} {created}. Name another directory \
-             with --data, or remove this one: it is made anew from the stream"
+        (Kind::Stream(name), Some(stream)) => Some(format!(
+            "{directory} has the events of the NATS stream {stream}; this one is {name}. Name another directory with \
+             --data, or remove this one: it is made anew from the stream"
         )),
-        (Kind::Stream(..), None) if [VERSION, WITHOUT_RUNS].contains(&found) => Some(format!(
+        (Kind::Stream(_), None) if [VERSION, WITHOUT_RUNS].contains(&found) => Some(format!(
             "{directory} has the events of a ledger without --store, which are in no stream; name another directory with \
              --data"
         )),

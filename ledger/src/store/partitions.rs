@@ -48,7 +48,7 @@ pub(crate) enum Applied {
 }
 
 /// Up to which message all messages of some partitions are applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) sequence: u64,
     /// When the stream stored that message, in microseconds since 1970.

@@ -1,5 +1,6 @@
 //! The connection, and whether the stream can be a ledger's log.
 
+use super::reading::Failure;
 use super::{Counts, Options, Status};
 use crate::Error;
 use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind};
@@ -19,7 +20,7 @@ use tokio::time::sleep;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause between attempts to reach the servers.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many failed attempts lie between two lines in the log.
 const QUIET: u32 = 20;
@@ -40,8 +41,6 @@ pub(super) struct Connected {
     pub(super) context: Context,
     pub(super) stream: Stream<()>,
     pub(super) name: String,
-    /// When the stream was made, in nanoseconds since 1970: what identifies it besides its name.
-    pub(super) created: i128,
 }
 
 impl Connected {
@@ -74,15 +73,21 @@ impl Connected {
             context,
             stream,
             name: options.stream.clone(),
-            created: info.created.unix_timestamp_nanos(),
         })
     }
 
-    /// When the stream was made, for people and for the file `version`.
-    pub(super) fn created(&self) -> String {
-        match jiff::Timestamp::from_nanosecond(self.created) {
-            Ok(time) => time.to_string(),
-            Err(_) => self.created.to_string(),
+    /// What the leader of the stream says of it.
+    ///
+    /// # Errors
+    /// [`Failure::Again`] if it does not answer. While there is no leader, any server answers, which may lack messages.
+    pub(super) async fn info(&self) -> Result<Info, Failure> {
+        let info = self.stream.get_info().await;
+        let info = info.map_err(|error| Failure::Again(error.to_string()))?;
+        match &info.cluster {
+            Some(cluster) if cluster.leader.as_ref().is_none_or(String::is_empty) => {
+                Err(Failure::Again("the stream has no leader".into()))
+            }
+            _ => Ok(info),
         }
     }
 }
@@ -93,7 +98,7 @@ pub(super) fn subject(stream: &str, partition: u16) -> String {
 }
 
 /// Logs the first of many failures.
-fn warn(failures: &mut u32, reason: &str) {
+pub(super) fn warn(failures: &mut u32, reason: &str) {
     if failures.is_multiple_of(QUIET) {
         tracing::warn!(reason, "the NATS stream cannot be used yet; trying again");
     }

@@ -5,12 +5,12 @@
 
 use super::Inner;
 use super::config::Connected;
-use super::reading::{Failure, Purpose, Reading, Track, micros};
+use super::reading::{Failure, Purpose, Reading, Track};
 use super::status::Status;
+use super::verify::Evidence;
 use crate::Error;
 use crate::partition::Share;
 use crate::store::Progress;
-use async_nats::jetstream::stream::{Info, RawMessageErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ const NEAR: u64 = 1000;
 pub(super) struct Consumer {
     inner: Arc<Inner>,
     connected: Connected,
+    evidence: Evidence,
     share: watch::Receiver<Arc<Share>>,
 }
 
@@ -41,6 +42,7 @@ impl Consumer {
         Self {
             inner,
             connected,
+            evidence: Evidence::default(),
             share,
         }
     }
@@ -71,11 +73,7 @@ impl Consumer {
     async fn round(&mut self) -> Result<(), Failure> {
         let wanted = Arc::clone(&self.share.borrow_and_update());
         let progress = tokio::task::block_in_place(|| self.inner.store.progress())?;
-        let progress = progress.unwrap_or_else(|| Progress {
-            sequence: 0,
-            at: 0,
-            share: Arc::default(),
-        });
+        let progress = progress.unwrap_or_default();
         let kept: Share = both(&progress.share, &wanted);
         self.inner.held.send_if_modified(|held| {
             let still = both(held, &kept);
@@ -86,7 +84,7 @@ impl Consumer {
         if wanted.is_empty() {
             return self.changed().await;
         }
-        self.verify(&progress).await?;
+        self.evidence.verify(&self.connected, &progress).await?;
         let new: Share = wanted.iter().filter(|p| !kept.contains(*p)).collect();
         let (tail, rest) = if kept.is_empty() {
             (self.unread(new)?, None)
@@ -188,46 +186,6 @@ impl Consumer {
             written.await.map_err(gone)??;
         }
         Ok(())
-    }
-
-    /// Checks that the stream still has everything that is applied.
-    async fn verify(&self, progress: &Progress) -> Result<(), Failure> {
-        let Connected {
-            stream,
-            name,
-            created,
-            ..
-        } = &self.connected;
-        let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
-        let info: Info = stream.get_info().await.map_err(|error| again(&error))?;
-        if info.created.unix_timestamp_nanos() != *created {
-            return Err(Failure::Stopped(format!(
-                "the stream {name} was removed and made anew since the start"
-            )));
-        }
-        let Progress { sequence, at, .. } = *progress;
-        if sequence == 0 {
-            return Ok(());
-        }
-        let lost = || {
-            Failure::Stopped(format!(
-                "the stream {name} has lost messages: {sequence} was applied and is not there, or is another one. The \
-                 folder of the read model has events that the stream does not have; to go on with those of the stream, \
-                 remove it and start again"
-            ))
-        };
-        if info.state.last_sequence < sequence {
-            return Err(lost());
-        }
-        if at == 0 {
-            return Ok(());
-        }
-        match stream.get_raw_message(sequence).await {
-            Ok(message) if micros(message.time.unix_timestamp_nanos()) == at => Ok(()),
-            Ok(_) => Err(lost()),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Err(lost()),
-            Err(error) => Err(again(&error)),
-        }
     }
 }
 

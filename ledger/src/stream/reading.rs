@@ -111,8 +111,7 @@ impl<'a> Reading<'a> {
         let reconnects = self.reconnects();
         let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
         // Before the consumer is made: it has everything up to here.
-        let info = self.connected.stream.get_info().await;
-        let end = info.map_err(|error| again(&error))?.state.last_sequence;
+        let end = self.connected.info().await?.state.last_sequence;
         let consumer = self
             .connected
             .stream
@@ -177,7 +176,10 @@ impl<'a> Reading<'a> {
         }
         ended?;
         if self.purpose == Purpose::CatchUp && applied >= pending && track.sequence < end {
-            (track.sequence, track.at) = (end, 0);
+            // The last message is of no partition that is read.
+            let last = self.connected.stream.get_raw_message(end).await;
+            let last = last.map_err(|error| again(&error))?;
+            (track.sequence, track.at) = (end, micros(last.time.unix_timestamp_nanos()));
         }
         Ok((track, pending))
     }

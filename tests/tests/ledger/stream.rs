@@ -138,6 +138,67 @@ fn without_nats_the_ledger_answers_questions_alone() -> TestResult {
     Ok(())
 }
 
+/// What a node says of the stream.
+fn info(nats: &Nats, node: usize) -> Value {
+    let answer = nats.request(node, "$JS.API.STREAM.INFO.LEDGER", "");
+    answer
+        .ok()
+        .and_then(|answer| serde_json::from_str(&answer).ok())
+        .unwrap_or_default()
+}
+
+/// Most servers of the stream fail, then all, and come back. They say that the stream was made at another time than before,
+/// since two clients made it.
+#[test]
+fn a_stream_comes_back_after_all_its_servers_failed() -> TestResult {
+    let nats = Nats::cluster(3)?;
+    let config = json!({"name": "LEDGER", "subjects": ["LEDGER.*"], "num_replicas": 3});
+    let made = nats.requests(
+        0,
+        "$JS.API.STREAM.CREATE.LEDGER",
+        &[&*config.to_string(); 2],
+    )?;
+    assert!(
+        made.iter().all(|answer| !answer.contains("error")),
+        "{made:?}"
+    );
+    let ledger = ledger(&nats)?;
+    let note = json!({"kind": "note", "payload": 1});
+    assert_eq!(append(&ledger, "a", &note)?.status, 201);
+    let first = info(&nats, 0);
+    wait::until_true("all servers have the event", LIMIT, || {
+        let info = info(&nats, 0);
+        let replicas = info["cluster"]["replicas"].as_array();
+        replicas.is_some_and(|all| all.iter().all(|one| one["current"] == true))
+    })?;
+    for node in [1, 2] {
+        nats.node(node).kill();
+    }
+    wait::until_true("the last server answers without a leader", LIMIT, || {
+        let info = info(&nats, 0);
+        info["state"]["last_seq"] == 1 && info["cluster"]["leader"].is_null()
+    })?;
+    for _ in 0..10 {
+        assert_eq!(ledger.request("GET", "/v1.0/alive", "")?.status, 200);
+        assert_eq!(ledger.events("a")?.len(), 1);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    nats.node(0).kill();
+    for node in 0..3 {
+        nats.node(node).launch()?;
+    }
+    wait::until_true("events are appended again", LIMIT, || {
+        append(&ledger, "a", &note).is_ok_and(|answer| answer.status == 201)
+    })?;
+    assert_ne!(info(&nats, 0)["created"], first["created"]);
+    let events = ledger.events("a")?;
+    ledger.kill()?;
+    ledger.start_again()?;
+    current(&ledger)?;
+    assert_eq!(ledger.events("a")?, events);
+    Ok(())
+}
+
 /// Clients append the next event of a few keys at several ledgers, each when it thinks that it is its turn.
 pub(crate) fn compete(
     ledgers: &[&Ledger],
@@ -252,7 +313,7 @@ fn a_folder_belongs_to_one_stream() -> TestResult {
     let removed = nats.request(0, "$JS.API.STREAM.DELETE.LEDGER", "")?;
     assert!(removed.contains("\"success\":true"), "{removed}");
     let anew = place.run(&["ledger", "--port", "0", "--store", &dsn])?;
-    anew.assert_failed(8, &["NATS stream LEDGER", "remove"]);
+    anew.assert_failed(8, &["stream LEDGER", "made anew", "remove it"]);
     // A ledger without a stream has events that are in none.
     let alone = Ledger::start()?;
     alone.kill()?;

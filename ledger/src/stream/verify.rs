@@ -11,8 +11,9 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For how long the servers of a cluster have to say that messages are lost. One that led the stream and cannot reach the
-/// others lacks the messages of its successor, and notices only after 10 s that it is no leader any more.
+/// For how long the leader of a cluster's stream has to say that messages are lost. Consumers may be at another server, which
+/// can be ahead of the leader for a moment; and one that led the stream and cannot reach the others lacks the messages of
+/// its successor, and notices only after 10 s that it is no leader any more.
 const CERTAIN: Duration = Duration::from_secs(20);
 
 /// What speaks for lost messages.
@@ -38,19 +39,18 @@ impl Evidence {
             self.since = None;
             return Ok(());
         }
-        let Progress { sequence, .. } = progress;
-        let reason = format!(
-            "the stream {} has lost messages, or was removed and made anew: {sequence} was applied and is not there, or \
-             is another one. The folder of the read model has events that the stream does not have; to go on with those \
-             of the stream, remove it and start again",
-            connected.name
-        );
         let since = *self.since.get_or_insert_with(Instant::now);
-        if info.cluster.is_none() || since.elapsed() >= CERTAIN {
-            Err(Failure::Stopped(reason))
-        } else {
-            Err(Failure::Again(reason))
+        let (name, sequence) = (&connected.name, progress.sequence);
+        if info.cluster.is_some() && since.elapsed() < CERTAIN {
+            return Err(Failure::Again(format!(
+                "{sequence} was applied, and the leader of the stream {name} does not have it, or has another one"
+            )));
         }
+        Err(Failure::Stopped(format!(
+            "the stream {name} has lost messages, or was removed and made anew: {sequence} was applied and is not there, \
+             or is another one. The folder of the read model has events that the stream does not have; to go on with those \
+             of the stream, remove it and start again"
+        )))
     }
 }
 

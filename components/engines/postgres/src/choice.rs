@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-/// How many systems are remembered. Only the one that is used matters, and there is hardly ever another.
+/// How many systems are remembered besides the one that is used. There is hardly ever another.
 const MAX_SYSTEMS: usize = 64;
 
 /// What a host of the DSN is, as far as it is known.
@@ -86,8 +86,10 @@ impl Memory {
 
     /// Remembers the history of the primary that is used from now on. None if it does not show it.
     pub(crate) fn uses(&mut self, history: Option<&History>) {
-        if let Some(history) = history {
-            self.used = Some(history.system.clone());
+        if let Some(History { system, timeline }) = history {
+            self.used = Some(system.clone());
+            let latest = self.latest.entry(system.clone()).or_default();
+            *latest = (*latest).max(*timeline);
         }
     }
 }

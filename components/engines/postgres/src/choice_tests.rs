@@ -57,10 +57,7 @@ fn sights(hosts: &[Option<Seen>]) -> Vec<Sight> {
 /// The memory of a process that has used a primary on this timeline.
 fn memory(used: Option<u32>) -> Memory {
     let mut memory = Memory::default();
-    if let Some(timeline) = used {
-        memory.learn(&sights(&[Some(primary("before", timeline))]));
-        memory.uses(Some(&history(timeline)));
-    }
+    memory.uses(used.map(history).as_ref());
     memory
 }
 
@@ -210,7 +207,7 @@ fn the_memory_is_bounded() {
     let mut memory = Memory::default();
     for system in 0..2 * MAX_SYSTEMS {
         let history = History {
-            system: system.to_string(),
+            system: format!("system {system}"),
             timeline: 1,
         };
         memory.learn(&sights(&[Some(Seen {
@@ -219,6 +216,16 @@ fn the_memory_is_bounded() {
         })]));
     }
     assert_eq!(memory.latest.len(), MAX_SYSTEMS);
+    // That of the system that is used is remembered all the same.
+    memory.uses(Some(&history(3)));
+    assert_eq!(
+        choose(&sights(&[Some(primary("new", 3))]), &memory),
+        Choice::Use(0)
+    );
+    assert!(matches!(
+        choose(&sights(&[Some(primary("old", 2))]), &memory),
+        Choice::Wait(_)
+    ));
 }
 
 #[test]
@@ -284,10 +291,7 @@ proptest! {
     ) {
         let known = known.map(|timeline| History { system: "1".into(), timeline });
         let mut memory = Memory::default();
-        if let Some(known) = &known {
-            memory.see(known);
-            memory.uses(Some(known));
-        }
+        memory.uses(known.as_ref());
         if let Choice::Use(number) = choose(&sights(&hosts), &memory) {
             let chosen = hosts[number].clone().expect("it answered");
             prop_assert!(!chosen.read_only);

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A search is short if it has less than this part of the operation's timeout.
 const LEAST_PART: u32 = 8;
 
-/// The time for one attempt to find a host that may be used, in which all hosts are queried concurrently.
+/// The time for one attempt to find a host that may be used, in which all hosts are queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Search {
     /// How long a host may take to answer.

@@ -32,6 +32,7 @@ pub(crate) mod preface;
 mod recorder;
 mod repeat;
 pub(crate) mod report;
+pub(crate) mod request_body;
 mod resp;
 mod shutdown;
 pub(crate) mod stream;
@@ -54,7 +55,9 @@ pub use tokens::TokenFile;
 use crate::Metrics;
 use crate::traces::Traces;
 use recorder::Recorder;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Limits and timeouts for client connections.
 #[derive(Clone, Debug)]
@@ -83,6 +86,8 @@ pub struct Limits {
     /// What counts connections and requests, such as [`Host::metrics`](crate::Host::metrics). Default: new
     /// counters.
     pub metrics: Metrics,
+    /// The bodies of requests that may be in memory, apart from short ones.
+    pub(crate) long_bodies: Arc<Semaphore>,
     /// What publishes the integers of each response to a ledger.
     pub(crate) recorder: Recorder,
     /// What traces requests. For the spans of mints the [`App`] has to be [`recording`](App::recording), and the host to
@@ -102,6 +107,7 @@ impl Default for Limits {
             nodelay: true,
             log_requests: false,
             metrics: Metrics::new(),
+            long_bodies: Arc::new(Semaphore::new(request_body::LONG)),
             recorder: Recorder::default(),
             traces: None,
         }

@@ -8,6 +8,7 @@ mod forward;
 pub mod grpc;
 pub(crate) mod handshake;
 pub(crate) mod ingest;
+pub(crate) mod intake;
 mod json;
 mod members;
 pub(crate) mod parameters;
@@ -32,6 +33,7 @@ use crate::{Error, Log, Store};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use intake::Intake;
 use intd::RequestId;
 use parameters::Parameters;
 use route::Route;
@@ -76,6 +78,10 @@ struct Inner {
     questions: Semaphore,
     states: Semaphore,
     followers: Arc<Semaphore>,
+    /// The batches of publishers.
+    intake: Intake,
+    /// The batches that other members pass on. They must not wait for those of publishers, which wait for other members.
+    intake_of_members: Intake,
     /// Held by the one client that makes a backup.
     backup: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
@@ -147,6 +153,8 @@ impl Api {
             questions: Semaphore::new(QUESTIONS),
             states: Semaphore::new(STATES),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            intake: Intake::default(),
+            intake_of_members: Intake::default(),
             backup: Arc::new(Semaphore::new(1)),
             stopping,
             begun: Instant::now(),

@@ -326,7 +326,7 @@ impl Reply {
         }
     }
 
-    /// Reads a reply.
+    /// Reads a reply. The texts of a refusal, which are logged, are shortened to [`MAX_TEXT`] characters.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -334,7 +334,11 @@ impl Reply {
         if bytes.len() > MAX_REPLY {
             return Err(Malformed::Long(bytes.len()));
         }
-        let reply = Self::decode(bytes).map_err(encoding)?;
+        let mut reply = Self::decode(bytes).map_err(encoding)?;
+        if let Some(Refusal { code, detail, .. }) = &mut reply.refusal {
+            shorten(code);
+            shorten(detail);
+        }
         match reply.version {
             VERSION | VERSION_1 => Ok(reply),
             other => Err(Malformed::Version(other)),
@@ -349,6 +353,15 @@ impl Reply {
 
 /// The maximum length of a reply, in bytes: with the integers of each event and lookup of a batch.
 pub const MAX_REPLY: usize = 512 << 10;
+
+/// The maximum length of a text that the other side sends for a person, in characters.
+pub(crate) const MAX_TEXT: usize = 512;
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+    }
+}
 
 fn encoding(error: prost::DecodeError) -> Malformed {
     Malformed::Encoding(error.to_string())

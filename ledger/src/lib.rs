@@ -32,3 +32,7 @@ pub use publisher::Publisher;
 pub use relay::Relay;
 pub use store::Store;
 pub use stream::Stream;
+
+/// How many lines of one kind are logged in a burst; after that, one every five seconds. When the disk fails, or a client
+/// follows no protocol, every request would cause a line.
+const LINES: u32 = 16;

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod entry;
 mod losses;
 mod options;
+mod reply_limit;
 mod stats;
 mod target;
 mod worker;

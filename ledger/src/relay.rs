@@ -7,6 +7,7 @@ mod session;
 pub use original::ORIGINAL;
 pub use session::Session;
 
+use crate::api::intake::Intake;
 use crate::api::parameters::Parameters;
 use crate::api::{Body, Problem, answer_problem, finished, handshake, json_answer};
 use crate::endpoint::Endpoint;
@@ -37,6 +38,7 @@ struct Inner {
     stopping: watch::Receiver<bool>,
     begun: Instant,
     counts: Counts,
+    intake: Intake,
 }
 
 /// What clients see of a relay.
@@ -76,6 +78,7 @@ impl Relay {
             stopping,
             begun: Instant::now(),
             counts: Counts::default(),
+            intake: Intake::default(),
         }))
     }
 
@@ -126,6 +129,7 @@ impl Relay {
             counts,
             begun,
             options,
+            intake,
             ..
         } = &*self.0;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -142,6 +146,8 @@ impl Relay {
             "connections": get(&counts.connections),
             "frames": get(&counts.frames),
             "batches": get(&counts.batches),
+            "batches_long": intake.long(),
+            "batches_waits": intake.waits(),
             "malformed": get(&counts.malformed),
             "acknowledged": get(&published.acknowledged),
             "unacknowledged": get(&published.unacknowledged),

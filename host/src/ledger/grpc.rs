@@ -1,7 +1,7 @@
 //! gRPC on the port of a ledger.
 
-use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
+use crate::serve::request_body::read;
 use crate::serve::{Limits, TokenFile};
 use artisanal_ledger::api::grpc::{Caller, Grpc, status};
 use artisanal_ledger::api::{MAX_BODY, Problem};

@@ -3,9 +3,9 @@
 use super::{access, grpc};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
-use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
 use crate::serve::preface;
+use crate::serve::request_body::read;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown, TokenFile};
 use artisanal_ledger::Log;

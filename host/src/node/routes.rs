@@ -5,8 +5,8 @@ use crate::Error;
 use crate::serve::body::{Outgoing, outgoing};
 use crate::serve::connection::{builder, connection, log};
 use crate::serve::connections::accept;
-use crate::serve::http::read;
 use crate::serve::linger::RequestBody;
+use crate::serve::request_body::read;
 use crate::serve::tls::Wire;
 use crate::serve::{Limits, Listeners, Shutdown};
 use artisanal_quorum::{

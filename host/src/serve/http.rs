@@ -7,22 +7,21 @@ use super::linger::RequestBody;
 use super::recorder::{Client, Name};
 use super::repeat::{InFlight, Repeating};
 use super::report::Report;
+use super::request_body::read;
 use super::tls::Wire;
 use super::{Limits, Listeners, Shutdown};
 use crate::Sequence;
 use crate::traces::Minted;
 use ::http::request::Parts;
-use ::http::{HeaderMap, Request, Response, StatusCode};
+use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
 use futures::future::Either;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Body;
+use http_body_util::Full;
 use hyper::service::service_fn;
 use intd::{App, Content, Granted, Problem, Raised, RequestId, refuse};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::time::timeout;
 
 /// Serves the routes of [`App`].
 pub async fn http(
@@ -193,51 +192,4 @@ impl Server {
         }
         response
     }
-}
-
-/// Why the body of a request could not be read.
-pub(crate) enum Unread {
-    Incomplete,
-    Late,
-}
-
-impl From<Unread> for Problem {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Incomplete => Self::invalid("the request's body is incomplete"),
-            Unread::Late => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "invalid",
-                "the request's body did not arrive in time",
-            ),
-        }
-    }
-}
-
-/// Reads the body, up to `most` bytes, so that a body that is too long is detected.
-pub(crate) async fn read<B: Body<Data = Bytes> + Unpin>(
-    body: B,
-    most: usize,
-    limits: &Limits,
-) -> Result<Bytes, Unread> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    match timeout(limits.reading, first(body, most)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(Unread::Incomplete),
-        Err(_) => Err(Unread::Late),
-    }
-}
-
-async fn first<B: Body<Data = Bytes> + Unpin>(mut body: B, most: usize) -> Result<Bytes, B::Error> {
-    let mut start = Vec::new();
-    while start.len() < most
-        && let Some(frame) = body.frame().await
-    {
-        if let Some(data) = frame?.data_ref() {
-            start.extend_from_slice(data.get(..most - start.len()).unwrap_or(data));
-        }
-    }
-    Ok(start.into())
 }

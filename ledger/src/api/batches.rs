@@ -22,6 +22,11 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    /// Whether this is another member.
+    pub(super) fn is_member(&self) -> bool {
+        self.member
+    }
+
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let token = headers.get(AUTHORIZATION).and_then(|value| {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;

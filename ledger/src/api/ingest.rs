@@ -3,15 +3,17 @@
 use super::batches::{self, Sender};
 use super::body::Events;
 use super::elsewhere::Elsewhere;
+use super::intake::Reader;
 use super::parameters::Parameters;
 use super::route::Route;
 use super::{Api, Body, Problem, answer_problem, handshake};
+use crate::LINES;
 use crate::frame::{MAX_ADDED, MAX_FRAME, PROTOCOL, PROTOCOL_1};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::Response;
 use http::request::Parts;
-use intd::RequestId;
+use intd::{LogLimiter, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,6 +30,12 @@ pub(crate) const IDLE: Duration = Duration::from_secs(300);
 
 /// How long a client may accept no part of what it is sent.
 pub(crate) const WRITING: Duration = Duration::from_secs(30);
+
+/// The maximum length of a message of a client that follows a key, in bytes. It has nothing to say.
+const MAX_OF_FOLLOWER: usize = 1 << 10;
+
+/// Limits what is logged of messages that are no batches.
+static MALFORMED: LogLimiter = LogLimiter::with_burst(LINES);
 
 /// What a WebSocket is for.
 pub struct Session {
@@ -97,15 +105,25 @@ fn accept(api: &Api, request: &Parts, by: &str) -> Result<(Response<Body>, Sessi
 
 impl crate::endpoint::Session for Session {
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
-        let most = match self.purpose {
-            Purpose::Ingest(_) => MAX_FRAME + MAX_ADDED,
-            Purpose::Follow(..) | Purpose::Elsewhere(..) => 1 << 10,
-        };
-        let socket = handshake::begin(stream, most).await;
         match self.purpose {
-            Purpose::Ingest(sender) => ingest(&self.api, &sender, socket).await,
-            Purpose::Follow(events, _slot) => follow(*events, socket).await,
-            Purpose::Elsewhere(elsewhere, _slot) => elsewhere.follow(&self.api, socket).await,
+            Purpose::Ingest(sender) => {
+                let inner = &self.api.0;
+                let intake = if sender.is_member() {
+                    &inner.intake_of_members
+                } else {
+                    &inner.intake
+                };
+                let socket = handshake::begin(intake.reader(stream), MAX_FRAME + MAX_ADDED).await;
+                ingest(&self.api, &sender, socket).await;
+            }
+            Purpose::Follow(events, _slot) => {
+                let socket = handshake::begin(stream, MAX_OF_FOLLOWER).await;
+                follow(*events, socket).await;
+            }
+            Purpose::Elsewhere(elsewhere, _slot) => {
+                let socket = handshake::begin(stream, MAX_OF_FOLLOWER).await;
+                elsewhere.follow(&self.api, socket).await;
+            }
         }
     }
 }
@@ -113,7 +131,7 @@ impl crate::endpoint::Session for Session {
 async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(
     api: &Api,
     sender: &Sender,
-    mut socket: WebSocketStream<S>,
+    mut socket: WebSocketStream<Reader<S>>,
 ) {
     let counts = &api.0.counts;
     let mut stopping = api.0.stopping.clone();
@@ -125,9 +143,13 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(
         };
         let bytes = match message {
             Ok(Some(Ok(Message::Binary(bytes)))) => bytes,
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => {
+                socket.get_mut().skip_control(payload.len());
+                continue;
+            }
             Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
         };
+        let _permit = socket.get_mut().end_message();
         let reply = batches::store(api, sender, &bytes).await;
         let malformed = reply.as_ref().err().map(ToString::to_string);
         let sent = match reply {
@@ -136,7 +158,14 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(
         };
         if let Some(malformed) = malformed {
             counts.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(reason = malformed, "a publisher sent what is no batch");
+            if let Some(others) = MALFORMED.allow() {
+                let suppressed = (others > 0).then_some(others);
+                tracing::warn!(
+                    reason = malformed,
+                    suppressed,
+                    "a publisher sent what is no batch"
+                );
+            }
             close(&mut socket, CloseCode::Policy, &malformed).await;
             break;
         }

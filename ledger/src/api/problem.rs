@@ -1,9 +1,12 @@
 //! Error answers: `application/problem+json`, RFC 9457.
 
 use super::Body;
-use crate::Error;
+use crate::{Error, LINES};
 use http::{Response, StatusCode};
-use intd::{Problem, RequestId};
+use intd::{LogLimiter, Problem, RequestId};
+
+/// Limits what is logged of requests that the ledger cannot answer.
+static FAILURES: LogLimiter = LogLimiter::with_burst(LINES);
 
 /// The answer with an error.
 pub fn answer_problem(problem: Problem, id: &RequestId) -> Response<Body> {
@@ -21,7 +24,10 @@ impl From<Error> for Problem {
                 .with_current(i64::try_from(current).unwrap_or(i64::MAX)),
             Error::Unavailable(_) => {
                 // Its text may name files.
-                tracing::warn!(reason = text, "a request failed");
+                if let Some(others) = FAILURES.allow() {
+                    let suppressed = (others > 0).then_some(others);
+                    tracing::warn!(reason = text, suppressed, "a request failed");
+                }
                 Self::unavailable(
                     "the ledger cannot read or write at the moment; what was to be appended may be stored or not; the \
                      reason is in its log",

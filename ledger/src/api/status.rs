@@ -31,6 +31,8 @@ impl Api {
             store,
             counts,
             followers,
+            intake,
+            intake_of_members,
             begun,
             members,
             ..
@@ -60,6 +62,8 @@ impl Api {
             "followers": FOLLOWERS - followers.available_permits(),
             "batches": get(&counts.batches),
             "batches_refused": get(&counts.refused),
+            "batches_long": intake.long() + intake_of_members.long(),
+            "batches_waits": intake.waits() + intake_of_members.waits(),
             "appends": get(&counts.appends),
             "conflicts": get(&counts.conflicts),
             "events": get(&stored.events),

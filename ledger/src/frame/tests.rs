@@ -85,6 +85,12 @@ fn what_is_out_of_bounds_is_refused() {
         Err(Malformed::Long(MAX_FRAME + MAX_ADDED + 1))
     );
     assert!(Reply::read(&[0; MAX_REPLY + 1]).is_err());
+    let endless = "\u{e9}".repeat(100_000);
+    let refused = Reply::refused(1, 1, &endless, endless.clone(), true).bytes();
+    let refusal = Reply::read(&refused).unwrap().refusal.unwrap();
+    for text in [refusal.code, refusal.detail] {
+        assert_eq!(text.chars().count(), MAX_TEXT);
+    }
 }
 
 #[test]

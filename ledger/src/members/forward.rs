@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a connection to a member may take.
-const DIAL: Duration = Duration::from_secs(1);
+pub(super) const DIAL: Duration = Duration::from_secs(1);
 
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);

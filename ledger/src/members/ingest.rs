@@ -1,9 +1,9 @@
 //! Parts of batches that other members have to store, because their answers depend on partitions that this one does not
 //! hold: idempotency keys, and lookups of them.
 
-use super::forward::{FORWARDED, Unanswered};
+use super::forward::{DIAL, FORWARDED, Unanswered};
 use super::placement::OWNERS;
-use super::{Member, Members};
+use super::{Member, Members, PATIENCE};
 use crate::Error;
 use crate::frame::{Batch, Reply};
 use crate::partition::Share;
@@ -95,12 +95,12 @@ async fn give(
     let target = target(member).ok_or(Failed::Unreached)?;
     let mut headers = HeaderMap::new();
     headers.insert(FORWARDED, HeaderValue::from_static("member"));
-    let opened = Connection::open_with(&target, token, headers).await;
+    let opened = Connection::open_with(&target, token, headers, DIAL).await;
     let mut connection = opened.map_err(|error| {
         tracing::debug!(member = member.name, %error, "a member takes no batch");
         Failed::Unreached
     })?;
-    let reply = connection.send(frame, first, count).await;
+    let reply = connection.send(frame, first, count, PATIENCE).await;
     connection.close().await;
     let name = &member.name;
     let lost = |text: String| Failed::Lost(Error::Unavailable(text));

@@ -15,11 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// How long it may take to open a connection.
-const DIAL: Duration = Duration::from_secs(5);
-
-/// How long the ledger may take to store a batch.
-const REPLY: Duration = Duration::from_secs(30);
+/// How long it may take to open a connection to a ledger.
+const DIAL: Duration = Duration::from_secs(2);
 
 /// How many bytes are read at a time. Most replies are shorter.
 const BUFFER: usize = 4 << 10;
@@ -54,14 +51,16 @@ pub(crate) enum Broken {
 impl Connection {
     /// Opens a connection to the ledger of a publisher.
     pub(super) async fn open(options: &Options) -> Result<Self, Broken> {
-        Self::open_with(&options.target, options.token.as_ref(), HeaderMap::new()).await
+        let token = options.token.as_ref();
+        Self::open_with(&options.target, token, HeaderMap::new(), DIAL).await
     }
 
-    /// Opens a connection with further headers in its first request.
+    /// Opens a connection with further headers in its first request, within `limit`.
     pub(crate) async fn open_with(
         target: &Target,
         token: Option<&Secret>,
         headers: HeaderMap,
+        limit: Duration,
     ) -> Result<Self, Broken> {
         let dial = async {
             let host = target.host.trim_matches(['[', ']']);
@@ -88,15 +87,16 @@ impl Connection {
                 Err(other) => Err(other.into()),
             }
         };
-        timeout(DIAL, dial).await.map_err(|_| Broken::Late)?
+        timeout(limit, dial).await.map_err(|_| Broken::Late)?
     }
 
-    /// Sends a batch and waits for the answer to it.
+    /// Sends a batch and waits for the answer to it, for up to `limit`.
     pub(crate) async fn send(
         &mut self,
         frame: Bytes,
         first: u64,
         count: usize,
+        limit: Duration,
     ) -> Result<Reply, Broken> {
         let asking = async {
             self.0.send(Message::Binary(frame)).await?;
@@ -122,7 +122,7 @@ impl Connection {
                 }
             }
         };
-        timeout(REPLY, asking).await.map_err(|_| Broken::Late)?
+        timeout(limit, asking).await.map_err(|_| Broken::Late)?
     }
 
     /// Tells the ledger that nothing more comes.

@@ -2,15 +2,29 @@ use super::*;
 use crate::event::Payload;
 use crate::frame::{Batch, Earlier, Reply};
 use futures::{SinkExt, StreamExt};
-use tokio::net::TcpListener;
-use tokio_tungstenite::accept_hdr_async;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 const LATE: Duration = Duration::from_secs(60);
 
 fn span(first: i64) -> Span {
     Span::checked(first, 2, 1).unwrap()
+}
+
+/// The next connection of a publisher.
+async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+    let (stream, _) = listener.accept().await.unwrap();
+    #[expect(clippy::result_large_err, reason = "the library's type")]
+    let answer = |request: &Request, mut response: Response| {
+        let protocol = request.headers()["sec-websocket-protocol"].clone();
+        response
+            .headers_mut()
+            .insert("sec-websocket-protocol", protocol);
+        Ok(response)
+    };
+    accept_hdr_async(stream, answer).await.unwrap()
 }
 
 /// A ledger that answers each batch with what `answer` says, or closes the connection.
@@ -19,16 +33,7 @@ async fn ledger(mut answer: impl FnMut(Batch) -> Option<Reply> + Send + 'static)
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            #[expect(clippy::result_large_err, reason = "the library's type")]
-            let accept = |request: &Request, mut response: Response| {
-                let protocol = request.headers()["sec-websocket-protocol"].clone();
-                response
-                    .headers_mut()
-                    .insert("sec-websocket-protocol", protocol);
-                Ok(response)
-            };
-            let mut socket = accept_hdr_async(stream, accept).await.unwrap();
+            let mut socket = accept(&listener).await;
             while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
                 let Some(reply) = answer(Batch::read(&bytes).unwrap()) else {
                     break;
@@ -154,6 +159,33 @@ async fn without_a_ledger_each_policy_keeps_its_word() {
     assert!(matches!(refused, Some(Unconfirmed::Full(_))), "{refused:?}");
     assert!(block.stats().waited.load(Ordering::Relaxed) >= 1);
     assert!(block.drain(Duration::from_millis(50)).await >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_became_silent_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        // It is open all the time, and has no answer.
+        let _silent = accept(&listener).await;
+        let mut second = accept(&listener).await;
+        while let Some(Ok(Message::Binary(bytes))) = second.next().await {
+            let batch = Batch::read(&bytes).unwrap();
+            let reply = Reply::stored(batch.first, batch.count().unwrap(), 0);
+            second.send(Message::Binary(reply.bytes())).await.unwrap();
+        }
+    });
+    let publisher = Publisher::start(Options {
+        policy: Policy::Strict,
+        workers: 1,
+        ..Options::new(target)
+    })
+    .unwrap();
+    // Within the 5 s that a mint waits.
+    let (key, by) = ("a".into(), "client".into());
+    let minted = publisher.minted(&key, &by, None, span(2)).await;
+    assert_eq!(minted, Ok(()));
+    assert_eq!(publisher.stats().reconnects.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,22 +2,32 @@
 
 use super::connection::{Broken, Connection};
 use super::entry::{Answer, Entry, Item, Relayed, What};
+use super::reply_limit::ReplyLimit;
 use super::{Inner, Policy, random};
+use crate::LINES;
 use crate::frame::{Earlier, MAX_EVENTS, Refusal, Reply, Writer};
 use bytes::Bytes;
 use futures::future::join_all;
+use intd::LogLimiter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How long a batch waits for further events. The ledger syncs its files for each batch, so shorter waits cost more, also the
 /// server if both are on one machine. With [`Policy::Strict`] somebody waits for each event, so it leaves at once.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// The first and the longest pause after a failure.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The first and the longest pause after a failure. The longest one is short beside the 5 s that a mint waits for its
+/// acknowledgement, so that mints go on soon after the ledger has come back.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// Limits what is logged of batches that the ledger refuses for good.
+static REFUSALS: LogLimiter = LogLimiter::with_burst(LINES);
+
+/// Limits what is logged of failures after which a batch is sent again.
+static FAILURES: LogLimiter = LogLimiter::with_burst(LINES);
 
 /// How many events of a batch may be losses.
 const LOSSES: usize = 256;
@@ -37,6 +47,7 @@ struct Worker<'a> {
     connection: Option<Connection>,
     /// Failures since the last answer.
     failures: u32,
+    limit: ReplyLimit,
     connected: bool,
     /// The batch that comes next.
     writer: Writer,
@@ -60,6 +71,7 @@ impl<'a> Worker<'a> {
             inner,
             connection: None,
             failures: 0,
+            limit: ReplyLimit::default(),
             connected: false,
             writer: Writer::default(),
             lookups: 0,
@@ -205,7 +217,16 @@ impl<'a> Worker<'a> {
                         detail,
                         again: false,
                     }) => {
-                        tracing::error!(code, detail, count, "the ledger refuses events");
+                        if let Some(others) = REFUSALS.allow() {
+                            let suppressed = (others > 0).then_some(others);
+                            tracing::error!(
+                                code,
+                                detail,
+                                count,
+                                suppressed,
+                                "the ledger refuses events"
+                            );
+                        }
                         return reply;
                     }
                     Some(refusal) => self.warn(&refusal.detail),
@@ -230,16 +251,26 @@ impl<'a> Worker<'a> {
                 none.insert(opened)
             }
         };
-        connection.send(frame, first, count).await
+        let sent = Instant::now();
+        let answer = connection.send(frame, first, count, self.limit.get()).await;
+        match &answer {
+            Ok(_) => self.limit.note_answer(sent.elapsed()),
+            Err(Broken::Late) => self.limit.note_late(),
+            Err(_) => {}
+        }
+        answer
     }
 
     /// Logs the first failure of several.
     fn warn(&self, reason: &str) {
-        if self.failures == 0 {
+        if self.failures == 0
+            && let Some(others) = FAILURES.allow()
+        {
             let ledger = self.inner.options.target.to_string();
             tracing::warn!(
                 ledger,
                 reason,
+                suppressed = (others > 0).then_some(others),
                 "the ledger does not store events; trying again"
             );
         }

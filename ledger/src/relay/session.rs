@@ -2,8 +2,10 @@
 
 use super::Relay;
 use super::original::{self, ACKNOWLEDGED, MAX_MESSAGE};
+use crate::LINES;
 use crate::api::handshake;
 use crate::api::ingest::{IDLE, close, send};
+use crate::api::intake::Reader;
 use crate::frame::{Batch, MAX_FRAME, Reply};
 use crate::publisher::Name;
 use artisanal_core::Span;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
+use intd::LogLimiter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,11 +29,14 @@ const PENDING: usize = 256;
 /// How many batches of one client may be without an answer; each has up to 4 MiB.
 const PENDING_BATCHES: usize = 4;
 
-/// How long a batch may be on its way. A publisher sends it again after 30 s without an answer.
+/// How long a batch may be on its way. A publisher sends it again after up to 30 s without an answer.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// How long a client gets for the answers to what it sent before the shutdown.
 const END: Duration = Duration::from_secs(9);
+
+/// Limits what is logged of messages that are no events.
+static MALFORMED: LogLimiter = LogLimiter::with_burst(LINES);
 
 /// Why a client has to send something again.
 const UNCONFIRMED: &str = "the ledger did not answer the publisher in time; send it again";
@@ -74,7 +80,7 @@ impl Session {
 
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        socket: &mut WebSocketStream<S>,
+        socket: &mut WebSocketStream<Reader<S>>,
     ) {
         let most = match self.kind {
             Kind::Original => PENDING,
@@ -96,8 +102,18 @@ impl Session {
                 message = timeout(IDLE, socket.next()), if answers.len() < most => message,
             };
             match message {
-                Ok(Some(Ok(Message::Binary(bytes)))) => answers.push_back(self.take(bytes)),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(Some(Ok(Message::Binary(bytes)))) => {
+                    let permit = socket.get_mut().end_message();
+                    let answer = self.take(bytes);
+                    answers.push_back(Box::pin(async move {
+                        let answer = answer.await;
+                        drop(permit);
+                        answer
+                    }));
+                }
+                Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => {
+                    socket.get_mut().skip_control(payload.len());
+                }
                 Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
             }
         }
@@ -121,7 +137,7 @@ impl crate::endpoint::Session for Session {
         };
         let connections = &self.relay.0.counts.connections;
         connections.fetch_add(1, Ordering::Relaxed);
-        let mut socket = handshake::begin(stream, most).await;
+        let mut socket = handshake::begin(self.relay.0.intake.reader(stream), most).await;
         self.exchange(&mut socket).await;
         let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
         connections.fetch_sub(1, Ordering::Relaxed);
@@ -181,7 +197,10 @@ impl Relay {
     fn malformed(&self, why: &dyn std::fmt::Display) -> (CloseCode, String) {
         self.0.counts.malformed.fetch_add(1, Ordering::Relaxed);
         let reason = why.to_string();
-        tracing::warn!(reason, "a client sent what is no event");
+        if let Some(others) = MALFORMED.allow() {
+            let suppressed = (others > 0).then_some(others);
+            tracing::warn!(reason, suppressed, "a client sent what is no event");
+        }
         (CloseCode::Policy, reason)
     }
 }

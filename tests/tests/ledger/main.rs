@@ -13,6 +13,7 @@ mod sockets;
 mod stream;
 mod stream_sharing;
 mod tokens;
+mod unfinished;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -11,13 +11,13 @@ use testbed::ledger::Ledger;
 use testbed::{TestResult, port, wait};
 
 /// Starts a publisher to a ledger.
-fn publisher(place: &Place, ledger: &Ledger, arguments: &[&str]) -> TestResult<Serving> {
+pub(crate) fn publisher(place: &Place, ledger: &Ledger, arguments: &[&str]) -> TestResult<Serving> {
     let url = ledger.url();
     let all = ["publish", "--host", "127.0.0.1", "--consumer", &url];
     Ok(Serving::start(place.command(&[&all, arguments].concat())?)?)
 }
 
-fn stats(publisher: &Serving) -> TestResult<Value> {
+pub(crate) fn stats(publisher: &Serving) -> TestResult<Value> {
     Ok(publisher.get("/v1.0/stats")?.json())
 }
 

@@ -99,7 +99,7 @@ fn a_web_socket_gets_events_as_well() -> TestResult {
 
 /// The subprotocols of batches.
 const VERSION_1: &str = "Sec-WebSocket-Protocol: artisanal-ledger.v1\r\n";
-const VERSION_2: &str = "Sec-WebSocket-Protocol: artisanal-ledger.v2\r\n";
+pub(crate) const VERSION_2: &str = "Sec-WebSocket-Protocol: artisanal-ledger.v2\r\n";
 
 #[test]
 fn publishers_of_both_versions_are_served() -> TestResult {

@@ -13,6 +13,7 @@ mod json;
 mod members;
 pub(crate) mod parameters;
 mod problem;
+pub(crate) mod received;
 mod route;
 mod state;
 mod status;

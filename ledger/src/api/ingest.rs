@@ -5,6 +5,7 @@ use super::body::Events;
 use super::elsewhere::Elsewhere;
 use super::intake::Reader;
 use super::parameters::Parameters;
+use super::received::Received;
 use super::route::Route;
 use super::{Api, Body, Problem, answer_problem, handshake};
 use crate::LINES;
@@ -138,39 +139,37 @@ async fn ingest<S: AsyncRead + AsyncWrite + Unpin>(
     counts.publishers.fetch_add(1, Ordering::Relaxed);
     loop {
         let message = tokio::select! {
-            message = timeout(IDLE, socket.next()) => message,
+            message = timeout(IDLE, socket.next()) => message.unwrap_or_default(),
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let bytes = match message {
-            Ok(Some(Ok(Message::Binary(bytes)))) => bytes,
-            Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => {
-                socket.get_mut().skip_control(payload.len());
+        let stored = match Received::of(message) {
+            Received::Message(bytes) => {
+                let _permit = socket.get_mut().end_message();
+                let reply = batches::store(api, sender, &bytes).await;
+                reply.map_err(|malformed| (CloseCode::Policy, malformed.to_string()))
+            }
+            Received::Control(payload) => {
+                socket.get_mut().skip_control(payload);
                 continue;
             }
-            Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
+            Received::Refused(code, reason) => Err((code, reason)),
+            Received::End => break,
         };
-        let _permit = socket.get_mut().end_message();
-        let reply = batches::store(api, sender, &bytes).await;
-        let malformed = reply.as_ref().err().map(ToString::to_string);
-        let sent = match reply {
-            Ok(reply) => send(&mut socket, Message::Binary(reply.bytes())).await,
-            Err(_) => false,
-        };
-        if let Some(malformed) = malformed {
-            counts.refused.fetch_add(1, Ordering::Relaxed);
-            if let Some(others) = MALFORMED.allow() {
-                let suppressed = (others > 0).then_some(others);
-                tracing::warn!(
-                    reason = malformed,
-                    suppressed,
-                    "a publisher sent what is no batch"
-                );
+        match stored {
+            Ok(reply) => {
+                if !send(&mut socket, Message::Binary(reply.bytes())).await {
+                    break;
+                }
             }
-            close(&mut socket, CloseCode::Policy, &malformed).await;
-            break;
-        }
-        if !sent {
-            break;
+            Err((code, reason)) => {
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                if let Some(others) = MALFORMED.allow() {
+                    let suppressed = (others > 0).then_some(others);
+                    tracing::warn!(reason, suppressed, "a publisher sent what is no batch");
+                }
+                close(&mut socket, code, &reason).await;
+                break;
+            }
         }
     }
     let _ = timeout(Duration::from_secs(1), socket.close(None)).await;

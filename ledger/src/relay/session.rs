@@ -6,6 +6,7 @@ use crate::LINES;
 use crate::api::handshake;
 use crate::api::ingest::{IDLE, close, send};
 use crate::api::intake::Reader;
+use crate::api::received::Received;
 use crate::frame::{Batch, MAX_FRAME, Reply};
 use crate::publisher::Name;
 use artisanal_core::Span;
@@ -14,10 +15,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use intd::LogLimiter;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -69,12 +72,19 @@ impl Session {
         }
     }
 
-    /// What a message leads to, in time.
-    fn take(&self, bytes: Bytes) -> BoxFuture<'static, Answer> {
+    /// What a message leads to, in time. It keeps its permit until then.
+    fn take(
+        &self,
+        bytes: Bytes,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> BoxFuture<'static, Answer> {
         let (relay, by) = (self.relay.clone(), self.by.clone());
         match self.kind {
             Kind::Original => Box::pin(async move { relay.frame(&bytes, &by).await }),
-            Kind::Batches => Box::pin(async move { relay.batch(bytes).await }),
+            Kind::Batches => Box::pin(async move {
+                let _permit = permit;
+                relay.batch(bytes).await
+            }),
         }
     }
 
@@ -99,22 +109,23 @@ impl Session {
                     continue;
                 }
                 () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => break,
-                message = timeout(IDLE, socket.next()), if answers.len() < most => message,
+                message = timeout(IDLE, socket.next()), if answers.len() < most => {
+                    message.unwrap_or_default()
+                }
             };
-            match message {
-                Ok(Some(Ok(Message::Binary(bytes)))) => {
+            match Received::of(message) {
+                Received::Message(bytes) => {
                     let permit = socket.get_mut().end_message();
-                    let answer = self.take(bytes);
-                    answers.push_back(Box::pin(async move {
-                        let answer = answer.await;
-                        drop(permit);
-                        answer
-                    }));
+                    answers.push_back(self.take(bytes, permit));
                 }
-                Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => {
-                    socket.get_mut().skip_control(payload.len());
+                Received::Control(payload) => socket.get_mut().skip_control(payload),
+                // The answers to what came before are sent first.
+                Received::Refused(code, reason) => {
+                    let refused = self.relay.malformed(code, &reason);
+                    answers.push_back(Box::pin(ready(Err(refused))));
+                    break;
                 }
-                Ok(Some(Ok(_)) | Some(Err(_)) | None) | Err(_) => break,
+                Received::End => break,
             }
         }
         // What was read is answered, also after the client or the server began to end.
@@ -164,10 +175,11 @@ impl Relay {
         let inner = &self.0;
         let span = match original::read(bytes) {
             Ok(integer) => Span::checked(integer, inner.options.step, 1),
-            Err(malformed) => return Err(self.malformed(&malformed)),
+            Err(malformed) => return Err(self.malformed(CloseCode::Policy, &malformed)),
         };
         let Some(span) = span else {
-            return Err(self.malformed(&"the integer is none of a sequence"));
+            let reason = "the integer is none of a sequence";
+            return Err(self.malformed(CloseCode::Policy, &reason));
         };
         inner.counts.frames.fetch_add(1, Ordering::Relaxed);
         let key = &inner.options.key;
@@ -183,7 +195,7 @@ impl Relay {
         let inner = &self.0;
         let (version, first, count) = match Batch::read(&bytes) {
             Ok(batch) => (batch.version, batch.first, batch.count().unwrap_or(0)),
-            Err(malformed) => return Err(self.malformed(&malformed)),
+            Err(malformed) => return Err(self.malformed(CloseCode::Policy, &malformed)),
         };
         inner.counts.batches.fetch_add(1, Ordering::Relaxed);
         let reply = inner.publisher.relay(bytes, first, count, PATIENCE).await;
@@ -194,13 +206,14 @@ impl Relay {
         Ok(Message::Binary(reply.bytes()))
     }
 
-    fn malformed(&self, why: &dyn std::fmt::Display) -> (CloseCode, String) {
+    /// Counts and logs what a client must not send.
+    fn malformed(&self, code: CloseCode, why: &dyn std::fmt::Display) -> (CloseCode, String) {
         self.0.counts.malformed.fetch_add(1, Ordering::Relaxed);
         let reason = why.to_string();
         if let Some(others) = MALFORMED.allow() {
             let suppressed = (others > 0).then_some(others);
             tracing::warn!(reason, suppressed, "a client sent what is no event");
         }
-        (CloseCode::Policy, reason)
+        (code, reason)
     }
 }

@@ -4,7 +4,7 @@ use crate::sockets::{frame, read_frame, socket};
 use crate::{LIMIT, integers, mint_while, serve};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use testbed::cli::{Place, Serving};
 use testbed::ledger::Ledger;
@@ -62,23 +62,44 @@ fn frames_of_8_bytes_become_events() -> TestResult {
         events.iter().all(|event| event["by"] == by.as_str()),
         "{events:?}"
     );
-    // Something else ends the connection, and only that.
-    for bad in [
-        frame(2, &[0; 8]),
-        frame(2, &[0, 0, 0, 1]),
-        frame(2, &[0, 0, 0, 1, 0, 0, 0, 1]),
-        frame(2, &[1; 2000]),
-        frame(1, b"12345678"),
+    // Something else ends the connection, and only that. What came before is answered.
+    for (bad, code, reason) in [
+        (
+            frame(2, &[0; 8]),
+            1008,
+            "the integer of a frame is 1 or more",
+        ),
+        (
+            frame(2, &[0, 0, 0, 1]),
+            1008,
+            "a frame has 8 bytes, and this one has 4",
+        ),
+        (
+            frame(2, &[0, 0, 0, 1, 0, 0, 0, 1]),
+            1008,
+            "the last 4 bytes of a frame are 0",
+        ),
+        (
+            frame(2, &[1; 2000]),
+            1009,
+            "a message of 2000 bytes; 1024 are allowed",
+        ),
+        (
+            frame(1, b"12345678"),
+            1003,
+            "a message has to be binary, and this one is a text",
+        ),
     ] {
         let mut other = original(&publisher);
+        other.write_all(&integer(7)).expect("written");
         other.write_all(&bad).expect("written");
-        let mut rest = Vec::new();
-        let _ = other.read_to_end(&mut rest);
-        assert!(rest.first().is_none_or(|byte| *byte == 0x88), "{rest:?}");
+        assert_eq!(read_frame(&mut other), (1, b"a".to_vec()));
+        let close = [&u16::to_be_bytes(code)[..], reason.as_bytes()].concat();
+        assert_eq!(read_frame(&mut other), (8, close), "{reason}");
     }
     stream.write_all(&integer(1000)).expect("written");
     assert_eq!(read_frame(&mut stream), (1, b"a".to_vec()));
-    assert_eq!(ledger.events("old")?.len(), 51);
+    assert_eq!(ledger.events("old")?.len(), 56);
     let alive = publisher.get("/v1.0/alive")?;
     assert_eq!(
         (alive.status, alive.header("server")),
@@ -86,13 +107,14 @@ fn frames_of_8_bytes_become_events() -> TestResult {
     );
     assert!(!alive.header("x-request-id").is_empty());
     let stats = stats(&publisher)?;
+    assert_eq!(stats["malformed"], 5);
     assert_eq!(
         (
             &stats["frames"],
             &stats["acknowledged"],
             &stats["ring"]["size"]
         ),
-        (&51.into(), &51.into(), &4096.into())
+        (&56.into(), &56.into(), &4096.into())
     );
     for (path, status) in [("/v1.0/ingest", 426), ("/", 404), ("/v1.0/stats?x=1", 400)] {
         assert_eq!(publisher.get(path)?.status, status, "{path}");

@@ -152,24 +152,25 @@ fn what_is_no_batch_is_refused() -> TestResult {
     let (_, refused) = open(&ledger, "/v1/ingest", "");
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
     // An empty batch; a text; a message of 2^40 bytes; a frame without a mask.
-    let frames: [&[u8]; 4] = [
-        &[0x82, 0x80, 0, 0, 0, 0],
-        &[0x81, 0x81, 0, 0, 0, 0, b'x'],
-        &[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        &[0x82, 0x01, 0],
+    let frames: [(&[u8], u16); 4] = [
+        (&[0x82, 0x80, 0, 0, 0, 0], 1008),
+        (&[0x81, 0x81, 0, 0, 0, 0, b'x'], 1003),
+        (&[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1009),
+        (&[0x82, 0x01, 0], 1002),
     ];
-    for frame in frames {
+    for (frame, code) in frames {
         let (mut stream, answer) = open(&ledger, "/v1/ingest", VERSION_2);
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         // The example of RFC 6455.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
         stream.write_all(frame).expect("written");
+        let (kind, bytes) = read_frame(&mut stream);
+        assert_eq!((kind, bytes.get(..2)), (8, Some(&code.to_be_bytes()[..])));
         let mut rest = Vec::new();
-        // The connection ends, with a close frame or without.
         let _ = stream.read_to_end(&mut rest);
-        let closed = rest.first().is_none_or(|byte| *byte == 0x88);
-        assert!(rest.len() < 200 && closed, "{rest:?}");
+        assert!(rest.is_empty(), "{rest:?}");
     }
+    assert_eq!(ledger.get("/v1.0/stats")?["batches_refused"], 4);
     assert_eq!(ledger.get("/v1.0/stats")?["events"], 0);
     Ok(())
 }

@@ -20,6 +20,8 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SKIPPED := target/skipped-tests.txt
+# The runs of the simulation, see docs/quorum.md.
+SEEDS ?= 10000
 
 .PHONY: serve test bench criterion proto fuzz check lint toolchain servers docs
 
@@ -28,7 +30,7 @@ serve: toolchain
 
 test: toolchain servers check
 	@mkdir -p target && rm -f $(SKIPPED)
-	INT_HOST=$(abspath $(TARGET))/debug/int-host $(CARGO) test --workspace
+	SEEDS=$(SEEDS) INT_HOST=$(abspath $(TARGET))/debug/int-host $(CARGO) test --workspace
 	@if [ -s $(SKIPPED) ]; then \
 		echo; echo "skipped: $$(sort -u $(SKIPPED) | wc -l) tests that need a server which is not installed:"; \
 		sort -u $(SKIPPED) | sed 's/^/  /'; \

@@ -100,7 +100,7 @@ pub struct Reply {
     /// The number of the batch's events.
     #[prost(uint32, tag = "3")]
     pub count: u32,
-    /// How many of them were stored already.
+    /// How many of them were stored already, as far as the ledger knew: one with a stream may learn of more later.
     #[prost(uint32, tag = "4")]
     pub duplicates: u32,
     /// Set if the batch is refused.

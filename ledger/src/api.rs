@@ -39,8 +39,9 @@ use intd::RequestId;
 use parameters::Parameters;
 use route::Route;
 use serde_json::{Value, json};
+use status::Counts;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
@@ -88,17 +89,6 @@ struct Inner {
     stopping: watch::Receiver<bool>,
     begun: Instant,
     counts: Counts,
-}
-
-/// What it counts.
-#[derive(Default)]
-struct Counts {
-    requests: AtomicU64,
-    batches: AtomicU64,
-    refused: AtomicU64,
-    appends: AtomicU64,
-    conflicts: AtomicU64,
-    publishers: AtomicU64,
 }
 
 impl Endpoint for Api {

@@ -326,7 +326,7 @@ impl Reply {
         }
     }
 
-    /// Reads a reply. The texts of a refusal, which are logged, are shortened to [`MAX_TEXT`] characters.
+    /// Reads a reply. The texts of a refusal, which are logged, are shortened to 512 characters.
     ///
     /// # Errors
     /// [`Malformed`].

@@ -6,6 +6,17 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What a ledger counts.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) appends: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) publishers: AtomicU64,
+}
+
 impl Api {
     /// Whether it can answer.
     pub(super) fn alive(&self) -> Result<Response<Body>, Problem> {

@@ -12,7 +12,12 @@ const LEAST: u64 = 64 << 20;
 pub(super) async fn by_age(store: Store, reducers: Reducers, days: u32) {
     let hour = 60 * MINUTE;
     let age = hour.saturating_mul(24).saturating_mul(days);
-    regularly(hour, &format!("older than {days} days"), || {
+    let which = if days == 1 {
+        "older than a day".to_owned()
+    } else {
+        format!("older than {days} days")
+    };
+    regularly(hour, &which, || {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let cutoff = since.unwrap_or_default().saturating_sub(age).as_micros();
         let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);

@@ -37,10 +37,10 @@ fn next(sequence: &Sequence) -> i64 {
 fn mint(sequence: &Sequence, threads: u64, times: u64) -> Duration {
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        for thread in 0..threads {
+        for share in calls::shares(threads, times) {
             scope.spawn(move || {
                 let mut before = 0;
-                for _ in 0..times / threads + u64::from(thread < times % threads) {
+                for _ in 0..share {
                     let integer = next(sequence);
                     assert!(integer > before, "{integer} after {before}");
                     before = integer;

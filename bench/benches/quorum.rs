@@ -2,6 +2,7 @@
 //!
 //! The cases are those of the benchmark of RRSeq, so that both can be run on one machine; see `docs/quorum.md`.
 
+use bench::calls;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use int_host::{Builtin, Sequence};
 use std::cell::LazyCell;
@@ -66,8 +67,7 @@ fn mint(sequence: &Sequence, callers: u64, times: u64) -> Duration {
     };
     runtime::run(async {
         let begin = Instant::now();
-        let shares =
-            (0..callers).map(|caller| times / callers + u64::from(caller < times % callers));
+        let shares = calls::shares(callers, times);
         let tasks: Vec<_> = shares.map(|share| tokio::spawn(call(share))).collect();
         for task in tasks {
             task.await.expect("no panic");

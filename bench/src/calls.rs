@@ -4,6 +4,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 use testbed::runtime;
 
+/// How many of `times` calls each of `callers` makes.
+pub fn shares(callers: u64, times: u64) -> impl Iterator<Item = u64> {
+    (0..callers).map(move |caller| times / callers + u64::from(caller < times % callers))
+}
+
 /// Measures how long `times` sequential calls take in a task of the shared runtime, as in a server. With
 /// `block_on` each call would include a wake-up of the blocked thread by another one.
 ///

@@ -36,7 +36,8 @@ pub const MAX_MEMBERS: usize = 128;
 /// How long a member that stops takes to tell the others, at most.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// How long another member may take to answer: longer than any question takes, and that is 5 s for a state.
+/// How long another member may take to answer: longer than any question takes, and that is 5 s for a state. A batch that
+/// takes longer is sent again by its publisher.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a member takes part.

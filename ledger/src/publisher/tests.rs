@@ -27,19 +27,26 @@ async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     accept_hdr_async(stream, answer).await.unwrap()
 }
 
+/// Answers each batch on a connection with what `answer` says, until that is nothing.
+async fn serve(
+    mut socket: WebSocketStream<TcpStream>,
+    answer: &mut impl FnMut(Batch) -> Option<Reply>,
+) {
+    while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+        let Some(reply) = answer(Batch::read(&bytes).unwrap()) else {
+            break;
+        };
+        socket.send(Message::Binary(reply.bytes())).await.unwrap();
+    }
+}
+
 /// A ledger that answers each batch with what `answer` says, or closes the connection.
 async fn ledger(mut answer: impl FnMut(Batch) -> Option<Reply> + Send + 'static) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
-            let mut socket = accept(&listener).await;
-            while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
-                let Some(reply) = answer(Batch::read(&bytes).unwrap()) else {
-                    break;
-                };
-                socket.send(Message::Binary(reply.bytes())).await.unwrap();
-            }
+            serve(accept(&listener).await, &mut answer).await;
         }
     });
     Target::parse(&format!("ws://127.0.0.1:{port}")).unwrap()
@@ -168,12 +175,8 @@ async fn a_connection_that_became_silent_is_given_up() {
     tokio::spawn(async move {
         // It is open all the time, and has no answer.
         let _silent = accept(&listener).await;
-        let mut second = accept(&listener).await;
-        while let Some(Ok(Message::Binary(bytes))) = second.next().await {
-            let batch = Batch::read(&bytes).unwrap();
-            let reply = Reply::stored(batch.first, batch.count().unwrap(), 0);
-            second.send(Message::Binary(reply.bytes())).await.unwrap();
-        }
+        let mut answer = |batch: Batch| Some(Reply::stored(batch.first, batch.count().unwrap(), 0));
+        serve(accept(&listener).await, &mut answer).await;
     });
     let publisher = Publisher::start(Options {
         policy: Policy::Strict,

@@ -212,24 +212,11 @@ impl<'a> Worker<'a> {
                         self.failures = 0;
                         return reply;
                     }
-                    Some(Refusal {
-                        code,
-                        detail,
-                        again: false,
-                    }) => {
-                        if let Some(others) = REFUSALS.allow() {
-                            let suppressed = (others > 0).then_some(others);
-                            tracing::error!(
-                                code,
-                                detail,
-                                count,
-                                suppressed,
-                                "the ledger refuses events"
-                            );
-                        }
+                    Some(refusal) if refusal.again => self.warn(&refusal.detail),
+                    Some(refusal) => {
+                        log_refusal(refusal, count);
                         return reply;
                     }
-                    Some(refusal) => self.warn(&refusal.detail),
                 },
                 Err(error) => {
                     self.connection = None;
@@ -285,6 +272,14 @@ impl<'a> Worker<'a> {
         // Half of it is chance, so that the workers of all servers do not come back at once.
         let chance = u32::try_from(random() % 1000).unwrap_or(0);
         sleep(pause / 2 + pause / 2 * chance / 1000).await;
+    }
+}
+
+/// Logs that the ledger refuses this many events for ever.
+fn log_refusal(Refusal { code, detail, .. }: &Refusal, count: usize) {
+    if let Some(others) = REFUSALS.allow() {
+        let suppressed = (others > 0).then_some(others);
+        tracing::error!(code, detail, count, suppressed, "the ledger refuses events");
     }
 }
 

@@ -6,6 +6,7 @@
 mod completions;
 mod compose;
 mod dashes;
+mod dsn_file;
 mod engines;
 mod exit;
 mod flags;
@@ -123,6 +124,14 @@ impl Cli {
         one_of(
             &mut command,
             &matches,
+            "dsn",
+            &mut cli.flags.dsn,
+            "dsn_file",
+            &mut cli.flags.dsn_file,
+        )?;
+        one_of(
+            &mut command,
+            &matches,
             "cache",
             &mut cli.flags.cache,
             "no_cache",
@@ -139,7 +148,8 @@ impl Cli {
     /// # Errors
     /// As the command reports them.
     pub fn run(self) -> Result<(), Failure> {
-        let Self { flags, command } = self;
+        let Self { mut flags, command } = self;
+        flags.read_dsn()?;
         match command {
             // It sets up its own log, which is more verbose than that of the other commands.
             Some(Command::Serve(serve)) => serve.run(&flags),

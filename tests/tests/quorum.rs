@@ -353,6 +353,28 @@ fn wrong_tokens_groups_and_lists_are_told() -> TestResult {
 }
 
 #[test]
+fn a_file_may_name_the_members_and_a_path_the_key_at_the_nodes() -> TestResult {
+    let quorum = Quorum::start()?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("members").display().to_string();
+    let write = |text: String| std::fs::write(&file, text).expect("written");
+    let members = (0..quorum.size()).map(|index| quorum.address(index));
+    let lines = members.collect::<Vec<_>>().join("\n# the next one\n");
+    write(format!("{lines}\n"));
+    let mint = |key: &str| {
+        let line = ["--engine", "quorum", "--dsn-file", &file, "--key", key];
+        quorum.manage(&line.map(str::to_owned))
+    };
+    assert_eq!(mint("orders")?, "2\n");
+    write(format!("quorum://\n{lines}/shop-*?timeout=3s"));
+    assert_eq!(mint("orders")?, "2\n");
+    assert_eq!(mint("shop-orders")?, "2\n");
+    write(format!("quorum://\n{lines}/shop-orders"));
+    assert_eq!(mint("orders")?, "4\n");
+    Ok(())
+}
+
+#[test]
 fn a_node_hands_out_what_comes_next_as_if_it_had_been_claimed() -> TestResult {
     let quorum = Quorum::start()?;
     let post = |path: &str, body: &str| {

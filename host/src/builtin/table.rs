@@ -192,7 +192,7 @@ pub(super) static TABLE: &[Entry] = &[
         engine: Builtin::Quorum,
         about: About {
             name: "quorum",
-            dsn: &["quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081]"],
+            dsn: &["quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081][/KEY]"],
             default_dsn: None,
             parameters: &["timeout=2s"],
             offset: 0,

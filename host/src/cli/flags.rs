@@ -1,5 +1,6 @@
 //! The global options, which are valid before and after any command.
 
+use super::dsn_file;
 use super::log::LogFormat;
 use super::raise::Raise;
 use crate::{Builtin, Config, Error, Host, Options, Sequence, Source};
@@ -21,6 +22,9 @@ pub(super) struct Flags {
     /// The address of the backend; `int-host engines` lists the forms [default: the engine's]
     #[arg(long, global = true, env = "ARTISANAL_DSN", value_name = "DSN", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) dsn: Option<String>,
+    /// A file with the DSN, or with the members of a quorum, one in a line; `#` begins a line that is skipped
+    #[arg(long, global = true, env = "ARTISANAL_DSN_FILE", value_name = "FILE", help_heading = SEQUENCE, hide_env_values = true)]
+    pub(super) dsn_file: Option<PathBuf>,
     /// The name of the sequence [default: integers]
     #[arg(long, global = true, env = "ARTISANAL_KEY", value_name = "KEY", help_heading = SEQUENCE, hide_env_values = true)]
     pub(super) key: Option<String>,
@@ -129,6 +133,17 @@ impl Flags {
             options.cache = Some(cache.clone());
         }
         options
+    }
+
+    /// Takes the DSN from its file, if one is named.
+    ///
+    /// # Errors
+    /// As [`dsn_file::read`].
+    pub(super) fn read_dsn(&mut self) -> Result<(), Error> {
+        if let Some(file) = self.dsn_file.take() {
+            self.dsn = Some(dsn_file::read(&file)?);
+        }
+        Ok(())
     }
 
     /// The component to use.

@@ -204,7 +204,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The options that have an effect in every mode.
-    const EVERYWHERE: [&str; 22] = [
+    const EVERYWHERE: [&str; 23] = [
         "protocol",
         "host",
         "port",
@@ -222,6 +222,7 @@ mod tests {
         "engine",
         "component",
         "dsn",
+        "dsn_file",
         "data",
         "allow_host",
         "cache",

@@ -66,6 +66,21 @@ fn a_dsn_of_another_engine_needs_its_name() {
 }
 
 #[test]
+fn a_file_has_the_dsn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dsn");
+    std::fs::write(&path, "redis://:hunter2@h\n").expect("written");
+    let line = format!("--engine redis --dsn-file {}", path.display());
+    let mut flags = cli(&line).flags;
+    assert_eq!(flags.read_dsn(), Ok(()));
+    assert_eq!(flags.config().dsn, "redis://:hunter2@h");
+    assert_eq!(
+        kind(&format!("{line} --dsn redis://h")),
+        ErrorKind::ArgumentConflict
+    );
+}
+
+#[test]
 fn flags_stand_before_or_after_a_command() {
     for line in [
         "--engine redis --dsn redis://h --key k last",

@@ -1,8 +1,7 @@
 //! The settings in the DSN.
 
-use artisanal_core::limits::check_key;
 use engine_dsn::{Address, Dsn};
-use engine_guest::{Error, deadline};
+use engine_guest::{Error, deadline, remote};
 use std::time::Duration;
 
 /// What the DSN says.
@@ -51,31 +50,12 @@ impl Settings {
         Ok(Self {
             secure,
             authority: address.to_string(),
-            key: remote_key(dsn.path(), key)?,
+            key: remote::key(dsn, key)?,
             mint_token: token(dsn.user())?,
             admin_token: token(dsn.password().map(|password| password.reveal()))?,
             timeout: deadline::timeout(dsn)?,
         })
     }
-}
-
-/// The key at the server: the path of the DSN, in which `*` stands for the key of the sequence here.
-fn remote_key(path: &str, key: &str) -> Result<String, Error> {
-    let remote = match path.matches('*').count() {
-        _ if path.is_empty() => key.to_owned(),
-        0 | 1 => path.replace('*', key),
-        _ => {
-            return Err(Error::Invalid(
-                "the path of the DSN has several `*`; one stands for the key".into(),
-            ));
-        }
-    };
-    check_key(&remote).map_err(|error| {
-        Error::Invalid(format!(
-            "the path of the DSN is the key of the sequence at the server: {error}"
-        ))
-    })?;
-    Ok(remote)
 }
 
 #[cfg(test)]
@@ -111,24 +91,6 @@ mod tests {
             let error = read(bad).err().expect(bad);
             assert!(
                 matches!(&error, Error::Invalid(text) if !text.contains("hunter2")),
-                "{error:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_path_is_the_key_at_the_server() {
-        let key = |path: &str| read(&format!("http://a{path}")).map(|settings| settings.key);
-        assert_eq!(key("").as_deref(), Ok("orders-1"));
-        assert_eq!(key("/").as_deref(), Ok("orders-1"));
-        assert_eq!(key("/integers").as_deref(), Ok("integers"));
-        assert_eq!(key("/a/b%20c").as_deref(), Ok("a/b c"));
-        assert_eq!(key("/shop-*").as_deref(), Ok("shop-orders-1"));
-        assert_eq!(key("/*/x").as_deref(), Ok("orders-1/x"));
-        for bad in ["/*-*".to_owned(), format!("/{}*", "x".repeat(121))] {
-            let error = key(&bad).expect_err("refused");
-            assert!(
-                matches!(&error, Error::Invalid(text) if text.contains("the path of the DSN")),
                 "{error:?}"
             );
         }

@@ -1,6 +1,7 @@
 //! Sequences on a quorum of nodes (`int-host node`), each with a backend of its own.
 //!
-//! DSN: `quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081]`, which lists every member of the group. The
+//! DSN: `quorum://[TOKEN@]HOST[:8081],HOST2[:8081],HOST3[:8081][/KEY]`, which lists every member of the group.
+//! `KEY` is the key at the nodes, in which `*` stands for the key here; without it both are the same. The
 //! parameter `timeout` limits one operation, including retries (default 2 s).
 //!
 //! A mint claims the interval above the greatest mark that it has heard of, at all nodes at once, and
@@ -63,10 +64,10 @@ impl Engine for Quorum {
     const SCHEMES: &'static [&'static str] = &["quorum"];
 
     async fn open(dsn: Dsn, key: Key) -> Result<Self, Error> {
-        let settings = Settings::read(&dsn)?;
+        let settings = Settings::read(&dsn, key.as_str())?;
         Ok(Self {
             timeout: settings.timeout,
-            nodes: Nodes::new(settings, &key),
+            nodes: Nodes::new(settings),
             mark: 0,
             minted: 0,
             queue: Queue::default(),

@@ -5,8 +5,8 @@ use crate::pace::Pace;
 use crate::round::{Attempt, Command, First, Heard, Round, Vote};
 use crate::settings::Settings;
 use artisanal_quorum::{Advance, Answer, Ballot, Claim, FIRST_EPOCH};
+use engine_guest::Error;
 use engine_guest::retry::Retry;
-use engine_guest::{Error, Key};
 use engine_http_client::{Failure, Method, Quoter, Request};
 use futures::future::LocalBoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -50,8 +50,8 @@ pub(crate) struct Node {
 }
 
 impl Nodes {
-    pub(crate) fn new(settings: Settings, key: &Key) -> Self {
-        let key = utf8_percent_encode(key.as_str(), NON_ALPHANUMERIC);
+    pub(crate) fn new(settings: Settings) -> Self {
+        let key = utf8_percent_encode(&settings.key, NON_ALPHANUMERIC);
         let authorization = settings
             .token
             .as_ref()

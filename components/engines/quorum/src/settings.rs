@@ -2,27 +2,23 @@
 
 use artisanal_quorum::{MAX_MEMBERS, PORT};
 use engine_dsn::{Address, Dsn};
-use engine_guest::Error;
-use engine_guest::deadline;
+use engine_guest::{Error, deadline, remote};
 use std::time::Duration;
 
 /// What the DSN says.
 pub(crate) struct Settings {
     /// `host:port` of each node.
     pub(crate) nodes: Vec<String>,
+    /// The key of the sequence at the nodes.
+    pub(crate) key: String,
     pub(crate) token: Option<String>,
     pub(crate) timeout: Duration,
 }
 
 impl Settings {
-    pub(crate) fn read(dsn: &Dsn) -> Result<Self, Error> {
+    pub(crate) fn read(dsn: &Dsn, key: &str) -> Result<Self, Error> {
         dsn.only_params(&["timeout"])
             .map_err(|e| Error::Invalid(e.to_string()))?;
-        if !dsn.path().is_empty() {
-            return Err(Error::Invalid(
-                "a quorum DSN has no path; the sequence is named by the key".into(),
-            ));
-        }
         if dsn.password().is_some() {
             return Err(Error::Invalid(
                 "a quorum DSN has a token and no password: `quorum://TOKEN@host1,host2,host3`"
@@ -56,6 +52,7 @@ impl Settings {
         }
         Ok(Self {
             nodes,
+            key: remote::key(dsn, key)?,
             token: dsn.user().map(str::to_owned),
             timeout: deadline::timeout(dsn)?,
         })
@@ -67,7 +64,7 @@ mod tests {
     use super::*;
 
     fn read(dsn: &str) -> Result<Settings, Error> {
-        Settings::read(&dsn.parse().expect(dsn))
+        Settings::read(&dsn.parse().expect(dsn), "orders-1")
     }
 
     #[test]
@@ -75,12 +72,15 @@ mod tests {
         let settings = read("quorum://secret@a,b:1,[::1]?timeout=1s").expect("valid");
         assert_eq!(settings.nodes, ["a:8081", "b:1", "[::1]:8081"]);
         assert_eq!(settings.token.as_deref(), Some("secret"));
+        assert_eq!(settings.key, "orders-1");
         assert_eq!(settings.timeout, Duration::from_secs(1));
+        let settings = read("quorum://a,b,c/shop-*").expect("valid");
+        assert_eq!(settings.key, "shop-orders-1");
         for bad in [
             "quorum://",
             "quorum://a,b",
             "quorum://a,b,a:8081",
-            "quorum://a,b,c/integers",
+            "quorum://a,b,c/*-*",
             "quorum://:hunter2@a,b,c",
             "quorum://a,b,c?wait=1",
         ] {

@@ -46,6 +46,7 @@ mod engine;
 pub mod failover;
 pub mod hosts;
 pub mod operation;
+pub mod remote;
 pub mod retry;
 mod sequence;
 mod shared;

@@ -1,6 +1,6 @@
 //! The settings in the DSN.
 
-use artisanal_quorum::{MAX_MEMBERS, PORT};
+use artisanal_quorum::{MAX_MEMBERS, PORT, RESERVED};
 use engine_dsn::{Address, Dsn};
 use engine_guest::{Error, deadline, remote};
 use std::time::Duration;
@@ -50,9 +50,15 @@ impl Settings {
                 "the DSN lists the node {twice} twice"
             )));
         }
+        let key = remote::key(dsn, key)?;
+        if key.starts_with(RESERVED) {
+            return Err(Error::Invalid(format!(
+                "keys that begin with `{RESERVED}` are the nodes' own; name the sequence otherwise"
+            )));
+        }
         Ok(Self {
             nodes,
-            key: remote::key(dsn, key)?,
+            key,
             token: dsn.user().map(str::to_owned),
             timeout: deadline::timeout(dsn)?,
         })
@@ -81,6 +87,7 @@ mod tests {
             "quorum://a,b",
             "quorum://a,b,a:8081",
             "quorum://a,b,c/*-*",
+            "quorum://a,b,c/~node%2Fsession",
             "quorum://:hunter2@a,b,c",
             "quorum://a,b,c?wait=1",
         ] {

@@ -92,6 +92,21 @@ enum Command {
     Completions(completions::Completions),
 }
 
+impl Command {
+    /// Whether the command reads the DSN, at least to learn which engine is meant.
+    fn takes_dsn(&self) -> bool {
+        match self {
+            Self::Last(_)
+            | Self::Serve(_)
+            | Self::Publish(_)
+            | Self::Inspect(_)
+            | Self::Compose(_) => true,
+            Self::Node(node) => node.starts_node(),
+            Self::Ledger(_) | Self::Engines(_) | Self::Token(_) | Self::Completions(_) => false,
+        }
+    }
+}
+
 impl Cli {
     /// Parses the command line and the environment of this process.
     ///
@@ -113,30 +128,21 @@ impl Cli {
             .map_err(without_secrets)?;
         let mut cli =
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        one_of(
-            &mut command,
-            &matches,
-            "engine",
-            &mut cli.flags.engine,
-            "component",
-            &mut cli.flags.component,
-        )?;
-        one_of(
-            &mut command,
-            &matches,
-            "dsn",
-            &mut cli.flags.dsn,
-            "dsn_file",
-            &mut cli.flags.dsn_file,
-        )?;
-        one_of(
-            &mut command,
-            &matches,
-            "cache",
-            &mut cli.flags.cache,
-            "no_cache",
-            &mut cli.flags.no_cache,
-        )?;
+        let flags = &mut cli.flags;
+        let pairs: [[(&str, &mut dyn Optional); 2]; 3] = [
+            [
+                ("engine", &mut flags.engine),
+                ("component", &mut flags.component),
+            ],
+            [("dsn", &mut flags.dsn), ("dsn_file", &mut flags.dsn_file)],
+            [
+                ("cache", &mut flags.cache),
+                ("no_cache", &mut flags.no_cache),
+            ],
+        ];
+        for pair in pairs {
+            one_of(&mut command, &matches, pair)?;
+        }
         if let Some(Command::Serve(serve)) = &mut cli.command {
             serve.remember(Given::of(&command, &matches));
         }
@@ -149,7 +155,9 @@ impl Cli {
     /// As the command reports them.
     pub fn run(self) -> Result<(), Failure> {
         let Self { mut flags, command } = self;
-        flags.read_dsn()?;
+        if command.as_ref().is_none_or(Command::takes_dsn) {
+            flags.read_dsn()?;
+        }
         match command {
             // It sets up its own log, which is more verbose than that of the other commands.
             Some(Command::Serve(serve)) => serve.run(&flags),
@@ -207,10 +215,7 @@ impl Optional for bool {
 fn one_of(
     command: &mut clap::Command,
     matches: &ArgMatches,
-    a: &str,
-    a_value: &mut dyn Optional,
-    b: &str,
-    b_value: &mut dyn Optional,
+    [(a, a_value), (b, b_value)]: [(&str, &mut dyn Optional); 2],
 ) -> Result<(), clap::Error> {
     if !(a_value.is_given() && b_value.is_given()) {
         return Ok(());

@@ -108,6 +108,11 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 impl NodeCommand {
+    /// Whether this process becomes a node, so that it needs a backend.
+    pub(super) fn starts_node(&self) -> bool {
+        self.command.is_none()
+    }
+
     pub(super) fn run(self, flags: &Flags) -> Result<(), Failure> {
         let peers = Peers::new(self.node_token.clone().map(Secret::new));
         match &self.command {

@@ -69,10 +69,6 @@ fn components_are_inspected_and_composed() -> TestResult {
     }
     let outcome = place.run(&["compose", "--engine", "memory", "-o", "/dev/null/x.wasm"])?;
     outcome.assert_failed(8, &["/dev/null/x.wasm"]);
-    let outcome = place.run(&["--dsn-file", "/dev/null/dsn"])?;
-    outcome.assert_failed(8, &["cannot read the DSN from /dev/null/dsn"]);
-    let outcome = place.run(&["--dsn-file", "/dev/null"])?;
-    outcome.assert_failed(2, &["the file /dev/null has no DSN"]);
     Ok(())
 }
 

@@ -111,6 +111,32 @@ fn the_environment_counts_and_flags_win() -> TestResult {
 }
 
 #[test]
+fn a_file_with_the_dsn_is_read_only_by_commands_that_use_one() -> TestResult {
+    let place = Place::new()?;
+    let file = place.file("dsn");
+    std::fs::write(&file, "# in memory\nmemory://\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(
+        place.mint(&["--engine", "memory", "--dsn-file", file])?,
+        [2]
+    );
+    place
+        .run(&["--dsn-file", "/dev/null"])?
+        .assert_failed(2, &["the file /dev/null has no DSN"]);
+    let missing = &["--dsn-file", "/dev/null/dsn"][..];
+    for command in [&[][..], &["last"], &["serve"], &["node"]] {
+        place
+            .run(&[missing, command].concat())?
+            .assert_failed(8, &["cannot read the DSN from /dev/null/dsn"]);
+    }
+    for command in [&["engines"][..], &["completions", "bash"]] {
+        let outcome = place.run(&[missing, command].concat())?;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn set_last_int_raises_and_refuses_to_lower() -> TestResult {
     let place = Place::new()?;
     assert_eq!(place.mint(&["--set-last-int", "1000"])?, [1002]);

@@ -48,22 +48,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let packages = packages(&workspace)?;
-    let mut with_tls = Vec::new();
+    let mut own = Vec::new();
     for package in &packages {
-        if !OTHERS.contains(&package.as_str()) && has_tls(&workspace, package)? {
-            with_tls.push(package.clone());
+        if !OTHERS.contains(&package.as_str())
+            && let Some(feature) = own_feature(&workspace, package)?
+        {
+            own.push((package, format!("{package}/{feature}")));
         }
     }
-    // The build without TLS is the last one, so that cargo leaves it in its folder: other hosts run the files there.
+    // The build for every host is the last one, so that cargo leaves it in its folder: other hosts run the files there.
     // Both builds are of the same packages. With a part of them, the libraries would have other features, and all of
     // them would be compiled twice.
-    let features: Vec<_> = with_tls
-        .iter()
-        .map(|package| format!("{package}/tls"))
-        .collect();
+    let features: Vec<_> = own.iter().map(|(_, feature)| feature.clone()).collect();
     build(&workspace, &target, &packages, &features)?;
-    for package in &with_tls {
-        copy(&target, package, &out.join(file(package, "_tls")))?;
+    for (package, _) in &own {
+        copy(&target, package, &out.join(file(package, "_int_host")))?;
     }
     build(&workspace, &target, &packages, &[])?;
     for package in &packages {
@@ -83,15 +82,17 @@ fn copy(target: &Path, package: &str, to: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whether an engine has a second build, with TLS: its features say so.
-fn has_tls(workspace: &Path, package: &str) -> Result<bool, Box<dyn Error>> {
+/// The feature with which an engine is built for this host: `tls`, which only this host offers, or `sockets`. None if it
+/// has no build of its own for this host.
+fn own_feature(workspace: &Path, package: &str) -> Result<Option<&'static str>, Box<dyn Error>> {
     let folder = package.trim_start_matches("engine-");
     let manifest = workspace
         .join("components/engines")
         .join(folder)
         .join("Cargo.toml");
     let text = fs::read_to_string(manifest)?;
-    Ok(text.lines().any(|line| line.starts_with("tls = [")))
+    let has = |feature: &&str| text.contains(&format!("\n{feature} = ["));
+    Ok(["tls", "sockets"].into_iter().find(has))
 }
 
 /// The packages of all components, the engines first.

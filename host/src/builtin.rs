@@ -117,8 +117,8 @@ impl Builtin {
         self.entry().in_memory
     }
 
-    /// The component for other hosts: it does not import `artisanal:integers/tls`, which this host alone has,
-    /// and refuses a DSN that asks for TLS.
+    /// The component for other hosts. It does not import `artisanal:integers/tls`, which this host alone has, and refuses a
+    /// DSN that asks for TLS; and it does not open sockets if requests over `wasi:http` do as well.
     pub const fn plain_wasm(self) -> &'static [u8] {
         self.entry().plain
     }

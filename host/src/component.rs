@@ -222,7 +222,13 @@ impl Host {
     }
 
     fn load(&self, source: &Source) -> Result<(Component, Shape), Error> {
-        let wasm = source.read()?;
+        let wasm = match source {
+            // A simulation has a network for `wasi:http`.
+            Source::Builtin(engine) if self.options().simulated.is_some() => {
+                engine.plain_wasm().into()
+            }
+            _ => source.read()?,
+        };
         let component = self.compile(&wasm).map_err(|e| {
             Error::Misconfigured(format!("{source} is not a valid component: {e:#}"))
         })?;

@@ -9,7 +9,7 @@ use super::{About, Builtin};
 pub(super) struct Entry {
     pub(super) engine: Builtin,
     pub(super) about: About,
-    /// The build for this host, with TLS where the engine has it.
+    /// The build for this host: with TLS where the engine has it, and for `quorum` with its own sockets.
     pub(super) wasm: &'static [u8],
     /// The build for other hosts. The same bytes where there is no difference.
     pub(super) plain: &'static [u8],
@@ -29,14 +29,19 @@ pub(super) struct Entry {
     pub(super) calls: usize,
 }
 
-/// The build with TLS.
+/// The build for this host, of an engine that has one.
 macro_rules! wasm {
     ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/engine_", $name, "_tls.wasm"))
+        include_bytes!(concat!(
+            env!("OUT_DIR"),
+            "/engine_",
+            $name,
+            "_int_host.wasm"
+        ))
     };
 }
 
-/// The build for every host, which is the only one of an engine without TLS.
+/// The build for every host, which is the only one of most engines.
 macro_rules! plain {
     ($name:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/engine_", $name, ".wasm"))
@@ -199,7 +204,7 @@ pub(super) static TABLE: &[Entry] = &[
             clock: false,
             survives: "the loss of a minority of the nodes, with their data",
         },
-        wasm: plain!("quorum"),
+        wasm: wasm!("quorum"),
         plain: plain!("quorum"),
         port: Some(8081),
         default_address: None,

@@ -31,6 +31,7 @@ mod pace;
 mod queue;
 mod round;
 mod settings;
+mod transport;
 
 use artisanal_quorum::Ballot;
 use engine_guest::retry::{Retry, chance};

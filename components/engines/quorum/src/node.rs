@@ -4,6 +4,7 @@ use crate::flight::Flights;
 use crate::pace::Pace;
 use crate::round::{Attempt, Command, First, Heard, Round, Vote};
 use crate::settings::Settings;
+use crate::transport::Transport;
 use artisanal_quorum::{Advance, Answer, Ballot, Claim, FIRST_EPOCH};
 use engine_guest::Error;
 use engine_guest::retry::Retry;
@@ -39,6 +40,7 @@ struct Common {
     path: String,
     authorization: Option<Vec<u8>>,
     quoter: Quoter,
+    transport: Transport,
 }
 
 /// One node.
@@ -62,6 +64,7 @@ impl Nodes {
                 path: format!("/v1/sequences/{key}"),
                 authorization,
                 quoter: Quoter::new(settings.token),
+                transport: Transport::default(),
             }),
             nodes: settings
                 .nodes
@@ -278,7 +281,7 @@ impl Message {
             body: self.body.as_deref(),
         };
         let quoter = &common.quoter;
-        match request.send(limit, MOST, quoter).await {
+        match common.transport.send(&request, limit, MOST, quoter).await {
             Ok(answer) => match answer.status {
                 200 | 409 => parse(&answer.body),
                 401 | 403 => Err(NodeFault::Final(Error::Denied(format!(
@@ -295,7 +298,7 @@ impl Message {
                 "no answer within {} ms",
                 limit.as_millis()
             ))),
-            Err(Failure::Passing(why)) => Err(NodeFault::Passing(why)),
+            Err(Failure::Passing(why) | Failure::Protocol(why)) => Err(NodeFault::Passing(why)),
             Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
         }
     }

@@ -1,12 +1,16 @@
-//! Requests over `wasi:http` for engines: each has one deadline, and its answer a maximum length.
+//! HTTP requests for engines, over `wasi:http` or over sockets: each has one deadline, and its answer a maximum length.
 
 mod bindings;
 mod failure;
 mod request;
+#[cfg(any(feature = "sockets", test))]
+mod sockets;
 
 pub use artisanal_core::Quoter;
 pub use failure::Failure;
 pub use request::{Answer, Method, Request};
+#[cfg(any(feature = "sockets", test))]
+pub use sockets::Connections;
 
 use bindings::wasi::clocks::monotonic_clock;
 use std::time::Duration;

@@ -65,13 +65,8 @@ impl Request<'_> {
         most: usize,
         quoter: &Quoter,
     ) -> Result<Answer, Failure> {
-        // The timeouts in the request's options cover parts of it, and a host may ignore them; this
-        // timer covers all of it. Whichever loses the race is cancelled.
-        let exchange = pin!(self.exchange(nanos(limit), most, quoter));
-        match select(exchange, pin!(sleep(limit))).await {
-            Either::Left((result, _)) => result,
-            Either::Right(((), _)) => Err(Failure::Late(limit)),
-        }
+        // The timeouts in the request's options cover parts of it, and a host may ignore them.
+        within(limit, self.exchange(nanos(limit), most, quoter)).await
     }
 
     async fn exchange(&self, nanos: u64, most: usize, quoter: &Quoter) -> Result<Answer, Failure> {
@@ -128,6 +123,17 @@ impl Request<'_> {
     }
 }
 
+/// The result of an exchange, or [`Failure::Late`]. Whichever loses the race is cancelled.
+pub(crate) async fn within(
+    limit: Duration,
+    exchange: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    match select(pin!(exchange), pin!(sleep(limit))).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), _)) => Err(Failure::Late(limit)),
+    }
+}
+
 /// Timeouts for the parts of a request. A host that does not support them returns an error, which is
 /// ignored.
 fn options(nanos: u64) -> RequestOptions {
@@ -165,7 +171,7 @@ async fn receive(response: Response, most: usize) -> Result<Answer, Failure> {
 }
 
 /// The value of the header in seconds. Dates, and whatever else it may be, are ignored.
-fn retry_after(values: &[Vec<u8>]) -> Option<Duration> {
+pub(crate) fn retry_after(values: &[Vec<u8>]) -> Option<Duration> {
     let [value] = values else { return None };
     let seconds: u32 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))

@@ -4,12 +4,13 @@
 
 use bench::calls;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use int_host::{Builtin, Sequence};
+use int_host::{Builtin, Sequence, runtime};
 use std::cell::LazyCell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use testbed::backend;
 use testbed::quorum::{Options, Quorum};
-use testbed::{backend, runtime};
+use tokio::runtime::Runtime;
 
 /// What the nodes keep their marks in: durable files, or memory.
 const STORES: [(&str, &[&str]); 2] = [("durable", &[]), ("memory", &["--engine", "memory"])];
@@ -20,6 +21,7 @@ const BUFFERS: [Option<u32>; 2] = [None, Some(1024)];
 /// A quorum, and a sequence for each of [`BUFFERS`].
 struct Stage {
     sequences: [Sequence; 2],
+    runtime: Runtime,
     /// The last field, so that it is dropped last.
     _nodes: Quorum,
 }
@@ -43,16 +45,19 @@ impl Stage {
             }
         };
         let [single, buffered] = BUFFERS;
-        let sequences = runtime::run(async { [open(single).await, open(buffered).await] });
+        // As programs that mint have it, and as `int-host` itself.
+        let runtime = runtime::start(&runtime::Options::default()).expect("a runtime");
+        let sequences = runtime.block_on(async { [open(single).await, open(buffered).await] });
         Self {
             sequences,
+            runtime,
             _nodes: nodes,
         }
     }
 }
 
 /// Lets each of `callers` tasks mint its share of `times` integers, one after the other.
-fn mint(sequence: &Sequence, callers: u64, times: u64) -> Duration {
+fn mint(runtime: &Runtime, sequence: &Sequence, callers: u64, times: u64) -> Duration {
     let call = |share: u64| {
         let sequence = sequence.clone();
         async move {
@@ -65,7 +70,7 @@ fn mint(sequence: &Sequence, callers: u64, times: u64) -> Duration {
             }
         }
     };
-    runtime::run(async {
+    runtime.block_on(async {
         let begin = Instant::now();
         let shares = calls::shares(callers, times);
         let tasks: Vec<_> = shares.map(|share| tokio::spawn(call(share))).collect();
@@ -86,7 +91,9 @@ fn quorum(c: &mut Criterion) {
             for callers in [1, 2] {
                 let name = format!("buffer {}, callers", buffer.unwrap_or(0));
                 group.bench_function(BenchmarkId::new(name, callers), |b| {
-                    b.iter_custom(|times| mint(&stage.sequences[index], callers, times));
+                    b.iter_custom(|times| {
+                        mint(&stage.runtime, &stage.sequences[index], callers, times)
+                    });
                 });
             }
         }

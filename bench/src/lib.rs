@@ -6,7 +6,9 @@
 //! benches in `bench/benches` time single calls with criterion.
 
 pub mod calls;
+pub mod clients;
 pub mod integers;
+pub mod lease;
 pub mod ledger;
 pub mod load;
 pub mod machine;

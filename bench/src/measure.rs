@@ -4,6 +4,7 @@ mod curves;
 mod in_process;
 mod ledger;
 mod process;
+mod quorum;
 mod rounds;
 mod row;
 
@@ -67,6 +68,10 @@ pub enum Part {
     Tasks,
     /// The ledger.
     Ledger,
+    /// A quorum of three nodes.
+    Quorum,
+    /// A lease within one process.
+    Lease,
     /// The duration of whole `int-host` processes.
     Starts,
     /// The memory of `serve`.

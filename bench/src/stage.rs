@@ -214,6 +214,21 @@ impl Workshop {
         self.int_host(format!("serve {engine}"), Some(sequence), &arguments)
     }
 
+    /// Starts `int-host serve` in front of other servers.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn front(&self, engine: Builtin, dsn: &str) -> anyhow::Result<Target> {
+        let name = name(engine);
+        let sequence = Sequence {
+            // The servers behind it are new ones each time.
+            forgets: true,
+            ..sequence(engine, format!("{name}/front"))?
+        };
+        let options = ["--engine", name, "--dsn", dsn];
+        self.int_host(format!("serve {name}, front"), Some(sequence), &options)
+    }
+
     /// Starts the endpoint, composed with an engine, under `int-host serve`.
     ///
     /// # Errors

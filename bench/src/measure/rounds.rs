@@ -182,6 +182,16 @@ impl Bench {
                 self.ledger(&mut rows)?;
             }
         }
+        if self.wants(Part::Quorum) {
+            for _ in 0..self.rounds {
+                self.quorum(&mut rows)?;
+            }
+        }
+        if self.wants(Part::Lease) {
+            for _ in 0..self.rounds {
+                self.lease(&mut rows)?;
+            }
+        }
         let mut rows = rows.0;
         rows.extend(self.processes()?);
         Ok(rows)

@@ -299,6 +299,9 @@ impl Message {
                 limit.as_millis()
             ))),
             Err(Failure::Passing(why) | Failure::Protocol(why)) => Err(NodeFault::Passing(why)),
+            Err(Failure::TooLong(most)) => Err(NodeFault::Passing(format!(
+                "the answer is longer than {most} bytes; is this the port of `int-host node`?"
+            ))),
             Err(failure) => Err(NodeFault::Passing(format!("{failure:?}"))),
         }
     }

@@ -15,7 +15,7 @@ use {
 /// Requests over `wasi:http`, for every host.
 #[cfg(not(feature = "sockets"))]
 #[derive(Default)]
-pub(crate) struct Transport;
+pub(crate) struct Transport(());
 
 #[cfg(not(feature = "sockets"))]
 impl Transport {

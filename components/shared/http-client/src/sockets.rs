@@ -1,6 +1,6 @@
 //! Requests over the component's own sockets, instead of `wasi:http`.
 //!
-//! A request over `wasi:http` takes some forty calls of the host: for its parts, its streams, its timeouts and those of the
+//! A request over `wasi:http` takes dozens of calls of the host: for its parts, its streams, its timeouts and those of the
 //! response. Over a kept connection it takes a write and a read. In return, the host has to let the component open
 //! sockets, and there is no TLS.
 

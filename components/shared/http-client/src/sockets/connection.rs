@@ -143,7 +143,9 @@ fn failure(code: &ErrorCode, quoter: &Quoter) -> Failure {
             "connection lost".into()
         }
         ErrorCode::Timeout => "connection timeout".into(),
-        ErrorCode::RemoteUnreachable => "the host cannot be reached".into(),
+        ErrorCode::RemoteUnreachable | ErrorCode::InvalidArgument => {
+            "the host cannot be reached".into()
+        }
         ErrorCode::Other(Some(text)) => quoter.quote(text),
         code => quoter.quote(&format!("{code:?}")),
     })

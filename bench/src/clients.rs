@@ -1,6 +1,8 @@
 //! Processes of `int-host --continuous`, as their users see them.
 
-use anyhow::{Context, ensure};
+use crate::integers::{Ledger, Taken};
+use crate::stage::Sequence;
+use anyhow::{Context, Error};
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -26,7 +28,7 @@ pub struct Minted {
 /// Lets clients mint for this time, once all of them have begun. `halfway` is done in the middle of it.
 ///
 /// # Errors
-/// When a client does not mint, or gets an integer that was handed out before.
+/// When a client does not mint.
 pub fn mint(
     commands: Vec<Command>,
     time: Duration,
@@ -59,14 +61,12 @@ pub fn mint(
         .into_iter()
         .map(|reader| reader.join().unwrap_or_else(|_| unreachable!()))
         .collect::<anyhow::Result<_>>()?;
-    let minted = Minted {
+    Ok(Minted {
         clients,
         begin,
         middle,
         end,
-    };
-    minted.check()?;
-    Ok(minted)
+    })
 }
 
 fn read(stdout: ChildStdout, begun: &Sender<()>) -> anyhow::Result<Client> {
@@ -88,22 +88,20 @@ fn read(stdout: ChildStdout, begun: &Sender<()>) -> anyhow::Result<Client> {
 }
 
 impl Minted {
-    fn check(&self) -> anyhow::Result<()> {
-        let whole = |client: &Client| client.0.len().saturating_sub(1);
-        let mut all: Vec<i64> = Vec::new();
-        for client in &self.clients {
-            // The last integer may be one whose last digits are missing.
-            all.extend(client.0.iter().take(whole(client)).map(|(_, n)| *n));
+    /// Checks that all integers are on the lattice, and that none was handed out twice.
+    ///
+    /// # Errors
+    /// The first violation, with the integer.
+    pub fn check(&self, sequence: &Sequence) -> anyhow::Result<()> {
+        let mut taken = Taken::default();
+        for Client(got) in &self.clients {
+            // The last line may be one whose last digits are missing.
+            let whole = got.len().saturating_sub(1);
+            got.iter().take(whole).for_each(|(_, n)| taken.add_one(*n));
         }
-        let before = all.len();
-        all.sort_unstable();
-        all.dedup();
-        ensure!(
-            all.len() == before,
-            "{} integers were handed out twice",
-            before - all.len()
-        );
-        Ok(())
+        Ledger::default()
+            .note(&sequence.name, sequence.lattice, &taken)
+            .map_err(Error::msg)
     }
 
     /// How many integers all clients together got in a second.
@@ -141,6 +139,18 @@ impl Minted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::integers::Lattice;
+
+    fn even() -> Sequence {
+        Sequence {
+            name: "a".into(),
+            lattice: Lattice {
+                increment: 2,
+                offset: 0,
+            },
+            forgets: false,
+        }
+    }
 
     /// Two clients that got these integers after so many milliseconds of twenty.
     fn minted(clients: [&[(u64, i64)]; 2]) -> Minted {
@@ -162,7 +172,7 @@ mod tests {
             &[(0, 2), (4, 4), (15, 8), (21, 12)],
             &[(3, 6), (11, 10), (30, 14)],
         ]);
-        assert!(got.check().is_ok());
+        assert!(got.check(&even()).is_ok());
         assert_eq!(got.rate().round(), 250.0);
         let [before, after] = got.pauses().map(|pause| pause.as_millis());
         assert_eq!((before, after), (7, 9));
@@ -171,6 +181,6 @@ mod tests {
     #[test]
     fn an_integer_that_came_twice_is_a_fault() {
         let got = minted([&[(1, 2), (2, 4), (3, 6)], &[(1, 4), (2, 8)]]);
-        assert!(got.check().is_err());
+        assert!(got.check(&even()).is_err());
     }
 }

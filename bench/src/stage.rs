@@ -284,7 +284,8 @@ pub fn name(engine: Builtin) -> &'static str {
     engine.about().name
 }
 
-fn sequence(engine: Builtin, name: String) -> anyhow::Result<Sequence> {
+/// The sequence of this name, which an engine mints from.
+pub(crate) fn sequence(engine: Builtin, name: String) -> anyhow::Result<Sequence> {
     let lattice = lattice(engine)?;
     Ok(Sequence {
         name,

@@ -41,18 +41,11 @@ impl Bench {
         drop(ledger);
         let folder = tempfile::tempdir()?;
         let raw = |name: &str, record| raw::write(&folder.path().join(name), record, time);
-        let pair = |raw| Pair {
-            value: rate,
-            yardstick: Some(raw),
-            fault: None,
-        };
+        let pair = |raw| Pair::valid(rate, Some(raw));
         let what = "ledger: mints in batches of 4096, durable";
         rows.add(
             wish(what, "events/s", "", Goal::AtLeast(1e6)),
-            Pair {
-                yardstick: None,
-                ..pair(rate)
-            },
+            Pair::valid(rate, None),
         );
         rows.add(
             wish(
@@ -119,11 +112,7 @@ impl Bench {
         // Both have been asked before.
         few.lookups(lookups / 10)?;
         filled.lookups(lookups / 10)?;
-        let pair = Pair {
-            value: filled.lookups(lookups)?,
-            yardstick: Some(few.lookups(lookups)?),
-            fault: None,
-        };
+        let pair = Pair::valid(filled.lookups(lookups)?, Some(few.lookups(lookups)?));
         let wished = wish(
             format!("ledger: lookup of an integer among {many} events, p99"),
             "µs",
@@ -140,12 +129,7 @@ impl Bench {
             "of a key with 10 events",
             Goal::RatioAtMost(10.0),
         );
-        let pair = Pair {
-            value: large,
-            yardstick: Some(small),
-            fault: None,
-        };
-        rows.add(wished, pair);
+        rows.add(wished, Pair::valid(large, Some(small)));
         Ok(())
     }
 
@@ -159,11 +143,7 @@ impl Bench {
             "bounded channel of the standard library",
             Goal::AtLeast(10e6),
         );
-        let pair = Pair {
-            value: ring::ring(each)?,
-            yardstick: Some(ring::channel(each)?),
-            fault: None,
-        };
+        let pair = Pair::valid(ring::ring(each)?, Some(ring::channel(each)?));
         rows.add(wished, pair);
         Ok(())
     }

@@ -101,11 +101,7 @@ impl Bench {
                 against: String::new(),
                 goal: (at == 2).then_some(Goal::AtMost(20.0)),
                 pairs: median(times.into_iter())
-                    .map(|value| Pair {
-                        value,
-                        yardstick: None,
-                        fault: None,
-                    })
+                    .map(|value| Pair::valid(value, None))
                     .into_iter()
                     .collect(),
             });
@@ -137,11 +133,7 @@ impl Bench {
                 unit: "MiB",
                 against: String::new(),
                 goal: Some(Goal::AtMost(40.0)),
-                pairs: vec![Pair {
-                    value: idle,
-                    yardstick: None,
-                    fault: None,
-                }],
+                pairs: vec![Pair::valid(idle, None)],
             });
             rows.push(Row {
                 what: format!("memory of serve after twice the load, {engine}"),

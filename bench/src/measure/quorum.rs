@@ -4,6 +4,7 @@ use super::rounds::{Rows, wish};
 use super::{Bench, Goal, Pair, Shape};
 use crate::clients::{self, Minted};
 use crate::lease;
+use crate::stage::{name, sequence};
 use int_host::Builtin;
 use std::time::Duration;
 use testbed::cli::Place;
@@ -24,14 +25,6 @@ const LEASED: u64 = 100_000_000;
 /// For how many calls of each thread the latency is measured.
 const CALLS: u64 = 2_000_000;
 
-fn valid(value: f64, yardstick: Option<f64>) -> Pair {
-    Pair {
-        value,
-        yardstick,
-        fault: None,
-    }
-}
-
 impl Bench {
     /// Measures each row once, on a new group of three nodes.
     ///
@@ -50,8 +43,12 @@ impl Bench {
         let place = Place::new()?;
         let upstream = place.serve(&[])?;
         let http = format!("http://127.0.0.1:{}/integers", upstream.port());
-        let limit = self.clients(1, "http", &http, "alone", || {})?.rate();
-        let rate = self.clients(1, "quorum", quorum, "alone", || {})?.rate();
+        let limit = self
+            .clients(1, Builtin::Http, &http, "alone", || {})?
+            .rate();
+        let rate = self
+            .clients(1, Builtin::Quorum, quorum, "alone", || {})?
+            .rate();
         rows.add(
             wish(
                 "quorum of 3 embedded nodes, 1 client",
@@ -59,7 +56,7 @@ impl Bench {
                 "http on one embedded store",
                 Goal::RatioAtLeast(0.6),
             ),
-            valid(rate, Some(limit)),
+            Pair::valid(rate, Some(limit)),
         );
         let front = |engine, dsn| self.workshop.front(engine, dsn);
         let (beside, served) = (
@@ -82,9 +79,11 @@ impl Bench {
 
     /// Compares clients of one sequence that mint at the same time with a single one.
     fn crowd(&self, rows: &mut Rows, quorum: &str) -> anyhow::Result<()> {
-        let one = self.clients(1, "quorum", quorum, "one", || {})?.rate();
+        let one = self
+            .clients(1, Builtin::Quorum, quorum, "one", || {})?
+            .rate();
         let all = self
-            .clients(CLIENTS, "quorum", quorum, "crowd", || {})?
+            .clients(CLIENTS, Builtin::Quorum, quorum, "crowd", || {})?
             .rate();
         rows.add(
             wish(
@@ -93,7 +92,7 @@ impl Bench {
                 "1 client",
                 Goal::RatioAtLeast(0.8),
             ),
-            valid(all, Some(one)),
+            Pair::valid(all, Some(one)),
         );
         Ok(())
     }
@@ -101,7 +100,7 @@ impl Bench {
     /// Measures the longest pause of a client when a node is killed.
     fn loss(&self, rows: &mut Rows, nodes: &Quorum) -> anyhow::Result<()> {
         let dsn = nodes.dsn();
-        let minted = self.clients(1, "quorum", &dsn, "loss", || nodes.server(0).kill())?;
+        let minted = self.clients(1, Builtin::Quorum, &dsn, "loss", || nodes.server(0).kill())?;
         let millis = |pause: Duration| pause.as_secs_f64() * 1e3;
         let [before, after] = minted.pauses().map(millis);
         rows.add(
@@ -111,7 +110,7 @@ impl Bench {
                 "before",
                 Goal::AtMost(PAUSE),
             ),
-            valid(after, Some(before)),
+            Pair::valid(after, Some(before)),
         );
         Ok(())
     }
@@ -133,7 +132,7 @@ impl Bench {
                 "",
                 Goal::AtLeast(50e6),
             ),
-            valid(times as f64 / took, None),
+            Pair::valid(times as f64 / took, None),
         );
         let slowest = lease::latency(&holder, CALLS / less)
             .iter()
@@ -146,7 +145,7 @@ impl Bench {
                 "",
                 Goal::AtMost(1.0),
             ),
-            valid(slowest.unwrap_or_default() as f64 / 1e3, None),
+            Pair::valid(slowest.unwrap_or_default() as f64 / 1e3, None),
         );
         Ok(())
     }
@@ -155,11 +154,13 @@ impl Bench {
     fn clients(
         &self,
         number: usize,
-        engine: &str,
+        engine: Builtin,
         dsn: &str,
         key: &str,
         halfway: impl FnOnce(),
     ) -> anyhow::Result<Minted> {
+        let sequence = sequence(engine, format!("{}/{key}", name(engine)))?;
+        let engine = name(engine);
         self.tell(&format!("clients of {engine}: {number}"));
         let line = [
             "--engine",
@@ -171,6 +172,8 @@ impl Bench {
             "--continuous",
         ];
         let commands = (0..number).map(|_| self.workshop.command(&line));
-        clients::mint(commands.collect::<Result<_, _>>()?, self.time(), halfway)
+        let minted = clients::mint(commands.collect::<Result<_, _>>()?, self.time(), halfway)?;
+        minted.check(&sequence)?;
+        Ok(minted)
     }
 }

@@ -36,6 +36,15 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// A pair of numbers that need no check.
+    pub(super) fn valid(value: f64, yardstick: Option<f64>) -> Self {
+        Self {
+            value,
+            yardstick,
+            fault: None,
+        }
+    }
+
     /// A pair of two runs, with `take` selecting the number.
     pub(super) fn of(run: &Run, yardstick: &Run, take: impl Fn(&Run) -> f64) -> Self {
         Self {

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::http;
+use crate::mariadb;
 use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -25,6 +26,12 @@ struct Node {
     proxy: Option<Proxy>,
     data: PathBuf,
 }
+
+/// The files of the embedded store in a data directory.
+const STORE: [&str; 2] = ["integers", "integers.redb"];
+
+/// A copy of the embedded store of a node.
+pub struct StoreCopy(Scratch);
 
 /// How to start the nodes.
 #[derive(Clone, Debug, Default)]
@@ -158,6 +165,40 @@ impl Quorum {
     pub fn wipe(&self, index: usize) -> Result {
         let data = &self.node(index).data;
         std::fs::remove_dir_all(data).map_err(Error::io(data.display().to_string()))
+    }
+
+    /// Copies the embedded store of a node that was stopped.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn copy_store(&self, index: usize) -> Result<StoreCopy> {
+        let copy = Scratch::new("store")?;
+        for name in STORE {
+            mariadb::copy(&self.node(index).data.join(name), &copy.path().join(name))?;
+        }
+        Ok(StoreCopy(copy))
+    }
+
+    /// Puts a copy in the place of the embedded store of a node that was stopped.
+    ///
+    /// # Errors
+    /// When the store cannot be removed or written.
+    pub fn restore_store(&self, index: usize, copy: &StoreCopy) -> Result {
+        self.remove_store(index)?;
+        for name in STORE {
+            mariadb::copy(&copy.0.path().join(name), &self.node(index).data.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the embedded store of a node that was stopped, and nothing else of its data.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_store(&self, index: usize) -> Result {
+        let [folder, note] = STORE.map(|name| self.node(index).data.join(name));
+        let removed = std::fs::remove_dir_all(&folder).and_then(|()| std::fs::remove_file(note));
+        removed.map_err(Error::io(folder.display().to_string()))
     }
 
     /// The folder of a node's data.

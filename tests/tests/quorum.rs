@@ -3,7 +3,6 @@
 use int_host::{Builtin, Error, Host, Sequence};
 use serde_json::Value;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 use testbed::backend;
 use testbed::contract::{assert_fails, kind};
@@ -133,27 +132,16 @@ fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
     Ok(())
 }
 
-/// The embedded store of a node.
-fn store(quorum: &Quorum, index: usize) -> PathBuf {
-    let mut files = std::fs::read_dir(quorum.data(index)).expect("a folder");
-    let found = files.find_map(|file| {
-        let path = file.ok()?.path();
-        (path.extension()? == "redb").then_some(path)
-    });
-    found.expect("the embedded store")
-}
-
 #[test]
 fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     let quorum = Quorum::start()?;
     assert_eq!(mint(&quorum), Ok(2));
     // An older copy of the store comes back: it has fewer starts of the node.
     quorum.server(0).stop()?;
-    let path = store(&quorum, 0);
-    let copy = std::fs::read(&path).expect("read");
+    let copy = quorum.copy_store(0)?;
     quorum.server(0).start_again()?;
     quorum.server(0).stop()?;
-    std::fs::write(&path, &copy).expect("written");
+    quorum.restore_store(0, &copy)?;
     quorum.server(0).start_again()?;
     let status = quorum.status(0)?;
     assert_eq!(state(&status), "lost");
@@ -169,10 +157,10 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     }
     // The store of another node.
     quorum.server(1).stop()?;
-    let other = std::fs::read(store(&quorum, 1)).expect("read");
+    let other = quorum.copy_store(1)?;
     quorum.server(1).start_again()?;
     quorum.server(0).stop()?;
-    std::fs::write(&path, other).expect("written");
+    quorum.restore_store(0, &other)?;
     quorum.server(0).start_again()?;
     let status = quorum.status(0)?;
     assert_eq!(state(&status), "lost");
@@ -184,7 +172,7 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
     assert!(refused.to_string().contains("empty one"), "{refused}");
     // An empty store, and the node's own file: it may join.
     quorum.server(0).stop()?;
-    std::fs::remove_file(&path).expect("removed");
+    quorum.remove_store(0)?;
     quorum.server(0).start_again()?;
     assert_eq!(state(&quorum.status(0)?), "lost");
     quorum.join(0, 1)?;
@@ -196,13 +184,13 @@ fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
         quorum.server(0).start_again()?;
     }
     quorum.server(0).stop()?;
-    let copy = std::fs::read(&path).expect("read");
-    std::fs::remove_file(&path).expect("removed");
+    let copy = quorum.copy_store(0)?;
+    quorum.remove_store(0)?;
     quorum.server(0).start_again()?;
     quorum.join(0, 1)?;
     assert_eq!(state(&quorum.status(0)?), "serving");
     quorum.server(0).stop()?;
-    std::fs::write(&path, copy).expect("written");
+    quorum.restore_store(0, &copy)?;
     quorum.server(0).start_again()?;
     let status = quorum.status(0)?;
     assert_eq!(state(&status), "lost", "{status}");
@@ -244,15 +232,14 @@ fn a_copy_from_before_everything_was_lost_is_noticed() -> TestResult {
         quorum.server(0).start_again()?;
     }
     quorum.server(0).stop()?;
-    let path = store(&quorum, 0);
-    let copy = std::fs::read(&path).expect("read");
+    let copy = quorum.copy_store(0)?;
     quorum.wipe(0)?;
     quorum.server(0).start_again()?;
     let said = quorum.join(0, 1)?;
     assert!(said.contains("incarnation 2"), "{said}");
     assert_eq!(mint(&quorum), Ok(4));
     quorum.server(0).stop()?;
-    std::fs::write(&path, &copy).expect("written");
+    quorum.restore_store(0, &copy)?;
     for _ in 0..3 {
         quorum.server(0).start_again()?;
         let status = quorum.status(0)?;

@@ -12,8 +12,8 @@ use testbed::wait;
 /// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A file length below the position of the database's first page, so that no page can be written.
-const NOTHING: u64 = 4096;
+/// A file length that the journal of the store soon reaches, in the middle of a commit, and that no new one can have.
+const LITTLE: u64 = 4096;
 
 /// The number of clients that mint continuously.
 const CLIENTS: usize = 3;
@@ -84,7 +84,7 @@ fn minting_goes_on_when_the_disk_does() -> TestResult {
             let before = minted();
             wait::until_true("integers are minted", LIMIT, || minted() >= before + 20)?;
 
-            limit_files(&serving, Some(NOTHING));
+            limit_files(&serving, Some(LITTLE));
             let refused = wait_for(&serving, "/", 503)?;
             assert_eq!(refused.json()["code"], "unavailable", "{}", refused.body);
             // The health check reports the failure too, although it writes nothing.

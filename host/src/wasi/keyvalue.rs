@@ -9,7 +9,7 @@
 )]
 
 use crate::bindings::keyvalue::wasi::keyvalue::{atomics, batch, store};
-use crate::wasi::store::{RESERVED_NAMES, Store, StoreError};
+use crate::wasi::store::{Store, StoreError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OwnedRwLockWriteGuard;
@@ -85,7 +85,6 @@ impl store::Host for KeyValue<'_> {
     async fn open(&mut self, name: String) -> Answer<Resource<Bucket>> {
         Ok(match self.store {
             None => Err(store::Error::AccessDenied),
-            Some(_) if name.starts_with(RESERVED_NAMES) => Err(store::Error::NoSuchStore),
             Some(store) => Ok(self.table.push(Bucket {
                 store: store.clone(),
                 name,

@@ -1,7 +1,6 @@
 use super::*;
 use futures::FutureExt;
 use futures::future::join_all;
-use std::os::unix::fs::PermissionsExt;
 
 fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
@@ -74,9 +73,9 @@ async fn a_second_opener_is_told_so() {
 async fn changes_that_wait_share_a_commit_and_fail_alone() {
     let (_directory, store) = store();
     store.increment("b", "full", i64::MAX).await.unwrap();
-    let before = store.file.answered();
+    let before = store.folder.answered();
     // The writer cannot start before all of them are waiting.
-    let held = store.file.hold();
+    let held = store.folder.hold();
     let waiting = (0..100).map(|i| {
         let key = if i == 50 { "full" } else { "k" };
         store.increment("b", key, 2)
@@ -93,31 +92,45 @@ async fn changes_that_wait_share_a_commit_and_fail_alone() {
     }
     assert_eq!(sums, (1..100).map(|i| 2 * i).collect::<Vec<_>>());
     // The writer may have taken the first one before the others arrived.
-    let commits = store.file.answered() - before;
+    let commits = store.folder.answered() - before;
     assert!(commits <= 2, "{commits} commits");
 }
 
+/// The names in the folder of the store, in order.
+fn names(directory: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(directory.join("integers")).unwrap();
+    let mut names: Vec<_> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
 #[tokio::test]
-async fn after_a_failure_the_file_is_opened_anew_with_all_it_held() {
+async fn after_a_failure_the_store_is_opened_again_with_all_it_held() {
     let (directory, store) = store();
     store.increment("a", "k", 2).await.unwrap();
     store.increment("b", "k", 40).await.unwrap();
-    let file = directory.path().join(FILE);
-    let mut permissions = std::fs::metadata(&file).unwrap().permissions();
-    permissions.set_mode(0o600);
-    std::fs::set_permissions(&file, permissions).unwrap();
-    let commits = store.file.answered();
-    store.file.break_off();
+    let commits = store.folder.answered();
+    store.folder.break_off();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 42);
     assert_eq!(store.increment("a", "k", 2).await.unwrap(), 4);
-    assert_eq!(store.file.answered(), commits + 2);
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "nobody else may read the copy either");
-    let names: Vec<_> = std::fs::read_dir(directory.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(names, [FILE], "the new file has the old one's name");
+    assert_eq!(store.folder.answered(), commits + 2);
+    assert_eq!(names(directory.path()), ["2", "current", "lock"]);
     let second = Store::open(directory.path(), Duration::ZERO).err().unwrap();
     assert!(
         matches!(second, StoreError::InUse(_)),
@@ -130,22 +143,47 @@ async fn an_unfinished_copy_is_removed() {
     let (directory, store) = store();
     store.increment("b", "k", 2).await.unwrap();
     drop(store);
-    let copy = directory.path().join("integers.redb.new");
-    std::fs::write(&copy, b"half of it").unwrap();
+    let unfinished = directory.path().join("integers/2");
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("0.jnl"), b"half of it").unwrap();
     let store = Store::open(directory.path(), Duration::ZERO).unwrap();
-    assert!(!copy.exists());
+    assert!(!unfinished.exists());
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
 }
 
 #[tokio::test]
-async fn a_file_that_lost_what_was_answered_is_not_minted_from() {
+async fn a_commit_that_a_crash_cut_off_is_dropped_as_a_whole() {
     let (directory, store) = store();
-    let file = directory.path().join(FILE);
     store.increment("b", "k", 2).await.unwrap();
-    let older = std::fs::read(&file).unwrap();
+    let two = ["k", "l"].map(|key| (key.to_owned(), Some(vec![1; 8])));
+    store.set("b", two.to_vec()).await.unwrap();
+    drop(store);
+    let journal = directory.path().join("integers/1/0.jnl");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 40..].fill(0);
+    std::fs::write(&journal, bytes).unwrap();
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    assert_eq!(store.folder.answered(), 1);
+    assert_eq!(store.keys("b").await.unwrap(), ["k"]);
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
+    drop(store);
+    // Nothing of it is in the way of what comes after it.
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn a_store_that_lost_what_was_answered_is_not_minted_from() {
+    let (directory, store) = store();
+    let older = tempfile::tempdir().unwrap();
+    let generation = directory.path().join("integers/1");
     store.increment("b", "k", 2).await.unwrap();
-    store.file.break_off();
-    std::fs::write(&file, older).unwrap();
+    copy(&generation, older.path());
+    store.increment("b", "k", 2).await.unwrap();
+    store.folder.break_off();
+    std::fs::remove_dir_all(&generation).unwrap();
+    copy(older.path(), &generation);
     let error = store.increment("b", "k", 2).await.unwrap_err();
     assert!(
         matches!(
@@ -163,11 +201,75 @@ async fn a_file_that_lost_what_was_answered_is_not_minted_from() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_removed_is_not_begun_anew() {
+async fn a_store_that_was_removed_is_not_begun_anew() {
+    for missing in ["integers", "integers/current", "integers/1"] {
+        let (directory, store) = store();
+        store.increment("b", "k", 2).await.unwrap();
+        store.folder.break_off();
+        let missing = directory.path().join(missing);
+        if missing.is_dir() {
+            std::fs::remove_dir_all(&missing).unwrap();
+        } else {
+            std::fs::remove_file(&missing).unwrap();
+        }
+        let error = store.increment("b", "k", 2).await.unwrap_err();
+        assert!(matches!(error, StoreError::Open(..)), "{error}");
+        drop(store);
+        let error = Store::open(directory.path(), Duration::ZERO).err().unwrap();
+        assert!(matches!(error, StoreError::Open(..)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_exchanged_is_not_minted_from() {
     let (directory, store) = store();
     store.increment("b", "k", 2).await.unwrap();
-    store.file.break_off();
-    std::fs::remove_file(directory.path().join(FILE)).unwrap();
+    store.folder.break_off();
+    // Another process may have the new folder open.
+    let folder = directory.path().join("integers");
+    let moved = directory.path().join("moved");
+    std::fs::rename(&folder, &moved).unwrap();
+    copy(&moved, &folder);
     let error = store.increment("b", "k", 2).await.unwrap_err();
     assert!(matches!(error, StoreError::Open(..)), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_database_is_replaced_and_nothing_is_lost() {
+    let (directory, store) = store();
+    let large = vec![1; 1 << 20];
+    for number in 1..=20_i64 {
+        assert_eq!(store.increment("b", "k", 2).await.unwrap(), 2 * number);
+        let value = vec![("large".to_owned(), Some(large.clone()))];
+        store.set("b", value).await.unwrap();
+    }
+    let before = names(directory.path());
+    assert_eq!(before.len(), 3, "{before:?}");
+    let number: u64 = before[0].parse().unwrap();
+    assert!((2..6).contains(&number), "{before:?}");
+    drop(store);
+    // One that was opened again is replaced earlier.
+    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 42);
+    assert_eq!(store.get("b", "large").await.unwrap(), Some(large));
+    assert_eq!(store.folder.answered(), 41);
+}
+
+#[tokio::test]
+async fn names_that_are_too_long_are_refused() {
+    let (_directory, store) = store();
+    let (long, longer) = ("k".repeat(65_000), "k".repeat(65_001));
+    let bucket = "b".repeat(256);
+    assert_eq!(store.increment("b", &long, 2).await.unwrap(), 2);
+    for (bucket, key) in [("b", &*longer), (&*bucket, "k")] {
+        let refused = [
+            store.increment(bucket, key, 2).await.map(|_| ()),
+            store.get(bucket, key).await.map(|_| ()),
+            store.set(bucket, vec![(key.to_owned(), None)]).await,
+        ];
+        for refused in refused {
+            assert!(matches!(refused, Err(StoreError::TooLong(..))), "{refused:?}");
+        }
+    }
+    assert_eq!(store.increment("b", &long, 2).await.unwrap(), 4);
 }

@@ -1,10 +1,9 @@
 //! The writer thread: all waiting changes share one commit (group commit).
 
+use super::changes::{Changes, Entries};
 use super::error::StoreError;
-use super::file::StoreFile;
+use super::folder::Folder;
 use super::inbox::Inbox;
-use super::{Entries, table};
-use redb::WriteTransaction;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,14 +20,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(file: Arc<StoreFile>, busy_poll: Duration) -> Result<Self, StoreError> {
+    pub(super) fn start(folder: Arc<Folder>, busy_poll: Duration) -> Result<Self, StoreError> {
         let (changes, waiting) = mpsc::channel(BATCH);
         let mut inbox = Inbox::new(waiting, busy_poll);
         let thread = std::thread::Builder::new()
             .name("embedded-store".into())
             .spawn(move || {
                 while let Some(batch) = inbox.next(BATCH) {
-                    commit(&file, batch);
+                    commit(&folder, batch);
+                    folder.replace_if_full();
                 }
             })?;
         Ok(Self {
@@ -41,7 +41,7 @@ impl Writer {
     pub(super) async fn change<T: Send + 'static>(
         &self,
         bucket: String,
-        change: impl FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send + 'static,
+        change: impl FnOnce(&mut Entries<'_, '_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let change = Change {
@@ -70,11 +70,10 @@ impl Drop for Writer {
     }
 }
 
-/// Makes the changes in one transaction. Answers each with its outcome once the transaction is on disk, or
-/// all with the transaction's error.
-fn commit(file: &StoreFile, mut batch: Vec<Box<dyn Pending>>) {
+/// Makes the changes in one commit. Answers each with its outcome once the commit is on disk, or all with its error.
+fn commit(folder: &Folder, mut batch: Vec<Box<dyn Pending>>) {
     let committed =
-        file.commit(|write| batch.iter_mut().try_for_each(|pending| pending.make(write)));
+        folder.commit(|changes| batch.iter_mut().try_for_each(|pending| pending.make(changes)));
     for pending in batch {
         pending.answer(committed.clone());
     }
@@ -82,14 +81,14 @@ fn commit(file: &StoreFile, mut batch: Vec<Box<dyn Pending>>) {
 
 /// A change with a waiting caller.
 trait Pending: Send {
-    /// Makes the change in a transaction.
+    /// Makes the change in a commit.
     ///
     /// # Errors
-    /// When the transaction has failed for all changes. An error of only this change is kept as its
+    /// When the commit has failed for all changes. An error of only this change is kept as its
     /// outcome.
-    fn make(&mut self, write: &WriteTransaction) -> Result<(), StoreError>;
+    fn make(&mut self, changes: &mut Changes<'_>) -> Result<(), StoreError>;
 
-    /// Sends the outcome, or the transaction's error.
+    /// Sends the outcome, or the error of the commit.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -103,14 +102,11 @@ struct Change<T, F> {
 
 impl<T: Send, F> Pending for Change<T, F>
 where
-    F: FnOnce(&mut Entries<'_>) -> Result<T, StoreError> + Send,
+    F: FnOnce(&mut Entries<'_, '_>) -> Result<T, StoreError> + Send,
 {
-    fn make(&mut self, write: &WriteTransaction) -> Result<(), StoreError> {
+    fn make(&mut self, changes: &mut Changes<'_>) -> Result<(), StoreError> {
         if let Some(change) = self.change.take() {
-            self.outcome = write
-                .open_table(table(&self.bucket))
-                .map_err(StoreError::from)
-                .and_then(|mut table| change(&mut table));
+            self.outcome = change(&mut changes.bucket(&self.bucket));
         }
         match &self.outcome {
             Err(error) if error.ends_database() => Err(error.clone()),

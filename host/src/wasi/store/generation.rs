@@ -132,7 +132,10 @@ impl Generation {
         changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
     ) -> Result<u64, StoreError> {
         let commits = self.commits()? + 1;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
         let count = (COMMITS.to_vec(), Some(commits.to_be_bytes().to_vec()));
         let mut bytes = 0;
         for (key, value) in changes.chain([count]) {

@@ -268,7 +268,10 @@ async fn names_that_are_too_long_are_refused() {
             store.set(bucket, vec![(key.to_owned(), None)]).await,
         ];
         for refused in refused {
-            assert!(matches!(refused, Err(StoreError::TooLong(..))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(StoreError::TooLong(..))),
+                "{refused:?}"
+            );
         }
     }
     assert_eq!(store.increment("b", &long, 2).await.unwrap(), 4);

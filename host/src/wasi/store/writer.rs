@@ -72,8 +72,11 @@ impl Drop for Writer {
 
 /// Makes the changes in one commit. Answers each with its outcome once the commit is on disk, or all with its error.
 fn commit(folder: &Folder, mut batch: Vec<Box<dyn Pending>>) {
-    let committed =
-        folder.commit(|changes| batch.iter_mut().try_for_each(|pending| pending.make(changes)));
+    let committed = folder.commit(|changes| {
+        batch
+            .iter_mut()
+            .try_for_each(|pending| pending.make(changes))
+    });
     for pending in batch {
         pending.answer(committed.clone());
     }

@@ -2,7 +2,7 @@
 
 use super::member::random;
 use crate::sequence::Sequences;
-use crate::{Config, Error, Host, Sequence, Source};
+use crate::{Builtin, Config, Error, Host, Sequence, Source};
 use artisanal_quorum::RESERVED;
 use futures::future::try_join_all;
 use std::collections::HashMap;
@@ -23,6 +23,8 @@ pub struct Marks {
     host: Host,
     sequences: Arc<Sequences>,
     open: Arc<Mutex<HashMap<String, Sequence>>>,
+    /// Whether no other process can have the backend open, nor empty it unnoticed.
+    exclusive: bool,
 }
 
 impl Marks {
@@ -41,7 +43,13 @@ impl Marks {
             host: host.clone(),
             sequences: Arc::new(Sequences::new(host, source, config, INSTANCES)?),
             open: Arc::default(),
+            exclusive: matches!(source, Source::Builtin(Builtin::Keyvalue)),
         })
+    }
+
+    /// Whether only this process can change the backend. The embedded store is locked, and fails when changes are missing.
+    pub(super) fn are_exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// The sequence of a key.

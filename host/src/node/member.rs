@@ -289,6 +289,9 @@ impl Node {
                 return Err(changed());
             }
         }
+        if self.marks.are_exclusive() {
+            return Ok(now);
+        }
         let session = self.marks.reserved(SESSION).await?;
         match session.last().await? {
             Some(latest) if latest == now.session => {}

@@ -169,7 +169,7 @@ impl Folder {
         };
         state.open = match next.become_current(&self.path) {
             Ok(()) => Ok(next),
-            // Either may be the current one now, so that neither may be written to before that is clear.
+            // Either of the two may be the current one now: nothing may be written before that is known.
             Err(why) => Err(Failure { why, tried: None }),
         };
         state.opened += 1;

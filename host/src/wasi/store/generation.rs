@@ -1,6 +1,6 @@
-//! One generation of the store: a database with all values, whose journal gets every commit.
+//! One generation of the store: a database with all values. Each commit is appended to its journal.
 //!
-//! The database, an LSM tree, keeps a journal of 64 MB and reads it whole when it is opened. So a generation is
+//! The database, an LSM tree, lets its journal grow to 64 MB, and reads all of it when it is opened. So a generation is
 //! replaced after a few megabytes ([`Generation::is_full`]), which keeps the start of a process short.
 
 use super::error::StoreError;
@@ -9,19 +9,20 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes a generation takes before it is replaced, at least.
+/// The size of the journal at which a generation is replaced, in bytes; more if it has many entries.
 const FULL: u64 = 8 << 20;
 
-/// The same for one that was opened again. Its journal is no longer allocated in advance, so each commit takes longer.
+/// The same for a generation that was opened again: its journal is no longer allocated in advance, so that each commit
+/// takes longer.
 const FULL_REOPENED: u64 = 64 << 10;
 
-/// About how many bytes the journal takes for an entry beside its key and value.
+/// How many bytes the journal takes for an entry beside its key and value, approximately.
 const ENTRY: u64 = 16;
 
 /// How many entries are copied at a time.
 const COPIED: usize = 1000;
 
-/// The memory for blocks of tables, which hold what no longer is in memory as a whole, in bytes.
+/// The size of the cache for blocks of files, in bytes. Only stores with many entries have such files.
 const CACHE: u64 = 4 << 20;
 
 /// The key of the count of commits. Bucket names are shorter, see [`key`].
@@ -37,9 +38,9 @@ const MOST_KEY: usize = 65_000;
 pub(super) struct Generation {
     database: Database,
     values: Keyspace,
-    /// How many bytes the journal has, about.
+    /// The size of the journal, in bytes, approximately.
     written: AtomicU64,
-    /// With how many bytes it is full.
+    /// The size of the journal at which it is full.
     limit: u64,
 }
 
@@ -185,13 +186,13 @@ pub(super) fn key(bucket: &str, key: &str) -> Result<Vec<u8>, StoreError> {
     Ok([&length.to_be_bytes(), bucket.as_bytes(), key.as_bytes()].concat())
 }
 
-/// With how many bytes in its journal a generation is full that has entries of so many bytes: copying them must never be
-/// more than a fraction of the work.
+/// The size of the journal at which a generation with entries of this size is full: most of the bytes written must be
+/// changes, not copies.
 fn limit(least: u64, entries: u64) -> u64 {
     least.max(entries.saturating_mul(3))
 }
 
-/// About how many bytes of the journal an entry takes.
+/// How many bytes of the journal an entry takes, approximately.
 fn size(key: &[u8], value: &[u8]) -> u64 {
     u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX) + ENTRY
 }

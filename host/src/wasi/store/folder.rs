@@ -70,7 +70,11 @@ impl Folder {
             }
             (Some(number), _) => Open::existing(&path, number),
             // A new store would restart every sequence.
-            (None, Found::Note) => Err(io::Error::from(io::ErrorKind::NotFound).into()),
+            (None, Found::Note) => Err(io::Error::other(
+                "the file `current` is missing, and only a part of the data directory was removed or copied; restore the \
+                 rest, or remove `integers.redb` too, which begins every sequence anew",
+            )
+            .into()),
             (None, _) => {
                 let entries = legacy.entries(directory)?;
                 Open::first(&path, entries, &legacy)
@@ -231,8 +235,8 @@ impl Folder {
         let path = &self.path;
         let failed = |error| StoreError::open(path, error);
         self.lock.check().map_err(|e| failed(e.into()))?;
-        let number = current::read(path)?
-            .ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound).into()))?;
+        let missing = || io::Error::other("the file `current` has disappeared");
+        let number = current::read(path)?.ok_or_else(|| failed(missing().into()))?;
         let old = Open::existing(path, number).map_err(failed)?;
         let answered = self.answered.load(Ordering::Relaxed);
         let found = old.generation.commits().map_err(failed)?;

@@ -70,7 +70,8 @@ impl Generation {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         // The library would make a new, empty one, which would restart every sequence.
         if !path.join("version").try_exists()? {
-            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+            let missing = format!("the database {} is missing", path.display());
+            return Err(io::Error::other(missing).into());
         }
         let mut opened = Self::at(path)?;
         let mut bytes = 0;

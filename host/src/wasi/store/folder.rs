@@ -158,12 +158,14 @@ impl Folder {
             return;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.lock.check() {
+            // Another process may mint from the folder that took the place of this one.
+            let why = StoreError::open(&self.path, error);
+            state.open = Err(Failure { why, tried: None });
+            return;
+        }
         let Ok(open) = &state.open else { return };
-        let next = match self.lock.check().map_err(StoreError::from) {
-            Ok(()) => open.copy(&self.path),
-            Err(error) => Err(error),
-        };
-        let next = match next {
+        let next = match open.copy(&self.path) {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "cannot copy the embedded store to a new database; it goes on with the old one");

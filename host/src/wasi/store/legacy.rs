@@ -82,10 +82,7 @@ impl Legacy {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(directory.to_owned()),
             error => StoreError::Open(path.clone(), Arc::new(error)),
         })?;
-        read(&database).map_err(|error| match error {
-            StoreError::Failed(cause) => StoreError::Open(path.clone(), cause),
-            other => other,
-        })
+        read(&database).map_err(|error| StoreError::open(path, error))
     }
 
     /// Renames the file, whose content was copied.

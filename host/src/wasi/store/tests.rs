@@ -222,16 +222,27 @@ async fn a_store_that_was_removed_is_not_begun_anew() {
 
 #[tokio::test]
 async fn a_folder_that_was_exchanged_is_not_minted_from() {
-    let (directory, store) = store();
-    store.increment("b", "k", 2).await.unwrap();
-    store.folder.break_off();
-    // Another process may have the new folder open.
-    let folder = directory.path().join("integers");
-    let moved = directory.path().join("moved");
-    std::fs::rename(&folder, &moved).unwrap();
-    copy(&moved, &folder);
-    let error = store.increment("b", "k", 2).await.unwrap_err();
-    assert!(matches!(error, StoreError::Open(..)), "{error}");
+    for fails in [true, false] {
+        let (directory, store) = store();
+        store.increment("b", "k", 2).await.unwrap();
+        if fails {
+            store.folder.break_off();
+        }
+        // Another process may have the new folder open.
+        let folder = directory.path().join("integers");
+        let moved = directory.path().join("moved");
+        std::fs::rename(&folder, &moved).unwrap();
+        copy(&moved, &folder);
+        if !fails {
+            // It is noticed when the database is full.
+            for _ in 0..8 {
+                let large = vec![("large".to_owned(), Some(vec![1; 1 << 20]))];
+                store.set("b", large).await.unwrap();
+            }
+        }
+        let error = store.increment("b", "k", 2).await.unwrap_err();
+        assert!(matches!(error, StoreError::Open(..)), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl Folder {
             )
             .into()),
             (None, _) => {
-                let entries = legacy.entries(directory)?;
+                // Version 0.1 must not mint from the file after it was read.
+                let (entries, _locked) = legacy.entries(directory)?;
                 Open::first(&path, entries, &legacy)
             }
         };

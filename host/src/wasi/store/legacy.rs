@@ -67,8 +67,11 @@ impl Legacy {
         })
     }
 
-    /// All entries of the file. None of another process can change them until the result is dropped.
-    pub(super) fn entries(&self, directory: &Path) -> Result<Vec<Entry>, StoreError> {
+    /// All entries of the file, and the file itself, which no other process can open until it is dropped.
+    pub(super) fn entries(
+        &self,
+        directory: &Path,
+    ) -> Result<(Vec<Entry>, Option<redb::Database>), StoreError> {
         let failed = |error: io::Error| StoreError::open(&self.copied, error);
         // A process that was killed while it did this has renamed the file.
         let renamed = self.copied.try_exists().map_err(failed)?;
@@ -76,13 +79,14 @@ impl Legacy {
             (true, true) => return Err(StoreError::Twice(directory.to_owned())),
             (true, false) => &self.file,
             (false, true) => &self.copied,
-            (false, false) => return Ok(Vec::new()),
+            (false, false) => return Ok((Vec::new(), None)),
         };
         let database = redb::Database::open(path).map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(directory.to_owned()),
             error => StoreError::Open(path.clone(), Arc::new(error)),
         })?;
-        read(&database).map_err(|error| StoreError::open(path, error))
+        let entries = read(&database).map_err(|error| StoreError::open(path, error))?;
+        Ok((entries, Some(database)))
     }
 
     /// Renames the file, whose content was copied.

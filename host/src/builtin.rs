@@ -117,6 +117,13 @@ impl Builtin {
         self.entry().in_memory
     }
 
+    /// Whether no other process can change its marks, nor remove them unnoticed: the embedded store is locked and counts
+    /// its commits, and another instance of an engine in memory has another generation.
+    #[cfg(feature = "serve")]
+    pub(crate) const fn is_exclusive(self) -> bool {
+        self.entry().exclusive
+    }
+
     /// The component for other hosts. It does not import `artisanal:integers/tls`, which this host alone has, and refuses a
     /// DSN that asks for TLS; and it does not open sockets if requests over `wasi:http` do as well.
     pub const fn plain_wasm(self) -> &'static [u8] {

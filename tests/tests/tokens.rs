@@ -260,6 +260,22 @@ fn beyond_a_limit_nothing_is_minted() -> TestResult {
     Ok(())
 }
 
+/// A pipeline of equal requests is no way around a limit.
+#[test]
+fn each_request_of_a_pipeline_counts() -> TestResult {
+    let (server, [few]) = Server::start([&["--name", "few", "--requests-per-second", "5"]])?;
+    let mut stream = TcpStream::connect(("127.0.0.1", server.resp)).expect("it listens");
+    let requests = format!("AUTH {few}\r\n{}QUIT\r\n", "INCR bills\r\n".repeat(200));
+    stream.write_all(requests.as_bytes()).expect("sent");
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).expect("replies");
+    let refused = replies.matches("-TRYAGAIN").count();
+    let minted = replies.matches("\r\n:").count();
+    assert_eq!(minted + refused, 200, "{replies}");
+    assert!((5..100).contains(&minted), "{replies}");
+    Ok(())
+}
+
 #[test]
 fn a_changed_file_is_used_by_open_connections_too() -> TestResult {
     let (server, [one, two]) = Server::start([&["--name", "one"], &["--name", "two"]])?;

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) redirects: bool,
     /// Whether an instance keeps in its own memory what it has minted.
     pub(super) in_memory: bool,
+    /// Whether no other process can change its marks, nor remove them unnoticed.
+    pub(super) exclusive: bool,
     /// The default number of calls in flight per sequence: as many as improve throughput.
     ///
     /// A backend that waits for its disk or for other nodes can accept further calls meanwhile. Redis
@@ -67,6 +69,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: true,
+        exclusive: true,
         calls: 1,
     },
     Entry {
@@ -86,6 +89,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: false,
+        exclusive: true,
         calls: 3,
     },
     Entry {
@@ -109,6 +113,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: false,
+        exclusive: false,
         calls: 1,
     },
     Entry {
@@ -131,6 +136,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: Some(("127.0.0.1", 3306)),
         redirects: false,
         in_memory: false,
+        exclusive: false,
         calls: 4,
     },
     Entry {
@@ -153,6 +159,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: Some(("127.0.0.1", 5432)),
         redirects: false,
         in_memory: false,
+        exclusive: false,
         calls: 4,
     },
     Entry {
@@ -172,6 +179,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: true,
         in_memory: false,
+        exclusive: false,
         calls: 4,
     },
     Entry {
@@ -191,6 +199,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: true,
         in_memory: false,
+        exclusive: false,
         calls: 4,
     },
     Entry {
@@ -210,6 +219,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: false,
+        exclusive: false,
         calls: 1,
     },
     Entry {
@@ -229,6 +239,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: false,
+        exclusive: false,
         calls: 4,
     },
     Entry {
@@ -248,6 +259,7 @@ pub(super) static TABLE: &[Entry] = &[
         default_address: None,
         redirects: false,
         in_memory: true,
+        exclusive: false,
         calls: 1,
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::member::random;
 use crate::sequence::Sequences;
-use crate::{Builtin, Config, Error, Host, Sequence, Source};
+use crate::{Config, Error, Host, Sequence, Source};
 use artisanal_quorum::RESERVED;
 use futures::future::try_join_all;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub struct Marks {
     host: Host,
     sequences: Arc<Sequences>,
     open: Arc<Mutex<HashMap<String, Sequence>>>,
-    /// Whether no other process can have the backend open, nor empty it unnoticed.
+    /// Whether no other process can change the backend, nor empty it unnoticed.
     exclusive: bool,
 }
 
@@ -39,15 +39,18 @@ impl Marks {
             offset: Some(0),
             ..Config::default()
         };
+        // In a simulation a backend outlives the processes of its node, whatever its engine.
+        let real = host.options().simulated.is_none();
+        let exclusive = matches!(source, Source::Builtin(engine) if engine.is_exclusive());
         Ok(Self {
             host: host.clone(),
             sequences: Arc::new(Sequences::new(host, source, config, INSTANCES)?),
             open: Arc::default(),
-            exclusive: matches!(source, Source::Builtin(Builtin::Keyvalue)),
+            exclusive: exclusive && real,
         })
     }
 
-    /// Whether only this process can change the backend. The embedded store is locked, and fails when changes are missing.
+    /// Whether only this process can change the backend.
     pub(super) fn are_exclusive(&self) -> bool {
         self.exclusive
     }

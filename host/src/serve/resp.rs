@@ -114,11 +114,12 @@ impl Server {
             let rest = input.get(at..).unwrap_or_default();
             match request.read(rest) {
                 Ok(Some(length)) => {
-                    self.commands.inc();
-                    session
-                        .run(request.arguments(rest), &mut connection.output)
-                        .await;
-                    at += length;
+                    let (bytes, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+                    let arguments = request.arguments(bytes);
+                    let minted = session.run(arguments, &mut connection.output).await;
+                    let repeated = minted.map_or(0, |count| session.repeat(count, bytes, more));
+                    self.commands.inc_by(1 + repeated as u64);
+                    at += length * (1 + repeated);
                 }
                 Ok(None) => break Ok(()),
                 Err(malformed) => break Err(malformed),

@@ -65,15 +65,13 @@ impl<'a> Session<'a> {
     }
 
     /// Runs a request. Its reply may be written later, by the next call of this or by [`Session::finish`],
-    /// but always in order.
+    /// but always in order. Returns how many integers are to be minted, for [`Session::repeat`]; None for other requests.
     pub(super) async fn run<'r>(
         &mut self,
         mut arguments: impl ExactSizeIterator<Item = &'r [u8]>,
         output: &mut Vec<u8>,
-    ) {
-        let Some(name) = arguments.next() else {
-            return;
-        };
+    ) -> Option<u32> {
+        let name = arguments.next()?;
         let arguments = Arguments::of(arguments);
         let arguments = arguments.as_slice();
         let command = Command::find(name);
@@ -108,6 +106,28 @@ impl<'a> Session<'a> {
             };
             self.log_command(&answered, begun);
         }
+        None
+    }
+
+    /// Runs the last request, which mints `count` integers, once more for each time that it stands at the beginning of `more`
+    /// again. Returns how many requests this was: fewer if one call cannot mint more, and none if each has to be
+    /// counted for a token.
+    ///
+    /// A pipeline mostly repeats one request, and comparing bytes costs a fraction of reading them.
+    pub(super) fn repeat(&mut self, count: u32, request: &[u8], more: &[u8]) -> usize {
+        if !self.access.is_unlimited() || request.is_empty() {
+            return 0;
+        }
+        let counts = &mut self.mints.counts;
+        let before = counts.len();
+        for next in more.chunks_exact(request.len()) {
+            if next != request || self.mints.sum + count > MAX_COUNT {
+                break;
+            }
+            counts.push(count);
+            self.mints.sum += count;
+        }
+        counts.len() - before
     }
 
     /// Writes the replies of mints that are still to be made.
@@ -168,13 +188,14 @@ impl<'a> Session<'a> {
         Ok(span)
     }
 
-    async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) {
+    async fn mint(&mut self, key: &[u8], count: u32, output: &mut Vec<u8>) -> Option<u32> {
         if let Err(error) = self.access.ask(Right::Mint, key, count) {
             self.finish(output).await;
             if let Some(begun) = self.begin() {
                 self.log_mint(key, count, Err(&error), begun);
             }
-            return self.replies(output).error(&error);
+            self.replies(output).error(&error);
+            return None;
         }
         let fits = self.mints.sum + count <= MAX_COUNT;
         if !self.mints.counts.is_empty() && (self.mints.key != key || !fits) {
@@ -186,6 +207,7 @@ impl<'a> Session<'a> {
         }
         self.mints.counts.push(count);
         self.mints.sum += count;
+        Some(count)
     }
 
     async fn answer(&mut self, command: Command, arguments: &[&[u8]], output: &mut Vec<u8>) {

@@ -47,6 +47,12 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Whether one request that was allowed means that the same one is allowed again: there is no limit, nor anything that
+    /// may change.
+    pub(super) fn is_unlimited(&self) -> bool {
+        matches!(self, Self::Open | Self::Token { .. })
+    }
+
     /// The name of the token that the client gave, if it has one.
     pub(super) fn name(&self) -> Option<&str> {
         match self {

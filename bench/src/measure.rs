@@ -5,6 +5,7 @@ mod in_process;
 mod ledger;
 mod process;
 mod quorum;
+mod redis_wire;
 mod rounds;
 mod row;
 
@@ -68,6 +69,8 @@ pub enum Part {
     Tasks,
     /// The ledger.
     Ledger,
+    /// `serve` over the Redis protocol, beside Redis.
+    RedisWire,
     /// A quorum of three nodes.
     Quorum,
     /// A lease within one process.

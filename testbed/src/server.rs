@@ -162,6 +162,17 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
+    /// The processor time that the process has used so far.
+    ///
+    /// # Errors
+    /// When it does not run, or the system does not say.
+    pub fn processor_time(&self) -> Result<Duration> {
+        match &*self.process() {
+            Some(process) => process.processor_time(),
+            None => Err(Error::unexpected(&self.name, "it does not run")),
+        }
+    }
+
     /// Whether the process runs.
     pub fn is_running(&self) -> bool {
         self.process().as_mut().is_some_and(|p| p.ended().is_none())

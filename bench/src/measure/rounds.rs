@@ -182,6 +182,11 @@ impl Bench {
                 self.ledger(&mut rows)?;
             }
         }
+        if self.wants_on(Part::RedisWire, &[Builtin::Redis]) {
+            for _ in 0..self.rounds {
+                self.redis_wire(&mut rows)?;
+            }
+        }
         if self.wants(Part::Quorum) {
             for _ in 0..self.rounds {
                 self.quorum(&mut rows)?;

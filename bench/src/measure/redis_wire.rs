@@ -1,0 +1,221 @@
+//! The rows about the Redis protocol, measured with `redis-benchmark` beside Redis itself.
+//!
+//! With pipelines the client is often the limit, and a server that is faster then takes smaller batches instead of less
+//! time. So these rows are measured a second time with all processes on one processor: there the servers' processor
+//! time for a command says what it costs, whoever is the limit.
+
+use super::rounds::{Rows, inform, wish};
+use super::{Bench, Goal, Pair};
+use crate::stage::name;
+use anyhow::{Context, bail};
+use int_host::Builtin;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::process::Command;
+use std::time::Duration;
+use testbed::cli::{Place, Serving};
+use testbed::port;
+use testbed::redis::{Options, Redis};
+
+/// The number of connections.
+const CLIENTS: &str = "50";
+
+/// How many commands of a connection are under way at a time, with pipelines.
+const PIPELINE: u32 = 16;
+
+/// How many commands the warm-up of each server has.
+const WARM_UP: u64 = 50_000;
+
+/// A server that speaks the Redis protocol.
+enum Server {
+    Redis(Redis),
+    IntHost { serving: Serving, port: u16 },
+}
+
+impl Server {
+    fn redis(extra: &[&str]) -> anyhow::Result<Self> {
+        let extra = extra.iter().map(ToString::to_string).collect();
+        Ok(Self::Redis(Redis::with(Options {
+            extra,
+            ..Options::default()
+        })?))
+    }
+
+    /// `int-host serve` on an engine.
+    fn serve(place: &Place, engine: Builtin, options: &[&str]) -> anyhow::Result<Self> {
+        let port = port::free()?;
+        let listen = format!("resp://127.0.0.1:{port}");
+        let mut arguments = vec!["--engine", name(engine), "--listen", &listen];
+        arguments.extend(["--increment", "1"]);
+        arguments.extend(options);
+        let serving = place.serve(&arguments)?;
+        Ok(Self::IntHost { serving, port })
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Redis(redis) => redis.port(),
+            Self::IntHost { port, .. } => *port,
+        }
+    }
+
+    fn processor_time(&self) -> anyhow::Result<Duration> {
+        Ok(match self {
+            Self::Redis(redis) => redis.processor_time()?,
+            Self::IntHost { serving, .. } => serving.processor_time()?,
+        })
+    }
+
+    /// Lets clients increment one key.
+    fn measure(&self, commands: u64, pipeline: u32) -> anyhow::Result<Outcome> {
+        let before = self.processor_time()?;
+        let rate = increment(self.port(), commands, pipeline)?;
+        let spent = self.processor_time()?.saturating_sub(before);
+        Ok(Outcome {
+            rate,
+            micros: spent.as_secs_f64() * 1e6 / commands as f64,
+        })
+    }
+}
+
+/// What a run has shown of one server.
+struct Outcome {
+    /// Commands per second.
+    rate: f64,
+    /// The server's processor time for a command, in microseconds.
+    micros: f64,
+}
+
+/// Runs `redis-benchmark`, and returns the commands per second.
+fn increment(port: u16, commands: u64, pipeline: u32) -> anyhow::Result<f64> {
+    let output = Command::new("redis-benchmark")
+        .args(["-p", &port.to_string(), "-c", CLIENTS])
+        .args(["-P", &pipeline.to_string(), "-n", &commands.to_string()])
+        .args(["--csv", "INCR", "integers"])
+        .output()
+        .context("starting redis-benchmark, which Debian's package redis-tools has")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A line of names, then: "INCR integers","1234.56",…
+    let rate = text
+        .lines()
+        .find_map(|line| line.strip_prefix("\"INCR integers\",\"")?.split('"').next())
+        .and_then(|rate| rate.parse().ok());
+    match rate {
+        Some(rate) if output.status.success() => Ok(rate),
+        _ => bail!(
+            "redis-benchmark failed: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+    }
+}
+
+/// Keeps this thread, and the processes that it starts, on one processor. Undone on drop.
+struct OneProcessor(CpuSet);
+
+impl OneProcessor {
+    fn new() -> anyhow::Result<Self> {
+        let before = sched_getaffinity(None)?;
+        let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu));
+        let mut one = CpuSet::new();
+        one.set(first.context("no processor")?);
+        sched_setaffinity(None, &one)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        // What follows would be slower, and nothing else.
+        let _ = sched_setaffinity(None, &self.0);
+    }
+}
+
+/// All servers of these rows.
+struct Servers {
+    redis: Server,
+    /// Redis that syncs each write.
+    durable: Server,
+    memory: Server,
+    /// In front of `redis`.
+    front: Server,
+    /// On the embedded store.
+    store: Server,
+}
+
+impl Servers {
+    fn start(place: &Place) -> anyhow::Result<Self> {
+        let redis = Server::redis(&["--appendonly", "no"])?;
+        let dsn = format!("redis://127.0.0.1:{}", redis.port());
+        let data = place.file("store");
+        let data = data.to_str().context("the path of temporary files")?;
+        let servers = Self {
+            redis,
+            durable: Server::redis(&[])?,
+            memory: Server::serve(place, Builtin::Memory, &[])?,
+            front: Server::serve(place, Builtin::Redis, &["--dsn", &dsn])?,
+            store: Server::serve(place, Builtin::Keyvalue, &["--data", data])?,
+        };
+        for server in [
+            &servers.redis,
+            &servers.durable,
+            &servers.memory,
+            &servers.front,
+            &servers.store,
+        ] {
+            increment(server.port(), WARM_UP, PIPELINE)?;
+        }
+        Ok(servers)
+    }
+
+    /// Each server with its yardstick, the length of pipelines, the least ratio, and how many times as long a command
+    /// takes as in the memory of Redis, roughly.
+    fn rows(&self) -> [(&'static str, &Server, &Server, u32, f64, u64); 4] {
+        [
+            ("memory", &self.memory, &self.redis, 1, 0.9, 10),
+            ("memory", &self.memory, &self.redis, PIPELINE, 1.2, 1),
+            ("redis", &self.front, &self.redis, PIPELINE, 1.0, 1),
+            ("keyvalue", &self.store, &self.durable, PIPELINE, 1.5, 2),
+        ]
+    }
+}
+
+impl Bench {
+    /// Measures each row once.
+    ///
+    /// # Errors
+    /// When a process does not start, or `redis-benchmark` fails.
+    pub(super) fn redis_wire(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
+        for alone in [false, true] {
+            self.tell("starting servers of the Redis protocol");
+            let _one = alone.then(OneProcessor::new).transpose()?;
+            let place = Place::new()?;
+            let servers = Servers::start(&place)?;
+            for (engine, served, beside, pipeline, least, slower) in servers.rows() {
+                let what = format!("Redis protocol, {engine}, pipelines of {pipeline}");
+                self.tell(&what);
+                let commands = (self.seconds * 1e6) as u64 / slower;
+                let limit = beside.measure(commands, pipeline)?;
+                let found = served.measure(commands, pipeline)?;
+                let against = match engine {
+                    "keyvalue" => "Redis, appendfsync always",
+                    _ => "Redis",
+                };
+                let pair = Pair::valid(found.rate, Some(limit.rate));
+                match (pipeline, alone) {
+                    (1, true) => {}
+                    (1, false) => {
+                        let goal = Goal::RatioAtLeast(least);
+                        rows.add(wish(what, "commands/s", against, goal), pair);
+                    }
+                    (_, false) => rows.add(inform(what, "commands/s", against), pair),
+                    (_, true) => {
+                        let what = format!("{what}, on one processor: its time for a command");
+                        let goal = Goal::RatioAtMost(1.0 / least);
+                        let pair = Pair::valid(found.micros, Some(limit.micros));
+                        rows.add(wish(what, "µs", against, goal), pair);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

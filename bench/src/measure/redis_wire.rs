@@ -190,6 +190,9 @@ impl Bench {
             let place = Place::new()?;
             let servers = Servers::start(&place)?;
             for (engine, served, beside, pipeline, least, slower) in servers.rows() {
+                if alone && pipeline == 1 {
+                    continue;
+                }
                 let what = format!("Redis protocol, {engine}, pipelines of {pipeline}");
                 self.tell(&what);
                 let commands = (self.seconds * 1e6) as u64 / slower;
@@ -200,19 +203,16 @@ impl Bench {
                     _ => "Redis",
                 };
                 let pair = Pair::valid(found.rate, Some(limit.rate));
-                match (pipeline, alone) {
-                    (1, true) => {}
-                    (1, false) => {
-                        let goal = Goal::RatioAtLeast(least);
-                        rows.add(wish(what, "commands/s", against, goal), pair);
-                    }
-                    (_, false) => rows.add(inform(what, "commands/s", against), pair),
-                    (_, true) => {
-                        let what = format!("{what}, on one processor: its time for a command");
-                        let goal = Goal::RatioAtMost(1.0 / least);
-                        let pair = Pair::valid(found.micros, Some(limit.micros));
-                        rows.add(wish(what, "µs", against, goal), pair);
-                    }
+                if alone {
+                    let what = format!("{what}, on one processor: its time for a command");
+                    let goal = Goal::RatioAtMost(1.0 / least);
+                    let pair = Pair::valid(found.micros, Some(limit.micros));
+                    rows.add(wish(what, "µs", against, goal), pair);
+                } else if pipeline == 1 {
+                    let goal = Goal::RatioAtLeast(least);
+                    rows.add(wish(what, "commands/s", against, goal), pair);
+                } else {
+                    rows.add(inform(what, "commands/s", against), pair);
                 }
             }
         }

@@ -9,6 +9,8 @@ use super::{Bench, Goal, Pair};
 use crate::stage::name;
 use anyhow::{Context, bail};
 use int_host::Builtin;
+use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::process::Command;
 use std::time::Duration;
@@ -108,7 +110,7 @@ fn increment(port: u16, commands: u64, pipeline: u32) -> anyhow::Result<f64> {
     }
 }
 
-/// Keeps this thread, and the processes that it starts, on one processor. Undone on drop.
+/// Keeps this process, and those that it starts, on one processor. Undone on drop.
 struct OneProcessor(CpuSet);
 
 impl OneProcessor {
@@ -117,7 +119,7 @@ impl OneProcessor {
         let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu));
         let mut one = CpuSet::new();
         one.set(first.context("no processor")?);
-        sched_setaffinity(None, &one)?;
+        restrict(&one)?;
         Ok(Self(before))
     }
 }
@@ -125,8 +127,23 @@ impl OneProcessor {
 impl Drop for OneProcessor {
     fn drop(&mut self) {
         // What follows would be slower, and nothing else.
-        let _ = sched_setaffinity(None, &self.0);
+        let _ = restrict(&self.0);
     }
+}
+
+/// Sets the processors of all threads of this process: a process is started by one of them, and runs where that one may.
+fn restrict(processors: &CpuSet) -> anyhow::Result<()> {
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let name = thread?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        let thread = number.and_then(Pid::from_raw).context("a thread")?;
+        match sched_setaffinity(Some(thread), processors) {
+            // It has ended meanwhile.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// All servers of these rows.

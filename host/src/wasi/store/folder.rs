@@ -70,7 +70,7 @@ impl Folder {
             }
             (Some(number), _) => Open::existing(&path, number),
             // A new store would restart every sequence.
-            (None, Found::Note) => Err(io::Error::other(
+            (None, Found::Note) if !legacy.is_set_aside()? => Err(io::Error::other(
                 "the file `current` is missing, and only a part of the data directory was removed or copied; restore the \
                  rest, or remove `integers.redb` too, which begins every sequence anew",
             )

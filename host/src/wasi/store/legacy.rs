@@ -67,18 +67,23 @@ impl Legacy {
         })
     }
 
+    /// Whether a process that was killed had begun to set the file aside.
+    pub(super) fn is_set_aside(&self) -> Result<bool, StoreError> {
+        let exists = self.copied.try_exists();
+        exists.map_err(|error| StoreError::open(&self.copied, error))
+    }
+
     /// All entries of the file, and the file itself, which no other process can open until it is dropped.
     pub(super) fn entries(
         &self,
         directory: &Path,
     ) -> Result<(Vec<Entry>, Option<redb::Database>), StoreError> {
-        let failed = |error: io::Error| StoreError::open(&self.copied, error);
-        // A process that was killed while it did this has renamed the file.
-        let renamed = self.copied.try_exists().map_err(failed)?;
-        let path = match (self.find()? == Found::Store, renamed) {
-            (true, true) => return Err(StoreError::Twice(directory.to_owned())),
+        let path = match (self.find()? == Found::Store, self.is_set_aside()?) {
+            (true, true) if !self.is_one()? => {
+                return Err(StoreError::Twice(directory.to_owned()));
+            }
+            (_, true) => &self.copied,
             (true, false) => &self.file,
-            (false, true) => &self.copied,
             (false, false) => return Ok((Vec::new(), None)),
         };
         let database = redb::Database::open(path).map_err(|error| match error {
@@ -89,15 +94,28 @@ impl Legacy {
         Ok((entries, Some(database)))
     }
 
-    /// Renames the file, whose content was copied.
-    pub(super) fn set_aside(&self) -> io::Result<()> {
-        match std::fs::rename(&self.file, &self.copied) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Whether both names are those of one file.
+    fn is_one(&self) -> Result<bool, StoreError> {
+        same_file::is_same_file(&self.file, &self.copied)
+            .map_err(|error| StoreError::open(&self.file, error))
     }
 
-    /// Puts the note in the place of the file, and removes the file itself.
+    /// Gives the file, whose content was copied, another name, and puts the note in its place. There is always one of them,
+    /// so version 0.1 never begins anew, provided that the file system has hard links.
+    pub(super) fn set_aside(&self) -> io::Result<()> {
+        if !matches!(self.find(), Ok(Found::Store)) {
+            return Ok(());
+        }
+        match std::fs::hard_link(&self.file, &self.copied) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                std::fs::rename(&self.file, &self.copied)?;
+            }
+            _ => {}
+        }
+        replace(&self.file, NOTE.as_bytes())
+    }
+
+    /// Puts the note where the file would be, and removes the file itself.
     pub(super) fn replace(&self) -> io::Result<()> {
         if !matches!(self.find(), Ok(Found::Note)) {
             replace(&self.file, NOTE.as_bytes())?;
@@ -192,16 +210,42 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_that_was_interrupted_is_made_again() {
+        let interrupted: [fn(&Path); 3] = [
+            |_| {},
+            |directory| std::fs::hard_link(directory.join(FILE), directory.join(COPIED)).unwrap(),
+            |directory| Legacy::within(directory).set_aside().unwrap(),
+        ];
+        for interrupt in interrupted {
+            let directory = tempfile::tempdir().unwrap();
+            drop(old_store(directory.path(), 40));
+            // Killed before the new store was ready, with its first generation half made.
+            let half = directory.path().join("integers/1");
+            std::fs::create_dir_all(&half).unwrap();
+            std::fs::write(half.join("0.jnl"), b"half of it").unwrap();
+            interrupt(directory.path());
+            let store = open(directory.path()).unwrap();
+            let sum = store.increment("default", "integers", 2).await.unwrap();
+            assert_eq!(sum, 42);
+            assert!(!directory.path().join(COPIED).exists());
+        }
+    }
+
+    /// Version 0.1 would begin anew if it found no file.
+    #[test]
+    fn version_0_1_cannot_start_while_its_file_is_set_aside() {
         let directory = tempfile::tempdir().unwrap();
-        drop(old_store(directory.path(), 40));
-        // Killed before the new store was ready, with its first generation half made.
-        let half = directory.path().join("integers/1");
-        std::fs::create_dir_all(&half).unwrap();
-        std::fs::write(half.join("0.jnl"), b"half of it").unwrap();
-        Legacy::within(directory.path()).set_aside().unwrap();
-        let store = open(directory.path()).unwrap();
-        let sum = store.increment("default", "integers", 2).await.unwrap();
-        assert_eq!(sum, 42);
+        let old = old_store(directory.path(), 40);
+        let legacy = Legacy::within(directory.path());
+        drop(old);
+        let (_, locked) = legacy.entries(directory.path()).unwrap();
+        let starts = || redb::Database::create(directory.path().join(FILE)).is_ok();
+        assert!(!starts());
+        legacy.set_aside().unwrap();
+        assert!(!starts());
+        drop(locked);
+        assert!(!starts());
+        // Its content is still there, and nowhere else.
+        assert_eq!(legacy.entries(directory.path()).unwrap().0.len(), 2);
     }
 
     #[test]

@@ -227,9 +227,9 @@ where
         }
     }
 
-    /// Asks the nodes that were not asked and work on nothing else, those that usually take longest first. A node on the
-    /// processor of the client may interrupt it as soon as it is asked, and answers first: it is asked when the others
-    /// are.
+    /// Asks the nodes that were not asked and work on nothing else, the slowest first. A node that runs on the client's
+    /// own processor interrupts the client as soon as it is asked, and so is the fastest: if it were not asked last, the
+    /// others would be asked only after it has answered.
     fn ask_idle(&mut self) {
         let mut idle = self.unasked();
         idle.retain(|index| !self.flights.is_busy(*index));

@@ -8,7 +8,6 @@ use engine_http_client::spawn;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::StreamExt;
-use std::time::Instant;
 
 /// The requests of one sequence.
 pub(crate) struct Flights {
@@ -26,8 +25,6 @@ struct Flight {
     number: u64,
     /// The attempt that it belongs to.
     attempt: u64,
-    /// When it is given up.
-    end: Instant,
     request: AbortHandle,
 }
 
@@ -54,24 +51,11 @@ impl Flights {
         all.any(|flight| flight.attempt == attempt)
     }
 
-    /// Gives up the requests whose time is over, and returns at which nodes they were.
-    pub(crate) fn end_late(&mut self, now: Instant) -> Vec<usize> {
-        let mut late = Vec::new();
-        for (index, node) in self.nodes.iter_mut().enumerate() {
-            if let Some(flight) = node.take_if(|flight| flight.end <= now) {
-                flight.request.abort();
-                late.push(index);
-            }
-        }
-        late
-    }
-
-    /// Sends a request to a node, and gives it up at `end`. One that is still under way there is given up at once.
+    /// Sends a request to a node. One that is still under way there is given up.
     pub(crate) fn begin(
         &mut self,
         index: usize,
         attempt: u64,
-        end: Instant,
         vote: impl Future<Output = Vote> + 'static,
     ) {
         let Some(node) = self.nodes.get_mut(index) else {
@@ -83,7 +67,6 @@ impl Flights {
         let flight = Flight {
             number,
             attempt,
-            end,
             request,
         };
         if let Some(stuck) = node.replace(flight) {

@@ -1,7 +1,7 @@
 //! Counts the answers to one claim.
 
-use crate::{Answer, MAX_MEMBERS, Voice, is_effective, majority};
-use std::collections::BTreeMap;
+use crate::{Answer, MAX_MEMBERS, Voice, effective, majority};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The answers to one claim so far, at most one for each node.
 ///
@@ -151,13 +151,21 @@ impl Ballot {
         self.effective(counts) >= majority(self.asked)
     }
 
-    /// How many answers count, of those that `counts` selects.
     fn effective(&self, counts: impl Fn(&Answer) -> bool) -> usize {
-        let voices = || self.answers.values().map(Voice::of);
+        let effective = self.effective_nodes();
         let counted = self.answers.values().filter(|answer| counts(answer));
         counted
-            .filter(|answer| is_effective(Voice::of(answer), voices()))
+            .filter(|answer| effective.contains(&answer.node))
             .count()
+    }
+
+    fn effective_nodes(&self) -> BTreeSet<u64> {
+        let voices = self.answers.values().map(|answer| Voice {
+            node: answer.node,
+            incarnation: answer.incarnation,
+            known: &answer.known,
+        });
+        effective(&voices.collect::<Vec<_>>())
     }
 }
 

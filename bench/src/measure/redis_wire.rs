@@ -183,16 +183,57 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Each server with its yardstick, the length of pipelines, the least ratio, and how many times as long a command
-    /// takes as in the memory of Redis, roughly.
-    fn rows(&self) -> [(&'static str, &Server, &Server, u32, f64, u64); 4] {
+    fn comparisons(&self) -> [Comparison<'_>; 4] {
+        let redis = (&self.redis, "Redis");
         [
-            ("memory", &self.memory, &self.redis, 1, 0.9, 10),
-            ("memory", &self.memory, &self.redis, PIPELINE, 1.2, 1),
-            ("redis", &self.front, &self.redis, PIPELINE, 1.0, 1),
-            ("keyvalue", &self.store, &self.durable, PIPELINE, 1.5, 2),
+            Comparison {
+                engine: "memory",
+                server: &self.memory,
+                beside: redis,
+                pipeline: 1,
+                least: 0.9,
+                slower: 10,
+            },
+            Comparison {
+                engine: "memory",
+                server: &self.memory,
+                beside: redis,
+                pipeline: PIPELINE,
+                least: 1.2,
+                slower: 1,
+            },
+            Comparison {
+                engine: "redis",
+                server: &self.front,
+                beside: redis,
+                pipeline: PIPELINE,
+                least: 1.0,
+                slower: 1,
+            },
+            Comparison {
+                engine: "keyvalue",
+                server: &self.store,
+                beside: (&self.durable, "Redis, appendfsync always"),
+                pipeline: PIPELINE,
+                least: 1.5,
+                slower: 2,
+            },
         ]
     }
+}
+
+/// A server and its yardstick.
+struct Comparison<'a> {
+    engine: &'static str,
+    server: &'a Server,
+    /// The yardstick with its name.
+    beside: (&'a Server, &'static str),
+    /// How many commands of a connection are under way at a time.
+    pipeline: u32,
+    /// The ratio wanted: our commands per second by the yardstick's, or its time for a command by ours.
+    least: f64,
+    /// Roughly how many times as long a command takes as in the memory of Redis with pipelines.
+    slower: u64,
 }
 
 impl Bench {
@@ -206,32 +247,37 @@ impl Bench {
             let _one = alone.then(OneProcessor::new).transpose()?;
             let place = Place::new()?;
             let servers = Servers::start(&place)?;
-            for (engine, served, beside, pipeline, least, slower) in servers.rows() {
-                if alone && pipeline == 1 {
-                    continue;
-                }
-                let what = format!("Redis protocol, {engine}, pipelines of {pipeline}");
-                self.tell(&what);
-                let commands = (self.seconds * 1e6) as u64 / slower;
-                let limit = beside.measure(commands, pipeline)?;
-                let found = served.measure(commands, pipeline)?;
-                let against = match engine {
-                    "keyvalue" => "Redis, appendfsync always",
-                    _ => "Redis",
-                };
-                let pair = Pair::valid(found.rate, Some(limit.rate));
-                if alone {
-                    let what = format!("{what}, on one processor: its time for a command");
-                    let goal = Goal::RatioAtMost(1.0 / least);
-                    let pair = Pair::valid(found.micros, Some(limit.micros));
-                    rows.add(wish(what, "µs", against, goal), pair);
-                } else if pipeline == 1 {
-                    let goal = Goal::RatioAtLeast(least);
-                    rows.add(wish(what, "commands/s", against, goal), pair);
-                } else {
-                    rows.add(inform(what, "commands/s", against), pair);
+            for comparison in servers.comparisons() {
+                if comparison.pipeline > 1 || !alone {
+                    self.compare(&comparison, alone, rows)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the row of one comparison. `alone` says that all processes are on one processor.
+    fn compare(&self, row: &Comparison<'_>, alone: bool, rows: &mut Rows) -> anyhow::Result<()> {
+        let (engine, pipeline) = (row.engine, row.pipeline);
+        let what = format!("Redis protocol, {engine}, pipelines of {pipeline}");
+        self.tell(&what);
+        let commands = (self.seconds * 1e6) as u64 / row.slower;
+        let (beside, against) = row.beside;
+        let limit = beside.measure(commands, pipeline)?;
+        let found = row.server.measure(commands, pipeline)?;
+        if alone {
+            let what = format!("{what}, on one processor: its time for a command");
+            let goal = Goal::RatioAtMost(1.0 / row.least);
+            let pair = Pair::valid(found.micros, Some(limit.micros));
+            rows.add(wish(what, "µs", against, goal), pair);
+            return Ok(());
+        }
+        let pair = Pair::valid(found.rate, Some(limit.rate));
+        if pipeline == 1 {
+            let goal = Goal::RatioAtLeast(row.least);
+            rows.add(wish(what, "commands/s", against, goal), pair);
+        } else {
+            rows.add(inform(what, "commands/s", against), pair);
         }
         Ok(())
     }

@@ -37,6 +37,19 @@ struct Mints {
     sum: u32,
 }
 
+impl Mints {
+    /// Adds a mint of at most `MAX_COUNT` integers. Returns false, and adds nothing, if one call cannot serve it together with
+    /// the others.
+    fn push(&mut self, count: u32) -> bool {
+        let fits = self.sum + count <= MAX_COUNT;
+        if fits {
+            self.counts.push(count);
+            self.sum += count;
+        }
+        fits
+    }
+}
+
 impl<'a> Session<'a> {
     pub(super) fn new(
         app: &'a App<Sequence>,
@@ -118,16 +131,9 @@ impl<'a> Session<'a> {
         if !self.access.is_unlimited() || request.is_empty() {
             return 0;
         }
-        let counts = &mut self.mints.counts;
-        let before = counts.len();
-        for next in more.chunks_exact(request.len()) {
-            if next != request || self.mints.sum + count > MAX_COUNT {
-                break;
-            }
-            counts.push(count);
-            self.mints.sum += count;
-        }
-        counts.len() - before
+        more.chunks_exact(request.len())
+            .take_while(|next| *next == request && self.mints.push(count))
+            .count()
     }
 
     /// Writes the replies of mints that are still to be made.
@@ -197,16 +203,15 @@ impl<'a> Session<'a> {
             self.replies(output).error(&error);
             return None;
         }
-        let fits = self.mints.sum + count <= MAX_COUNT;
-        if !self.mints.counts.is_empty() && (self.mints.key != key || !fits) {
+        if self.mints.key != key {
             self.finish(output).await;
-        }
-        if self.mints.counts.is_empty() {
             self.mints.key.clear();
             self.mints.key.extend_from_slice(key);
         }
-        self.mints.counts.push(count);
-        self.mints.sum += count;
+        if !self.mints.push(count) {
+            self.finish(output).await;
+            self.mints.push(count);
+        }
         Some(count)
     }
 

@@ -46,6 +46,7 @@ mod component;
 pub mod compose;
 #[cfg(feature = "serve")]
 pub mod endpoint;
+mod files;
 mod host;
 mod instance;
 mod lease;

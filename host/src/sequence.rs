@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-pub(crate) use calls::EngineCalls;
+pub(crate) use calls::{Claimed, EngineCalls};
 use calls::{Inner, Instances};
 #[cfg(feature = "serve")]
 pub(crate) use on_demand::Sequences;
@@ -209,9 +209,15 @@ impl Sequence {
     /// [`Error::TooSmall`] with the mark when that is not below `first`; [`Error::Other`] when the
     /// component does not export claims; otherwise as [`Sequence::next`].
     pub async fn claim(&self, first: i64, last: i64) -> Result<(), Error> {
-        let claimed = self.coalescer.upstream().claim(first, last).await;
+        self.claim_verified(first, last, false).await.result
+    }
+
+    /// As [`Sequence::claim`]; if `verified`, asks for the generation after it, in the same call.
+    pub(crate) async fn claim_verified(&self, first: i64, last: i64, verified: bool) -> Claimed {
+        let upstream = self.coalescer.upstream();
+        let claimed = upstream.claim(first, last, verified).await;
         if let Some(holder) = &self.holder {
-            holder.after_raise(last, &claimed);
+            holder.after_raise(last, &claimed.result);
         }
         claimed
     }

@@ -68,7 +68,7 @@ impl Node {
         Ok(Changed {
             accepted,
             list: now.list(),
-            open: now.open,
+            open: now.open.clone(),
             report,
         })
     }
@@ -92,6 +92,7 @@ impl Node {
         if state.now != NodeState::New {
             state = self.serving()?;
         }
+        let mut state = State::clone(&state);
         let described = &mut state.described;
         if next.epoch <= base.epoch {
             return Err(Error::Invalid("the next list has no greater epoch".into()));
@@ -129,7 +130,7 @@ impl Node {
     }
 
     pub(super) async fn finish(&self, group: u64, next: &List) -> Result<bool, Error> {
-        let mut state = self.state();
+        let mut state = State::clone(&self.state());
         if state.described.epoch == next.epoch {
             return Ok(state.now != NodeState::New && state.described.members == next.members);
         }
@@ -164,10 +165,12 @@ impl Node {
             }
             NodeState::Replaced => {
                 self.file.write(&Record::of(&state))?;
-                *self.write() = state;
+                self.update(|now| *now = state);
             }
             // It stores the list when it joins.
-            NodeState::Lost | NodeState::Joining => self.write().described = state.described,
+            NodeState::Lost | NodeState::Joining => {
+                self.update(|now| now.described = state.described);
+            }
         }
         tracing::info!("the members are {}", next.addresses());
         Ok(true)
@@ -180,10 +183,11 @@ impl Node {
         state.reached = self.marks.number(EPOCH).await?.max(state.epoch());
         self.file.write(&Record::of(&state))?;
         self.marks.raise(EPOCH, state.reached).await?;
-        let mut now = self.write();
-        now.described = state.described;
-        now.open = state.open;
-        now.reached = state.reached;
+        self.update(|now| {
+            now.described = state.described;
+            now.open = state.open;
+            now.reached = state.reached;
+        });
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! The file `node.json`: what a node keeps outside its backend.
 
 use super::state::State;
-use crate::Error;
+use crate::{Error, files};
 use artisanal_quorum::{FIRST_EPOCH, List, Member};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What is in the file.
@@ -82,15 +82,12 @@ impl RecordFile {
     /// Replaces the file in one step, synced to disk: a crash leaves the old or the new one.
     pub(super) fn write(&self, record: &Record) -> Result<(), Error> {
         let replace = || {
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(directory)?;
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            file.write_all(&serde_json::to_vec_pretty(record)?)?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            std::fs::File::open(directory)?.sync_all()
+            if let Some(directory) = self.path.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            files::replace(&self.path, &serde_json::to_vec_pretty(record)?)
         };
-        replace().map_err(|error: io::Error| self.failed("write", &error))
+        replace().map_err(|error| self.failed("write", &error))
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> Error {

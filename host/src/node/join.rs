@@ -34,35 +34,36 @@ impl Node {
         if group != 0 && group != described.group {
             return Err(Error::Denied(format!("this node belongs to group {group}")));
         }
-        let before = {
-            let mut state = self.write();
+        let before = self.update(|state| {
             let before = state.clone();
             state.now = NodeState::Joining;
             state.reason = Some("it is joining its group again".into());
             state.cause = Some(Cause::Joining);
             before
-        };
+        });
         if before.is_newcomer(&described) {
             match self.take_first_place(&before, &described).await {
                 Ok(true) => return Ok(self.status()),
                 Ok(false) => {}
                 Err(error) => {
                     // It has never taken part, and still has nothing to forget.
-                    let mut state = self.write();
-                    state.now = NodeState::New;
-                    state.reason = Some(format!("it could not join its group: {error}"));
-                    state.cause = Some(Cause::NotJoined);
+                    self.update(|state| {
+                        state.now = NodeState::New;
+                        state.reason = Some(format!("it could not join its group: {error}"));
+                        state.cause = Some(Cause::NotJoined);
+                    });
                     return Err(error);
                 }
             }
         }
         let joined = self.recover(described).await;
         if let Err(error) = &joined {
-            let mut state = self.write();
-            state.now = NodeState::Lost;
-            state.reason = Some(format!("it could not join its group again: {error}"));
-            state.cause = Some(Cause::NotJoined);
-            state.rejoins = before.rejoins;
+            self.update(|state| {
+                state.now = NodeState::Lost;
+                state.reason = Some(format!("it could not join its group again: {error}"));
+                state.cause = Some(Cause::NotJoined);
+                state.rejoins = before.rejoins;
+            });
         }
         joined.map(|()| self.status())
     }
@@ -153,7 +154,7 @@ impl Node {
         marks.raise(PROMISED, promised.unwrap_or(0)).await?;
         marks.raise(INCARNATION, join.incarnation).await?;
         marks.raise(IDENTITY, described.node).await?;
-        let mut state = self.state();
+        let mut state = State::clone(&self.state());
         state.now = NodeState::Serving;
         state.reason = None;
         state.cause = None;
@@ -178,7 +179,7 @@ impl Node {
         }
         self.file.write(&Record::of(&state))?;
         marks.raise(EPOCH, state.reached).await?;
-        *self.write() = state;
+        self.update(|now| *now = state);
         tracing::info!(
             incarnation = join.incarnation,
             "this node has joined its group again"
@@ -231,7 +232,7 @@ impl Node {
             self.catch_up().await;
             let state = self.state();
             if state.now == NodeState::Lost && state.rejoins {
-                match self.join(state.described).await {
+                match self.join(state.described.clone()).await {
                     Ok(_) | Err(Error::Busy) => {}
                     Err(error) => tracing::warn!("cannot join the group again yet: {error}"),
                 }

@@ -15,7 +15,7 @@ use artisanal_quorum::{
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 
 /// The number of the latest process that runs this node.
@@ -70,7 +70,7 @@ pub struct Node {
     pub(super) keys: Keys,
     pub(super) file: RecordFile,
     pub(super) peers: Peers,
-    pub(super) state: RwLock<State>,
+    pub(super) state: RwLock<Arc<State>>,
     /// Lets one `init` or `join` run at a time, or one step of a change of the member list.
     pub(super) changing: Mutex<()>,
     /// Whether the other members may have a newer member list.
@@ -111,7 +111,7 @@ impl Node {
             file,
             peers,
             behind: AtomicBool::new(state.described.group != 0),
-            state: RwLock::new(state),
+            state: RwLock::new(Arc::new(state)),
             changing: Mutex::default(),
             claims: ClaimMetrics::new(),
         })
@@ -122,14 +122,14 @@ impl Node {
         let state = self.state();
         Status {
             state: state.now,
-            reason: state.reason,
+            reason: state.reason.clone(),
             node: state.described.node,
             group: state.described.group,
             epoch: state.described.epoch,
-            members: state.described.members,
-            open: state.open,
+            members: state.described.members.clone(),
+            open: state.open.clone(),
             incarnation: state.incarnation,
-            known: state.known,
+            known: state.known.clone(),
         }
     }
 
@@ -141,7 +141,7 @@ impl Node {
     pub async fn init(&self, described: Describe) -> Result<Status, Error> {
         let _one = self.changing.try_lock().map_err(|_| Error::Busy)?;
         check_members(&described)?;
-        let mut state = self.state();
+        let mut state = State::clone(&self.state());
         if state.now != NodeState::New {
             return Err(Error::Denied(format!(
                 "this node belongs to group {} already; a new group needs nodes whose data directory and \
@@ -177,7 +177,7 @@ impl Node {
         self.file.write(&Record::of(&state))?;
         self.marks.raise(EPOCH, state.epoch()).await?;
         state.reached = state.reached.max(state.epoch());
-        *self.write() = state;
+        self.update(|now| *now = state);
         Ok(())
     }
 
@@ -199,7 +199,7 @@ impl Node {
         client_key(key)?;
         let before = self.serving()?;
         if asked.epoch() != before.epoch() {
-            return self.refuse(before, asked.epoch());
+            return self.refuse(&before, asked.epoch());
         }
         // A member that leaves with the change that has begun cannot be counted for the next list.
         if let Some(open) = before
@@ -218,18 +218,32 @@ impl Node {
             Asked::Advance(Advance { count, .. }) => {
                 (true, Some(sequence.next(*count).await?.last()))
             }
-            Asked::Claim(claim) => match sequence.claim(claim.first, claim.last).await {
-                Ok(()) => (true, Some(claim.last)),
-                Err(Error::TooSmall(mark)) => (false, Some(mark)),
-                Err(error) => return Err(error),
-            },
+            Asked::Claim(claim) => return self.take(claim, &sequence, &before).await,
         };
         let now = self.still(&before, &sequence).await?;
-        Ok(answer(now, accepted, mark))
+        Ok(answer(&now, accepted, mark))
+    }
+
+    /// Takes an interval of a sequence.
+    async fn take(
+        &self,
+        Claim { first, last, .. }: &Claim,
+        sequence: &Sequence,
+        before: &State,
+    ) -> Result<Answer, Error> {
+        let verified = before.generation.is_some();
+        let claimed = sequence.claim_verified(*first, *last, verified).await;
+        let (accepted, mark) = match claimed.result {
+            Ok(()) => (true, *last),
+            Err(Error::TooSmall(mark)) => (false, mark),
+            Err(error) => return Err(error),
+        };
+        let now = self.still_at(before, claimed.generation?).await?;
+        Ok(answer(&now, accepted, Some(mark)))
     }
 
     /// The answer to a request for another member list than this node's.
-    fn refuse(&self, state: State, epoch: u64) -> Result<Answer, Error> {
+    fn refuse(&self, state: &State, epoch: u64) -> Result<Answer, Error> {
         if let Some(open) = state.open.as_ref().filter(|open| epoch < open.epoch) {
             return Err(Error::Unavailable(under_way(open)));
         }
@@ -251,21 +265,22 @@ impl Node {
         for (node, incarnation) in newer {
             self.marks.raise(&known(*node), *incarnation).await?;
         }
-        let mut state = self.write();
-        for (node, incarnation) in newer {
-            let copy = state.known.entry(*node).or_default();
-            *copy = (*copy).max(*incarnation);
-        }
+        self.update(|state| {
+            for (node, incarnation) in newer {
+                let copy = state.known.entry(*node).or_default();
+                *copy = (*copy).max(*incarnation);
+            }
+        });
         Ok(())
     }
 
     /// The state of a node that takes part.
-    pub(super) fn serving(&self) -> Result<State, Error> {
+    pub(super) fn serving(&self) -> Result<Arc<State>, Error> {
         let state = self.state();
         if state.now == NodeState::Serving {
             return Ok(state);
         }
-        let reason = state.reason.unwrap_or_default();
+        let reason = state.reason.as_deref().unwrap_or_default();
         Err(Error::Unavailable(format!(
             "this node takes no part: {reason}"
         )))
@@ -273,7 +288,24 @@ impl Node {
 
     /// Checks, after something was done or read, that the node is still the one that it was before, and
     /// returns its state, whose copies are at least as new as what was done.
-    pub(super) async fn still(&self, before: &State, sequence: &Sequence) -> Result<State, Error> {
+    pub(super) async fn still(
+        &self,
+        before: &State,
+        sequence: &Sequence,
+    ) -> Result<Arc<State>, Error> {
+        let generation = match before.generation {
+            Some(_) => sequence.generation().await?,
+            None => None,
+        };
+        self.still_at(before, generation).await
+    }
+
+    /// As [`Node::still`], with the generation after what was done.
+    async fn still_at(
+        &self,
+        before: &State,
+        generation: Option<String>,
+    ) -> Result<Arc<State>, Error> {
         let now = self.serving()?;
         let changed = || Error::Unavailable("this node has changed its incarnation".into());
         if now.incarnation != before.incarnation || now.session != before.session {
@@ -282,12 +314,9 @@ impl Node {
         if now.epoch() != before.epoch() {
             return Err(Error::Unavailable("the member list has changed".into()));
         }
-        if now.generation.is_some() {
-            let generation = sequence.generation().await?;
-            if generation != now.generation {
-                self.lose(Cause::Restarted, RESTARTED, true);
-                return Err(changed());
-            }
+        if generation != now.generation {
+            self.lose(Cause::Restarted, RESTARTED, true);
+            return Err(changed());
         }
         if self.marks.are_exclusive() {
             return Ok(now);
@@ -311,25 +340,27 @@ impl Node {
 
     /// Stops taking part.
     fn lose(&self, cause: Cause, reason: &str, rejoins: bool) {
-        let mut state = self.write();
-        if state.now == NodeState::Serving {
-            tracing::error!("this node takes no part any longer: {reason}");
-            state.now = NodeState::Lost;
-            state.reason = Some(lost(reason));
-            state.cause = Some(cause);
-            state.rejoins = rejoins;
-        }
+        self.update(|state| {
+            if state.now == NodeState::Serving {
+                tracing::error!("this node takes no part any longer: {reason}");
+                state.now = NodeState::Lost;
+                state.reason = Some(lost(reason));
+                state.cause = Some(cause);
+                state.rejoins = rejoins;
+            }
+        });
     }
 
-    pub(super) fn state(&self) -> State {
-        self.state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// The state at this moment; later changes do not show in it.
+    pub(super) fn state(&self) -> Arc<State> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&state)
     }
 
-    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    /// Changes the state.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut state))
     }
 
     /// Takes a session number in the backend that is greater than the last one, at random: a process that
@@ -353,7 +384,7 @@ pub(super) fn without_backend(error: Error) -> Error {
     }
 }
 
-fn answer(state: State, accepted: bool, mark: Option<i64>) -> Answer {
+fn answer(state: &State, accepted: bool, mark: Option<i64>) -> Answer {
     Answer {
         node: state.described.node,
         group: state.described.group,
@@ -363,7 +394,7 @@ fn answer(state: State, accepted: bool, mark: Option<i64>) -> Answer {
         accepted,
         mark,
         incarnation: state.incarnation,
-        known: state.known,
+        known: state.known.clone(),
     }
 }
 

@@ -84,7 +84,7 @@ impl Node {
             node: now.described.node,
             group: now.described.group,
             incarnation: now.incarnation,
-            known: now.known,
+            known: now.known.clone(),
             listed,
             marks,
         })

@@ -23,6 +23,9 @@ pub(crate) const LATE: Duration = Duration::from_secs(10);
 pub(crate) struct Members {
     /// The newest list that was in force anywhere.
     list: List,
+    /// The newest list of which a process that runs knows that it is in force. It is older if the only node that
+    /// heard of the end of a change has lost its data.
+    known: List,
     /// Changes after that one which have begun.
     open: Vec<List>,
     /// Commands that may still have an effect.
@@ -48,6 +51,7 @@ impl Members {
     pub(crate) fn new(list: List, lists: Arc<Lists>) -> Self {
         Self {
             everybody: list.members.clone(),
+            known: list.clone(),
             list,
             lists,
             ..Self::default()
@@ -91,11 +95,11 @@ impl Members {
             let found = members.find(|m| !without.contains(m.node))?;
             Some(found.address.clone())
         };
-        match (other(&self.list, open), other(open, &self.list)) {
+        match (other(&self.known, open), other(open, &self.known)) {
             (Some(old), Some(new)) => Some((old, new)),
             // The same members again.
             _ => {
-                let addresses = self.list.members.iter().map(|m| m.address.clone());
+                let addresses = self.known.members.iter().map(|m| m.address.clone());
                 let mut addresses = addresses.take(2);
                 Some((addresses.next()?, addresses.next()?))
             }
@@ -103,16 +107,17 @@ impl Members {
     }
 
     fn see(&mut self, statuses: &[Status]) {
-        for status in statuses {
-            if status.epoch > self.list.epoch {
-                self.list = List {
-                    epoch: status.epoch,
-                    members: status.members.clone(),
-                };
-            }
+        if let Some(newest) = statuses.iter().max_by_key(|status| status.epoch) {
+            self.known = List {
+                epoch: newest.epoch,
+                members: newest.members.clone(),
+            };
+        }
+        if self.known.epoch > self.list.epoch {
+            self.list = self.known.clone();
         }
         let open = statuses.iter().filter_map(|status| status.open.clone());
-        let newer = open.filter(|open| open.epoch > self.list.epoch);
+        let newer = open.filter(|open| open.epoch > self.known.epoch);
         self.open = newer.collect();
         self.commands
             .retain(|command| Instant::now() < command.until);

@@ -65,10 +65,10 @@ impl Mistake {
     /// The first seed to look for it. The runs before do not find it, and take long.
     pub(crate) fn first_seed(self) -> u64 {
         match self {
-            Self::MarksBeforeBegin => 330,
-            Self::EarlyMarks => 185,
-            Self::NotReadAgain => 320,
-            Self::TrustsClocks => 200,
+            Self::MarksBeforeBegin => 600,
+            Self::EarlyMarks => 270,
+            Self::NotReadAgain => 1200,
+            Self::TrustsClocks => 240,
             Self::ForgetsUnnoticed => 60,
             Self::LateIncarnation => 570,
             Self::EarlyVector => 380,

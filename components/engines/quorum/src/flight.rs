@@ -8,6 +8,7 @@ use engine_http_client::spawn;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::StreamExt;
+use std::time::Instant;
 
 /// The requests of one sequence.
 pub(crate) struct Flights {
@@ -25,6 +26,8 @@ struct Flight {
     number: u64,
     /// The attempt that it belongs to.
     attempt: u64,
+    /// When it is given up.
+    end: Instant,
     request: AbortHandle,
 }
 
@@ -51,11 +54,24 @@ impl Flights {
         all.any(|flight| flight.attempt == attempt)
     }
 
-    /// Sends a request to a node. One that is still under way there is given up.
+    /// Gives up the requests whose time is over, and returns at which nodes they were.
+    pub(crate) fn end_late(&mut self, now: Instant) -> Vec<usize> {
+        let mut late = Vec::new();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if let Some(flight) = node.take_if(|flight| flight.end <= now) {
+                flight.request.abort();
+                late.push(index);
+            }
+        }
+        late
+    }
+
+    /// Sends a request to a node, and gives it up at `end`. One that is still under way there is given up at once.
     pub(crate) fn begin(
         &mut self,
         index: usize,
         attempt: u64,
+        end: Instant,
         vote: impl Future<Output = Vote> + 'static,
     ) {
         let Some(node) = self.nodes.get_mut(index) else {
@@ -67,6 +83,7 @@ impl Flights {
         let flight = Flight {
             number,
             attempt,
+            end,
             request,
         };
         if let Some(stuck) = node.replace(flight) {

@@ -25,6 +25,7 @@
 //! An integer handed out survives the loss of any minority of the nodes (C9), also if they lose their
 //! data: a node without its data takes no part until it has joined again, see `docs/quorum.md`.
 
+mod alarm;
 mod flight;
 mod node;
 mod pace;

@@ -109,9 +109,8 @@ impl Nodes {
         retry: &mut Retry,
     ) -> Result<(), Error> {
         loop {
-            let limit = retry.left();
-            let round = self.round(attempt, limit);
-            let heard = round.run(limit, &decided).await?;
+            let round = self.round(attempt, retry.left());
+            let heard = round.run(&decided).await?;
             self.note(&heard, retry);
             if attempt.ballot.is_read() {
                 self.group = attempt.ballot.group();
@@ -176,29 +175,26 @@ impl Nodes {
         &'a mut self,
         attempt: &'a mut Attempt,
         limit: Duration,
-    ) -> Round<'a, impl Fn(usize) -> LocalBoxFuture<'static, Vote> + use<'a>> {
+    ) -> Round<'a, impl Fn(usize, Instant) -> LocalBoxFuture<'static, Vote> + use<'a>> {
         let message = Rc::new(Message::of(attempt, &self.common.path));
         let number = attempt.number;
-        let end = Instant::now() + limit;
         let (nodes, common) = (&self.nodes, &self.common);
-        let request = move |index: usize| -> LocalBoxFuture<'static, Vote> {
+        let request = move |index: usize, asked: Instant| -> LocalBoxFuture<'static, Vote> {
             let address = nodes.get(index).map(|node| Rc::clone(&node.address));
             let (message, common) = (Rc::clone(&message), Rc::clone(common));
-            let begun = Instant::now();
-            let left = end.saturating_duration_since(begun);
             Box::pin(async move {
                 let result = message
-                    .send_to(&address.unwrap_or_default(), &common, left)
+                    .send_to(&address.unwrap_or_default(), &common, limit)
                     .await;
                 Vote {
                     attempt: number,
                     index,
                     result,
-                    took: begun.elapsed().min(left),
+                    asked,
                 }
             })
         };
-        Round::new(attempt, &self.nodes, &mut self.flights, request)
+        Round::new(attempt, &self.nodes, &mut self.flights, limit, request)
     }
 
     /// Remembers how the nodes answered.
@@ -265,7 +261,7 @@ impl Message {
         }
     }
 
-    /// Asks one node.
+    /// Asks one node. The round gives the request up when its time is over; `limit` is for what the transport limits itself.
     async fn send_to(
         &self,
         node: &str,

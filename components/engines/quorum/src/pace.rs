@@ -36,6 +36,11 @@ impl Pace {
         self.avoided = Some(now + self.longest() * AVOIDED);
     }
 
+    /// The usual round trip; None before the first answer.
+    pub(crate) fn trip(&self) -> Option<Duration> {
+        self.trip
+    }
+
     /// After which time the node is late enough to ask another one as well; None before its first answer.
     pub(crate) fn hedge(&self) -> Option<Duration> {
         self.trip.map(|trip| trip * 2)

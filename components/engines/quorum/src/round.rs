@@ -1,13 +1,14 @@
 //! One claim at all nodes, and the rounds of requests that it takes.
 
+use crate::alarm::Alarm;
 use crate::flight::Flights;
 use crate::node::{Node, NodeFault};
 use crate::pace::{Pace, patience};
 use artisanal_quorum::{Answer, Ballot, Disagreement};
 use engine_guest::Error;
-use engine_http_client::sleep;
 use futures::future::{Either, select};
-use std::pin::{Pin, pin};
+use std::cmp::Reverse;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// What nodes are asked.
@@ -71,8 +72,8 @@ pub(crate) struct Vote {
     /// The number of the node.
     pub(crate) index: usize,
     pub(crate) result: Result<Answer, NodeFault>,
-    /// How long that took.
-    pub(crate) took: Duration,
+    /// When it was asked.
+    pub(crate) asked: Instant,
 }
 
 /// A node that is asked before the others.
@@ -89,8 +90,15 @@ pub(crate) struct Round<'a, A> {
     attempt: &'a mut Attempt,
     nodes: &'a [Node],
     flights: &'a mut Flights,
-    /// Makes the request to a node.
+    /// Makes the request to a node, at this time.
     request: A,
+    /// When it began.
+    begun: Instant,
+    /// How long it may take.
+    limit: Duration,
+    /// The time at which something was done last.
+    now: Instant,
+    alarm: Alarm,
     /// The numbers of the nodes that were asked.
     asked: Vec<usize>,
     heard: Heard,
@@ -110,20 +118,29 @@ pub(crate) struct Heard {
 
 impl<'a, A, V> Round<'a, A>
 where
-    A: Fn(usize) -> V,
+    A: Fn(usize, Instant) -> V,
     V: Future<Output = Vote> + 'static,
 {
+    /// A round that begins now. `limit` is the time that is left.
     pub(crate) fn new(
         attempt: &'a mut Attempt,
         nodes: &'a [Node],
         flights: &'a mut Flights,
+        limit: Duration,
         request: A,
     ) -> Self {
+        let now = Instant::now();
+        // Those of earlier rounds, which nobody waits for any longer.
+        flights.end_late(now);
         Self {
             attempt,
             nodes,
             flights,
             request,
+            begun: now,
+            limit,
+            now,
+            alarm: Alarm::default(),
             asked: Vec::new(),
             heard: Heard::default(),
             refusal: None,
@@ -131,14 +148,10 @@ where
     }
 
     /// Asks all nodes that have not answered, at once. Collects votes until the ballot is decided, a newer member list is
-    /// heard of, or all nodes have answered or failed. `limit` is the time that is left.
-    pub(crate) async fn run(
-        mut self,
-        limit: Duration,
-        decided: impl Fn(&Ballot) -> bool,
-    ) -> Result<Heard, Error> {
+    /// heard of, all nodes have answered or failed, or the time is over.
+    pub(crate) async fn run(mut self, decided: impl Fn(&Ballot) -> bool) -> Result<Heard, Error> {
         if !self.is_over(&decided) {
-            self.ask_all(limit, &decided).await;
+            self.ask_all(&decided).await;
         }
         if !self.is_over(&decided)
             && !self.attempt.is_contested()
@@ -152,9 +165,9 @@ where
     /// Asks one node, and waits for it for a limited time.
     pub(crate) async fn run_first(mut self, First { index, patience }: First) -> Heard {
         self.ask(index);
-        let mut end = pin!(sleep(patience));
+        let end = self.begun + patience;
         while self.flights.is_busy(index) {
-            match self.next_before(end.as_mut()).await {
+            match self.next(end).await {
                 Some(vote) => self.count(vote),
                 None => break,
             }
@@ -165,17 +178,16 @@ where
     /// A node that still works on an earlier request when the round begins sits out: a slow one has one request at a
     /// time. It is asked if another node fails or refuses, or if the others take longer than usual; and if they take much
     /// longer, even if it has still not answered the earlier request, which is then given up.
-    async fn ask_all(&mut self, limit: Duration, decided: impl Fn(&Ballot) -> bool) {
-        let begun = Instant::now();
+    async fn ask_all(&mut self, decided: impl Fn(&Ballot) -> bool) {
         let paces = || self.nodes.iter().map(|node| &node.pace);
         let longer = paces().filter_map(Pace::hedge).min().unwrap_or_default();
-        let longer = longer.min(limit / 4);
+        let longer = self.begun + longer.min(self.limit / 4);
         let much_longer = paces().map(Pace::longest).min().unwrap_or_default();
-        let much_longer = much_longer.min(limit / 4);
+        let much_longer = self.begun + much_longer.min(self.limit / 4);
+        let end = self.begun + self.limit;
         self.ask_idle();
         while !self.is_over(&decided) {
-            let late = begun.elapsed();
-            if late >= longer || self.has_failed() {
+            if self.now >= longer || self.has_failed() {
                 self.ask_idle();
             }
             let sitting = self.unasked();
@@ -184,18 +196,19 @@ where
             }
             let contested = self.attempt.is_contested();
             let idle = sitting.iter().any(|index| !self.flights.is_busy(*index));
-            let left = if contested {
+            let until = if contested {
                 // Not worth a long wait for a node that may have failed.
-                Some(patience(late))
+                self.now + patience(self.now - self.begun)
             } else if idle {
-                Some(longer.saturating_sub(late))
+                longer
             } else if sitting.is_empty() {
-                None
+                end
             } else {
-                Some(much_longer.saturating_sub(late))
+                much_longer
             };
-            match self.next(left).await {
+            match self.next(until.min(end)).await {
                 Some(vote) => self.count(vote),
+                None if self.now >= end => return self.give_up(),
                 None if contested => return,
                 // It is asked now.
                 None if idle => {}
@@ -204,13 +217,24 @@ where
         }
     }
 
-    /// Asks the nodes that were not asked and work on nothing else.
-    fn ask_idle(&mut self) {
-        for index in self.unasked() {
-            if !self.flights.is_busy(index) {
-                self.ask(index);
+    /// Ends the requests that have got no answer in time.
+    fn give_up(&mut self) {
+        for index in self.flights.end_late(self.now) {
+            if self.asked.contains(&index) {
+                let why = format!("no answer within {} ms", self.limit.as_millis());
+                self.heard.failures.push((index, why));
             }
         }
+    }
+
+    /// Asks the nodes that were not asked and work on nothing else, the slowest first. A node that runs on the client's
+    /// own processor interrupts the client as soon as it is asked, and so is the fastest: if it were not asked last, the
+    /// others would be asked only after it has answered.
+    fn ask_idle(&mut self) {
+        let mut idle = self.unasked();
+        idle.retain(|index| !self.flights.is_busy(*index));
+        idle.sort_by_key(|index| Reverse(self.nodes.get(*index).and_then(|node| node.pace.trip())));
+        idle.into_iter().for_each(|index| self.ask(index));
     }
 
     /// Whether a node that was asked will not help.
@@ -226,27 +250,26 @@ where
 
     fn ask(&mut self, index: usize) {
         self.asked.push(index);
-        let request = (self.request)(index);
-        self.flights.begin(index, self.attempt.number, request);
+        let request = (self.request)(index, self.now);
+        let end = self.begun + self.limit;
+        self.flights.begin(index, self.attempt.number, end, request);
     }
 
     fn is_over(&self, decided: impl Fn(&Ballot) -> bool) -> bool {
         decided(&self.attempt.ballot) || self.attempt.newer.is_some()
     }
 
-    /// The next vote; None if there is none within `left`.
-    async fn next(&mut self, left: Option<Duration>) -> Option<Vote> {
-        match left {
-            None => self.flights.next().await,
-            Some(left) => self.next_before(pin!(sleep(left))).await,
-        }
-    }
-
-    async fn next_before(&mut self, end: Pin<&mut impl Future<Output = ()>>) -> Option<Vote> {
-        match select(pin!(self.flights.next()), end).await {
-            Either::Left((vote, _)) => vote,
-            Either::Right(_) => None,
-        }
+    /// The next vote; None if there is none until then.
+    async fn next(&mut self, until: Instant) -> Option<Vote> {
+        let vote = {
+            let alarm = pin!(self.alarm.wait_until(until));
+            match select(pin!(self.flights.next()), alarm).await {
+                Either::Left((vote, _)) => vote,
+                Either::Right(_) => None,
+            }
+        };
+        self.now = Instant::now();
+        vote
     }
 
     fn count(&mut self, vote: Vote) {
@@ -267,8 +290,8 @@ where
         match self.attempt.ballot.add(answer) {
             Ok(()) => {
                 self.attempt.open.retain(|index| *index != vote.index);
-                let took = Some(vote.took);
-                self.heard.answers.push((vote.index, node, took));
+                let took = self.now.saturating_duration_since(vote.asked);
+                self.heard.answers.push((vote.index, node, Some(took)));
             }
             Err(Disagreement::Newer { epoch, addresses }) => {
                 let known = self.attempt.newer.as_ref();

@@ -9,7 +9,6 @@ mod connection;
 mod request;
 mod response;
 
-use crate::request::within;
 use crate::{Answer, Failure, Quoter, Request};
 use connection::{Connection, Lost};
 use engine_dsn::Address;
@@ -28,22 +27,13 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// As [`Request::send`]. The request arrives twice if the server closes a kept connection when it has read it, so it
-    /// must be one that may.
+    /// As [`Request::send`], except that `limit` is only the time to connect: the caller bounds the whole by dropping
+    /// the future, which saves the timer of each request. The request arrives twice if the server closes a kept connection
+    /// when it has read it, so it must be one that may.
     ///
     /// # Errors
     /// As the cases of [`Failure`] say; [`Failure::Tls`] for a request that needs TLS.
     pub async fn send(
-        &self,
-        request: &Request<'_>,
-        limit: Duration,
-        most: usize,
-        quoter: &Quoter,
-    ) -> Result<Answer, Failure> {
-        within(limit, self.exchange(request, limit, most, quoter)).await
-    }
-
-    async fn exchange(
         &self,
         request: &Request<'_>,
         limit: Duration,

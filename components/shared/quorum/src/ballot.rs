@@ -1,7 +1,7 @@
 //! Counts the answers to one claim.
 
-use crate::{Answer, MAX_MEMBERS, Voice, effective, majority};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{Answer, MAX_MEMBERS, Voice, is_effective, majority};
+use std::collections::BTreeMap;
 
 /// The answers to one claim so far, at most one for each node.
 ///
@@ -151,21 +151,13 @@ impl Ballot {
         self.effective(counts) >= majority(self.asked)
     }
 
+    /// How many answers count, of those that `counts` selects.
     fn effective(&self, counts: impl Fn(&Answer) -> bool) -> usize {
-        let effective = self.effective_nodes();
+        let voices = || self.answers.values().map(Voice::of);
         let counted = self.answers.values().filter(|answer| counts(answer));
         counted
-            .filter(|answer| effective.contains(&answer.node))
+            .filter(|answer| is_effective(Voice::of(answer), voices()))
             .count()
-    }
-
-    fn effective_nodes(&self) -> BTreeSet<u64> {
-        let voices = self.answers.values().map(|answer| Voice {
-            node: answer.node,
-            incarnation: answer.incarnation,
-            known: &answer.known,
-        });
-        effective(&voices.collect::<Vec<_>>())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which answers count, and when they are enough.
 
+use crate::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What every answer of a node says of the node itself.
@@ -13,17 +14,31 @@ pub struct Voice<'a> {
     pub known: &'a BTreeMap<u64, u64>,
 }
 
-/// The nodes whose answers count: those of which no other answer knows a newer incarnation. The others may
-/// have forgotten what they answered.
+impl<'a> Voice<'a> {
+    /// What an answer to a claim says.
+    pub(crate) fn of(answer: &'a Answer) -> Self {
+        Self {
+            node: answer.node,
+            incarnation: answer.incarnation,
+            known: &answer.known,
+        }
+    }
+}
+
+/// Whether an answer counts: no answer knows a newer incarnation of its node. Otherwise the node may have forgotten what it
+/// answered.
+pub fn is_effective<'a>(voice: Voice<'a>, all: impl IntoIterator<Item = Voice<'a>>) -> bool {
+    !all.into_iter().any(|other| {
+        let newest = other.known.get(&voice.node);
+        newest.is_some_and(|newest| *newest > voice.incarnation)
+            || (other.node == voice.node && other.incarnation > voice.incarnation)
+    })
+}
+
+/// The nodes whose answers count, as [`is_effective`].
 pub fn effective(voices: &[Voice<'_>]) -> BTreeSet<u64> {
-    let forgotten = |voice: &Voice<'_>| {
-        voices.iter().any(|other| {
-            let newest = other.known.get(&voice.node);
-            newest.is_some_and(|newest| *newest > voice.incarnation)
-                || (other.node == voice.node && other.incarnation > voice.incarnation)
-        })
-    };
-    let counted = voices.iter().filter(|voice| !forgotten(voice));
+    let all = || voices.iter().copied();
+    let counted = all().filter(|voice| is_effective(*voice, all()));
     counted.map(|voice| voice.node).collect()
 }
 

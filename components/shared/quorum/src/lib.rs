@@ -18,7 +18,7 @@ mod message;
 
 pub use ballot::{Ballot, Disagreement};
 pub use change::{Change, Changed, FIRST_EPOCH, Impossible, List, Step, Tally};
-pub use count::{Voice, effective, has_majority, majority};
+pub use count::{Voice, effective, has_majority, is_effective, majority};
 pub use message::{
     Advance, Answer, Claim, Describe, Join, MAX_KEYS, MAX_MEMBERS, Member, NodeState, Read, Report,
     Status,

@@ -1,9 +1,10 @@
 //! The files of the store's folder beside its generations: its lock, and the number of the current generation.
 
 use super::error::StoreError;
+use crate::files;
 use same_file::Handle;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::{OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The lock on a store's folder, for as long as this exists.
@@ -56,18 +57,5 @@ pub(super) fn read(folder: &Path) -> Result<Option<u64>, StoreError> {
 
 /// Makes a generation the current one, atomically. After an error, either may be.
 pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
-    replace(&folder.join("current"), format!("{number}\n").as_bytes())
-}
-
-/// Replaces a file, atomically, and returns once that is on disk.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    files::replace(&folder.join("current"), format!("{number}\n").as_bytes())
 }

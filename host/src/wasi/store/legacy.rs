@@ -3,9 +3,9 @@
 //! Its content is copied once. Then a short text takes its place, in new data directories as well: version 0.1 cannot
 //! open that, and without the file it would begin every sequence anew.
 
-use super::current::replace;
 use super::error::StoreError;
 use super::generation::{Entry, key};
+use crate::files;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use std::fs::File;
 use std::io::{self, Read};
@@ -112,13 +112,13 @@ impl Legacy {
             }
             _ => {}
         }
-        replace(&self.file, NOTE.as_bytes())
+        files::replace(&self.file, NOTE.as_bytes())
     }
 
     /// Puts the note where the file would be, and removes the file itself.
     pub(super) fn replace(&self) -> io::Result<()> {
         if !matches!(self.find(), Ok(Found::Note)) {
-            replace(&self.file, NOTE.as_bytes())?;
+            files::replace(&self.file, NOTE.as_bytes())?;
         }
         super::folder::remove(std::fs::remove_file(&self.copied))
     }

@@ -7,6 +7,7 @@
 //! the members' addresses and the facts by which a lost backend is recognised, is in a file.
 
 mod change;
+mod claims;
 mod file;
 mod join;
 mod keys;
@@ -21,11 +22,12 @@ mod routes;
 mod state;
 mod view;
 
+pub use claims::Asked;
 #[doc(hidden)]
 pub use marks::Marks;
+pub use member::Node;
 #[cfg(feature = "cli")]
 pub(crate) use member::random;
-pub use member::{Asked, Node};
 pub use peers::Peers;
 pub use replace::replace;
 #[doc(hidden)]

@@ -3,8 +3,9 @@
 //! A change that has begun is *open* at a node until it hears that the new list is in force. In the meantime the
 //! node refuses claims of older epochs and answers no joins.
 
+use super::claims::client_key;
 use super::file::Record;
-use super::member::{EPOCH, Node, PROMISED, client_key};
+use super::member::{EPOCH, Node, PROMISED};
 use super::state::{Cause, State, replaced};
 use crate::Error;
 use artisanal_quorum::{Change, Changed, List, MAX_KEYS, Member, NodeState, Read, Step, majority};

@@ -1,6 +1,7 @@
 //! What a node tells other nodes, and operators.
 
-use super::member::{Node, PROMISED, SESSION, client_key, without_backend};
+use super::claims::{client_key, without_backend};
+use super::member::{Node, PROMISED, SESSION};
 use super::state::{State, under_way};
 use crate::Error;
 use artisanal_quorum::{Describe, Join, MAX_KEYS, Read, Report};

@@ -2,7 +2,9 @@
 
 mod access;
 mod command_log;
+mod errors;
 mod handshake;
+mod mints;
 
 use super::command::Command;
 use super::reply::{Replies, Version};
@@ -12,8 +14,10 @@ use crate::serve::report::Report;
 use access::Access;
 use artisanal_core::{MAX_COUNT, Span};
 use command_log::Answered;
+use errors::{not_a_key, text, unknown};
 use futures::future::try_join_all;
 use intd::{App, Right, Told};
+use mints::Mints;
 
 /// The state of one connection.
 pub(super) struct Session<'a> {
@@ -27,27 +31,6 @@ pub(super) struct Session<'a> {
     access: Access<'a>,
     ending: bool,
     mints: Mints,
-}
-
-/// Mints of one sequence that follow each other: one call serves all of them.
-#[derive(Default)]
-struct Mints {
-    key: Vec<u8>,
-    counts: Vec<u32>,
-    sum: u32,
-}
-
-impl Mints {
-    /// Adds a mint of at most `MAX_COUNT` integers. Returns false, and adds nothing, if one call cannot serve it together with
-    /// the others.
-    fn push(&mut self, count: u32) -> bool {
-        let fits = self.sum + count <= MAX_COUNT;
-        if fits {
-            self.counts.push(count);
-            self.sum += count;
-        }
-        fits
-    }
 }
 
 impl<'a> Session<'a> {
@@ -385,43 +368,4 @@ fn is_http(name: &[u8]) -> bool {
 
 fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// The error for a sequence's error. Clients retry after `TRYAGAIN`.
-fn text(error: &Told) -> String {
-    let prefix = match error.code {
-        "unavailable" | "busy" => "TRYAGAIN",
-        _ => "ERR",
-    };
-    match error.code {
-        "exhausted" => format!(
-            "ERR increment or decrement would overflow: {}",
-            error.detail
-        ),
-        _ => format!("{prefix} {}", error.detail),
-    }
-}
-
-fn not_a_key() -> String {
-    "ERR this sequence does not exist: keys are UTF-8".to_owned()
-}
-
-/// As Redis words it.
-fn unknown(name: &[u8], arguments: &[&[u8]]) -> String {
-    let mut list = String::new();
-    for argument in arguments {
-        if list.len() >= 128 {
-            break;
-        }
-        list.push_str(&format!("'{}' ", shown(argument)));
-    }
-    format!(
-        "ERR unknown command '{}', with args beginning with: {list}",
-        shown(name)
-    )
-}
-
-/// The beginning of a client's text.
-fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().take(128).collect()
 }

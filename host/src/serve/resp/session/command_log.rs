@@ -1,6 +1,7 @@
 //! The log of commands, for `--log-requests`.
 
-use super::{Session, shown};
+use super::Session;
+use super::errors::shown;
 use crate::serve::connection::micros_since;
 use std::time::Instant;
 

@@ -1,6 +1,7 @@
 //! What clients ask when they connect: greeting, password, names, and the list of commands.
 
-use super::{Session, number, shown};
+use super::errors::shown;
+use super::{Session, number};
 use crate::serve::resp::command::{COMMANDS, Command};
 use crate::serve::resp::reply::Version;
 

@@ -1,5 +1,7 @@
 //! Instances of an engine component, each shared by a number of open sequences.
 
+mod opening;
+
 use crate::bindings::engine::artisanal::integers::types as wit;
 use crate::bindings::engine::exports::artisanal::integers::{claims, engine};
 use crate::component::Source;
@@ -9,7 +11,7 @@ use crate::to_the_end::Begun;
 use crate::wasi::config::ConfigStore;
 use crate::wasi::network::Refusal;
 use crate::wasi::rights::Rights;
-use crate::wasi::server::{Current, Failovers};
+use crate::wasi::server::Failovers;
 use crate::{Config, Error, Host};
 use artisanal_core::Lattice;
 use std::collections::HashMap;
@@ -18,6 +20,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tokio::time::timeout;
 use wasmtime::component::{Accessor, InstancePre, ResourceAny};
+
+pub(crate) use opening::{Id, Opening};
 
 /// An engine that is ready to be instantiated, with the rights of its instances.
 pub(crate) struct Provider {
@@ -94,59 +98,6 @@ pub(crate) struct EngineInstance {
     live: AsyncMutex<Option<Live>>,
     /// Dropped sequences, still to be closed in the instance.
     closed: Mutex<Vec<Id>>,
-}
-
-/// Identifies a sequence in every instance that serves it, also after the instance was recreated.
-pub(crate) type Id = usize;
-
-/// The id and configuration to open a sequence with, its record of failures, and its server.
-pub(crate) struct Opening {
-    pub(crate) id: Id,
-    config: Config,
-    failures: Mutex<Failures>,
-    server: Current,
-}
-
-/// How often the backend was unavailable for a sequence, and the last reason.
-#[derive(Default)]
-struct Failures {
-    count: u64,
-    reason: String,
-}
-
-impl Opening {
-    pub(crate) fn new(id: Id, config: Config) -> Self {
-        Self {
-            id,
-            config,
-            failures: Mutex::default(),
-            server: Current::default(),
-        }
-    }
-
-    /// The sequence's key.
-    pub(crate) fn key(&self) -> &str {
-        &self.config.key
-    }
-
-    fn failures(&self) -> u64 {
-        lock(&self.failures).count
-    }
-
-    fn fail(&self, reason: &str) {
-        let mut failures = lock(&self.failures);
-        failures.count = failures.count.wrapping_add(1);
-        reason.clone_into(&mut failures.reason);
-    }
-
-    fn failed_since(&self, count: u64) -> Result<(), Error> {
-        let failures = lock(&self.failures);
-        if failures.count == count {
-            Ok(())
-        } else {
-            Err(Error::Unavailable(failures.reason.clone()))
-        }
-    }
 }
 
 struct Live {

@@ -5,9 +5,12 @@
 //! buffer are ordered like those of a backend. Everything else happens under a lock, about twice per
 //! span.
 
+mod slot;
+
 use crate::{Error, Span};
+use slot::{Seen, Slot};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The lower bits of the cursor hold the position, the upper ones the generation.
@@ -50,24 +53,6 @@ struct Shown {
     asked: AtomicBool,
     /// The spans of the current and the previous generation, by the lowest bit.
     slots: [Slot; 2],
-}
-
-/// A span that is read without the lock. A reader compares the generation before and after.
-#[derive(Default)]
-struct Slot {
-    generation: AtomicU64,
-    first: AtomicI64,
-    count: AtomicU32,
-    /// The next span is to be fetched once the position has reached this.
-    half: AtomicU32,
-}
-
-/// A copy of a slot.
-#[derive(Clone, Copy)]
-struct Seen {
-    first: i64,
-    count: u32,
-    half: u32,
 }
 
 #[derive(Default)]
@@ -371,33 +356,6 @@ impl State {
         let next = self.next.replace(joined.unwrap_or(span));
         self.skip(next.filter(|_| joined.is_none()));
         Ok(())
-    }
-}
-
-impl Slot {
-    #[inline]
-    fn read(&self, generation: u64) -> Option<Seen> {
-        if self.generation.load(Acquire) != generation {
-            return None;
-        }
-        let seen = Seen {
-            first: self.first.load(Relaxed),
-            count: self.count.load(Relaxed),
-            half: self.half.load(Relaxed),
-        };
-        fence(Acquire);
-        (self.generation.load(Relaxed) == generation).then_some(seen)
-    }
-
-    fn write(&self, generation: u64, span: Option<Span>) {
-        let count = span.map_or(0, |span| span.count());
-        self.generation.store(u64::MAX, Relaxed);
-        fence(Release);
-        self.first
-            .store(span.map_or(0, |span| span.first()), Relaxed);
-        self.count.store(count, Relaxed);
-        self.half.store(count - count / 2, Relaxed);
-        self.generation.store(generation, Release);
     }
 }
 

@@ -1,7 +1,10 @@
 //! The Redis protocol of `int-host serve`, with a client of Redis and with bytes that no client sends.
 
+mod hostile;
+mod pipelines;
+
 use redis::{Client, Commands, Connection, RedisError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use testbed::TestResult;
@@ -225,97 +228,6 @@ fn the_mint_token_is_the_password() -> TestResult {
     Ok(())
 }
 
-/// Sixteen INCR of one connection are one call of the engine.
-#[test]
-fn a_pipeline_is_one_call() -> TestResult {
-    let metrics = port::free()?;
-    let address = format!("127.0.0.1:{metrics}");
-    let server = Server::memory(&["--metrics", &address, "--keys", "other"])?;
-    let pipeline = "*2\r\n$4\r\nINCR\r\n$8\r\nintegers\r\n".repeat(16);
-    let replies = server.exchange(pipeline.as_bytes(), 16);
-    let expected: String = (1..=16).map(|n| format!(":{}\r\n", 2 * n)).collect();
-    assert_eq!(replies, expected);
-    let calls = || -> TestResult<String> {
-        let text = testbed::http::get(&format!("http://{address}/metrics"))?.body;
-        let name = r#"engine_call_duration_seconds_count{engine="memory",key="integers",operation="next"} "#;
-        let (_, rest) = text.split_once(name).expect("counted");
-        Ok(rest.lines().next().unwrap_or_default().to_owned())
-    };
-    assert_eq!(calls()?, "1");
-    // Replies keep their order when the mints in between are of other sequences, or fail.
-    let mixed = "INCR integers\r\nINCRBY integers 3\r\nINCR other\r\nGET integers\r\nINCR nothing\r\nINCR integers\r\n";
-    let replies = server.exchange(mixed.as_bytes(), 7);
-    let lines: Vec<_> = replies.lines().collect();
-    assert_eq!(lines[..5], [":34", ":40", ":2", "$2", "40"]);
-    assert!(
-        lines[5].starts_with("-ERR this sequence does not exist"),
-        "{replies}"
-    );
-    assert_eq!(lines[6], ":42");
-    assert_eq!(calls()?, "3");
-    Ok(())
-}
-
-/// Requests that follow each other byte by byte are not read again, but each of them mints, and nothing else does.
-#[test]
-fn equal_requests_mint_once_each() -> TestResult {
-    let server = Server::memory(&["--increment", "1", "--keys", "other"])?;
-    let incr = "*2\r\n$4\r\nINCR\r\n$8\r\nintegers\r\n";
-    let large = "*3\r\n$6\r\nINCRBY\r\n$8\r\nintegers\r\n$5\r\n60000\r\n";
-    let failing = "*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n";
-    let cases = [
-        (incr.repeat(3), 3, ":1\r\n:2\r\n:3\r\n"),
-        // The third one does not fit into the call of the first, nor does the fourth into that of the second.
-        (large.repeat(3), 3, ":60003\r\n:120003\r\n:180003\r\n"),
-        (
-            format!("{incr}*0\r\n*0\r\n{incr}\r\n\r\nPING\r\n"),
-            3,
-            ":180004\r\n:180005\r\n+PONG\r\n",
-        ),
-        ("PING\r\n".repeat(2), 2, "+PONG\r\n+PONG\r\n"),
-        (
-            "INCR other\r\n".repeat(2) + "INCR other2\r\n",
-            2,
-            ":1\r\n:2\r\n",
-        ),
-    ];
-    for (requests, replies, expected) in cases {
-        let read = server.exchange(requests.as_bytes(), replies);
-        assert_eq!(read, expected, "{requests}");
-    }
-    let read = server.exchange(failing.repeat(2).as_bytes(), 2);
-    let refused = "-ERR this sequence does not exist";
-    assert_eq!(read.matches(refused).count(), 2, "{read}");
-    // A request that is cut off mints when its rest arrives.
-    let mut stream = server.connect();
-    let (begin, rest) = incr.split_at(20);
-    let mut read = [0; 18];
-    for (requests, expected) in [
-        (format!("{incr}{begin}"), ":180006\r\n"),
-        (format!("{rest}{incr}"), ":180007\r\n:180008\r\n"),
-    ] {
-        stream.write_all(requests.as_bytes()).expect("sent");
-        let replies = &mut read[..expected.len()];
-        stream.read_exact(replies).expect("replies");
-        assert_eq!(String::from_utf8_lossy(replies), expected);
-    }
-    Ok(())
-}
-
-/// Counts that do not fit into one call are made by several.
-#[test]
-fn a_pipeline_is_as_many_calls_as_it_needs() -> TestResult {
-    let server = Server::memory(&["--increment", "1"])?;
-    let mut client = server.client("").expect("connected");
-    let mut pipeline = redis::pipe();
-    for count in [60_000, 60_000, 100_000, 1, 99_999] {
-        pipeline.incr("integers", count);
-    }
-    let replies: Vec<i64> = pipeline.query(&mut client).expect("minted");
-    assert_eq!(replies, [60_000, 120_000, 220_000, 220_001, 320_000]);
-    Ok(())
-}
-
 #[test]
 fn no_two_clients_get_the_same() -> TestResult {
     let redis = Redis::start()?;
@@ -363,121 +275,6 @@ fn no_two_clients_get_the_same() -> TestResult {
         }
     }
     history.assert_clean();
-    Ok(())
-}
-
-#[test]
-fn bytes_that_are_no_request_are_refused_and_the_connection_is_closed() -> TestResult {
-    let server = Server::memory(&[])?;
-    let long = format!("*1\r\n${}\r\n", 1 << 30);
-    let line = "x".repeat(20 << 10);
-    let arguments = format!(
-        "*1000\r\n{}",
-        format!("$1000\r\n{}\r\n", "x".repeat(1000)).repeat(1000)
-    );
-    for (bytes, says) in [
-        ("*1\r\n*1\r\n*1\r\n", "expected '$'"),
-        ("*100000000\r\n", "invalid multibulk length"),
-        ("*1\r\n$-5\r\n", "invalid bulk length"),
-        (&*long, "invalid bulk length"),
-        (&*line, "too big inline request"),
-        (&*arguments, "too big request"),
-    ] {
-        let mut stream = server.connect();
-        stream.write_all(bytes.as_bytes()).expect("sent");
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("not reset");
-        assert!(
-            reply.starts_with("-ERR Protocol error: ") && reply.contains(says),
-            "{reply}"
-        );
-    }
-    // What came before is answered.
-    let replies = server.exchange(b"INCR integers\r\n*1\r\nx", 9);
-    assert_eq!(replies, ":2\r\n-ERR Protocol error: expected '$'\r\n");
-    Ok(())
-}
-
-/// A page in a browser can have such requests sent.
-#[test]
-fn the_body_of_an_http_request_is_not_run() -> TestResult {
-    let server = Server::memory(&[])?;
-    for (head, says) in [
-        ("POST / HTTP/1.1\r\n", "ERR unknown command 'POST'"),
-        (
-            "GET / HTTP/1.1\r\nhost: a\r\n",
-            "ERR unknown command 'host:'",
-        ),
-    ] {
-        let replies = server.exchange(format!("{head}\r\nINCR integers\r\n").as_bytes(), 9);
-        let last = replies.lines().last().unwrap_or_default();
-        assert!(last.contains(says), "{replies}");
-    }
-    assert_eq!(server.exchange(b"INCR integers\r\n", 1), ":2\r\n");
-    Ok(())
-}
-
-/// Clients that send half of a command, or read no replies, keep nobody else from minting.
-#[test]
-fn slow_clients_hold_nobody_up() -> TestResult {
-    let server = Server::memory(&[])?;
-    let half: Vec<_> = (0..1000)
-        .map(|_| {
-            let mut stream = server.connect();
-            stream
-                .write_all(b"*2\r\n$4\r\nINCR\r\n$8\r\ninte")
-                .expect("sent");
-            stream
-        })
-        .collect();
-    // This one reads nothing. Its replies fill the buffers of the system, and then the server stops reading.
-    let mut deaf = server.connect();
-    deaf.set_nonblocking(true).expect("a socket");
-    let echo = format!("*2\r\n$4\r\nECHO\r\n$16000\r\n{}\r\n", "x".repeat(16_000));
-    let mut sent = 0;
-    let begun = std::time::Instant::now();
-    while sent < 64 << 20 && begun.elapsed() < Duration::from_secs(2) {
-        match deaf.write(echo.as_bytes()) {
-            Ok(written) => sent += written,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(error) => panic!("{error}"),
-        }
-        // Whole requests, whatever fits.
-        if sent % echo.len() != 0 {
-            deaf.set_nonblocking(false).expect("a socket");
-            let rest = echo.len() - sent % echo.len();
-            deaf.set_write_timeout(Some(Duration::from_millis(500)))
-                .expect("a timeout");
-            if deaf
-                .write_all(&echo.as_bytes()[echo.len() - rest..])
-                .is_err()
-            {
-                break;
-            }
-            sent += rest;
-            deaf.set_nonblocking(true).expect("a socket");
-        }
-    }
-    assert!(sent < 64 << 20, "the server took {sent} bytes");
-    assert_eq!(
-        server
-            .client("")
-            .and_then(|mut client| client.incr("integers", 1)),
-        Ok(2)
-    );
-    let memory = server.serving.memory()?.now;
-    assert!(memory < 200 << 20, "{memory} bytes");
-    // The rest of the command makes it whole.
-    for (n, mut stream) in half.into_iter().enumerate().take(10) {
-        stream.write_all(b"gers\r\n").expect("sent");
-        let mut reply = [0; 5];
-        let length = stream.read(&mut reply).expect("a reply");
-        let expected = format!(":{}\r\n", 4 + 2 * n);
-        assert_eq!(&reply[..length], &expected.as_bytes()[..length]);
-    }
-    drop(deaf);
     Ok(())
 }
 

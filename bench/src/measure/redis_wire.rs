@@ -1,8 +1,11 @@
 //! The rows about the Redis protocol, measured with `redis-benchmark` beside Redis itself.
 //!
 //! With pipelines the client is often the limit, and a server that is faster then takes smaller batches instead of less
-//! time. So these rows are measured a second time with all processes on one processor: there the servers' processor
+//! time. So these rows are measured once more with all processes on one processor: there the servers' processor
 //! time for a command says what it costs, whoever is the limit.
+//!
+//! In front of a disk the client is not the limit, but the kernel moves client and server onto the same processor at times.
+//! There the rate counts that they have with a processor each.
 
 use super::rounds::{Rows, inform, wish};
 use super::{Bench, Goal, Pair};
@@ -110,21 +113,68 @@ fn increment(port: u16, commands: u64, pipeline: u32) -> anyhow::Result<f64> {
     }
 }
 
-/// Keeps this process, and those that it starts, on one processor. Undone on drop.
-struct OneProcessor(CpuSet);
+/// Where processes run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Processors {
+    /// Where the kernel puts them.
+    All,
+    /// The client on one processor, and the servers on another one.
+    Apart,
+    /// All on one.
+    One,
+}
 
-impl OneProcessor {
-    fn new() -> anyhow::Result<Self> {
+impl Processors {
+    /// What a row says of them.
+    fn label(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Apart => ", client and server on a processor each",
+            Self::One => ", on one processor: its time for a command",
+        }
+    }
+
+    /// Whether a comparison means something there.
+    fn fit(self, row: &Comparison<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Apart => row.waits_for_disk,
+            Self::One => row.pipeline > 1,
+        }
+    }
+
+    fn for_client(self) -> anyhow::Result<Option<Restriction>> {
+        self.restrict(0)
+    }
+
+    fn for_servers(self) -> anyhow::Result<Option<Restriction>> {
+        self.restrict(if self == Self::Apart { 1 } else { 0 })
+    }
+
+    fn restrict(self, number: usize) -> anyhow::Result<Option<Restriction>> {
+        match self {
+            Self::All => Ok(None),
+            Self::Apart | Self::One => Restriction::to(number).map(Some),
+        }
+    }
+}
+
+/// Keeps this process, and those that it starts, on one processor. Undone on drop.
+struct Restriction(CpuSet);
+
+impl Restriction {
+    /// To a processor, counted from 0 among those that this process may use.
+    fn to(number: usize) -> anyhow::Result<Self> {
         let before = sched_getaffinity(None)?;
-        let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu));
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| before.is_set(*cpu));
         let mut one = CpuSet::new();
-        one.set(first.context("no processor")?);
+        one.set(usable.nth(number).context("too few processors")?);
         restrict(&one)?;
         Ok(Self(before))
     }
 }
 
-impl Drop for OneProcessor {
+impl Drop for Restriction {
     fn drop(&mut self) {
         // What follows would be slower, and nothing else.
         let _ = restrict(&self.0);
@@ -193,6 +243,7 @@ impl Servers {
                 pipeline: 1,
                 least: 0.9,
                 slower: 10,
+                waits_for_disk: false,
             },
             Comparison {
                 engine: "memory",
@@ -201,6 +252,7 @@ impl Servers {
                 pipeline: PIPELINE,
                 least: 1.2,
                 slower: 1,
+                waits_for_disk: false,
             },
             Comparison {
                 engine: "redis",
@@ -209,6 +261,7 @@ impl Servers {
                 pipeline: PIPELINE,
                 least: 1.0,
                 slower: 1,
+                waits_for_disk: false,
             },
             Comparison {
                 engine: "keyvalue",
@@ -217,6 +270,7 @@ impl Servers {
                 pipeline: PIPELINE,
                 least: 1.5,
                 slower: 2,
+                waits_for_disk: true,
             },
         ]
     }
@@ -234,6 +288,8 @@ struct Comparison<'a> {
     least: f64,
     /// Roughly how many times as long a command takes as in the memory of Redis with pipelines.
     slower: u64,
+    /// Whether both sync each write.
+    waits_for_disk: bool,
 }
 
 impl Bench {
@@ -242,38 +298,46 @@ impl Bench {
     /// # Errors
     /// When a process does not start, or `redis-benchmark` fails.
     pub(super) fn redis_wire(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
-        for alone in [false, true] {
+        for processors in [Processors::All, Processors::Apart, Processors::One] {
             self.tell("starting servers of the Redis protocol");
-            let _one = alone.then(OneProcessor::new).transpose()?;
             let place = Place::new()?;
-            let servers = Servers::start(&place)?;
+            let servers = {
+                let _restricted = processors.for_servers()?;
+                Servers::start(&place)?
+            };
+            let _restricted = processors.for_client()?;
             for comparison in servers.comparisons() {
-                if comparison.pipeline > 1 || !alone {
-                    self.compare(&comparison, alone, rows)?;
+                if processors.fit(&comparison) {
+                    self.compare(&comparison, processors, rows)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Adds the row of one comparison. `alone` says that all processes are on one processor.
-    fn compare(&self, row: &Comparison<'_>, alone: bool, rows: &mut Rows) -> anyhow::Result<()> {
+    /// Adds the row of one comparison.
+    fn compare(
+        &self,
+        row: &Comparison<'_>,
+        processors: Processors,
+        rows: &mut Rows,
+    ) -> anyhow::Result<()> {
         let (engine, pipeline) = (row.engine, row.pipeline);
-        let what = format!("Redis protocol, {engine}, pipelines of {pipeline}");
+        let label = processors.label();
+        let what = format!("Redis protocol, {engine}, pipelines of {pipeline}{label}");
         self.tell(&what);
         let commands = (self.seconds * 1e6) as u64 / row.slower;
         let (beside, against) = row.beside;
         let limit = beside.measure(commands, pipeline)?;
         let found = row.server.measure(commands, pipeline)?;
-        if alone {
-            let what = format!("{what}, on one processor: its time for a command");
+        if processors == Processors::One {
             let goal = Goal::RatioAtMost(1.0 / row.least);
             let pair = Pair::valid(found.micros, Some(limit.micros));
             rows.add(wish(what, "µs", against, goal), pair);
             return Ok(());
         }
         let pair = Pair::valid(found.rate, Some(limit.rate));
-        if pipeline == 1 {
+        if pipeline == 1 || processors == Processors::Apart {
             let goal = Goal::RatioAtLeast(row.least);
             rows.add(wish(what, "commands/s", against, goal), pair);
         } else {

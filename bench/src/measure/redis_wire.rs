@@ -4,8 +4,8 @@
 //! time. So these rows are measured once more with all processes on one processor: there the servers' processor
 //! time for a command says what it costs, whoever is the limit.
 //!
-//! In front of a disk the client is not the limit, but the kernel moves client and server onto the same processor at times.
-//! There the rate counts that they have with a processor each.
+//! In front of a disk the client is not the limit, so there the rate has to be reached. The kernel moves client and server onto
+//! the same processor at times; a further row shows the rates that they have with a processor each.
 
 use super::rounds::{Rows, inform, wish};
 use super::{Bench, Goal, Pair};
@@ -337,7 +337,7 @@ impl Bench {
             return Ok(());
         }
         let pair = Pair::valid(found.rate, Some(limit.rate));
-        if pipeline == 1 || processors == Processors::Apart {
+        if processors == Processors::All && (pipeline == 1 || row.waits_for_disk) {
             let goal = Goal::RatioAtLeast(row.least);
             rows.add(wish(what, "commands/s", against, goal), pair);
         } else {

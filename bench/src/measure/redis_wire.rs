@@ -298,7 +298,16 @@ impl Bench {
     /// # Errors
     /// When a process does not start, or `redis-benchmark` fails.
     pub(super) fn redis_wire(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
+        let usable = sched_getaffinity(None)?.count();
         for processors in [Processors::All, Processors::Apart, Processors::One] {
+            if processors == Processors::Apart && usable < 2 {
+                let why =
+                    "the Redis protocol with a processor for client and server each: there is one";
+                if !self.skipped.iter().any(|skipped| skipped == why) {
+                    self.skipped.push(why.to_owned());
+                }
+                continue;
+            }
             self.tell("starting servers of the Redis protocol");
             let place = Place::new()?;
             let servers = {

@@ -42,6 +42,12 @@ impl Server {
         Self::start(&all)
     }
 
+    fn redis(dsn: &str, arguments: &[&str]) -> TestResult<Self> {
+        let mut all = vec!["--engine", "redis", "--dsn", dsn];
+        all.extend(arguments);
+        Self::start(&all)
+    }
+
     fn client(&self, parameters: &str) -> Result<Connection, RedisError> {
         Client::open(format!("redis://127.0.0.1:{}/{parameters}", self.port))?.get_connection()
     }
@@ -111,15 +117,7 @@ fn incr_mints() -> TestResult {
 #[test]
 fn incrby_is_as_in_redis_with_increment_one() -> TestResult {
     let redis = Redis::start()?;
-    let arguments = [
-        "--engine",
-        "redis",
-        "--dsn",
-        &redis.dsn(),
-        "--increment",
-        "1",
-    ];
-    let server = Server::start(&arguments)?;
+    let server = Server::redis(&redis.dsn(), &["--increment", "1"])?;
     let mut client = server.client("").expect("connected");
     assert_eq!(client.incr("integers", 10), Ok(10));
     assert_eq!(redis.query::<i64>(&["INCRBY", "integers", "5"])?, 15);
@@ -231,15 +229,7 @@ fn the_mint_token_is_the_password() -> TestResult {
 #[test]
 fn no_two_clients_get_the_same() -> TestResult {
     let redis = Redis::start()?;
-    let arguments = [
-        "--engine",
-        "redis",
-        "--dsn",
-        &redis.dsn(),
-        "--increment",
-        "1",
-    ];
-    let server = Server::start(&arguments)?;
+    let server = Server::redis(&redis.dsn(), &["--increment", "1"])?;
     let mut threads = Vec::new();
     for process in 0..6 {
         let mut client = server.client("").expect("connected");
@@ -282,7 +272,7 @@ fn no_two_clients_get_the_same() -> TestResult {
 fn a_backend_that_is_away_is_worth_a_retry() -> TestResult {
     let redis = Redis::start()?;
     let dsn = format!("{}?timeout=300ms", redis.dsn());
-    let server = Server::start(&["--engine", "redis", "--dsn", &dsn])?;
+    let server = Server::redis(&dsn, &[])?;
     redis.kill();
     let mut client = server.client("").expect("connected");
     let error = client

@@ -23,7 +23,6 @@ use redis::aio::MultiplexedConnection;
 use rqlite::Rqlite;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 /// The location of a backend.
 #[derive(Clone, Debug)]
@@ -64,9 +63,7 @@ impl Native {
             Builtin::named(engine).with_context(|| format!("no engine is called {engine}"))?;
         let client = match (engine, place) {
             (Builtin::Memory, _) => Client::Memory(AtomicI64::new(0)),
-            (Builtin::Keyvalue, Place::Data(data)) => {
-                Client::Keyvalue(Store::open(data, Duration::ZERO)?)
-            }
+            (Builtin::Keyvalue, Place::Data(data)) => Client::Keyvalue(Store::open(data)?),
             (Builtin::Redis | Builtin::Summitdb, Place::Dsn(dsn)) => {
                 let client = redis::Client::open(dsn.as_str())?;
                 Client::Redis(client.get_multiplexed_async_connection().await?)

@@ -15,7 +15,7 @@ use crate::wasi::names;
 use crate::wasi::rights::Rights;
 use crate::wasi::store::Store;
 use crate::wasi::tls;
-use crate::{Builtin, Error, runtime};
+use crate::{Builtin, Error};
 use engine_dsn::Address;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -59,9 +59,6 @@ pub struct Options {
     /// Surroundings to use instead of the machine's; guest code may compute without a limit then.
     #[doc(hidden)]
     pub simulated: Option<Simulated>,
-    /// As [`runtime::Options::busy_poll`]. The thread of the embedded store polls for the next change for twice as long,
-    /// which comes only after a reply and a request.
-    pub busy_poll: Duration,
     /// A file with the authorities whose certificates backends may have (PEM), in place of the public ones.
     pub ca_file: Option<PathBuf>,
     /// A file with a client certificate and its chain (PEM), for backends that require one. Default none.
@@ -88,7 +85,6 @@ impl Default for Options {
             allow: Vec::new(),
             call_log: None,
             simulated: None,
-            busy_poll: runtime::Options::BUSY_POLL,
             ca_file: None,
             client_cert: None,
             client_key: None,
@@ -219,8 +215,7 @@ impl Host {
                 "this platform has no data directory; name one with --data DIR".into(),
             )
         })?;
-        let store = Store::open(directory, self.inner.options.busy_poll * 2)
-            .map_err(|e| Error::Misconfigured(e.to_string()))?;
+        let store = Store::open(directory).map_err(|e| Error::Misconfigured(e.to_string()))?;
         *open = Some(store.clone());
         Ok(store)
     }

@@ -126,8 +126,7 @@ pub(super) struct Serve {
     ///
     /// Waking a thread costs several times what a request does. The thread polls only after a request or
     /// reply, while no other thread wants its processor, and while that mostly pays off. With several
-    /// --threads there is no polling, except that the thread of the embedded store polls for twice that time after
-    /// each commit.
+    /// --threads there is no polling.
     #[arg(long, env = "ARTISANAL_BUSY_POLL", value_name = "MICROSECONDS", default_value_t = runtime::Options::BUSY_POLL.as_micros() as u16, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = SERVER, hide_env_values = true)]
     busy_poll: u16,
     /// Serve metrics for Prometheus under /metrics, at this port of localhost or of another address of this

@@ -1,6 +1,6 @@
-//! Whether polling pays off.
+//! Whether something that pays off only at times mostly does.
 
-/// What polling may still lose: an event in time earns 1, and a miss costs [`Credit::LOSS`].
+/// What may still be lost: a hit earns 1, and a miss costs [`Credit::LOSS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Credit(u32);
 

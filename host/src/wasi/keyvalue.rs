@@ -257,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_swap_that_came_too_late_is_the_next_to_write() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+        let store = Store::open(directory.path()).unwrap();
         let mut table = ResourceTable::new();
         let mut guest = KeyValue {
             store: Some(&store),
@@ -297,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_reservation_that_is_not_wanted_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+        let store = Store::open(directory.path()).unwrap();
         let mut table = ResourceTable::new();
         let cas = table
             .push(Cas {
@@ -321,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_reservation_lapses() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+        let store = Store::open(directory.path()).unwrap();
         let reservation = Reservation::new(store.gate().write_owned().await);
         let _next = store.gate().read_owned().await;
         assert!(reservation.take().is_none());

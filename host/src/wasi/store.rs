@@ -11,8 +11,8 @@ mod current;
 mod error;
 mod folder;
 mod generation;
-mod inbox;
 mod legacy;
+mod queue;
 mod writer;
 
 use changes::Entries;
@@ -21,7 +21,6 @@ use folder::Folder;
 use generation::Generation;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::RwLock;
 use writer::Writer;
 
@@ -34,15 +33,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`. Creates the directory and the store if they are missing. After each commit its
-    /// thread polls for the next change for the time `busy_poll`, while that mostly pays off.
+    /// Opens the store in `directory`. Creates the directory and the store if they are missing.
     ///
     /// # Errors
     /// When another process has the store open, or the directory or the store cannot be used.
-    pub fn open(directory: &Path, busy_poll: Duration) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let folder = Arc::new(Folder::open(directory)?);
         Ok(Self {
-            writer: Arc::new(Writer::start(Arc::clone(&folder), busy_poll)?),
+            writer: Arc::new(Writer::start(Arc::clone(&folder))?),
             folder,
             gate: Arc::default(),
         })

@@ -38,7 +38,6 @@ impl Serve {
         };
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         Options {
-            busy_poll: self.threads().busy_poll,
             queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
             calls: self.calls.map(usize::from),
             instances: instances.saturating_add(SPARE_INSTANCES),

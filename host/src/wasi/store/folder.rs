@@ -134,7 +134,7 @@ impl Folder {
 
     /// Makes the changes of `work` in one commit and returns once it is on disk.
     ///
-    /// Only one thread may call this, since otherwise the count of acknowledged commits could go back.
+    /// Only one thread at a time may call this, since otherwise the count of acknowledged commits could go back.
     pub(super) fn commit(
         &self,
         work: impl FnOnce(&mut Changes<'_>) -> Result<(), StoreError>,
@@ -153,9 +153,19 @@ impl Folder {
         Ok(())
     }
 
-    /// Replaces the current generation by a copy if it is full. Only the thread that commits may call this.
+    /// Whether the database is open, and not being replaced or opened again.
+    pub(super) fn is_open(&self) -> bool {
+        self.try_read(|_| Ok(())).is_some()
+    }
+
+    /// Whether the current generation is to be replaced by a copy.
+    pub(super) fn is_full(&self) -> bool {
+        self.try_read(|generation| Ok(generation.is_full())) == Some(true)
+    }
+
+    /// Replaces the current generation by a copy if it is full. Only the thread whose turn it is to commit may call this.
     pub(super) fn replace_if_full(&self) {
-        if self.try_read(|generation| Ok(generation.is_full())) != Some(true) {
+        if !self.is_full() {
             return;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

@@ -128,7 +128,7 @@ impl Generation {
 
     /// Stores changes and returns once they are on disk, with the count of commits.
     ///
-    /// Only one thread may call this, since otherwise the count could go back.
+    /// Only one thread at a time may call this, since otherwise the count could go back.
     pub(super) fn commit(
         &self,
         changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,

@@ -150,7 +150,6 @@ fn failed(error: impl Into<redb::Error>) -> StoreError {
 mod tests {
     use super::super::Store;
     use super::*;
-    use std::time::Duration;
 
     const COUNTS: TableDefinition<'_, (), u64> = TableDefinition::new("\0commits");
 
@@ -170,7 +169,7 @@ mod tests {
     }
 
     fn open(directory: &Path) -> Result<Store, StoreError> {
-        Store::open(directory, Duration::ZERO)
+        Store::open(directory)
     }
 
     #[tokio::test]

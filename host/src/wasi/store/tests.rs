@@ -1,10 +1,12 @@
 use super::*;
 use futures::FutureExt;
 use futures::future::join_all;
+use std::panic::AssertUnwindSafe;
+use std::thread::ThreadId;
 
 fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     (directory, store)
 }
 
@@ -15,7 +17,7 @@ async fn increments_are_kept_across_restarts() {
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
     assert_eq!(store.increment("other", "k", 1).await.unwrap(), 1);
     drop(store);
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 6);
     assert_eq!(store.keys("b").await.unwrap(), ["k"]);
     assert!(store.keys("unknown").await.unwrap().is_empty());
@@ -65,7 +67,7 @@ async fn swaps_need_the_expected_value() {
 #[tokio::test]
 async fn a_second_opener_is_told_so() {
     let (directory, _store) = store();
-    let error = Store::open(directory.path(), Duration::ZERO).err().unwrap();
+    let error = Store::open(directory.path()).err().unwrap();
     assert!(matches!(error, StoreError::InUse(_)), "{error}");
 }
 
@@ -94,6 +96,111 @@ async fn changes_that_wait_share_a_commit_and_fail_alone() {
     // The writer may have taken the first one before the others arrived.
     let commits = store.folder.answered() - before;
     assert!(commits <= 2, "{commits} commits");
+}
+
+/// A change that returns the thread on which it was made.
+async fn committing_thread(store: &Store) -> ThreadId {
+    let thread = store.change("b", |entries| {
+        entries.put("k", Some(vec![1]))?;
+        Ok(std::thread::current().id())
+    });
+    thread.await.unwrap()
+}
+
+#[tokio::test]
+async fn callers_commit_on_their_own_thread_while_commits_are_short() {
+    let (_directory, store) = store();
+    let own = std::thread::current().id();
+    assert_ne!(committing_thread(&store).await, own);
+    store.writer.trust_commits();
+    assert_eq!(committing_thread(&store).await, own);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_before_its_commit_leaves_it_to_the_thread() {
+    let (_directory, store) = store();
+    let before = store.folder.answered();
+    store.writer.trust_commits();
+    let mut first = Box::pin(store.increment("b", "k", 2));
+    assert!((&mut first).now_or_never().is_none());
+    let mut second = Box::pin(store.increment("b", "k", 2));
+    assert!((&mut second).now_or_never().is_none());
+    drop(first);
+    assert_eq!(second.await.unwrap(), 4);
+    assert_eq!(store.folder.answered() - before, 1);
+}
+
+#[tokio::test]
+async fn changes_of_other_tasks_that_are_ready_share_the_commit_of_a_caller() {
+    let (_directory, store) = store();
+    let before = store.folder.answered();
+    store.writer.trust_commits();
+    let sums = join_all((0..100).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.increment("b", "k", 2).await })
+    }));
+    let sums: Vec<_> = sums
+        .await
+        .into_iter()
+        .map(|sum| sum.unwrap().unwrap())
+        .collect();
+    assert_eq!(sums, (1..=100).map(|i| 2 * i).collect::<Vec<_>>());
+    assert_eq!(store.folder.answered() - before, 1);
+}
+
+#[tokio::test]
+async fn callers_on_many_threads_lose_no_change() {
+    let (directory, store) = store();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                runtime.unwrap().block_on(async {
+                    let mut sums = Vec::new();
+                    for _ in 0..50 {
+                        store.writer.trust_commits();
+                        let both = (store.increment("b", "k", 2), store.increment("b", "k", 2));
+                        let (one, other) = tokio::join!(both.0, both.1);
+                        sums.extend([one.unwrap(), other.unwrap()]);
+                    }
+                    sums
+                })
+            })
+        })
+        .collect();
+    let sums = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().unwrap());
+    let mut sums: Vec<_> = sums.collect();
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=400).map(|i| 2 * i).collect::<Vec<_>>());
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 802);
+}
+
+#[tokio::test]
+async fn after_a_panic_nobody_waits_for_ever() {
+    let (_directory, store) = store();
+    let panics = || store.change("b", |_| -> Result<(), _> { panic!("a test") });
+    // On the caller's thread: the thread of the store goes on.
+    store.writer.trust_commits();
+    let mut panicking = Box::pin(AssertUnwindSafe(panics()).catch_unwind());
+    assert!((&mut panicking).now_or_never().is_none());
+    let mut beside = Box::pin(store.increment("b", "k", 2));
+    assert!((&mut beside).now_or_never().is_none());
+    assert!(panicking.await.is_err());
+    assert!(matches!(beside.await, Err(StoreError::Closed)));
+    assert_eq!(store.increment("b", "k", 2).await.unwrap(), 2);
+    // On the thread of the store: all others are refused.
+    let held = store.folder.hold();
+    let mut panicking = Box::pin(panics());
+    assert!((&mut panicking).now_or_never().is_none());
+    drop(held);
+    assert!(matches!(panicking.await, Err(StoreError::Closed)));
+    let after = store.increment("b", "k", 2).await;
+    assert!(matches!(after, Err(StoreError::Closed)));
 }
 
 /// The names in the folder of the store, in order.
@@ -131,7 +238,7 @@ async fn after_a_failure_the_store_is_opened_again_with_all_it_held() {
     assert_eq!(store.increment("a", "k", 2).await.unwrap(), 4);
     assert_eq!(store.folder.answered(), commits + 2);
     assert_eq!(names(directory.path()), ["2", "current", "lock"]);
-    let second = Store::open(directory.path(), Duration::ZERO).err().unwrap();
+    let second = Store::open(directory.path()).err().unwrap();
     assert!(
         matches!(second, StoreError::InUse(_)),
         "the lock is kept: {second}"
@@ -146,7 +253,7 @@ async fn an_unfinished_copy_is_removed() {
     let unfinished = directory.path().join("integers/2");
     std::fs::create_dir(&unfinished).unwrap();
     std::fs::write(unfinished.join("0.jnl"), b"half of it").unwrap();
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     assert!(!unfinished.exists());
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
 }
@@ -163,13 +270,13 @@ async fn a_commit_that_a_crash_cut_off_is_dropped_as_a_whole() {
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[end - 40..].fill(0);
     std::fs::write(&journal, bytes).unwrap();
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.folder.answered(), 1);
     assert_eq!(store.keys("b").await.unwrap(), ["k"]);
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 4);
     drop(store);
     // Nothing of it is in the way of what comes after it.
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 6);
 }
 
@@ -215,7 +322,7 @@ async fn a_store_that_was_removed_is_not_begun_anew() {
         let error = store.increment("b", "k", 2).await.unwrap_err();
         assert!(matches!(error, StoreError::Open(..)), "{error}");
         drop(store);
-        let error = Store::open(directory.path(), Duration::ZERO).err().unwrap();
+        let error = Store::open(directory.path()).err().unwrap();
         assert!(matches!(error, StoreError::Open(..)), "{error}");
     }
 }
@@ -260,7 +367,7 @@ async fn a_full_database_is_replaced_and_nothing_is_lost() {
     assert!((2..6).contains(&number), "{before:?}");
     drop(store);
     // One that was opened again is replaced earlier.
-    let store = Store::open(directory.path(), Duration::ZERO).unwrap();
+    let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.increment("b", "k", 2).await.unwrap(), 42);
     assert_eq!(store.get("b", "large").await.unwrap(), Some(large));
     assert_eq!(store.folder.answered(), 41);

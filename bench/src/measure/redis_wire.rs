@@ -4,8 +4,7 @@
 //! time. So these rows are measured once more with all processes on one processor: there the servers' processor
 //! time for a command says what it costs, whoever is the limit.
 //!
-//! In front of a disk the client is not the limit, so there the rate has to be reached. The kernel moves client and server onto
-//! the same processor at times; a further row shows the rates that they have with a processor each.
+//! In front of a disk the client is not the limit, so there the rate counts.
 
 use super::rounds::{Rows, inform, wish};
 use super::{Bench, Goal, Pair};
@@ -118,8 +117,6 @@ fn increment(port: u16, commands: u64, pipeline: u32) -> anyhow::Result<f64> {
 enum Processors {
     /// Where the kernel puts them.
     All,
-    /// The client on one processor, and the servers on another one.
-    Apart,
     /// All on one.
     One,
 }
@@ -129,7 +126,6 @@ impl Processors {
     fn label(self) -> &'static str {
         match self {
             Self::All => "",
-            Self::Apart => ", client and server on a processor each",
             Self::One => ", on one processor: its time for a command",
         }
     }
@@ -138,23 +134,14 @@ impl Processors {
     fn fit(self, row: &Comparison<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Apart => row.waits_for_disk,
-            Self::One => row.pipeline > 1,
+            Self::One => row.client_is_limit(),
         }
     }
 
-    fn for_client(self) -> anyhow::Result<Option<Restriction>> {
-        self.restrict(0)
-    }
-
-    fn for_servers(self) -> anyhow::Result<Option<Restriction>> {
-        self.restrict(if self == Self::Apart { 1 } else { 0 })
-    }
-
-    fn restrict(self, number: usize) -> anyhow::Result<Option<Restriction>> {
+    fn restrict(self) -> anyhow::Result<Option<Restriction>> {
         match self {
             Self::All => Ok(None),
-            Self::Apart | Self::One => Restriction::to(number).map(Some),
+            Self::One => Restriction::to_one().map(Some),
         }
     }
 }
@@ -163,12 +150,12 @@ impl Processors {
 struct Restriction(CpuSet);
 
 impl Restriction {
-    /// To a processor, counted from 0 among those that this process may use.
-    fn to(number: usize) -> anyhow::Result<Self> {
+    /// To the first one that this process may use.
+    fn to_one() -> anyhow::Result<Self> {
         let before = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| before.is_set(*cpu));
         let mut one = CpuSet::new();
-        one.set(usable.nth(number).context("too few processors")?);
+        one.set(usable.next().context("no processor")?);
         restrict(&one)?;
         Ok(Self(before))
     }
@@ -292,29 +279,24 @@ struct Comparison<'a> {
     waits_for_disk: bool,
 }
 
+impl Comparison<'_> {
+    /// Whether the client is busy all the time, so that the rate says little about the servers.
+    fn client_is_limit(&self) -> bool {
+        self.pipeline > 1 && !self.waits_for_disk
+    }
+}
+
 impl Bench {
     /// Measures each row once.
     ///
     /// # Errors
     /// When a process does not start, or `redis-benchmark` fails.
-    pub(super) fn redis_wire(&mut self, rows: &mut Rows) -> anyhow::Result<()> {
-        let usable = sched_getaffinity(None)?.count();
-        for processors in [Processors::All, Processors::Apart, Processors::One] {
-            if processors == Processors::Apart && usable < 2 {
-                let why =
-                    "the Redis protocol with a processor for client and server each: there is one";
-                if !self.skipped.iter().any(|skipped| skipped == why) {
-                    self.skipped.push(why.to_owned());
-                }
-                continue;
-            }
+    pub(super) fn redis_wire(&self, rows: &mut Rows) -> anyhow::Result<()> {
+        for processors in [Processors::All, Processors::One] {
             self.tell("starting servers of the Redis protocol");
+            let _restricted = processors.restrict()?;
             let place = Place::new()?;
-            let servers = {
-                let _restricted = processors.for_servers()?;
-                Servers::start(&place)?
-            };
-            let _restricted = processors.for_client()?;
+            let servers = Servers::start(&place)?;
             for comparison in servers.comparisons() {
                 if processors.fit(&comparison) {
                     self.compare(&comparison, processors, rows)?;
@@ -346,11 +328,11 @@ impl Bench {
             return Ok(());
         }
         let pair = Pair::valid(found.rate, Some(limit.rate));
-        if processors == Processors::All && (pipeline == 1 || row.waits_for_disk) {
+        if row.client_is_limit() {
+            rows.add(inform(what, "commands/s", against), pair);
+        } else {
             let goal = Goal::RatioAtLeast(row.least);
             rows.add(wish(what, "commands/s", against, goal), pair);
-        } else {
-            rows.add(inform(what, "commands/s", against), pair);
         }
         Ok(())
     }

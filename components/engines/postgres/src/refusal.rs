@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn errors_of_the_network() {
         let lost = network(&io::ErrorKind::ConnectionReset.into(), "lost h");
-        assert_eq!(lost, Fault::Lost("lost h: connection reset".into()));
+        assert_eq!(lost, Fault::Lost("lost h: the connection broke".into()));
         let strange = network(&io::ErrorKind::InvalidData.into(), "lost h");
         assert!(matches!(strange, Fault::Final(Error::Other(_))));
     }

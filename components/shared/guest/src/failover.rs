@@ -6,6 +6,7 @@
 use crate::Error;
 use crate::deadline::Deadline;
 use crate::retry::{Retry, chance};
+use crate::socket::explain;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -39,7 +40,7 @@ impl Fault {
                 "{what}: the host does not permit this component to connect there; list the server \
                  in the DSN, or allow its address on the host"
             ))),
-            kind => Self::Lost(format!("{what}: {kind}")),
+            _ => Self::Lost(format!("{what}: {}", explain(error))),
         }
     }
 
@@ -255,10 +256,10 @@ mod tests {
     #[test]
     fn errors_of_the_network() {
         let lost = Fault::network(&io::ErrorKind::ConnectionReset.into(), "lost h");
-        assert_eq!(lost, Fault::Lost(says("lost h: connection reset")));
+        assert_eq!(lost, Fault::Lost(says("lost h: the connection broke")));
         assert_eq!(
             lost.while_dialling(),
-            Fault::Elsewhere(says("lost h: connection reset"))
+            Fault::Elsewhere(says("lost h: the connection broke"))
         );
         let denied = Fault::network(&io::ErrorKind::PermissionDenied.into(), "cannot connect");
         assert!(matches!(denied, Fault::Final(Error::Denied(_))));

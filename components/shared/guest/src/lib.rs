@@ -50,6 +50,7 @@ pub mod remote;
 pub mod retry;
 mod sequence;
 mod shared;
+pub mod socket;
 
 pub use artisanal_core::limits::{MAX_COUNT, MAX_KEY_BYTES};
 pub use artisanal_core::{Lattice, Quoter};

@@ -31,6 +31,8 @@ pub struct Options {
     /// Default: the platform's cache directory.
     pub cache: Option<PathBuf>,
     /// The directory of the embedded store. Default: the platform's data directory.
+    ///
+    /// While its disk is fast, the store commits on the thread that polls the call, which waits for up to half a millisecond.
     pub data: Option<PathBuf>,
     /// The maximum size of each linear memory of a component instance, in bytes. Default 64 MiB.
     pub memory: usize,

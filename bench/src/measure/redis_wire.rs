@@ -134,7 +134,7 @@ impl Processors {
     fn fit(self, row: &Comparison<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::One => row.client_is_limit(),
+            Self::One => row.pipeline > 1,
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::Error;
 use crate::deadline::Deadline;
 use crate::retry::{Retry, chance};
-use crate::socket::explain;
+use crate::socket::{BROKEN, is_broken};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -40,7 +40,9 @@ impl Fault {
                 "{what}: the host does not permit this component to connect there; list the server \
                  in the DSN, or allow its address on the host"
             ))),
-            _ => Self::Lost(format!("{what}: {}", explain(error))),
+            _ if is_broken(error) => Self::Lost(format!("{what}: {BROKEN}")),
+            // Not the error's own text, which may contain bytes of the server.
+            kind => Self::Lost(format!("{what}: {kind}")),
         }
     }
 
@@ -261,6 +263,8 @@ mod tests {
             lost.while_dialling(),
             Fault::Elsewhere(says("lost h: the connection broke"))
         );
+        let strange = Fault::network(&io::Error::other("bytes of the server"), "lost h");
+        assert_eq!(strange, Fault::Lost(says("lost h: other error")));
         let denied = Fault::network(&io::ErrorKind::PermissionDenied.into(), "cannot connect");
         assert!(matches!(denied, Fault::Final(Error::Denied(_))));
     }

@@ -3,7 +3,7 @@
 use crate::{Cmd, Value};
 use engine_dsn::Address;
 use engine_guest::deadline::Deadline;
-use engine_guest::socket::{explain, is_broken};
+use engine_guest::socket::{BROKEN, is_broken};
 use engine_tls::{Session, Verification};
 use redis::Parser;
 use std::fmt;
@@ -265,6 +265,20 @@ impl Read for Bounded<'_> {
 
 fn is_timeout(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+/// Describes an I/O error in the same words on every host.
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        kind if is_timeout(kind) => "no answer in time".into(),
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::PermissionDenied => {
+            "the host does not permit this component to connect there".into()
+        }
+        _ if is_broken(error) => BROKEN.into(),
+        _ => error.to_string(),
+    }
 }
 
 #[cfg(test)]

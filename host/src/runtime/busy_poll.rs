@@ -60,6 +60,9 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
             loop {
                 // Runs other tasks, and polls the system for events without blocking.
                 yield_now().await;
+                // Runs the tasks that were woken by tasks which these events woke: they have work to do, so the
+                // processor must not go to other threads yet.
+                requeue().await;
                 let count = count();
                 if count != seen {
                     seen = count;
@@ -73,6 +76,19 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
         }
         sleep(REST).await;
     }
+}
+
+/// Lets the tasks run that are ready.
+async fn requeue() {
+    let mut queued = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut queued, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits until the event count differs from `seen`, and returns it.
@@ -103,6 +119,7 @@ fn alone() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
@@ -147,6 +164,55 @@ mod tests {
     fn it_sleeps_when_the_time_is_over_and_when_others_want_the_processor() {
         assert!(sleeps(Duration::from_micros(1), true) > 0);
         assert!(sleeps(Duration::from_secs(60), false) > 0);
+    }
+
+    #[test]
+    fn tasks_with_work_to_do_run_before_other_threads() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            // What was received, and what was done about it.
+            let (received, done) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+            let (sent, inbox) = (Arc::clone(&received), Arc::clone(&done));
+            let yields = Arc::<AtomicUsize>::default();
+            let counter = Arc::clone(&yields);
+            let polling = tokio::spawn(while_alone(Duration::from_secs(60), move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let (sent, done) = (sent.load(Ordering::Relaxed), inbox.load(Ordering::Relaxed));
+                assert_eq!(
+                    sent, done,
+                    "other threads run before a task with work to do"
+                );
+                true
+            }));
+            yield_now().await;
+            note();
+            let (near, far) = std::os::unix::net::UnixStream::pair().expect("a socket");
+            near.set_nonblocking(true).expect("set");
+            let near = tokio::net::UnixStream::from_std(near).expect("in the event loop");
+            for _ in 0..20 {
+                let before = yields.load(Ordering::Relaxed);
+                let (tell, told) = oneshot::channel();
+                let (received, done) = (Arc::clone(&received), Arc::clone(&done));
+                let worker = tokio::spawn(async move {
+                    told.await.expect("it is told");
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+                (&far).write_all(b"x").expect("written");
+                near.readable().await.expect("readable");
+                near.try_read(&mut [0]).expect("read");
+                received.fetch_add(1, Ordering::Relaxed);
+                tell.send(()).expect("somebody waits");
+                worker.await.expect("no panic");
+                while yields.load(Ordering::Relaxed) == before {
+                    assert!(!polling.is_finished(), "busy polling has failed");
+                    yield_now().await;
+                }
+            }
+            polling.abort();
+        });
     }
 
     #[tokio::test]

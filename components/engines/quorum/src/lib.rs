@@ -25,8 +25,9 @@
 //! An integer handed out survives the loss of any minority of the nodes (C9), also if they lose their
 //! data: a node without its data takes no part until it has joined again, see `docs/quorum.md`.
 
-mod alarm;
+mod companion;
 mod flight;
+mod mailbox;
 mod node;
 mod pace;
 mod queue;
@@ -77,6 +78,40 @@ impl Engine for Quorum {
     }
 
     async fn advance(&mut self, by: i64) -> Result<i64, Error> {
+        let done = self.mint(by).await;
+        self.nodes.end();
+        done
+    }
+
+    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+        let done = self.read().await;
+        self.nodes.end();
+        done
+    }
+
+    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+        let done = self.take(first, last).await;
+        self.nodes.end();
+        done
+    }
+
+    async fn generation(&mut self) -> Result<Option<String>, Error> {
+        Err(Error::Other(
+            "a quorum cannot carry a node of another quorum".into(),
+        ))
+    }
+}
+
+impl Quorum {
+    /// Begins an operation.
+    fn begin(&mut self) -> Retry {
+        self.nodes.begin();
+        Retry::within(self.timeout, "a majority of the nodes")
+            .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
+    }
+
+    /// Takes the next `by` integers; returns the last of them.
+    async fn mint(&mut self, by: i64) -> Result<i64, Error> {
         let mut retry = self.begin();
         self.queue.begin(Instant::now());
         // How often the claim was lost.
@@ -111,7 +146,8 @@ impl Engine for Quorum {
         }
     }
 
-    async fn mark(&mut self) -> Result<Option<i64>, Error> {
+    /// The greatest mark, which a majority has when this returns.
+    async fn read(&mut self) -> Result<Option<i64>, Error> {
         let mut retry = self.begin();
         let mut attempt = self.nodes.attempt(Command::Read);
         loop {
@@ -132,7 +168,8 @@ impl Engine for Quorum {
         }
     }
 
-    async fn claim(&mut self, first: i64, last: i64) -> Result<(), Error> {
+    /// Takes an interval.
+    async fn take(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
         let attempt = self.nodes.attempt(Command::Claim { first, last });
         if let Claimed::Taken { .. } = self.settle(attempt, &mut retry).await? {
@@ -142,21 +179,6 @@ impl Engine for Quorum {
         let mark = self.mark.max(first);
         self.reach(mark, &mut retry).await?;
         Err(Error::TooSmall(mark))
-    }
-
-    async fn generation(&mut self) -> Result<Option<String>, Error> {
-        Err(Error::Other(
-            "a quorum cannot carry a node of another quorum".into(),
-        ))
-    }
-}
-
-impl Quorum {
-    /// Begins an operation.
-    fn begin(&mut self) -> Retry {
-        self.nodes.begin();
-        Retry::within(self.timeout, "a majority of the nodes")
-            .with_pauses(FIRST_PAUSE, LONGEST_PAUSE.min(self.timeout / 5))
     }
 
     /// If the client queues, the claim of the next integers of the node that is asked first.

@@ -87,6 +87,12 @@ impl Nodes {
     /// forgotten: the node that told of it may be none of the group.
     pub(crate) fn begin(&mut self) {
         self.epoch = self.proven;
+        self.flights.begin_operation();
+    }
+
+    /// Ends an operation.
+    pub(crate) fn end(&mut self) {
+        self.flights.end_operation();
     }
 
     /// A request that no node has answered yet.

@@ -8,6 +8,9 @@ const TRIPS: u32 = 4;
 /// What is added to them: a busy machine is no slow node.
 const SLACK: Duration = Duration::from_millis(20);
 
+/// The shortest time after which a node is late. A timer for less would have to be made for each mint of a fast group.
+const SHORTEST_HEDGE: Duration = Duration::from_millis(5);
+
 /// For how many times the wait for it a node that was late is not asked before the others. So a node that is gone
 /// costs a few percent of the time.
 const AVOIDED: u32 = 32;
@@ -43,7 +46,7 @@ impl Pace {
 
     /// After which time the node is late enough to ask another one as well; None before its first answer.
     pub(crate) fn hedge(&self) -> Option<Duration> {
-        self.trip.map(|trip| trip * 2)
+        self.trip.map(|trip| (trip * 2).max(SHORTEST_HEDGE))
     }
 
     /// The longest time that an answer of the node mostly takes.
@@ -78,6 +81,9 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.patience(now), None, "nothing is known of it");
         assert_eq!((pace.hedge(), pace.longest()), (None, 20 * MS));
+        pace.answered(MS / 5);
+        assert_eq!(pace.hedge(), Some(5 * MS), "no timer for each mint");
+        let mut pace = Pace::default();
         pace.answered(100 * MS);
         assert_eq!((pace.hedge(), pace.longest()), (Some(200 * MS), 420 * MS));
         assert_eq!(pace.patience(now), Some(420 * MS));

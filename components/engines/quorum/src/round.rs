@@ -1,14 +1,11 @@
 //! One claim at all nodes, and the rounds of requests that it takes.
 
-use crate::alarm::Alarm;
 use crate::flight::Flights;
 use crate::node::{Node, NodeFault};
 use crate::pace::{Pace, patience};
 use artisanal_quorum::{Answer, Ballot, Disagreement};
 use engine_guest::Error;
-use futures::future::{Either, select};
 use std::cmp::Reverse;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// What nodes are asked.
@@ -98,7 +95,6 @@ pub(crate) struct Round<'a, A> {
     limit: Duration,
     /// The time at which something was done last.
     now: Instant,
-    alarm: Alarm,
     /// The numbers of the nodes that were asked.
     asked: Vec<usize>,
     heard: Heard,
@@ -140,7 +136,6 @@ where
             begun: now,
             limit,
             now,
-            alarm: Alarm::default(),
             asked: Vec::new(),
             heard: Heard::default(),
             refusal: None,
@@ -167,7 +162,7 @@ where
         self.ask(index);
         let end = self.begun + patience;
         while self.flights.is_busy(index) {
-            match self.next(end).await {
+            match self.next(end, false).await {
                 Some(vote) => self.count(vote),
                 None => break,
             }
@@ -195,24 +190,26 @@ where
                 return;
             }
             let contested = self.attempt.is_contested();
-            let idle = sitting.iter().any(|index| !self.flights.is_busy(*index));
+            let waits = self.now >= longer || self.has_failed();
             let until = if contested {
                 // Not worth a long wait for a node that may have failed.
                 self.now + patience(self.now - self.begun)
-            } else if idle {
-                longer
             } else if sitting.is_empty() {
                 end
+            } else if !waits {
+                longer
             } else {
                 much_longer
             };
-            match self.next(until.min(end)).await {
+            match self.next(until.min(end), waits).await {
                 Some(vote) => self.count(vote),
                 None if self.now >= end => return self.give_up(),
                 None if contested => return,
-                // It is asked now.
-                None if idle => {}
-                None => sitting.into_iter().for_each(|index| self.ask(index)),
+                None if self.now >= much_longer => {
+                    sitting.into_iter().for_each(|index| self.ask(index));
+                }
+                // Those that are idle are asked now.
+                None => {}
             }
         }
     }
@@ -259,15 +256,9 @@ where
         decided(&self.attempt.ballot) || self.attempt.newer.is_some()
     }
 
-    /// The next vote; None if there is none until then.
-    async fn next(&mut self, until: Instant) -> Option<Vote> {
-        let vote = {
-            let alarm = pin!(self.alarm.wait_until(until));
-            match select(pin!(self.flights.next()), alarm).await {
-                Either::Left((vote, _)) => vote,
-                Either::Right(_) => None,
-            }
-        };
+    /// The next vote; None if there is none until then. `eager` is as for [`Flights::next`].
+    async fn next(&mut self, until: Instant, eager: bool) -> Option<Vote> {
+        let vote = self.flights.next(until, eager).await;
         self.now = Instant::now();
         vote
     }

@@ -8,8 +8,10 @@ use super::file::Record;
 use super::member::{EPOCH, Node, PROMISED};
 use super::state::{Cause, State, replaced};
 use crate::Error;
-use artisanal_quorum::{Change, Changed, List, MAX_KEYS, Member, NodeState, Read, Step, majority};
-use futures::future::join_all;
+use artisanal_quorum::{
+    Change, Changed, List, MAX_KEYS, Member, NodeState, Read, Status, Step, majority,
+};
+use futures::future::{join, join_all};
 use std::sync::atomic::Ordering;
 
 impl Node {
@@ -210,6 +212,12 @@ impl Node {
         Ok(true)
     }
 
+    /// What those of these members say that answer.
+    async fn statuses(&self, members: impl IntoIterator<Item = &Member>) -> Vec<Status> {
+        let asked = members.into_iter().map(|m| self.peers.status(&m.address));
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
     /// Takes a newer member list from the other members, if they may have one.
     pub(super) async fn catch_up(&self) {
         let state = self.state();
@@ -225,11 +233,13 @@ impl Node {
             .chain(state.open.iter().flat_map(|open| &open.members))
             .filter(|member| member.node != own)
             .collect();
-        let asked = others.iter().map(|m| self.peers.status(&m.address));
-        let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let mut newer = self.newer().clone();
+        newer.retain(|member| member.node != own && !others.contains(&member));
+        let (found, found_newer) = join(self.statuses(others), self.statuses(&newer)).await;
         let answered = found.len();
         let newest = found
             .into_iter()
+            .chain(found_newer)
             .filter(|s| s.group == state.described.group && s.state != NodeState::New)
             .map(|status| List {
                 epoch: status.epoch,

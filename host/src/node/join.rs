@@ -10,7 +10,7 @@ use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, SESSION, check
 use super::state::{Cause, State};
 use crate::Error;
 use artisanal_quorum::{
-    Describe, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
+    Describe, FIRST_EPOCH, Join, MAX_KEYS, Member, NodeState, Read, Report, Status, majority,
 };
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,11 +245,16 @@ impl Node {
 fn asking(described: &Describe) -> (Vec<Member>, Join) {
     let others = described.members.iter();
     let others = others.filter(|member| member.node != described.node);
+    let members = match described.epoch {
+        FIRST_EPOCH => Vec::new(),
+        _ => described.members.clone(),
+    };
     let join = Join {
         group: described.group,
         epoch: described.epoch,
         node: described.node,
         incarnation: 0,
+        members,
         read: Read::default(),
     };
     (others.cloned().collect(), join)

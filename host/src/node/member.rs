@@ -9,7 +9,7 @@ use super::recall::recall;
 use super::state::{Cause, RESTARTED, State, lost};
 use crate::{Error, Host, Sequence, Source};
 use artisanal_core::limits::MAX_COUNT;
-use artisanal_quorum::{Describe, FIRST_EPOCH, List, NodeState, Status};
+use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, NodeState, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -44,6 +44,8 @@ pub struct Node {
     pub(super) changing: Mutex<()>,
     /// Whether the other members may have a newer member list.
     pub(super) behind: AtomicBool,
+    /// The members of a newer list, as one that joins has told. They are asked whether it is in force.
+    newer: std::sync::Mutex<Vec<Member>>,
     pub(super) claims: ClaimMetrics,
 }
 
@@ -80,6 +82,7 @@ impl Node {
             file,
             peers,
             behind: AtomicBool::new(state.described.group != 0),
+            newer: std::sync::Mutex::default(),
             state: RwLock::new(Arc::new(state)),
             changing: Mutex::default(),
             claims: ClaimMetrics::new(),
@@ -100,6 +103,11 @@ impl Node {
             incarnation: state.incarnation,
             known: state.known.clone(),
         }
+    }
+
+    /// The members of a newer list that this node has heard of; empty if there is none.
+    pub(super) fn newer(&self) -> std::sync::MutexGuard<'_, Vec<Member>> {
+        self.newer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes this node a member of a new group.

@@ -4,7 +4,7 @@ use super::claims::{client_key, without_backend};
 use super::member::{Node, PROMISED, SESSION};
 use super::state::{State, under_way};
 use crate::Error;
-use artisanal_quorum::{Describe, Join, MAX_KEYS, Read, Report};
+use artisanal_quorum::{Describe, Join, List, MAX_KEYS, Read, Report};
 use std::sync::atomic::Ordering;
 
 impl Node {
@@ -32,7 +32,9 @@ impl Node {
             return Err(Error::Unavailable(under_way(open)));
         }
         if join.epoch != *epoch {
-            self.behind.fetch_or(join.epoch > *epoch, Ordering::Relaxed);
+            if join.epoch > *epoch {
+                self.hear_of(join);
+            }
             return Err(Error::Unavailable(format!(
                 "the member list {} is not {epoch}, which is in force here; the members are {}",
                 join.epoch,
@@ -44,6 +46,19 @@ impl Node {
             self.learn(&newer).await.map_err(without_backend)?;
         }
         self.report(&before, &join.read).await
+    }
+
+    /// Remembers who may have a newer member list: those that this node knows may all have lost their data, or have been
+    /// replaced. It takes the list only from a member that has it in force.
+    fn hear_of(&self, join: &Join) {
+        let list = List {
+            epoch: join.epoch,
+            members: join.members.clone(),
+        };
+        if list.check().is_ok() {
+            *self.newer() = list.members;
+        }
+        self.behind.store(true, Ordering::Relaxed);
     }
 
     /// Lists sequences and reads their marks.

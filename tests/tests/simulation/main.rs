@@ -31,13 +31,15 @@ use world::threads;
 const SEEDS: u64 = 250;
 
 /// Runs that once failed.
-const REGRESSIONS: [u64; 5] = [
+const REGRESSIONS: [u64; 6] = [
     // A new member was restarted, and so became another node, after the change to it had begun without it; and another
     // member lost its data.
     441, 3502, 5677,
     // A new member that missed its replacement, and a member that lost its data, waited for each other to join.
     1467, // A copy of a backend from before its node lost everything was not recognised.
     1610,
+    // A member that missed a replacement knew none of those that had the newer list.
+    1168,
 ];
 
 /// Among how many runs each mistake has to be found.

@@ -145,6 +145,10 @@ pub struct Join {
     pub node: u64,
     /// Its new incarnation, which is stored before anything is read; 0 to only read.
     pub incarnation: u64,
+    /// The members of its list, for a receiver that has an older list and knows none of those that have a newer one. Left
+    /// out for the first list, which every member has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
     /// The sequences that are asked for.
     #[serde(default)]
     pub read: Read,

@@ -1,6 +1,7 @@
 //! Busy polling: the thread polls for the next event for a short time before it sleeps.
 
 use super::Credit;
+use artisanal_core::yield_once;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
@@ -62,7 +63,7 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
                 yield_now().await;
                 // Runs the tasks that were woken by tasks which these events woke: they have work to do, so the
                 // processor must not go to other threads yet.
-                requeue().await;
+                yield_once().await;
                 let count = count();
                 if count != seen {
                     seen = count;
@@ -76,19 +77,6 @@ async fn while_alone(time: Duration, alone: impl Fn() -> bool) {
         }
         sleep(REST).await;
     }
-}
-
-/// Lets the tasks run that are ready.
-async fn requeue() {
-    let mut queued = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut queued, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Waits until the event count differs from `seen`, and returns it.

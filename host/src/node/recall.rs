@@ -49,7 +49,11 @@ pub(super) async fn recall(marks: &Marks, file: &RecordFile) -> Result<State, Er
         if identity == 0 {
             state.now = NodeState::New;
             state.described.node = marks.random();
-            state.reason = Some("it belongs to no group yet (`int-host node init`)".into());
+            state.reason = Some(
+                "it belongs to no group: `int-host node init` makes one, and `int-host node join` lets a node \
+                 that lost its data take its place again"
+                    .into(),
+            );
             state.cause = Some(Cause::NoGroup);
         } else {
             state.reason = Some(lost(&format!(

@@ -134,7 +134,7 @@ impl EngineCalls {
 /// The error of a component that is only an engine.
 fn no_claims() -> wit::Error {
     wit::Error::Other(format!(
-        "this engine cannot carry a node of a quorum: it does not export {CLAIMS}"
+        "this engine can neither carry a node of a quorum nor lease a node number to flakes: it does not export {CLAIMS}"
     ))
 }
 

@@ -150,8 +150,8 @@ fn backwards(seen: i64, now: Option<i64>) -> Error {
 
 fn no_claims() -> Error {
     Error::Other(
-        "a server of integers cannot carry a node of a quorum: it mints the integers that come next, and does \
-         not let a client claim others"
+        "a server of integers mints the integers that come next, and does not let a client claim others, so it can \
+         neither carry a node of a quorum nor lease a node number to flakes"
             .into(),
     )
 }

@@ -10,6 +10,8 @@ ENGINES := $(patsubst components/engines/%/Cargo.toml,engine-%,$(wildcard compon
 COMPONENTS := $(ENGINES) middleware-flake middleware-lease reducer-merge reducer-mints intd config-bridge misbehaving \
 	broken-reducer noop
 GUESTS := $(foreach package,$(COMPONENTS),--package $(package))
+# The features with which `int-host` builds its own engines; see host/build.rs.
+FEATURES := $(foreach feature,tls sockets,$(patsubst components/engines/%/Cargo.toml,engine-%/$(feature),$(shell grep -l '^$(feature) = ' components/engines/*/Cargo.toml)))
 OUTSIDE := examples/engine/Cargo.toml examples/reducer/Cargo.toml
 FUZZ := fuzz/Cargo.toml
 FUZZ_SECONDS ?= 60
@@ -68,6 +70,7 @@ lint: toolchain
 	$(CARGO) fmt --check --manifest-path proto/generate/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --target wasm32-wasip2 --target-dir target/components $(GUESTS) -- -D warnings
+	$(CARGO) clippy --locked --target wasm32-wasip2 --target-dir target/components $(GUESTS) --features "$(FEATURES)" -- -D warnings
 	$(foreach manifest,$(OUTSIDE),$(CARGO) clippy --locked --target wasm32-wasip2 --target-dir target/outside --manifest-path $(manifest) -- -D warnings &&) true
 	$(CARGO) clippy --locked --target-dir target/fuzz --manifest-path $(FUZZ) -- -D warnings
 

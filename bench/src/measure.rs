@@ -8,6 +8,8 @@ mod quorum;
 mod redis_wire;
 mod rounds;
 mod row;
+mod rows;
+mod under_spin;
 
 pub use curves::{Curve, Point};
 pub use row::{Goal, Pair, Row};

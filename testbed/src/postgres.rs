@@ -1,19 +1,21 @@
 //! The PostgreSQL that is installed on this machine.
 
+mod account;
+mod template;
+
+pub(crate) use account::{as_account, give_away};
+
 use crate::certificates::Stored;
 use crate::error::{Error, Result};
 use crate::mariadb::copy;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::target::{self, Once};
+use crate::target::Once;
 use crate::wait;
 use rustix::process::Signal;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 use std::ops::Deref;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// The database of the minter.
@@ -79,7 +81,7 @@ impl Postgres {
     /// When PostgreSQL is not installed (the message says how to install it), or does not start.
     pub fn with(settings: &[&str]) -> Result<Self> {
         static TEMPLATE: Once = Once::new();
-        Self::on_data(settings, |data| copy(&TEMPLATE.get(template)?, data))
+        Self::on_data(settings, |data| copy(&TEMPLATE.get(template::get)?, data))
     }
 
     /// Starts a server, as [`Postgres::hasty`], with this certificate, which trusts the clients of an authority.
@@ -124,7 +126,7 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::with`].
     pub fn anew() -> Result<Self> {
-        Self::on_data(&[HASTY], initialize)
+        Self::on_data(&[HASTY], template::initialize)
     }
 
     /// Starts a standby of this server, as [`Postgres::hasty`], which has followed it when this returns.
@@ -282,120 +284,11 @@ pub fn dsn(user: &str, password: &str, ports: &[u16]) -> String {
     )
 }
 
-/// The path of a data folder as [`initialize`] makes it. That takes seconds, so one is kept for each version
-/// of PostgreSQL in the target folder, to be copied from there.
-fn template() -> Result<PathBuf> {
-    let mut version = command("postgres")?;
-    version.arg("--version");
-    let version = server::output_of(version)?;
-    let mut hasher = DefaultHasher::new();
-    (&version, account(), LOGINS).hash(&mut hasher);
-    let folder = target::directory().join("postgres");
-    let template = folder.join(format!("{:016x}", hasher.finish()));
-    if template.is_dir() {
-        return Ok(template);
-    }
-    let in_folder = || Error::io(folder.display().to_string());
-    std::fs::create_dir_all(&folder).map_err(in_folder())?;
-    // Not in the target folder, which the account of the server may not be able to enter.
-    let scratch = Scratch::new("postgres-template")?;
-    give_away(scratch.path())?;
-    let data = scratch.join("data");
-    initialize(&data)?;
-    let making = tempfile::tempdir_in(&folder).map_err(in_folder())?;
-    let made = making.path().join("data");
-    copy(&data, &made)?;
-    // Another process may have created the template in the meantime.
-    match std::fs::rename(&made, &template) {
-        Err(error) if !template.is_dir() => Err(Error::io(template.display().to_string())(error)),
-        _ => Ok(template),
-    }
-}
-
-/// Creates a data folder with [`DATABASE`] and [`USER`].
-fn initialize(data: &Path) -> Result {
-    let mut initdb = command("initdb")?;
-    initdb
-        .args(["--username", ADMINISTRATOR, "--auth=trust", "--no-sync"])
-        .args(["--wal-segsize=1", "--encoding=UTF8", "--no-locale", "-D"])
-        .arg(data);
-    server::output_of(initdb)?;
-    std::fs::write(data.join("pg_hba.conf"), LOGINS).map_err(Error::io("pg_hba.conf"))?;
-    make_users(data)
-}
-
-/// Creates [`USER`] and [`DATABASE`] without starting a server.
-fn make_users(data: &Path) -> Result {
-    let mut single = command("postgres")?;
-    single
-        .args(["--single", "-D"])
-        .arg(data)
-        .arg("postgres")
-        .current_dir(data)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let failed = || Error::io("postgres --single");
-    let mut child = single.spawn().map_err(failed())?;
-    let statements = format!(
-        "CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'\nCREATE DATABASE {DATABASE} OWNER {USER}\n"
-    );
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(statements.as_bytes()).map_err(failed())?;
-    }
-    let done = child.wait_with_output().map_err(failed())?;
-    // It ends successfully even after an error.
-    let said = String::from_utf8_lossy(&done.stderr);
-    if done.status.success() && !said.contains("ERROR") {
-        Ok(())
-    } else {
-        Err(Error::Ended {
-            program: "postgres --single".into(),
-            status: done.status,
-            output: server::end_of(&done.stderr),
-        })
-    }
-}
-
-/// The user and group to run the server as: PostgreSQL refuses to run as root. None if this process is not
-/// root's.
-fn account() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let find = |name: &str| {
-        let line = accounts
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
-        let mut ids = line.split(':').skip(2).map(|id| id.parse().ok());
-        Some((ids.next()??, ids.next()??))
-    };
-    find("postgres").or_else(|| find("nobody"))
-}
-
-/// Lets the server's account own a folder.
-pub(crate) fn give_away(folder: &Path) -> Result {
-    let Some((user, group)) = account() else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(folder, Some(user), Some(group))
-        .map_err(Error::io(folder.display().to_string()))
-}
-
 /// A program of PostgreSQL, to be run as the server's account.
 fn command(name: &str) -> Result<Command> {
     let mut command = Command::new(program(name)?);
     as_account(&mut command);
     Ok(command)
-}
-
-/// Makes a program run as the server's account.
-pub(crate) fn as_account(command: &mut Command) {
-    if let Some((user, group)) = account() {
-        // This process's own folder may not be open to that account.
-        command.uid(user).gid(group).current_dir("/");
-    }
 }
 
 pub(crate) fn query(

@@ -1,6 +1,6 @@
 //! The rows about the ledger.
 
-use super::rounds::{Rows, inform, wish};
+use super::rows::{Description, Rows};
 use super::{Bench, Goal, Pair, Part, Shape};
 use crate::ledger::raw::{self, Record};
 use crate::ledger::store::Filled;
@@ -44,11 +44,11 @@ impl Bench {
         let pair = |raw| Pair::valid(rate, Some(raw));
         let what = "ledger: mints in batches of 4096, durable";
         rows.add(
-            wish(what, "events/s", "", Goal::AtLeast(1e6)),
+            Description::with_goal(what, "events/s", "", Goal::AtLeast(1e6)),
             Pair::valid(rate, None),
         );
         rows.add(
-            wish(
+            Description::with_goal(
                 format!("{what}, ratio"),
                 "events/s",
                 "fjall, the same batches, a record for each event",
@@ -57,7 +57,7 @@ impl Bench {
             pair(raw("events", Record::Event)?),
         );
         rows.add(
-            inform(
+            Description::informative(
                 format!("{what}, one record"),
                 "events/s",
                 "fjall, the same batches, a record for each batch",
@@ -88,13 +88,13 @@ impl Bench {
             let mut pair = Pair::of(&run, &before, |run| run.rate);
             pair.fault = pair.fault.or_else(|| after.fault.clone());
             pair.yardstick = Some(f64::midpoint(before.rate, after.rate));
-            let wish = wish(
+            let description = Description::with_goal(
                 format!("serve redis, {MANY} connections, --ledger-policy {policy}"),
                 "requests/s",
                 "without --ledger",
                 Goal::RatioAtLeast(share),
             );
-            rows.add(wish, pair);
+            rows.add(description, pair);
         }
         Ok(())
     }
@@ -113,23 +113,23 @@ impl Bench {
         few.lookups(lookups / 10)?;
         filled.lookups(lookups / 10)?;
         let pair = Pair::valid(filled.lookups(lookups)?, Some(few.lookups(lookups)?));
-        let wished = wish(
+        let description = Description::with_goal(
             format!("ledger: lookup of an integer among {many} events, p99"),
             "µs",
             "among 10000 events",
             Goal::RatioAtMost(2.0),
         );
-        rows.add(wished, pair);
+        rows.add(description, pair);
         drop((few, filled));
         let events = if self.quick { 10_000 } else { 1_000_000 };
         let [large, small] = Filled::new(events)?.states(STATES)?;
-        let wished = wish(
+        let description = Description::with_goal(
             format!("ledger: state of a key with {events} events, from its snapshot"),
             "µs",
             "of a key with 10 events",
             Goal::RatioAtMost(10.0),
         );
-        rows.add(wished, Pair::valid(large, Some(small)));
+        rows.add(description, Pair::valid(large, Some(small)));
         Ok(())
     }
 
@@ -137,14 +137,14 @@ impl Bench {
     fn ring(&self, rows: &mut Rows) -> anyhow::Result<()> {
         self.tell("the ring of the ledger");
         let each = if self.quick { 200_000 } else { 5_000_000 };
-        let wished = wish(
+        let description = Description::with_goal(
             "ledger: ring, 2 producers, 1 consumer",
             "items/s",
             "bounded channel of the standard library",
             Goal::AtLeast(10e6),
         );
         let pair = Pair::valid(ring::ring(each)?, Some(ring::channel(each)?));
-        rows.add(wished, pair);
+        rows.add(description, pair);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The rows about quorums and leases.
 
-use super::rounds::{Rows, wish};
+use super::rows::{Description, Rows};
 use super::{Bench, Goal, Pair, Shape};
 use crate::clients::{self, Minted};
 use crate::lease;
@@ -50,7 +50,7 @@ impl Bench {
             .clients(1, Builtin::Quorum, quorum, "alone", || {})?
             .rate();
         rows.add(
-            wish(
+            Description::with_goal(
                 "quorum of 3 embedded nodes, 1 client",
                 "integers/s",
                 "http on one embedded store",
@@ -66,7 +66,7 @@ impl Bench {
         let limit = self.run(&beside, &Shape::plain(MANY));
         let run = self.run(&served, &Shape::plain(MANY));
         rows.add(
-            wish(
+            Description::with_goal(
                 format!("serve quorum of 3 embedded nodes, {MANY} connections"),
                 "requests/s",
                 "serve http on one embedded store",
@@ -86,7 +86,7 @@ impl Bench {
             .clients(CLIENTS, Builtin::Quorum, quorum, "crowd", || {})?
             .rate();
         rows.add(
-            wish(
+            Description::with_goal(
                 format!("quorum of 3 embedded nodes, {CLIENTS} clients at once"),
                 "integers/s",
                 "1 client",
@@ -104,7 +104,7 @@ impl Bench {
         let millis = |pause: Duration| pause.as_secs_f64() * 1e3;
         let [before, after] = minted.pauses().map(millis);
         rows.add(
-            wish(
+            Description::with_goal(
                 "quorum, longest pause of a client when one of 3 nodes is killed",
                 "ms",
                 "before",
@@ -126,7 +126,7 @@ impl Bench {
         let times = LEASED / less;
         let took = lease::mint(&holder, 2, times).as_secs_f64();
         rows.add(
-            wish(
+            Description::with_goal(
                 "lease in process, 2 threads",
                 "integers/s",
                 "",
@@ -139,7 +139,7 @@ impl Bench {
             .map(|thread| thread.value_at_quantile(0.999))
             .max();
         rows.add(
-            wish(
+            Description::with_goal(
                 "lease in process, 2 threads, p99.9 with the clock",
                 "µs",
                 "",

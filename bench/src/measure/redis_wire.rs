@@ -6,7 +6,7 @@
 //!
 //! In front of a disk the client is not the limit, so there the rate counts.
 
-use super::rounds::{Rows, inform, wish};
+use super::rows::{Description, Rows};
 use super::{Bench, Goal, Pair};
 use crate::stage::name;
 use anyhow::{Context, bail};
@@ -324,15 +324,18 @@ impl Bench {
         if processors == Processors::One {
             let goal = Goal::RatioAtMost(1.0 / row.least);
             let pair = Pair::valid(found.micros, Some(limit.micros));
-            rows.add(wish(what, "µs", against, goal), pair);
+            rows.add(Description::with_goal(what, "µs", against, goal), pair);
             return Ok(());
         }
         let pair = Pair::valid(found.rate, Some(limit.rate));
         if row.client_is_limit() {
-            rows.add(inform(what, "commands/s", against), pair);
+            rows.add(Description::informative(what, "commands/s", against), pair);
         } else {
             let goal = Goal::RatioAtLeast(row.least);
-            rows.add(wish(what, "commands/s", against, goal), pair);
+            rows.add(
+                Description::with_goal(what, "commands/s", against, goal),
+                pair,
+            );
         }
         Ok(())
     }

@@ -2,16 +2,14 @@
 
 use super::in_process::Tasks;
 use super::row::fault;
+use super::rows::{Description, Rows};
 use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
 use crate::stage::secured::Secured;
-use crate::stage::{Target, name, spin};
+use crate::stage::{Target, name};
 use int_host::Builtin;
 
 /// The number of connections for throughput.
 const MANY: usize = 100;
-
-/// The number of connections under Spin, which cannot keep as many busy.
-const UNDER_SPIN: usize = 50;
 
 /// Options of the server without busy polling.
 const SLEEPY: [&str; 2] = ["--busy-poll", "0"];
@@ -27,26 +25,6 @@ const METRICS: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 
 /// A rate of integers per second that suffices, whatever the backend could reach.
 const ENOUGH: f64 = 10e6;
-
-/// The description of a row.
-pub(super) struct Comparison {
-    what: String,
-    unit: &'static str,
-    against: String,
-    goal: Option<Goal>,
-}
-
-pub(super) fn wish(
-    what: impl Into<String>,
-    unit: &'static str,
-    against: impl Into<String>,
-    goal: Goal,
-) -> Comparison {
-    Comparison {
-        goal: Some(goal),
-        ..inform(what, unit, against)
-    }
-}
 
 /// An engine with all its servers.
 struct Engine {
@@ -81,52 +59,11 @@ impl Engine {
     }
 }
 
-/// The composed endpoint under Spin, and its yardstick.
-struct UnderSpin {
-    noop: Target,
-    /// Each with the share of the no-op component's throughput that it must reach.
-    endpoints: Vec<(Target, f64)>,
-}
-
-/// A row without a goal.
-pub(super) fn inform(
-    what: impl Into<String>,
-    unit: &'static str,
-    against: impl Into<String>,
-) -> Comparison {
-    Comparison {
-        what: what.into(),
-        unit,
-        against: against.into(),
-        goal: None,
-    }
-}
-
 /// The requests per second that [`MANY`] connections can reach when all of them wait for the same call and are
 /// then answered as fast as by the bare server.
 fn together(trip: &Run, bare: &Run) -> Option<f64> {
     let seconds = 1.0 / (trip.rate * MANY as f64) + 1.0 / bare.rate;
     Some(1.0 / seconds).filter(|rate| rate.is_finite())
-}
-
-/// The rows, in the order in which they were first measured.
-#[derive(Default)]
-pub(super) struct Rows(Vec<Row>);
-
-impl Rows {
-    pub(super) fn add(&mut self, wish: Comparison, pair: Pair) {
-        if let Some(row) = self.0.iter_mut().find(|row| row.what == wish.what) {
-            row.pairs.push(pair);
-            return;
-        }
-        self.0.push(Row {
-            what: wish.what,
-            unit: wish.unit,
-            against: wish.against,
-            goal: wish.goal,
-            pairs: vec![pair],
-        });
-    }
 }
 
 impl Bench {
@@ -197,7 +134,7 @@ impl Bench {
                 self.lease(&mut rows)?;
             }
         }
-        let mut rows = rows.0;
+        let mut rows = rows.into_vec();
         rows.extend(self.processes()?);
         Ok(rows)
     }
@@ -241,7 +178,7 @@ impl Bench {
             let strict = self.run(alike, &shape);
             let trip = self.round_trip(engine.engine);
             let what = format!("serve {}, {MANY} connections", engine.name());
-            let throughput = wish(
+            let throughput = Description::with_goal(
                 &*what,
                 "requests/s",
                 &*bare.name,
@@ -249,10 +186,10 @@ impl Bench {
             );
             rows.add(throughput, Pair::of(&run, &limit, |run| run.rate));
             let alike_threads = format!("{what}, as many threads");
-            let like_for_like = inform(alike_threads, "requests/s", &*alike.name);
+            let like_for_like = Description::informative(alike_threads, "requests/s", &*alike.name);
             rows.add(like_for_like, Pair::of(&run, &strict, |run| run.rate));
             if engine.native.is_some() {
-                let waiting = inform(
+                let waiting = Description::informative(
                     format!("{what}, if all wait for one call"),
                     "requests/s",
                     format!("1 ÷ (round trip ÷ {MANY} + time of bare hyper)"),
@@ -271,9 +208,11 @@ impl Bench {
                 yardstick: Some(3.0 * (trip.p50_us + limit.p99_us)),
                 fault: fault(&[&run, limit, &trip]),
             };
-            let latency = wish(&*what, "µs", against(bare), Goal::RatioAtMost(1.0));
+            let latency =
+                Description::with_goal(&*what, "µs", against(bare), Goal::RatioAtMost(1.0));
             rows.add(latency, tail(&limit));
-            let latency = inform(format!("{what}, as many threads"), "µs", against(alike));
+            let latency =
+                Description::informative(format!("{what}, as many threads"), "µs", against(alike));
             rows.add(latency, tail(&strict));
         }
     }
@@ -291,11 +230,11 @@ impl Bench {
             let run = self.run(&engine.served, &shape);
             let what = format!("serve {}, 1 connection", engine.name());
             let least = Goal::RatioAtLeast(0.80);
-            let wish = wish(&*what, "requests/s", &*native.name, least);
-            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+            let description = Description::with_goal(&*what, "requests/s", &*native.name, least);
+            rows.add(description, Pair::of(&run, &limit, |run| run.rate));
             let run = self.run(&engine.sleepy, &shape);
             let what = format!("{what}, {}", SLEEPY.join(" "));
-            let sleepy = inform(what, "requests/s", &*native.name);
+            let sleepy = Description::informative(what, "requests/s", &*native.name);
             rows.add(sleepy, Pair::of(&run, &limit, |run| run.rate));
         }
     }
@@ -306,7 +245,7 @@ impl Bench {
         let limit = self.run(&secured.plain, &shape);
         let run = self.run(&secured.tls, &shape);
         let most = Goal::RatioAtMost(MOST_OF_TLS);
-        let cost = wish(
+        let cost = Description::with_goal(
             "time of a mint through TLS, redis, 1 connection",
             "µs",
             &*secured.plain.name,
@@ -320,7 +259,7 @@ impl Bench {
         let shape = Shape::plain(MANY);
         let limit = self.run(silent, &shape);
         let run = self.run(measured, &shape);
-        let cost = wish(
+        let cost = Description::with_goal(
             format!("serve memory with metrics, {MANY} connections"),
             "requests/s",
             "the same without",
@@ -341,53 +280,13 @@ impl Bench {
                 continue;
             };
             let run = self.run(composed, &shape);
-            let wish = wish(
+            let description = Description::with_goal(
                 format!("composed {}, {MANY} connections", engine.name()),
                 "requests/s",
                 "no-op component",
                 Goal::RatioAtLeast(engine.composed_share()),
             );
-            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
-        }
-    }
-
-    fn under_spin(&mut self) -> anyhow::Result<Option<UnderSpin>> {
-        let Some(program) = spin::program() else {
-            let why = "under Spin: there is no spin on PATH; https://spinframework.dev";
-            self.skipped.push(why.to_owned());
-            return Ok(None);
-        };
-        self.tell("starting servers under Spin");
-        let mut endpoints = Vec::new();
-        if let Some(sqlite) = spin::sqlite() {
-            endpoints.push((self.workshop.spin_default(&program, &sqlite)?, 0.25));
-        } else {
-            let why = "Spin's default store: there is no sqlite3 on PATH, which sets its journal mode; \
-                       `apt-get install sqlite3`";
-            self.skipped.push(why.to_owned());
-        }
-        if let Ok(redis) = self.store(Builtin::Redis) {
-            endpoints.push((self.workshop.spin_on(&program, redis)?, 0.50));
-        }
-        Ok(Some(UnderSpin {
-            noop: self.workshop.spin_noop(&program)?,
-            endpoints,
-        }))
-    }
-
-    /// Compares the composed endpoint with the no-op component, both under Spin.
-    fn spin(&mut self, rows: &mut Rows, spin: &UnderSpin) {
-        let shape = Shape::plain(UNDER_SPIN);
-        for (endpoint, share) in &spin.endpoints {
-            let limit = self.run(&spin.noop, &shape);
-            let run = self.run(endpoint, &shape);
-            let wish = wish(
-                format!("composed, {}, {UNDER_SPIN} connections", endpoint.name),
-                "requests/s",
-                &*spin.noop.name,
-                Goal::RatioAtLeast(*share),
-            );
-            rows.add(wish, Pair::of(&run, &limit, |run| run.rate));
+            rows.add(description, Pair::of(&run, &limit, |run| run.rate));
         }
     }
 
@@ -404,7 +303,7 @@ impl Bench {
             let run = self.run(&engine.served, &shape);
             let trip = self.round_trip(engine.engine);
             let backend = engine.engine != Builtin::Memory;
-            let wish = wish(
+            let description = Description::with_goal(
                 format!("integers of serve {}, count={COUNT}", engine.name()),
                 "integers/s",
                 if backend {
@@ -426,7 +325,7 @@ impl Bench {
                 yardstick: backend.then(|| trip.rate * f64::from(COUNT)),
                 fault: fault(&[&run, &trip]),
             };
-            rows.add(wish, pair);
+            rows.add(description, pair);
         }
     }
 
@@ -443,13 +342,16 @@ impl Bench {
                 100 => ("1M/s class", Goal::RatioAtLeast(10.0)),
                 _ => ("3M/s class", Goal::RatioAtLeast(10.0)),
             };
-            let wish = wish(
+            let description = Description::with_goal(
                 format!("Sequence::next, redis, tasks: {tasks} ({class})"),
                 "calls/s",
                 "native client, one by one",
                 goal,
             );
-            rows.add(wish, Pair::of(&run, &one_by_one, |run: &Run| run.rate));
+            rows.add(
+                description,
+                Pair::of(&run, &one_by_one, |run: &Run| run.rate),
+            );
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod mysql_hosts;
 mod originals;
 mod postgres;
 mod postgres_hosts;
+mod postgres_impostor;
 mod postgres_table;
 mod redis;
 mod redis_cluster;

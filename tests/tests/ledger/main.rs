@@ -11,6 +11,7 @@ mod reducers;
 mod repeat;
 mod sockets;
 mod stream;
+mod stream_options;
 mod stream_sharing;
 mod tokens;
 mod unfinished;

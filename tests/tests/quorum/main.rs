@@ -1,18 +1,15 @@
-//! The engine `quorum` on real nodes: what a group survives, what a node notices, and which errors say so.
+//! The engine `quorum` on real nodes: what a group survives, and which errors say what it does not.
+
+mod lost;
 
 use int_host::{Builtin, Error, Host, Sequence};
-use serde_json::Value;
 use std::ops::RangeInclusive;
-use std::time::Duration;
-use testbed::backend;
 use testbed::contract::{assert_fails, kind};
 use testbed::history::History;
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 use testbed::runtime::run;
-use testbed::{TestResult, wait};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use testbed::{TestResult, backend};
 
 async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
     let opened = backend::open(host, &Builtin::Quorum.into(), dsn, key).await;
@@ -26,22 +23,6 @@ fn mint(quorum: &Quorum) -> Result<i64, Error> {
         let sequence = open(&host, &format!("{}?timeout=3s", quorum.dsn()), "k").await;
         Ok(sequence.next(1).await?.first())
     })
-}
-
-fn state(status: &Value) -> &str {
-    status["state"].as_str().unwrap_or_default()
-}
-
-fn await_state(quorum: &Quorum, index: usize, wanted: &str) -> TestResult {
-    wait::until(&format!("node {index} is {wanted}"), LIMIT, || {
-        let status = quorum.status(index).map_err(|error| error.to_string())?;
-        if state(&status) == wanted {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    })?;
-    Ok(())
 }
 
 #[test]
@@ -96,107 +77,6 @@ fn a_frozen_node_is_not_waited_for_and_gets_one_request_at_a_time() -> TestResul
     Ok(())
 }
 
-#[test]
-fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
-    let quorum = Quorum::start()?;
-    assert_eq!(mint(&quorum), Ok(2));
-    quorum.server(0).kill();
-    // The others move on while it is away.
-    assert_eq!(mint(&quorum), Ok(4));
-    quorum.wipe(0)?;
-    quorum.server(0).start_again()?;
-    assert_eq!(state(&quorum.status(0)?), "new");
-    // With one other node it would be a majority, which has forgotten everything.
-    quorum.server(1).kill();
-    assert_fails(mint(&quorum), "unavailable", &["no group"]);
-    let refused = quorum.join(0, 2).expect_err("it needs both others");
-    assert!(refused.to_string().contains("2 other members"), "{refused}");
-    assert_eq!(state(&quorum.status(0)?), "lost");
-    quorum.server(1).start_again()?;
-    let said = quorum.join(0, 2)?;
-    assert!(said.contains("incarnation 2"), "{said}");
-    // Now it has the marks, and counts.
-    quorum.server(2).kill();
-    let minted = mint(&quorum).expect("a majority is there");
-    assert!(minted > 4, "{minted}");
-    // It remembers its place after a restart.
-    quorum.server(0).kill();
-    quorum.server(0).start_again()?;
-    let status = quorum.status(0)?;
-    assert_eq!(
-        (state(&status), &status["incarnation"]),
-        ("serving", &Value::from(2))
-    );
-    let next = mint(&quorum).expect("a majority is there");
-    assert!(next > minted, "{next} after {minted}");
-    Ok(())
-}
-
-#[test]
-fn a_backend_that_is_not_what_it_was_is_noticed() -> TestResult {
-    let quorum = Quorum::start()?;
-    assert_eq!(mint(&quorum), Ok(2));
-    // An older copy of the store comes back: it has fewer starts of the node.
-    quorum.server(0).stop()?;
-    let copy = quorum.copy_store(0)?;
-    quorum.server(0).start_again()?;
-    quorum.server(0).stop()?;
-    quorum.restore_store(0, &copy)?;
-    quorum.server(0).start_again()?;
-    let status = quorum.status(0)?;
-    assert_eq!(state(&status), "lost");
-    assert!(
-        status["reason"].to_string().contains("older copy"),
-        "{status}"
-    );
-    // However often it starts.
-    for _ in 0..3 {
-        quorum.server(0).kill();
-        quorum.server(0).start_again()?;
-        assert_eq!(state(&quorum.status(0)?), "lost");
-    }
-    // The store of another node.
-    quorum.server(1).stop()?;
-    let other = quorum.copy_store(1)?;
-    quorum.server(1).start_again()?;
-    quorum.server(0).stop()?;
-    quorum.restore_store(0, &other)?;
-    quorum.server(0).start_again()?;
-    let status = quorum.status(0)?;
-    assert_eq!(state(&status), "lost");
-    assert!(
-        status["reason"].to_string().contains("belongs to node"),
-        "{status}"
-    );
-    let refused = quorum.join(0, 1).expect_err("the store is another node's");
-    assert!(refused.to_string().contains("empty one"), "{refused}");
-    // An empty store, and the node's own file: it may join.
-    quorum.server(0).stop()?;
-    quorum.remove_store(0)?;
-    quorum.server(0).start_again()?;
-    assert_eq!(state(&quorum.status(0)?), "lost");
-    quorum.join(0, 1)?;
-    assert_eq!(state(&quorum.status(0)?), "serving");
-    assert_eq!(mint(&quorum), Ok(4));
-    // A copy from before it was emptied, when the node had been started more often than after it.
-    for _ in 0..9 {
-        quorum.server(0).kill();
-        quorum.server(0).start_again()?;
-    }
-    quorum.server(0).stop()?;
-    let copy = quorum.copy_store(0)?;
-    quorum.remove_store(0)?;
-    quorum.server(0).start_again()?;
-    quorum.join(0, 1)?;
-    assert_eq!(state(&quorum.status(0)?), "serving");
-    quorum.server(0).stop()?;
-    quorum.restore_store(0, &copy)?;
-    quorum.server(0).start_again()?;
-    let status = quorum.status(0)?;
-    assert_eq!(state(&status), "lost", "{status}");
-    Ok(())
-}
-
 /// Its refusal is not the client's: the others are a majority, and the token is right.
 #[test]
 fn a_node_whose_backend_denies_access_is_a_missing_one() -> TestResult {
@@ -218,69 +98,6 @@ fn a_node_whose_backend_denies_access_is_a_missing_one() -> TestResult {
     assert_fails(failed.clone(), "unavailable", &["Redis", "NOPERM"]);
     let told = failed.expect_err("no majority").to_string();
     assert!(!told.contains("token"), "{told}");
-    Ok(())
-}
-
-/// The numbers by which a copy is recognised begin anew when a node has lost everything. The incarnation does not.
-#[test]
-fn a_copy_from_before_everything_was_lost_is_noticed() -> TestResult {
-    let quorum = Quorum::start()?;
-    assert_eq!(mint(&quorum), Ok(2));
-    // So that the copy very likely has the greatest number of a process.
-    for _ in 0..8 {
-        quorum.server(0).kill();
-        quorum.server(0).start_again()?;
-    }
-    quorum.server(0).stop()?;
-    let copy = quorum.copy_store(0)?;
-    quorum.wipe(0)?;
-    quorum.server(0).start_again()?;
-    let said = quorum.join(0, 1)?;
-    assert!(said.contains("incarnation 2"), "{said}");
-    assert_eq!(mint(&quorum), Ok(4));
-    quorum.server(0).stop()?;
-    quorum.restore_store(0, &copy)?;
-    for _ in 0..3 {
-        quorum.server(0).start_again()?;
-        let status = quorum.status(0)?;
-        assert_eq!(state(&status), "lost", "{status}");
-        let reason = status["reason"].to_string();
-        assert!(reason.contains("older copy"), "{status}");
-        quorum.server(0).kill();
-    }
-    quorum.server(0).start_again()?;
-    let said = quorum.join(0, 1)?;
-    assert!(said.contains("incarnation 3"), "{said}");
-    quorum.server(1).kill();
-    let minted = mint(&quorum).expect("a majority is there");
-    assert!(minted > 4, "{minted}");
-    Ok(())
-}
-
-#[test]
-fn two_processes_on_one_backend_are_noticed() -> TestResult {
-    let redis = Redis::start()?;
-    let on = vec![
-        "--engine".to_owned(),
-        "redis".to_owned(),
-        "--dsn".to_owned(),
-        redis.dsn(),
-    ];
-    let quorum = Quorum::with(Options {
-        nodes: vec![on.clone(), Vec::new(), Vec::new()],
-        ..Options::default()
-    })?;
-    assert_eq!(mint(&quorum), Ok(2));
-    // A second process on the Redis of the first node.
-    let second = Quorum::without_group(Options {
-        nodes: vec![on],
-        ..Options::default()
-    })?;
-    assert_eq!(state(&second.status(0)?), "lost");
-    assert_eq!(mint(&quorum), Ok(4));
-    await_state(&quorum, 0, "lost")?;
-    let reason = quorum.status(0)?["reason"].to_string();
-    assert!(reason.contains("another process"), "{reason}");
     Ok(())
 }
 

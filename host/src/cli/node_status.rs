@@ -42,7 +42,12 @@ pub(super) async fn status(
             }
             Err(error) => {
                 down += 1;
-                error.to_string()
+                let why = error.to_string();
+                // The line begins with the address already.
+                match why.strip_prefix(&format!("{address} ")) {
+                    Some(why) => why.to_owned(),
+                    None => why,
+                }
             }
         };
         text += &format!("{address}  {line}\n");

@@ -46,7 +46,7 @@ const SMALL: [&str; 6] = [
 ];
 
 /// The setting of a server that does not wait for the disk.
-const HASTY: &str = "fsync=off";
+pub const HASTY: &str = "fsync=off";
 
 /// How long a standby may take to follow its primary.
 const FOLLOWS: Duration = Duration::from_secs(60);
@@ -84,20 +84,20 @@ impl Postgres {
         Self::on_data(settings, |data| copy(&TEMPLATE.get(template::get)?, data))
     }
 
-    /// Starts a server, as [`Postgres::hasty`], with this certificate, which trusts the clients of an authority.
+    /// Starts a server with these settings and this certificate, which trusts the clients of an authority.
     ///
     /// # Errors
     /// As [`Postgres::with`].
-    pub fn with_tls(certificate: &Stored, authority: &Path) -> Result<Self> {
+    pub fn with_tls(certificate: &Stored, authority: &Path, settings: &[&str]) -> Result<Self> {
         // The server reads only a key of its own account.
         give_away(&certificate.key)?;
-        Self::with(&[
-            HASTY,
+        let tls = [
             "ssl=on",
             &format!("ssl_cert_file={}", certificate.chain.display()),
             &format!("ssl_key_file={}", certificate.key.display()),
             &format!("ssl_ca_file={}", authority.display()),
-        ])
+        ];
+        Self::with(&[&tls, settings].concat())
     }
 
     /// Refuses connections of [`USER`] without TLS from now on. `option` is one more of `pg_hba.conf`.

@@ -4,7 +4,7 @@ use super::in_process::Tasks;
 use super::row::fault;
 use super::rows::{Description, Rows};
 use super::{Bench, Goal, Pair, Part, Row, Run, Shape};
-use crate::stage::secured::Secured;
+use crate::stage::secured::{self, Secured};
 use crate::stage::{Target, name};
 use int_host::Builtin;
 
@@ -93,10 +93,13 @@ impl Bench {
                 self.tasks(&mut rows)?;
             }
         }
-        if self.wants_on(Part::Tls, &[Builtin::Redis]) {
-            let secured = self.workshop.secured()?;
-            for _ in 0..self.rounds {
-                self.through_tls(&mut rows, &secured);
+        for engine in secured::ENGINES {
+            if self.wants_on(Part::Tls, &[engine]) {
+                self.tell(&format!("starting servers with TLS on {}", name(engine)));
+                let secured = self.workshop.secured(engine)?;
+                for _ in 0..self.rounds {
+                    self.through_tls(&mut rows, &secured);
+                }
             }
         }
         if self.wants_on(Part::Metrics, &[Builtin::Memory]) {
@@ -246,7 +249,10 @@ impl Bench {
         let run = self.run(&secured.tls, &shape);
         let most = Goal::RatioAtMost(MOST_OF_TLS);
         let cost = Description::with_goal(
-            "time of a mint through TLS, redis, 1 connection",
+            format!(
+                "time of a mint through TLS, {}, 1 connection",
+                name(secured.engine)
+            ),
             "µs",
             &*secured.plain.name,
             most,

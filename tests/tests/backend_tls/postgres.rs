@@ -4,12 +4,12 @@ use crate::{Files, assert_fails, listener};
 use int_host::Builtin;
 use testbed::TestResult;
 use testbed::certificates::{Authority, Stored};
-use testbed::postgres::{DATABASE, PASSWORD, Postgres, USER};
+use testbed::postgres::{DATABASE, HASTY, PASSWORD, Postgres, USER};
 
 const POSTGRES: Builtin = Builtin::Postgres;
 
 fn server(authority: &Authority, certificate: &Stored) -> testbed::Result<Postgres> {
-    Postgres::with_tls(certificate, &authority.file())
+    Postgres::with_tls(certificate, &authority.file(), &[HASTY])
 }
 
 fn dsn(port: u16, mode: &str) -> String {

@@ -9,6 +9,7 @@ mod demand;
 mod explain;
 mod half;
 mod link;
+mod session;
 mod settings;
 mod streams;
 mod verifier;
@@ -20,7 +21,8 @@ pub(crate) use settings::Settings;
 use crate::bindings::tls::artisanal::integers::tls::{Connection, Host, Verification};
 use crate::state::State;
 use crate::wasi::network::Grant;
-use link::{Link, Secured};
+use link::Link;
+use rustls::ClientConnection;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Resource};
@@ -96,14 +98,12 @@ impl Host for Tls<'_> {
             .links
             .settings
             .config(self.links.demand.and(verification));
-        let secured = Secured {
-            config,
-            name: name
-                .clone()
-                .try_into()
-                .map_err(|_| format!("{name} is no name that a certificate can have"))?,
-        };
-        entry.link.secure(secured).map_err(str::to_owned)
+        let server = name
+            .clone()
+            .try_into()
+            .map_err(|_| format!("{name} is no name that a certificate can have"))?;
+        let tls = ClientConnection::new(config, server).map_err(|error| explain(&error, &name))?;
+        entry.link.secure(tls, name).map_err(str::to_owned)
     }
 
     fn failure(&mut self, connection: Connection) -> Option<String> {

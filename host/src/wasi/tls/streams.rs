@@ -1,6 +1,7 @@
 //! The streams that a component gets for a connection. They pass everything on until TLS starts.
 
 use super::link::Link;
+use super::session::Session;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::io;
@@ -20,6 +21,15 @@ fn failed(error: io::Error) -> StreamError {
     StreamError::LastOperationFailed(error.into())
 }
 
+/// Waits until a poll of TLS is ready. The next operation fails if that did.
+async fn until(link: &Link, poll: fn(&mut Session, &mut Context<'_>) -> Poll<io::Result<()>>) {
+    poll_fn(|context| match link.tls() {
+        Some(mut tls) => poll(&mut tls, context).map(drop),
+        None => Poll::Ready(()),
+    })
+    .await;
+}
+
 fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -27,14 +37,12 @@ fn noop() -> Context<'static> {
 #[async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
-        if let Some(stream) = &mut *self.0.input.lock().await {
-            return stream.ready().await;
+        if self.0.has_tls() {
+            return until(&self.0, Session::poll_readable).await;
         }
-        poll_fn(|context| match self.0.tls() {
-            Some(mut tls) => tls.poll_readable(context).map(drop),
-            None => Poll::Ready(()),
-        })
-        .await;
+        if let Some(stream) = &mut *self.0.input.lock().await {
+            stream.ready().await;
+        }
     }
 }
 
@@ -56,14 +64,12 @@ impl InputStream for Input {
 #[async_trait]
 impl Pollable for Output {
     async fn ready(&mut self) {
-        if let Some(stream) = &mut *self.0.output.lock().await {
-            return stream.ready().await;
+        if self.0.has_tls() {
+            return until(&self.0, Session::poll_sent).await;
         }
-        poll_fn(|context| match self.0.tls() {
-            Some(mut tls) => tls.poll_sent(context).map(drop),
-            None => Poll::Ready(()),
-        })
-        .await;
+        if let Some(stream) = &mut *self.0.output.lock().await {
+            stream.ready().await;
+        }
     }
 }
 
@@ -77,7 +83,7 @@ impl OutputStream for Output {
         };
         match tls.poll_sent(&mut noop()) {
             Poll::Ready(Ok(())) if bytes.len() <= PERMIT => {
-                tls.put(bytes);
+                tls.put(&bytes).map_err(failed)?;
                 match tls.poll_sent(&mut noop()) {
                     Poll::Ready(Err(error)) => Err(failed(error)),
                     _ => Ok(()),

@@ -11,6 +11,9 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, StreamError};
 /// How many bytes are read at a time. Replies to engines are short.
 const CHUNK: usize = 4 << 10;
 
+/// How often is read in a row without getting data for the component. The longest record takes five reads.
+const READS: usize = 16;
+
 /// How many bytes are written at a time. Requests of engines are shorter.
 const JOINED: usize = 32 << 10;
 
@@ -78,10 +81,15 @@ impl Session {
             {
                 return Poll::Ready(Err(error));
             }
-            while session.decrypted.is_empty() && !session.ended {
+            for _ in 0..READS {
+                if !session.decrypted.is_empty() || session.ended {
+                    return Poll::Ready(Ok(()));
+                }
                 ready!(session.poll_receive(context))?;
             }
-            Poll::Ready(Ok(()))
+            // A server that sends records without data, on and on, must not keep other tasks waiting.
+            context.waker().wake_by_ref();
+            Poll::Pending
         })
     }
 

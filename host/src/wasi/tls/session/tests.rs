@@ -170,28 +170,25 @@ impl Pair {
 
     /// Sends a request, and returns what the server got.
     fn request(&mut self, request: &[u8]) -> Vec<u8> {
-        let mut got = Vec::new();
+        let mut got = self.await_sent();
         for part in request.chunks(PERMIT) {
-            while self
-                .session
-                .poll_sent(&mut noop())
-                .map(|sent| sent.expect("sent"))
-                .is_pending()
-            {
-                got.extend(self.serve().expect("served"));
-            }
             self.session.put(part).expect("there is room");
+            got.extend(self.await_sent());
         }
-        while self
-            .session
-            .poll_sent(&mut noop())
-            .map(|sent| sent.expect("sent"))
-            .is_pending()
-        {
-            got.extend(self.serve().expect("served"));
-        }
-        got.extend(self.serve().expect("served"));
         got
+    }
+
+    /// Waits until all is sent, and returns what the server got meanwhile.
+    fn await_sent(&mut self) -> Vec<u8> {
+        let mut got = Vec::new();
+        loop {
+            let sent = self.session.poll_sent(&mut noop());
+            got.extend(self.serve().expect("served"));
+            if let Poll::Ready(sent) = sent {
+                sent.expect("sent");
+                return got;
+            }
+        }
     }
 
     /// Reads up to `most` bytes; None at the end.

@@ -21,10 +21,10 @@ pub(crate) use settings::Settings;
 use crate::bindings::tls::artisanal::integers::tls::{Connection, Host, Verification};
 use crate::state::State;
 use crate::wasi::network::Grant;
-use link::Link;
+use link::{Failure, Link};
 use rustls::ClientConnection;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpSocketAddress};
 use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
@@ -43,7 +43,17 @@ pub(crate) struct Links {
 
 struct Entry {
     local: SocketAddr,
-    link: Arc<Link>,
+    peer: SocketAddr,
+    /// Only the component's streams own the connection, so that it is closed when the component drops them.
+    link: Weak<Link>,
+    /// Why TLS failed, which the component may ask after it has dropped the connection.
+    failure: Failure,
+}
+
+impl Entry {
+    fn is_useless(&self) -> bool {
+        self.link.strong_count() == 0 && self.failure.get().is_none()
+    }
 }
 
 impl Links {
@@ -56,12 +66,17 @@ impl Links {
     }
 
     /// Remembers a new connection.
-    fn add(&mut self, local: SocketAddr, link: Arc<Link>) {
+    fn add(&mut self, local: SocketAddr, link: &Arc<Link>) {
+        self.links.retain(|entry| !entry.is_useless());
         if self.links.len() >= MOST {
             self.links.remove(0);
         }
-        self.links.retain(|entry| !entry.link.is_useless());
-        self.links.push(Entry { local, link });
+        self.links.push(Entry {
+            local,
+            peer: link.peer,
+            link: Arc::downgrade(link),
+            failure: Arc::clone(&link.failure),
+        });
     }
 
     fn find(&self, connection: &Connection) -> Option<&Entry> {
@@ -72,7 +87,7 @@ impl Links {
         self.links
             .iter()
             .rev()
-            .find(|entry| same(entry.local, local) && same(entry.link.peer, peer))
+            .find(|entry| same(entry.local, local) && same(entry.peer, peer))
     }
 }
 
@@ -89,11 +104,12 @@ impl Host for Tls<'_> {
         server_name: String,
         verification: Verification,
     ) -> Result<(), String> {
-        let entry = self
+        let link = self
             .links
             .find(&connection)
+            .and_then(|entry| entry.link.upgrade())
             .ok_or("there is no such connection")?;
-        let name = permitted(self.grant, &server_name, entry.link.peer)?;
+        let name = permitted(self.grant, &server_name, link.peer)?;
         let config = self
             .links
             .settings
@@ -103,11 +119,11 @@ impl Host for Tls<'_> {
             .try_into()
             .map_err(|_| format!("{name} is no name that a certificate can have"))?;
         let tls = ClientConnection::new(config, server).map_err(|error| explain(&error, &name))?;
-        entry.link.secure(tls, name).map_err(str::to_owned)
+        link.secure(tls, name).map_err(str::to_owned)
     }
 
     fn failure(&mut self, connection: Connection) -> Option<String> {
-        self.links.find(&connection)?.link.failure()
+        self.links.find(&connection)?.failure.get().cloned()
     }
 }
 
@@ -179,7 +195,7 @@ fn finish_connect(state: &mut State, socket: &Resource<TcpSocket>) -> SocketResu
     let (input, output) = link.streams();
     let input = view.table.push_child(input, socket).map_err(failed)?;
     let output = view.table.push_child(output, socket).map_err(failed)?;
-    state.links().add(local.into(), link);
+    state.links().add(local.into(), &link);
     Ok((input, output))
 }
 

@@ -35,6 +35,28 @@ fn both_forms_of_the_dsn_reach_it() -> TestResult {
     Ok(())
 }
 
+/// The statements lock the table, and those after the one that fails are not run: only the end of the connection unlocks
+/// it, while the sequence stays open.
+#[test]
+fn an_exhausted_table_is_unlocked_for_others() -> TestResult {
+    let mariadb = MariaDb::start()?;
+    for engine in ["InnoDB", "MyISAM"] {
+        let name = format!("integers_{engine}");
+        mariadb.sql_as_user(&tickets(&name, engine))?;
+        run(async {
+            let sequence = open(MYSQL, &mariadb.dsn(), &name).await.expect("opened");
+            sequence.set_last(i64::MAX - 1).await.expect("raised");
+            let refused = sequence.next(2).await.expect_err("one is left");
+            assert_eq!(kind(&refused), "exhausted", "{engine}: {refused}");
+            mariadb.sql_as_user(&format!(
+                "SET lock_wait_timeout=30; LOCK TABLES {name} WRITE; UNLOCK TABLES"
+            ))?;
+            TestResult::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn the_originals_table_is_taken_as_it_is() -> TestResult {
     let mariadb = MariaDb::start()?;

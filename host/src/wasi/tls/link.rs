@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
-/// A connection. The component's two streams and the list of its connections share it.
+/// Why the TLS of a connection failed, once it did. It outlives the connection.
+pub(super) type Failure = Arc<OnceLock<String>>;
+
+/// A connection. The component's two streams share it.
 pub(crate) struct Link {
     /// Taken out when TLS starts. A lock of tokio's, since it is held while the component waits.
     pub(super) input: tokio::sync::Mutex<Option<DynInputStream>>,
@@ -17,6 +20,7 @@ pub(crate) struct Link {
     /// The address of the server.
     pub(super) peer: SocketAddr,
     written: LastWritten,
+    pub(super) failure: Failure,
 }
 
 impl Link {
@@ -33,6 +37,7 @@ impl Link {
             tls: OnceLock::new(),
             peer,
             written,
+            failure: Failure::default(),
         }
     }
 
@@ -57,7 +62,7 @@ impl Link {
         let (Some(input), Some(output)) = (input.take(), output.take()) else {
             return Err(BUSY);
         };
-        let session = Session::new(tls, name, input, output);
+        let session = Session::new(tls, name, Arc::clone(&self.failure), input, output);
         self.tls.set(Mutex::new(session)).map_err(|_| BUSY)
     }
 
@@ -71,15 +76,5 @@ impl Link {
         self.tls
             .get()
             .map(|session| session.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Why TLS failed.
-    pub(super) fn failure(&self) -> Option<String> {
-        self.tls()?.failure().map(str::to_owned)
-    }
-
-    /// Whether the component has dropped its streams, and there is no failure that it may ask about.
-    pub(super) fn is_useless(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && self.failure().is_none()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::explain::explain;
 use super::half::Half;
+use super::link::Failure;
 use bytes::{Bytes, BytesMut};
 use rustls::ClientConnection;
 use std::io::{self, IoSlice, Read, Write};
@@ -32,14 +33,15 @@ pub(super) struct Session {
     ended: bool,
     /// Whether an operation failed. All later ones fail, too.
     broken: bool,
-    failure: Option<String>,
+    failure: Failure,
 }
 
 impl Session {
-    /// A connection to the server of this name, before the handshake.
+    /// A connection to the server of this name, before the handshake. It sets `failure` when TLS fails.
     pub(super) fn new(
         tls: ClientConnection,
         name: String,
+        failure: Failure,
         input: DynInputStream,
         output: DynOutputStream,
     ) -> Self {
@@ -51,13 +53,8 @@ impl Session {
             decrypted: BytesMut::new(),
             ended: false,
             broken: false,
-            failure: None,
+            failure,
         }
-    }
-
-    /// Why TLS failed.
-    pub(super) fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
     }
 
     /// Waits until the handshake is done and everything that was written is on its way.
@@ -182,7 +179,8 @@ impl Session {
                     // The server may learn the reason.
                     let _ = self.poll_send(context);
                     let why = explain(&error, &self.name);
-                    self.failure = Some(why.clone());
+                    // It is set once: all later operations fail without another reason.
+                    let _ = self.failure.set(why.clone());
                     return Poll::Ready(Err(io::Error::other(why)));
                 }
             }

@@ -139,6 +139,7 @@ impl Pair {
         let session = Session::new(
             client,
             "db.example".to_owned(),
+            Failure::default(),
             Box::new(Input(wire.clone())),
             Box::new(Output(wire.clone())),
         );
@@ -257,7 +258,7 @@ fn the_end_comes_after_what_was_sent_with_a_farewell_or_without() {
         for _ in 0..2 {
             assert!(matches!(pair.read(10), Poll::Ready(Ok(None))), "{farewell}");
         }
-        assert_eq!(pair.session.failure(), None);
+        assert_eq!(pair.session.failure.get(), None);
     }
 }
 
@@ -282,7 +283,7 @@ fn a_failure_is_explained_to_both_sides() {
         panic!("no error")
     };
     assert!(error.to_string().contains("unknown authority"), "{error}");
-    assert_eq!(pair.session.failure(), Some(&*error.to_string()));
+    assert_eq!(pair.session.failure.get(), Some(&error.to_string()));
     assert!(
         pair.session
             .poll_sent(&mut noop())
@@ -300,7 +301,7 @@ fn another_protocol_is_told() {
     pair.wire
         .with(|wire| wire.to_client.extend(b"-ERR unknown command\r\n"));
     assert!(matches!(pair.read(10), Poll::Ready(Err(_))));
-    let failure = pair.session.failure().expect("a failure");
+    let failure = pair.session.failure.get().expect("a failure");
     assert!(failure.contains("does not speak TLS"), "{failure}");
 }
 

@@ -37,7 +37,7 @@ async fn survives_the_host(stage: &Stage) -> TestResult {
         let host = backend::host(Some(data.path().to_owned()))?;
         let end = Instant::now() + RESUMES;
         let sequence = loop {
-            let dsn = stage.dsn();
+            let dsn = stage.backend.dsn();
             let opened = backend::open(&host, &stage.source, &dsn, "c9").await;
             match opened.and_then(|opened| stage.backend.hold(opened)) {
                 Ok(sequence) => break sequence,

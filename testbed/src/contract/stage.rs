@@ -1,6 +1,6 @@
 //! The engine, backend and host that a promise is tested with.
 
-use crate::backend::{self, Backend, Reach, mint, with_parameter};
+use crate::backend::{self, Backend, Reach, mint};
 use crate::history::History;
 use crate::runtime;
 use int_host::{About, Builtin, Config, Error, Host, Sequence, Source};
@@ -58,25 +58,12 @@ impl Stage {
         })
     }
 
-    /// The DSN of the backend. Servers get a deadline that a call reaches only when it hangs: on a busy machine, which may be
-    /// building the server of another test, an ordinary call may take seconds.
-    pub fn dsn(&self) -> String {
-        self.patient(self.backend.dsn())
-    }
-
-    fn patient(&self, dsn: String) -> String {
-        if self.backend.port().is_none() || dsn.contains("timeout=") {
-            return dsn;
-        }
-        with_parameter(&dsn, "timeout=1m")
-    }
-
     /// Opens a sequence with the engine's default lattice.
     ///
     /// # Panics
     /// When the engine refuses.
     pub async fn open(&self, key: &str) -> Sequence {
-        self.try_open(&self.dsn(), key)
+        self.try_open(&self.backend.dsn(), key)
             .await
             .unwrap_or_else(|e| panic!("open {key:?}: {e}"))
     }
@@ -109,9 +96,8 @@ impl Stage {
     ) -> Result<Sequence, Error> {
         self.prepare(key);
         let dsn = self.backend.dsn_for(increment, offset);
-        let dsn = dsn.unwrap_or_else(|e| panic!("a server for {increment}, {offset}: {e}"));
         let config = Config {
-            dsn: self.patient(dsn),
+            dsn: dsn.unwrap_or_else(|e| panic!("a server for {increment}, {offset}: {e}")),
             key: key.to_owned(),
             increment: Some(increment),
             offset: Some(offset),
@@ -143,7 +129,7 @@ impl Stage {
                             .unwrap_or_else(|e| panic!("a host: {e}")),
                         _ => self.host.clone(),
                     };
-                    let opened = backend::open(&host, &self.source, &self.dsn(), key).await;
+                    let opened = backend::open(&host, &self.source, &self.backend.dsn(), key).await;
                     let opened = opened.and_then(|opened| self.backend.hold(opened));
                     handles.push(opened.unwrap_or_else(|e| panic!("open {key:?}: {e}")));
                 }

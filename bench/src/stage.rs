@@ -31,17 +31,21 @@ enum Server {
 impl Server {
     fn start(engine: Builtin) -> anyhow::Result<Self> {
         if engine == Builtin::Redis {
-            let extra = ["--appendonly", "no"].map(str::to_owned).to_vec();
-            return Ok(Self::Redis(Redis::with(Options {
-                extra,
-                ..Options::default()
-            })?));
+            return Ok(Self::Redis(Redis::with(in_memory())?));
         }
         let kind = KINDS
             .iter()
             .find(|kind| kind.engine == engine)
             .with_context(|| format!("{engine:?} has no backend"))?;
         Ok(Self::Other((kind.start)()?))
+    }
+}
+
+/// The options of a Redis without an append-only file, which is its own default.
+fn in_memory() -> Options {
+    Options {
+        extra: ["--appendonly", "no"].map(str::to_owned).to_vec(),
+        ..Options::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The MariaDB that is installed on this machine.
 
+use crate::certificates::Stored;
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
@@ -32,6 +33,17 @@ impl MariaDb {
     /// As [`MariaDb::with`].
     pub fn start() -> Result<Self> {
         Self::with(&[])
+    }
+
+    /// Starts a server with this certificate.
+    ///
+    /// # Errors
+    /// As [`MariaDb::with`].
+    pub fn with_tls(certificate: &Stored) -> Result<Self> {
+        Self::with(&[
+            &format!("--ssl-cert={}", certificate.chain.display()),
+            &format!("--ssl-key={}", certificate.key.display()),
+        ])
     }
 
     /// Starts a server with additional options, such as `--auto-increment-increment=2`.

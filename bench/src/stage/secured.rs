@@ -1,6 +1,6 @@
 //! Backends that servers reach with and without TLS.
 
-use super::{Target, Workshop, name, sequence};
+use super::{Target, Workshop, in_memory, name, sequence};
 use anyhow::{Context, bail};
 use int_host::Builtin;
 use std::any::Any;
@@ -10,7 +10,7 @@ use testbed::certificates::{Authority, Stored};
 use testbed::mariadb::MariaDb;
 use testbed::port;
 use testbed::postgres::Postgres;
-use testbed::redis::{Options, Redis};
+use testbed::redis::Redis;
 use testbed::rqlite::Rqlite;
 
 /// The engines that reach their backends through TLS.
@@ -87,11 +87,7 @@ impl Backend {
 
     fn redis(certificate: &Stored, authority: &Path) -> anyhow::Result<Self> {
         let port = port::free()?;
-        let options = Options {
-            extra: ["--appendonly", "no"].map(str::to_owned).to_vec(),
-            ..Options::default()
-        };
-        let server = Redis::with(options.with_tls(port, certificate, authority))?;
+        let server = Redis::with(in_memory().with_tls(port, certificate, authority))?;
         Ok(Self {
             plain: server.dsn(),
             tls: format!("rediss://127.0.0.1:{port}"),
@@ -100,10 +96,7 @@ impl Backend {
     }
 
     fn mysql(certificate: &Stored) -> anyhow::Result<Self> {
-        let server = MariaDb::with(&[
-            &format!("--ssl-cert={}", certificate.chain.display()),
-            &format!("--ssl-key={}", certificate.key.display()),
-        ])?;
+        let server = MariaDb::with_tls(certificate)?;
         Ok(Self {
             plain: with_parameter(&server.dsn(), "tls=false"),
             tls: with_parameter(&server.dsn(), "tls=true"),

@@ -29,12 +29,8 @@ impl MysqlBackend {
 
     /// A server with this certificate.
     pub(super) fn with_tls(certificate: &Stored) -> Result<Self> {
-        let option = |name: &str, path: &std::path::Path| format!("--{name}={}", path.display());
         Ok(Self {
-            server: MariaDb::with(&[
-                &option("ssl-cert", &certificate.chain),
-                &option("ssl-key", &certificate.key),
-            ])?,
+            server: MariaDb::with_tls(certificate)?,
             tickets: None,
         })
     }

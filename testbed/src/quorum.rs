@@ -7,10 +7,11 @@ use crate::mariadb;
 use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::{backend, target};
+use crate::{backend, target, wait};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A group of nodes. The first one is number 0.
 pub struct Quorum {
@@ -29,6 +30,9 @@ struct Node {
 
 /// The files of the embedded store in a data directory.
 const STORE: [&str; 2] = ["integers", "integers.redb"];
+
+/// How long a node may take to become what it is waited for.
+const CHANGES: Duration = Duration::from_secs(60);
 
 /// A copy of the embedded store of a node.
 pub struct StoreCopy(Scratch);
@@ -147,15 +151,17 @@ impl Quorum {
     /// # Errors
     /// When it does not answer.
     pub fn status(&self, index: usize) -> Result<Value> {
-        let token = self.token.clone().unwrap_or_default();
-        let authorization = format!("Bearer {token}");
-        let answer = http::request(
-            "GET",
-            &format!("http://{}/v1/node", self.address(index)),
-            &[("authorization", &authorization)],
-            "",
-        )?;
-        Ok(answer.json())
+        let token = self.token.as_deref().unwrap_or_default();
+        status(&self.address(index), token)
+    }
+
+    /// Waits until a field of what a node says of itself has this value.
+    ///
+    /// # Errors
+    /// When it has another one after a minute.
+    pub fn await_status(&self, index: usize, field: &str, wanted: &Value) -> Result {
+        let token = self.token.as_deref().unwrap_or_default();
+        await_status(&self.address(index), token, field, wanted)
     }
 
     /// Empties the data of a node that was killed, as when its disk is replaced.
@@ -306,4 +312,33 @@ pub(crate) fn program(token: Option<&str>) -> Result<Command> {
         command.env("ARTISANAL_NODE_TOKEN", token);
     }
     Ok(command)
+}
+
+/// What the node at this address says of itself.
+///
+/// # Errors
+/// When it does not answer.
+pub fn status(address: &str, token: &str) -> Result<Value> {
+    let answer = http::request(
+        "GET",
+        &format!("http://{address}/v1/node"),
+        &[("authorization", &format!("Bearer {token}"))],
+        "",
+    )?;
+    Ok(answer.json())
+}
+
+/// Waits until a field of what the node at this address says of itself has this value.
+///
+/// # Errors
+/// When it has another one after a minute.
+pub fn await_status(address: &str, token: &str, field: &str, wanted: &Value) -> Result {
+    wait::until(&format!("{address} has {field} {wanted}"), CHANGES, || {
+        let status = status(address, token).map_err(|error| error.to_string())?;
+        if status[field] == *wanted {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
 }

@@ -2,28 +2,13 @@
 
 use super::mint;
 use serde_json::Value;
-use std::time::Duration;
+use testbed::TestResult;
 use testbed::contract::assert_fails;
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
-use testbed::{TestResult, wait};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 fn state(status: &Value) -> &str {
     status["state"].as_str().unwrap_or_default()
-}
-
-fn await_state(quorum: &Quorum, index: usize, wanted: &str) -> TestResult {
-    wait::until(&format!("node {index} is {wanted}"), LIMIT, || {
-        let status = quorum.status(index).map_err(|error| error.to_string())?;
-        if state(&status) == wanted {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    })?;
-    Ok(())
 }
 
 #[test]
@@ -184,7 +169,7 @@ fn two_processes_on_one_backend_are_noticed() -> TestResult {
     })?;
     assert_eq!(state(&second.status(0)?), "lost");
     assert_eq!(mint(&quorum), Ok(4));
-    await_state(&quorum, 0, "lost")?;
+    quorum.await_status(0, "state", &"lost".into())?;
     let reason = quorum.status(0)?["reason"].to_string();
     assert!(reason.contains("another process"), "{reason}");
     Ok(())

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use testbed::contract::kind;
 use testbed::history::{History, Record};
-use testbed::quorum::{Options, Quorum};
+use testbed::quorum::{self, Options, Quorum};
 use testbed::runtime::run;
-use testbed::{TestResult, backend, http, wait};
+use testbed::{TestResult, backend, http};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TOKEN: &str = "s3cret";
@@ -74,13 +74,7 @@ fn post(address: &str, path: &str, body: &Value) -> testbed::Result<http::Answer
 }
 
 fn status(address: &str) -> testbed::Result<Value> {
-    let answer = http::request(
-        "GET",
-        &format!("http://{address}/v1/node"),
-        &[("authorization", &format!("Bearer {TOKEN}"))],
-        "",
-    )?;
-    Ok(answer.json())
+    quorum::status(address, TOKEN)
 }
 
 /// Sends a step of a change to a node.
@@ -107,16 +101,8 @@ fn lists(via: &str, old: &str, new: &str, epoch: u64) -> TestResult<(Value, Valu
     Ok((known["group"].clone(), base, next))
 }
 
-fn await_status(address: &str, field: &str, wanted: &Value) -> TestResult {
-    wait::until(&format!("{address} has {field} {wanted}"), LIMIT, || {
-        let status = status(address).map_err(|error| error.to_string())?;
-        if status[field] == *wanted {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    })?;
-    Ok(())
+fn await_status(address: &str, field: &str, wanted: &Value) -> testbed::Result {
+    quorum::await_status(address, TOKEN, field, wanted)
 }
 
 /// Three members; the third is killed and replaced, then the first is killed, all while clients mint with the old list,

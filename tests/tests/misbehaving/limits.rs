@@ -1,6 +1,10 @@
 //! Limits of memory, computing, waiting and callers.
 
 use super::*;
+use std::pin::Pin;
+
+/// The time limit of every wait for room, far above the usual duration.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The current resident memory of this process in bytes.
 fn resident() -> u64 {
@@ -168,6 +172,33 @@ async fn call(endpoint: &Endpoint, path: &str) -> Result<u16, Error> {
     Ok(endpoint.call(request).await?.status().as_u16())
 }
 
+/// Starts a request that never gets a response.
+async fn in_flight(endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = Result<u16, Error>> + '_>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut request = Box::pin(call(endpoint, "/"));
+        match tokio::time::timeout(Duration::ZERO, &mut request).await {
+            Err(_) => return request,
+            Ok(answer) => assert_eq!(answer, Err(Error::Busy)),
+        }
+        assert!(Instant::now() < end, "it is still busy");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The status of a request that the component answers at once, as soon as there is room for it: a request
+/// counts for a moment after its response.
+async fn ping(endpoint: &Endpoint) -> Result<u16, Error> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = call(endpoint, "/ping").await;
+        if answer != Err(Error::Busy) || Instant::now() > end {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[test]
 fn requests_that_went_away_count_until_the_component_is_done_with_them() -> TestResult {
     const REQUESTS: usize = 10;
@@ -188,33 +219,16 @@ fn requests_that_went_away_count_until_the_component_is_done_with_them() -> Test
         let host = Host::new(options()).expect("a host");
         let endpoint = host.endpoint(&Source::File(file), settings);
         let endpoint = endpoint.expect("an endpoint");
-        let mut left = 0;
-        loop {
-            let mut request = Box::pin(call(&endpoint, "/"));
-            let answer = tokio::time::timeout(Duration::ZERO, &mut request).await;
-            if answer.is_ok() {
-                assert_eq!(answer, Ok(Err(Error::Busy)));
-                break;
-            }
-            // Requests start in order of arrival, so after this one the abandoned one has started too.
-            match call(&endpoint, "/ping").await {
-                Ok(status) => assert_eq!(status, 200),
-                Err(error) => {
-                    assert_eq!(error, Error::Busy);
-                    break;
-                }
-            }
-            left += 1;
-            assert!(left <= REQUESTS, "{left} requests are in flight");
+        for _ in 1..REQUESTS {
+            let abandoned = in_flight(&endpoint).await;
+            // Requests start in order of arrival, so after this one the other one has started too.
+            assert_eq!(ping(&endpoint).await, Ok(200));
+            drop(abandoned);
         }
-        assert!(left >= REQUESTS - 1, "{left}");
+        let _last = in_flight(&endpoint).await;
+        assert_eq!(call(&endpoint, "/ping").await, Err(Error::Busy));
         // Abandoned requests do not count forever.
-        let end = Instant::now() + Duration::from_secs(60);
-        while call(&endpoint, "/ping").await == Err(Error::Busy) {
-            assert!(Instant::now() < end, "it is still busy");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(call(&endpoint, "/ping").await, Ok(200));
+        assert_eq!(ping(&endpoint).await, Ok(200));
     });
     Ok(())
 }

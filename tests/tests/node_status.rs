@@ -2,6 +2,7 @@
 
 use int_host::{Builtin, Config, Error, Host};
 use testbed::backend;
+use testbed::cli;
 use testbed::quorum::{Options, Quorum};
 use testbed::runtime::run;
 use testbed::{TestResult, http};
@@ -75,6 +76,53 @@ fn marks_and_lags_are_shown() -> TestResult {
     // A key that clients cannot use.
     let reserved = marks(&quorum, &["--key", "~node/epoch"])?;
     assert!(reserved.contains("1  mark unknown: "), "{reserved}");
+    Ok(())
+}
+
+/// `status` names each address once.
+#[test]
+fn a_command_without_the_token_is_told_how_to_give_it() -> TestResult {
+    let quorum = Quorum::with(Options {
+        token: Some("s3cret".into()),
+        nodes: vec![Vec::new(); 1],
+    })?;
+    let address = quorum.address(0);
+    let one = address.as_str();
+    let give = "give the nodes' token with --node-token or ARTISANAL_NODE_TOKEN\n";
+    for (token, fault) in [
+        (None, "needs the nodes' token"),
+        (Some("wr0ng"), "has another token than the one given"),
+    ] {
+        for (command, before) in [
+            (vec!["status", one], "no node reports its status: "),
+            (vec!["init", one], ""),
+            (vec!["join", one, "--via", one], ""),
+            (vec!["replace", one, "localhost:1", "--via", one], ""),
+        ] {
+            let says = format!("int-host: {before}{one} {fault}; {give}");
+            let mut program = quorum.command(&["node".to_owned()])?;
+            program
+                .args(&command)
+                .env_remove("ARTISANAL_NODE_TOKEN")
+                .envs(token.map(|token| ("ARTISANAL_NODE_TOKEN", token)));
+            let outcome = cli::run(program)?;
+            assert_eq!(
+                (outcome.code, outcome.stderr),
+                (Some(5), says),
+                "{command:?}"
+            );
+        }
+    }
+    quorum.server(0).kill();
+    let outcome = cli::run(quorum.command(&["node".into(), "status".into(), one.into()])?)?;
+    assert_eq!(outcome.code, Some(6), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!(": {one} does not answer: ")),
+        "{}",
+        outcome.stderr
+    );
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn status(
     most: usize,
 ) -> Result<String, Error> {
     let mut text = String::new();
-    let mut down = 0;
+    let mut failed = Vec::new();
     let mut serving = Vec::new();
     let found = join_all(nodes.iter().map(|node| peers.status(node))).await;
     for (address, found) in nodes.iter().zip(found) {
@@ -41,19 +41,17 @@ pub(super) async fn status(
                 format!("node {}: {}", status.node, summary(&status))
             }
             Err(error) => {
-                down += 1;
                 let why = error.to_string();
+                failed.push(error);
                 // The line begins with the address already.
-                match why.strip_prefix(&format!("{address} ")) {
-                    Some(why) => why.to_owned(),
-                    None => why,
-                }
+                let rest = why.strip_prefix(address).unwrap_or(&why);
+                rest.trim_start_matches([':', ' ']).to_owned()
             }
         };
         text += &format!("{address}  {line}\n");
     }
-    if down == nodes.len() {
-        return Err(Error::Unavailable(format!("no node answers:\n{text}")));
+    if failed.len() == nodes.len() {
+        return Err(no_status(&failed));
     }
     let groups: BTreeSet<u64> = serving.iter().map(|node| node.group).collect();
     for group in groups {
@@ -61,6 +59,17 @@ pub(super) async fn status(
         text += &sequences(peers, &members, key, most).await;
     }
     Ok(text)
+}
+
+/// The error when every node failed.
+fn no_status(failed: &[Error]) -> Error {
+    let reasons: Vec<_> = failed.iter().map(ToString::to_string).collect();
+    let text = format!("no node reports its status: {}", reasons.join("; "));
+    if failed.iter().any(|error| matches!(error, Error::Denied(_))) {
+        Error::Denied(text)
+    } else {
+        Error::Unavailable(text)
+    }
 }
 
 impl<'a> Serving<'a> {

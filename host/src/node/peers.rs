@@ -154,10 +154,21 @@ impl Peers {
             .map_or_else(|| format!("HTTP status {status}"), printable);
         let text = format!("{address}: {detail}");
         Err(match status {
-            401 | 403 => Error::Denied(text),
+            401 => Error::Denied(self.wrong_token(address)),
+            403 => Error::Denied(text),
             408 | 429 | 500..=599 => Error::Unavailable(text),
             _ => Error::Other(text),
         })
+    }
+
+    fn wrong_token(&self, address: &str) -> String {
+        let fault = match self.token {
+            None => "needs the nodes' token",
+            Some(_) => "has another token than the one given",
+        };
+        format!(
+            "{address} {fault}; give the nodes' token with --node-token or ARTISANAL_NODE_TOKEN"
+        )
     }
 
     async fn exchange<T: Serialize>(

@@ -28,7 +28,7 @@ pub use marks::Marks;
 pub use member::Node;
 #[cfg(feature = "cli")]
 pub(crate) use member::random;
-pub use peers::Peers;
+pub use peers::{PeerError, Peers};
 pub use replace::replace;
 #[doc(hidden)]
 pub use routes::Routes;

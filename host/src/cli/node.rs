@@ -234,7 +234,7 @@ async fn init(peers: &Peers, addresses: &[String]) -> Result<String, Error> {
         };
         if let Err(error) = peers.init(&member.address, &described).await {
             return Err(match done {
-                0 => error,
+                0 => error.into(),
                 _ => Error::Unavailable(format!(
                     "{error}; the group is incomplete: {done} of {} nodes are members of group {group}. \
                      Nothing was minted; empty the data of these nodes and begin again",

@@ -2,7 +2,7 @@
 
 use super::node::summary;
 use crate::Error;
-use crate::node::Peers;
+use crate::node::{PeerError, Peers};
 use artisanal_quorum::{MAX_KEYS, NodeState, Read, Status};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ struct Serving<'a> {
 /// The marks of one sequence, by node; Err for those that could not be read.
 struct Row {
     key: String,
-    marks: Vec<Result<Option<i64>, Error>>,
+    marks: Vec<Result<Option<i64>, PeerError>>,
 }
 
 /// Describes nodes, then the marks of one sequence or of so many.
@@ -41,11 +41,9 @@ pub(super) async fn status(
                 format!("node {}: {}", status.node, summary(&status))
             }
             Err(error) => {
-                let why = error.to_string();
+                let reason = error.reason.to_string();
                 failed.push(error);
-                // The line begins with the address already.
-                let rest = why.strip_prefix(address).unwrap_or(&why);
-                rest.trim_start_matches([':', ' ']).to_owned()
+                reason
             }
         };
         text += &format!("{address}  {line}\n");
@@ -62,10 +60,13 @@ pub(super) async fn status(
 }
 
 /// The error when every node failed.
-fn no_status(failed: &[Error]) -> Error {
+fn no_status(failed: &[PeerError]) -> Error {
     let reasons: Vec<_> = failed.iter().map(ToString::to_string).collect();
     let text = format!("no node reports its status: {}", reasons.join("; "));
-    if failed.iter().any(|error| matches!(error, Error::Denied(_))) {
+    if failed
+        .iter()
+        .any(|error| matches!(error.reason, Error::Denied(_)))
+    {
         Error::Denied(text)
     } else {
         Error::Unavailable(text)
@@ -107,7 +108,7 @@ async fn sequences(
         };
         let reports = join_all(nodes.iter().map(|node| peers.read(node.address, &read))).await;
         for (index, key) in part.iter().enumerate() {
-            let mark = |report: &Result<artisanal_quorum::Report, Error>| match report {
+            let mark = |report: &Result<artisanal_quorum::Report, PeerError>| match report {
                 Ok(report) => Ok(report.marks.get(index).copied().flatten()),
                 Err(error) => Err(error.clone()),
             };
@@ -127,7 +128,7 @@ async fn sequences(
 }
 
 /// All keys of a node.
-async fn list(peers: &Peers, address: &str) -> Result<Vec<String>, Error> {
+async fn list(peers: &Peers, address: &str) -> Result<Vec<String>, PeerError> {
     let mut keys = Vec::new();
     let mut read = Read {
         after: Some(String::new()),
@@ -158,7 +159,7 @@ impl Row {
                     writeln!(text, "  {address}  mark {mark}, lag {}", lag(*mark))
                 }
                 Ok(None) => writeln!(text, "  {address}  no mark, lag {}", lag(0)),
-                Err(error) => writeln!(text, "  {address}  mark unknown: {error}"),
+                Err(error) => writeln!(text, "  {address}  mark unknown: it {}", error.reason),
             };
         }
         text
@@ -182,15 +183,18 @@ mod tests {
             "sequence k\n  a:1  mark 7, lag 9223372036854775800\n  \
              b:1  mark 9223372036854775807, lag 0\n  c:1  no mark, lag 9223372036854775807\n"
         );
-        let down = Error::Unavailable("it does not answer".into());
+        let down = PeerError {
+            address: "b:1".into(),
+            reason: Error::Unavailable("does not answer: connection refused".into()),
+        };
         let row = Row {
             key: "k".into(),
-            marks: vec![Ok(None), Err(down.clone()), Ok(Some(4))],
+            marks: vec![Ok(None), Err(down), Ok(Some(4))],
         };
         let text = row.describe(&nodes);
         assert!(text.contains("a:1  no mark, lag 4"), "{text}");
         assert!(
-            text.contains(&format!("b:1  mark unknown: {down}")),
+            text.contains("b:1  mark unknown: it does not answer: connection refused\n"),
             "{text}"
         );
     }

@@ -25,6 +25,28 @@ const JOIN_LIMIT: Duration = Duration::from_secs(600);
 /// The maximum size of an answer, in bytes: more than a page of the longest keys.
 const MOST: usize = 256 * 1024;
 
+/// A request to a node that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{address} {reason}")]
+pub struct PeerError {
+    /// The node's address.
+    pub address: String,
+    /// What the node does or is, such as `does not answer: …`.
+    pub reason: Error,
+}
+
+impl From<PeerError> for Error {
+    fn from(error: PeerError) -> Self {
+        let text = error.to_string();
+        match error.reason {
+            Self::Unavailable(_) => Self::Unavailable(text),
+            Self::Denied(_) => Self::Denied(text),
+            Self::Invalid(_) => Self::Invalid(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
 /// A client for the nodes of a group, with their token.
 #[derive(Clone)]
 pub struct Peers {
@@ -66,9 +88,9 @@ impl Peers {
     /// Asks a node what it is and can do.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not answer, [`Error::Denied`] when it rejects the token,
+    /// The reason is [`Error::Unavailable`] when it does not answer, [`Error::Denied`] when it rejects the token,
     /// [`Error::Other`] when the answer is not a node's.
-    pub async fn status(&self, address: &str) -> Result<Status, Error> {
+    pub async fn status(&self, address: &str) -> Result<Status, PeerError> {
         self.ask::<(), _>(Method::GET, address, "/v1/node", None)
             .await
     }
@@ -77,7 +99,7 @@ impl Peers {
     ///
     /// # Errors
     /// As [`Peers::status`]; also when the node refuses, with its reason.
-    pub async fn init(&self, address: &str, described: &Describe) -> Result<Status, Error> {
+    pub async fn init(&self, address: &str, described: &Describe) -> Result<Status, PeerError> {
         self.ask(Method::POST, address, "/v1/node/init", Some(described))
             .await
     }
@@ -86,7 +108,7 @@ impl Peers {
     ///
     /// # Errors
     /// As [`Peers::init`].
-    pub async fn join(&self, address: &str, described: &Describe) -> Result<Status, Error> {
+    pub async fn join(&self, address: &str, described: &Describe) -> Result<Status, PeerError> {
         let path = "/v1/node/join";
         self.ask_within(JOIN_LIMIT, Method::POST, address, path, Some(described))
             .await
@@ -96,19 +118,23 @@ impl Peers {
     ///
     /// # Errors
     /// As [`Peers::init`].
-    pub async fn read(&self, address: &str, read: &Read) -> Result<Report, Error> {
+    pub async fn read(&self, address: &str, read: &Read) -> Result<Report, PeerError> {
         let report: Report = self
             .ask(Method::POST, address, "/v1/node/read", Some(read))
             .await?;
         checked(address, report, read)
     }
 
-    pub(super) async fn change(&self, address: &str, change: &Change) -> Result<Changed, Error> {
+    pub(super) async fn change(
+        &self,
+        address: &str,
+        change: &Change,
+    ) -> Result<Changed, PeerError> {
         self.ask(Method::POST, address, "/v1/node/change", Some(change))
             .await
     }
 
-    pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Report, Error> {
+    pub(super) async fn joining(&self, address: &str, join: &Join) -> Result<Report, PeerError> {
         let report: Report = self
             .ask(Method::POST, address, "/v1/node/joining", Some(join))
             .await?;
@@ -121,7 +147,7 @@ impl Peers {
         address: &str,
         path: &str,
         message: Option<&T>,
-    ) -> Result<A, Error> {
+    ) -> Result<A, PeerError> {
         self.ask_within(LIMIT, method, address, path, message).await
     }
 
@@ -132,43 +158,47 @@ impl Peers {
         address: &str,
         path: &str,
         message: Option<&T>,
-    ) -> Result<A, Error> {
-        let (status, body) = timeout(limit, self.exchange(method, address, path, message))
+    ) -> Result<A, PeerError> {
+        timeout(limit, self.exchange(method, address, path, message))
             .await
             .unwrap_or_else(|_| {
                 Err(Error::Unavailable(format!(
-                    "{address} did not answer within {} s",
+                    "did not answer within {} s",
                     limit.as_secs()
                 )))
-            })?;
+            })
+            .and_then(|(status, body)| self.answer(status, &body))
+            .map_err(|reason| failed(address, reason))
+    }
+
+    fn answer<A: DeserializeOwned>(&self, status: u16, body: &[u8]) -> Result<A, Error> {
         if status == 200 {
-            return serde_json::from_slice(&body).map_err(|_| {
-                Error::Other(format!(
-                    "the answer of {address} is not a node's; is this the port of `int-host node`?"
-                ))
+            return serde_json::from_slice(body).map_err(|_| {
+                Error::Other(
+                    "gives an answer that is not a node's; is this the port of `int-host node`?"
+                        .into(),
+                )
             });
         }
-        let detail = serde_json::from_slice::<serde_json::Value>(&body)
+        let detail = serde_json::from_slice::<serde_json::Value>(body)
             .ok()
             .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
             .map_or_else(|| format!("HTTP status {status}"), printable);
-        let text = format!("{address}: {detail}");
+        let text = format!("says: {detail}");
         Err(match status {
-            401 => Error::Denied(self.wrong_token(address)),
+            401 => Error::Denied(self.wrong_token()),
             403 => Error::Denied(text),
             408 | 429 | 500..=599 => Error::Unavailable(text),
             _ => Error::Other(text),
         })
     }
 
-    fn wrong_token(&self, address: &str) -> String {
+    fn wrong_token(&self) -> String {
         let fault = match self.token {
             None => "needs the nodes' token",
             Some(_) => "has another token than the one given",
         };
-        format!(
-            "{address} {fault}; give the nodes' token with --node-token or ARTISANAL_NODE_TOKEN"
-        )
+        format!("{fault}; give the nodes' token with --node-token or ARTISANAL_NODE_TOKEN")
     }
 
     async fn exchange<T: Serialize>(
@@ -193,8 +223,8 @@ impl Peers {
         }
         let request = request
             .body(body)
-            .map_err(|_| Error::Invalid(format!("`{address}` is not an address")))?;
-        let lost = |why: &str| Error::Unavailable(format!("{address} does not answer: {why}"));
+            .map_err(|_| Error::Invalid("is not an address".into()))?;
+        let lost = |why: &str| Error::Unavailable(format!("does not answer: {why}"));
         if let Some(simulated) = &self.simulated {
             let response = simulated.send(request).await;
             let response = response.ok_or_else(|| lost("the connection is lost"))?;
@@ -214,13 +244,19 @@ impl Peers {
     }
 }
 
-fn checked(address: &str, report: Report, read: &Read) -> Result<Report, Error> {
+fn failed(address: &str, reason: Error) -> PeerError {
+    PeerError {
+        address: address.to_owned(),
+        reason,
+    }
+}
+
+fn checked(address: &str, report: Report, read: &Read) -> Result<Report, PeerError> {
     if report.answers(read) {
         Ok(report)
     } else {
-        Err(Error::Other(format!(
-            "{address} answers something else than it was asked for"
-        )))
+        let reason = Error::Other("answers something else than it was asked for".into());
+        Err(failed(address, reason))
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod marks;
 
-use super::Peers;
+use super::peers::{PeerError, Peers};
 use super::view::{Lists, Plan, View};
 use crate::Error;
 use artisanal_quorum::{Change, Changed, List, Member, Step, Tally};
@@ -297,7 +297,7 @@ impl Group<'_> {
         &self,
         member: &'m Member,
         step: &Step,
-    ) -> (&'m Member, Change, Result<Changed, Error>) {
+    ) -> (&'m Member, Change, Result<Changed, PeerError>) {
         let change = Change {
             group: self.view.group,
             node: member.node,

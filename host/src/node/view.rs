@@ -1,19 +1,20 @@
 //! What the nodes say of their member lists, and what that means for a replacement.
 
-use super::Peers;
+use super::peers::{PeerError, Peers};
 use crate::Error;
 use artisanal_quorum::{List, Member, NodeState, Status};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The statuses of nodes, by address.
+/// What nodes say of themselves.
 pub(super) struct View {
     pub(super) group: u64,
     /// The newest list that is in force anywhere.
     pub(super) base: List,
     /// The newest change that has begun after that and not ended.
     pub(super) open: Option<List>,
-    statuses: BTreeMap<String, Status>,
+    /// By address.
+    statuses: BTreeMap<String, Result<Status, PeerError>>,
 }
 
 /// What has to be done for a replacement.
@@ -73,8 +74,12 @@ impl View {
             for (address, status) in further.iter().zip(found) {
                 match status {
                     Ok(status) => view.add(address, status),
-                    Err(error @ Error::Denied(_)) => return Err(error),
-                    Err(_) => {}
+                    Err(error) if matches!(error.reason, Error::Denied(_)) => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        view.statuses.insert(address.clone(), Err(error));
+                    }
                 }
             }
             asked.extend(further);
@@ -114,7 +119,7 @@ impl View {
         }
         let base = self.base.epoch;
         self.open.take_if(|open| open.epoch <= base);
-        self.statuses.insert(address.to_owned(), status);
+        self.statuses.insert(address.to_owned(), Ok(status));
     }
 
     /// What has to be done so that the node at `new` has the place of the one at `old`.
@@ -163,12 +168,12 @@ impl View {
             return Err(self.other_change(open));
         }
         match self.statuses.get(address) {
-            Some(status) if status.state == NodeState::New => Ok(Member {
+            Some(Ok(status)) if status.state == NodeState::New => Ok(Member {
                 node: status.node,
                 address: address.to_owned(),
             }),
             // It was reached by a change of which the others have not heard: the same node again.
-            Some(status)
+            Some(Ok(status))
                 if status.group == self.group
                     && status.epoch <= self.base.epoch
                     && !self.base.contains(status.node)
@@ -182,12 +187,13 @@ impl View {
                     address: address.to_owned(),
                 })
             }
-            Some(status) => Err(Error::Denied(format!(
+            Some(Ok(status)) => Err(Error::Denied(format!(
                 "{address} belongs to group {} already; a new member needs an empty data directory and an empty \
                  backend",
                 status.group
             ))),
-            None => Err(Error::Unavailable(format!("{address} does not answer"))),
+            Some(Err(error)) => Err(error.clone().into()),
+            None => Err(Error::Unavailable(format!("{address} was not asked"))),
         }
     }
 
@@ -209,6 +215,7 @@ impl View {
     pub(super) fn behind(&self, list: &List) -> Vec<Member> {
         let reached = |member: &&Member| {
             let status = self.statuses.get(&member.address);
+            let status = status.and_then(|status| status.as_ref().ok());
             !status.is_some_and(|s| s.node == member.node && s.epoch >= list.epoch)
         };
         list.members.iter().filter(reached).cloned().collect()

@@ -236,7 +236,8 @@ impl Machine {
 
     /// Lets the node join its group again, as an operator does.
     pub(crate) async fn join(&self, described: &Describe, operator: &Peers) -> Result<(), Error> {
-        operator.join(&self.address, described).await.map(drop)
+        operator.join(&self.address, described).await?;
+        Ok(())
     }
 }
 

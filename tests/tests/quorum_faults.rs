@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -158,8 +159,19 @@ fn start(nodes: Vec<Vec<String>>) -> Quorum {
     nodes.expect("nodes")
 }
 
+/// Prints what happens and when, so that a call that failed can be laid to a fault.
+#[derive(Clone, Copy)]
+struct Log(Instant);
+
+impl Log {
+    fn line(self, text: impl Display) {
+        println!("{:8.3} s: {text}", self.0.elapsed().as_secs_f64());
+    }
+}
+
 /// The group, and what happened to it.
 struct Group {
+    log: Log,
     places: Vec<Place>,
     random: StdRng,
     happened: BTreeMap<Event, usize>,
@@ -168,7 +180,7 @@ struct Group {
 }
 
 impl Group {
-    fn start(seed: u64) -> Self {
+    fn start(seed: u64, log: Log) -> Self {
         let forgetful = redis::Options {
             extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
             ..redis::Options::default()
@@ -190,6 +202,7 @@ impl Group {
             index,
         });
         let mut group = Self {
+            log,
             places: places.collect(),
             random: StdRng::seed_from_u64(seed),
             happened: BTreeMap::new(),
@@ -220,8 +233,12 @@ impl Group {
         let other = (index + self.random.random_range(1..self.places.len())) % self.places.len();
         let also = self.random.random_bool(0.3);
         // A majority has to be there for joins: the other one is away for a short time only.
+        let address = self.places[index].address();
+        self.log.line(format_args!("{event:?}: {address}"));
         if also {
-            self.places[other].server().pause();
+            let other = &self.places[other];
+            self.log.line(format_args!("paused: {}", other.address()));
+            other.server().pause();
         }
         self.begin(index, event);
         self.pause(if also { 500 } else { 2000 });
@@ -232,6 +249,7 @@ impl Group {
         *self.happened.entry(event).or_default() += 1;
         self.places[index].await_serving();
         self.places[other].await_serving();
+        self.log.line("all serve");
     }
 
     fn begin(&mut self, index: usize, event: Event) {
@@ -317,6 +335,7 @@ async fn mint(
     dsn: Arc<RwLock<String>>,
     stop: Arc<AtomicBool>,
     failed: Arc<AtomicUsize>,
+    log: Log,
 ) -> Vec<Record> {
     let host = backend::host(None).expect("a host");
     let mut records = Vec::new();
@@ -332,6 +351,7 @@ async fn mint(
                 Ok(record) => records.push(record),
                 Err(error) => {
                     assert_eq!(kind(&error), "unavailable", "{error}");
+                    log.line(format_args!("client {process}: {error}"));
                     failed.fetch_add(1, Ordering::Relaxed);
                     break;
                 }
@@ -346,14 +366,16 @@ fn no_fault_repeats_an_integer() {
     let seconds = number("FAULT_SECONDS", SECONDS);
     let seed = number("FAULT_SEED", clock::now());
     println!("FAULT_SEED={seed}");
-    let mut group = Group::start(seed);
+    let log = Log(Instant::now());
+    let mut group = Group::start(seed, log);
     let stop = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..)
         .zip(COUNTS)
         .map(|(process, count)| {
             let (dsn, stop) = (Arc::clone(&group.dsn), Arc::clone(&stop));
-            shared().spawn(mint(process, count, dsn, stop, Arc::clone(&failed)))
+            let failed = Arc::clone(&failed);
+            shared().spawn(mint(process, count, dsn, stop, failed, log))
         })
         .collect();
     let end = Instant::now() + Duration::from_secs(seconds);

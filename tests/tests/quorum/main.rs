@@ -6,6 +6,7 @@ use int_host::{Builtin, Error, Host, Sequence};
 use std::ops::RangeInclusive;
 use testbed::contract::{assert_fails, kind};
 use testbed::history::History;
+use testbed::proxy::Fault;
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 use testbed::runtime::run;
@@ -74,6 +75,35 @@ fn a_frozen_node_is_not_waited_for_and_gets_one_request_at_a_time() -> TestResul
     let connections = frozen.accepted() - before;
     assert!(connections < 10, "{connections}");
     quorum.server(2).resume();
+    Ok(())
+}
+
+/// That node would accept what all others refuse.
+#[test]
+fn a_refused_claim_has_no_effect_on_a_node_that_is_behind() -> TestResult {
+    let nodes = Options {
+        nodes: vec![Vec::new(); 3],
+        ..Options::default()
+    };
+    let quorum = Quorum::without_group(nodes)?.behind_proxies()?;
+    quorum.init()?;
+    let behind = quorum.proxy(2).expect("a proxy");
+    let host = backend::host(None)?;
+    let dsn = format!("{}?timeout=20s", quorum.dsn());
+    let raiser = run(open(&host, &dsn, "k"));
+    behind.set(Fault::Refuse)?;
+    assert_eq!(run(raiser.set_last(100)), Ok(()));
+    behind.set(Fault::None)?;
+    let claimer = run(open(&host, &dsn, "k"));
+    for (first, last) in [(100, i64::MAX), (7, 1_000)] {
+        let refused = run(claimer.claim(first, last));
+        assert_eq!(refused, Err(Error::TooSmall(100)), "{first} to {last}");
+    }
+    // The node that was behind is needed now.
+    quorum.server(0).kill();
+    assert_eq!(run(claimer.last()), Ok(Some(100)));
+    assert_eq!(run(claimer.claim(101, 1_000)), Ok(()));
+    assert_eq!(run(claimer.last()), Ok(Some(1_000)));
     Ok(())
 }
 

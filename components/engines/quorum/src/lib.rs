@@ -84,7 +84,8 @@ impl Engine for Quorum {
     }
 
     async fn mark(&mut self) -> Result<Option<i64>, Error> {
-        let done = self.read().await;
+        let mut retry = self.begin();
+        let done = self.read(&mut retry).await;
         self.nodes.end();
         done
     }
@@ -147,30 +148,35 @@ impl Quorum {
     }
 
     /// The greatest mark, which a majority has when this returns.
-    async fn read(&mut self) -> Result<Option<i64>, Error> {
-        let mut retry = self.begin();
+    async fn read(&mut self, retry: &mut Retry) -> Result<Option<i64>, Error> {
         let mut attempt = self.nodes.attempt(Command::Read);
         loop {
-            self.nodes
-                .ask(&mut attempt, Ballot::is_read, &mut retry)
-                .await?;
+            self.nodes.ask(&mut attempt, Ballot::is_read, retry).await?;
             self.hear(&attempt.ballot);
             if attempt.ballot.is_read() {
                 let Some(mark) = attempt.ballot.mark() else {
                     return Ok(None);
                 };
                 if !attempt.ballot.has_reached(mark) {
-                    self.reach(mark, &mut retry).await?;
+                    self.reach(mark, retry).await?;
                 }
                 return Ok(Some(mark));
             }
-            attempt = self.once_more(attempt, &mut retry).await?;
+            attempt = self.once_more(attempt, retry).await?;
         }
     }
 
     /// Takes an interval.
     async fn take(&mut self, first: i64, last: i64) -> Result<(), Error> {
         let mut retry = self.begin();
+        // Nobody waits for a node that is late, and one that has not heard of the mark would accept what the others refuse:
+        // it would lift the mark to `last`, however great that is. Without integers above `first` that changes nothing.
+        if first < last
+            && let Some(mark) = self.read(&mut retry).await?
+            && mark >= first
+        {
+            return Err(Error::TooSmall(mark));
+        }
         let attempt = self.nodes.attempt(Command::Claim { first, last });
         if let Claimed::Taken { .. } = self.settle(attempt, &mut retry).await? {
             return Ok(());

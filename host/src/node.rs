@@ -8,6 +8,7 @@
 
 mod change;
 mod claims;
+mod contention;
 mod file;
 mod join;
 mod keys;

@@ -43,8 +43,11 @@ impl Node {
     /// [`Error::Unavailable`] with the reason when the node does not take part at present, or its backend denies access;
     /// otherwise as [`Sequence::claim`], apart from `TooSmall`, which is an answer.
     pub async fn claim(&self, key: &str, asked: Asked<'_>) -> Result<Answer, Error> {
-        let answered = self.try_claim(key, asked).await.map_err(without_backend);
+        let mut answered = self.try_claim(key, asked).await.map_err(without_backend);
         if asked.takes() {
+            if let Ok(answer) = &mut answered {
+                self.contention.note(key, answer);
+            }
             let takes_part = self.state().now == NodeState::Serving;
             self.claims.count(&answered, takes_part);
         }
@@ -133,6 +136,7 @@ fn answer(state: &State, accepted: bool, mark: Option<i64>) -> Answer {
         members: state.members().iter().map(|m| m.node).collect(),
         addresses: Vec::new(),
         accepted,
+        contended: false,
         mark,
         incarnation: state.incarnation,
         known: state.known.clone(),

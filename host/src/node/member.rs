@@ -1,5 +1,6 @@
 //! A node as a member of its group: it accepts claims, and notices when it may have forgotten some.
 
+use super::contention::Contention;
 use super::file::{Record, RecordFile};
 use super::keys::Keys;
 use super::marks::Marks;
@@ -46,6 +47,7 @@ pub struct Node {
     pub(super) behind: AtomicBool,
     /// The members of a newer list, as one that joins has told. They are asked whether it is in force.
     newer: std::sync::Mutex<Vec<Member>>,
+    pub(super) contention: Contention,
     pub(super) claims: ClaimMetrics,
 }
 
@@ -85,6 +87,7 @@ impl Node {
             newer: std::sync::Mutex::default(),
             state: RwLock::new(Arc::new(state)),
             changing: Mutex::default(),
+            contention: Contention::default(),
             claims: ClaimMetrics::new(),
         })
     }

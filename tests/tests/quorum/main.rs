@@ -223,8 +223,19 @@ fn a_node_hands_out_what_comes_next_as_if_it_had_been_claimed() -> TestResult {
             "\"accepted\":true,\"mark\":5",
         ),
         ("claim", "{\"first\":5,\"last\":9}", 409, "\"mark\":5"),
-        ("claim", "{\"first\":6,\"last\":9}", 200, "\"mark\":9"),
-        ("advance", "{\"count\":1,\"epoch\":1}", 200, "\"mark\":10"),
+        // Told whoever is accepted next.
+        (
+            "claim",
+            "{\"first\":6,\"last\":9}",
+            200,
+            "\"accepted\":true,\"contended\":true,\"mark\":9",
+        ),
+        (
+            "advance",
+            "{\"count\":1,\"epoch\":1}",
+            200,
+            "\"accepted\":true,\"mark\":10",
+        ),
         (
             "advance",
             "{\"count\":1,\"epoch\":2}",

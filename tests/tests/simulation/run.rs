@@ -13,6 +13,7 @@ use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member};
 use int_host::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// What came of a run.
@@ -41,12 +42,7 @@ impl Outcome {
 
 /// Makes the run of a seed, perhaps with a mistake that it should find. The text of its events takes time.
 pub(crate) fn run(seed: u64, mistake: Option<Mistake>, with_text: bool) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let history = Arc::new(History::new(with_text));
         let network = Network::new(Arc::clone(&history), mistake, Random::new(seed, 1));
         let network = Arc::new(network);
@@ -68,6 +64,13 @@ pub(crate) fn run(seed: u64, mistake: Option<Mistake>, with_text: bool) -> Outco
     })
 }
 
+/// A runtime whose time stands still while anything can be done.
+pub(crate) fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let built = builder.enable_time().start_paused(true).build();
+    built.expect("a runtime")
+}
+
 /// Returns how many times a member was replaced.
 async fn simulate(
     seed: u64,
@@ -77,32 +80,7 @@ async fn simulate(
     let history = &network.history;
     let mut random = Random::new(seed, 0);
     let size = random.of(&[3, 3, 3, 5]);
-    let mut machines = Vec::new();
-    let mut members = Vec::new();
-    for number in 0..size {
-        let machine = Machine::new(format!("n{number}"), random.below(u64::MAX)).await?;
-        machine.start().await?;
-        network.connect(&machine);
-        members.push(Member {
-            node: machine.node().expect("it runs").status().node,
-            address: format!("n{number}:80"),
-        });
-        machines.push(machine);
-    }
-    for (machine, member) in machines.iter().zip(&members) {
-        let described = Describe {
-            node: member.node,
-            group: GROUP,
-            epoch: FIRST_EPOCH,
-            members: members.clone(),
-        };
-        machine.node().expect("it runs").init(described).await?;
-    }
-
-    let list = List {
-        epoch: FIRST_EPOCH,
-        members,
-    };
+    let (machines, list) = group(size, network, &mut random).await?;
     let lists = Arc::new(Lists::default());
     lists.add(&list);
     let clocks: Vec<_> = (0..random.of(&[2, 3, 4]))
@@ -134,4 +112,38 @@ async fn simulate(
     let minted = last.mint(5).await;
     happened.and(healed).and(minted)?;
     Ok(chaos.replaced())
+}
+
+/// Makes a group of so many nodes.
+pub(crate) async fn group(
+    size: usize,
+    network: &Network,
+    random: &mut Random,
+) -> Result<(Vec<Arc<Machine>>, List), Error> {
+    let mut machines = Vec::new();
+    let mut members = Vec::new();
+    for number in 0..size {
+        let machine = Machine::new(format!("n{number}"), random.below(u64::MAX)).await?;
+        machine.start().await?;
+        network.connect(&machine);
+        members.push(Member {
+            node: machine.node().expect("it runs").status().node,
+            address: format!("n{number}:80"),
+        });
+        machines.push(machine);
+    }
+    for (machine, member) in machines.iter().zip(&members) {
+        let described = Describe {
+            node: member.node,
+            group: GROUP,
+            epoch: FIRST_EPOCH,
+            members: members.clone(),
+        };
+        machine.node().expect("it runs").init(described).await?;
+    }
+    let list = List {
+        epoch: FIRST_EPOCH,
+        members,
+    };
+    Ok((machines, list))
 }

@@ -68,8 +68,9 @@ impl Flights {
     }
 
     /// Begins an operation. If the last one was dropped before its end, its requests are given up: the task that would
-    /// have made progress on them is gone.
-    pub(crate) fn begin_operation(&mut self) {
+    /// have made progress on them is gone. Returns the votes that came since the last one.
+    pub(crate) fn begin_operation(&mut self) -> Vec<Vote> {
+        let mut late = Vec::new();
         self.companion = Some(Companion::start());
         if !self.own.is_empty() {
             self.own.clear();
@@ -77,7 +78,11 @@ impl Flights {
         }
         while let Some(event) = self.mailbox.take() {
             self.end(&event);
+            if let Event::Vote(_, vote) = event {
+                late.push(vote);
+            }
         }
+        late
     }
 
     /// Ends the operation. Its requests go on beside later ones.

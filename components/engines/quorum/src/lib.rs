@@ -10,9 +10,10 @@
 //!
 //! Clients that collide queue: each lets one node take the next integers, the same node for all of them, and claims these
 //! at the others. So each gets integers of its own at once, and claims reach the other nodes in about the order in which
-//! the first one gave them out. A first node that is late is not waited for: see `pace.rs`. A client that met nobody
-//! in several operations claims at all nodes at once again: see `queue.rs`. All this only changes when nodes are asked, and
-//! who chooses the interval. Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
+//! the first one gave them out. A first node that is late is not waited for: see `pace.rs`. A client that never loses hears
+//! from the nodes that others do, and queues as well: they would go on losing. One that met nobody in several operations
+//! claims at all nodes at once again: see `queue.rs`. All this only changes when nodes are asked, and who chooses the
+//! interval. Which votes make a majority, and so that no integer is handed out twice, does not depend on it.
 //!
 //! Claims name the member list that they are for. A client whose list is older than that of the nodes hears the
 //! newer one's number and goes on with those of its members that the DSN lists, as long as they are a majority.
@@ -127,10 +128,17 @@ impl Quorum {
                 }
             };
             let claimed = self.settle(attempt, &mut retry).await?;
-            if let Claimed::Taken { last, contested } = claimed {
-                if contested {
-                    // It was lost at a minority, where others were faster.
+            if let Claimed::Taken {
+                last,
+                lost_somewhere,
+                others_lost,
+            } = claimed
+            {
+                if lost_somewhere {
                     self.queue.lost(by);
+                } else if others_lost && collisions == 0 {
+                    // Not this client's own claims. Others would go on losing.
+                    self.queue.met();
                 }
                 self.queue.won(Instant::now());
                 self.minted = last;
@@ -228,8 +236,11 @@ impl Quorum {
                 && attempt.ballot.is_accepted()
             {
                 self.mark = self.mark.max(last);
-                let contested = attempt.is_contested();
-                return Ok(Claimed::Taken { last, contested });
+                return Ok(Claimed::Taken {
+                    last,
+                    lost_somewhere: attempt.is_contested(),
+                    others_lost: attempt.ballot.is_contended(),
+                });
             }
             if attempt.is_contested() {
                 return Ok(Claimed::Lost);
@@ -271,8 +282,14 @@ impl Quorum {
 
 /// What came of a claim.
 enum Claimed {
-    /// A majority has accepted it; `contested` if another node has refused it.
-    Taken { last: i64, contested: bool },
+    /// A majority has accepted it.
+    Taken {
+        last: i64,
+        /// Whether a minority has refused it, where others were faster.
+        lost_somewhere: bool,
+        /// Whether a node has refused other claims.
+        others_lost: bool,
+    },
     /// Nodes have refused it, because others were faster.
     Lost,
 }

@@ -87,7 +87,14 @@ impl Nodes {
     /// forgotten: the node that told of it may be none of the group.
     pub(crate) fn begin(&mut self) {
         self.epoch = self.proven;
-        self.flights.begin_operation();
+        // How fast a node is that always answers after a majority is known only from these.
+        for vote in self.flights.begin_operation() {
+            if let Ok(answer) = vote.result
+                && Some(answer.group) == self.group
+            {
+                self.note_answer(vote.index, answer.node, vote.took);
+            }
+        }
     }
 
     /// Ends an operation.
@@ -196,7 +203,7 @@ impl Nodes {
                     attempt: number,
                     index,
                     result,
-                    asked,
+                    took: asked.elapsed(),
                 }
             })
         };
@@ -206,15 +213,17 @@ impl Nodes {
     /// Remembers how the nodes answered.
     fn note(&mut self, heard: &Heard, retry: &mut Retry) {
         for (index, id, took) in &heard.answers {
-            if let Some(node) = self.nodes.get_mut(*index) {
-                node.id = Some(*id);
-                if let Some(took) = took {
-                    node.pace.answered(*took);
-                }
-            }
+            self.note_answer(*index, *id, *took);
         }
         if !heard.failures.is_empty() {
             retry.failed(self.reasons(heard));
+        }
+    }
+
+    fn note_answer(&mut self, index: usize, id: u64, took: Duration) {
+        if let Some(node) = self.nodes.get_mut(index) {
+            node.id = Some(id);
+            node.pace.answered(took);
         }
     }
 

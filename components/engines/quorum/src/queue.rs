@@ -54,7 +54,7 @@ impl Queue {
         }
     }
 
-    /// Others have minted since the last operation.
+    /// Others mint as well.
     pub(crate) fn met(&mut self) {
         self.left = CALM;
     }

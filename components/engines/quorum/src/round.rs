@@ -69,8 +69,8 @@ pub(crate) struct Vote {
     /// The number of the node.
     pub(crate) index: usize,
     pub(crate) result: Result<Answer, NodeFault>,
-    /// When it was asked.
-    pub(crate) asked: Instant,
+    /// How long the answer took.
+    pub(crate) took: Duration,
 }
 
 /// A node that is asked before the others.
@@ -105,9 +105,8 @@ pub(crate) struct Round<'a, A> {
 /// What a round has found out about the nodes.
 #[derive(Default)]
 pub(crate) struct Heard {
-    /// Those that answered: the number of each, its identity, and how long it took; None if that is not known, since
-    /// the answer came after the round in which it was asked.
-    pub(crate) answers: Vec<(usize, u64, Option<Duration>)>,
+    /// Those that answered: the number of each, its identity, and how long it took.
+    pub(crate) answers: Vec<(usize, u64, Duration)>,
     /// Why others failed.
     pub(crate) failures: Vec<(usize, String)>,
 }
@@ -274,15 +273,14 @@ where
         let node = answer.node;
         if !own {
             if self.attempt.ballot.group() == Some(answer.group) {
-                self.heard.answers.push((vote.index, node, None));
+                self.heard.answers.push((vote.index, node, vote.took));
             }
             return;
         }
         match self.attempt.ballot.add(answer) {
             Ok(()) => {
                 self.attempt.open.retain(|index| *index != vote.index);
-                let took = self.now.saturating_duration_since(vote.asked);
-                self.heard.answers.push((vote.index, node, Some(took)));
+                self.heard.answers.push((vote.index, node, vote.took));
             }
             Err(Disagreement::Newer { epoch, addresses }) => {
                 let known = self.attempt.newer.as_ref();

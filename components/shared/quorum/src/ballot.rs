@@ -141,6 +141,11 @@ impl Ballot {
             .any(|answer| !answer.accepted && answer.mark >= Some(first))
     }
 
+    /// Whether a node that accepted the claim had refused others before.
+    pub fn is_contended(&self) -> bool {
+        self.answers.values().any(|answer| answer.contended)
+    }
+
     /// Whether no further answer can complete a majority that has accepted.
     pub fn is_hopeless(&self) -> bool {
         let open = self.asked.saturating_sub(self.answers.len());
@@ -174,6 +179,7 @@ mod tests {
             members: vec![1, 2, 3],
             addresses: Vec::new(),
             accepted,
+            contended: false,
             mark: Some(10),
             incarnation: 1,
             known: BTreeMap::new(),

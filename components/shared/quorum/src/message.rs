@@ -55,6 +55,10 @@ pub struct Answer {
     pub addresses: Vec<String>,
     /// Whether the claim was accepted.
     pub accepted: bool,
+    /// Whether the node has refused claims since the last one that it accepted before this. A client that hears it asks one
+    /// node first, as those do that lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contended: bool,
     /// The mark after the claim, or a lower bound of it; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<i64>,

@@ -7,7 +7,7 @@ use crate::node::{self, Node, Peers};
 use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, runtime};
 use artisanal_core::Secret;
-use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, PORT, Status};
+use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, NodeState, PORT, Status};
 use clap::builder::NonEmptyStringValueParser;
 use engine_dsn::Address;
 use intd::Token;
@@ -61,7 +61,7 @@ enum Manage {
     /// Let a node that lost its data take its place again
     ///
     /// The node asks more than half of all members, itself not counted, so with three members both others
-    /// must be up.
+    /// must be up. One that takes part goes on as it is.
     Join {
         /// The node that lost its data
         #[arg(value_name = "HOST[:8081]", value_parser = address)]
@@ -268,8 +268,20 @@ async fn join(peers: &Peers, address: &str, via: &str) -> Result<String, Error> 
         epoch: group.epoch,
         members: group.members.clone(),
     };
+    let before = peers.status(address).await;
     let status = peers.join(address, &described).await?;
-    Ok(format!("{address}: {}\n", summary(&status)))
+    let did = summary(&status);
+    let same = before.is_ok_and(|before| {
+        before.state == NodeState::Serving && before.incarnation == status.incarnation
+    });
+    Ok(if same {
+        format!(
+            "{address}: it takes part already and has not joined again; a node that was restored from a backup has to be \
+             emptied first ({did})\n"
+        )
+    } else {
+        format!("{address}: {did}\n")
+    })
 }
 
 async fn replace(peers: &Peers, old: &str, new: &str, via: &str) -> Result<String, Error> {

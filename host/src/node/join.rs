@@ -5,6 +5,7 @@
 //! old incarnation is either among the marks that are read, or is not counted by anybody who hears of the
 //! new one.
 
+use super::claims::without_backend;
 use super::file::Record;
 use super::member::{EPOCH, IDENTITY, INCARNATION, Node, PROMISED, SESSION, check_members};
 use super::state::{Cause, State};
@@ -24,6 +25,10 @@ impl Node {
     /// Takes this node's place in its group again, without anything that it remembers. It takes no part until
     /// this has succeeded.
     ///
+    /// A node that takes part, and has all that its backend acknowledged, goes on as it is. The message may be one that was
+    /// repeated, or meant for another node: if it stopped taking part while a member is lost, neither of two of three
+    /// members could join again.
+    ///
     /// # Errors
     /// [`Error::Unavailable`] when too few other members answer, [`Error::Denied`] when this node belongs to
     /// another group; otherwise as its backend.
@@ -33,6 +38,9 @@ impl Node {
         let group = self.state().described.group;
         if group != 0 && group != described.group {
             return Err(Error::Denied(format!("this node belongs to group {group}")));
+        }
+        if self.takes_part(&described).await? {
+            return Ok(self.status());
         }
         let before = self.update(|state| {
             let before = state.clone();
@@ -66,6 +74,27 @@ impl Node {
             });
         }
         joined.map(|()| self.status())
+    }
+
+    /// Whether the node takes part as this member in this list, or in a later one. Asks the backend whether it still has what
+    /// it acknowledged.
+    async fn takes_part(&self, described: &Describe) -> Result<bool, Error> {
+        let state = self.state();
+        let Describe { node, epoch, .. } = described;
+        if state.now != NodeState::Serving
+            || state.described.node != *node
+            || state.epoch() < *epoch
+        {
+            return Ok(false);
+        }
+        let session = self.marks.reserved(SESSION).await?;
+        // A generation is that of the calls before it, such as this one.
+        session.last().await.map_err(without_backend)?;
+        let checked = self.still(&state, &session).await;
+        if self.state().now != NodeState::Serving {
+            return Ok(false);
+        }
+        checked.map(|_| true).map_err(without_backend)
     }
 
     /// Makes a new node the member that the list in force says it is: it missed the end of its replacement. Returns false

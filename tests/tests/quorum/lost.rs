@@ -5,7 +5,7 @@ use serde_json::Value;
 use testbed::TestResult;
 use testbed::contract::assert_fails;
 use testbed::quorum::{Options, Quorum};
-use testbed::redis::Redis;
+use testbed::redis::{self, Redis};
 
 fn state(status: &Value) -> &str {
     status["state"].as_str().unwrap_or_default()
@@ -44,6 +44,46 @@ fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
     );
     let next = mint(&quorum).expect("a majority is there");
     assert!(next > minted, "{next} after {minted}");
+    Ok(())
+}
+
+/// If it stopped taking part, the one that is lost could not join either.
+#[test]
+fn a_node_that_takes_part_is_not_made_to_join() -> TestResult {
+    let redis = Redis::with(redis::Options {
+        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
+        ..redis::Options::default()
+    })?;
+    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![Vec::new(), on.to_vec(), Vec::new()],
+        ..Options::default()
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    quorum.server(0).kill();
+    quorum.wipe(0)?;
+    quorum.server(0).start_again()?;
+    for node in [1, 2] {
+        let said = quorum.join(node, 3 - node)?;
+        assert!(said.contains("takes part already"), "{said}");
+        let status = quorum.status(node)?;
+        assert_eq!(
+            (state(&status), &status["incarnation"]),
+            ("serving", &Value::from(1))
+        );
+    }
+    let said = quorum.join(0, 1)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    assert_eq!(mint(&quorum), Ok(4));
+    // Its Redis may have lost writes, but no claim has shown it yet.
+    redis.kill();
+    redis.start_again()?;
+    assert_eq!(state(&quorum.status(1)?), "serving");
+    let said = quorum.join(1, 0)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    quorum.server(2).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 4, "{minted}");
     Ok(())
 }
 

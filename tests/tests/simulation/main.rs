@@ -32,7 +32,7 @@ use world::threads;
 const SEEDS: u64 = 250;
 
 /// Runs that once failed.
-const REGRESSIONS: [u64; 6] = [
+const REGRESSIONS: [u64; 7] = [
     // A new member was restarted, and so became another node, after the change to it had begun without it; and another
     // member lost its data.
     441, 3502, 5677,
@@ -40,7 +40,8 @@ const REGRESSIONS: [u64; 6] = [
     1467, // A copy of a backend from before its node lost everything was not recognised.
     1610,
     // A member that missed a replacement knew none of those that had the newer list.
-    1168,
+    1168, // A repeated message let a member join that took part, while another one had lost its data.
+    6682,
 ];
 
 /// Groups in which one of several clients once got nearly everything: the clients did not know how fast the slowest node is,

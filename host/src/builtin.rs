@@ -124,6 +124,13 @@ impl Builtin {
         self.entry().exclusive
     }
 
+    /// Whether the backend may lose marks and go on. An open sequence may tell the greatest one that it has seen then, while
+    /// that of another engine fails, or tells what the backend has.
+    #[cfg(feature = "serve")]
+    pub(crate) const fn is_lossy(self) -> bool {
+        self.entry().lossy
+    }
+
     /// The component for other hosts. It does not import `artisanal:integers/tls`, which this host alone has, and refuses a
     /// DSN that asks for TLS; and it does not open sockets if requests over `wasi:http` do as well.
     pub const fn plain_wasm(self) -> &'static [u8] {

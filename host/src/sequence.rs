@@ -120,7 +120,7 @@ impl Host {
                 key,
                 ..config.clone()
             };
-            sequences.push(self.sequence(instances, id, config).await?);
+            sequences.push(self.sequence(instances, id, config, false).await?);
         }
         Ok(sequences)
     }
@@ -130,6 +130,7 @@ impl Host {
         instances: Instances,
         id: Id,
         config: Config,
+        forgets: bool,
     ) -> Result<Sequence, Error> {
         let opening = Opening::new(id, config);
         // A bad configuration must fail here, not at the first mint.
@@ -143,6 +144,7 @@ impl Host {
             calls: CallNotes::new(self.options().call_log.clone(), &engine, &key),
             instances,
             opening,
+            forgets,
             lattice,
             queue: self.options().queue,
             runtime: Handle::current(),

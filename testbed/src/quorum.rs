@@ -69,6 +69,20 @@ impl Quorum {
         Ok(quorum)
     }
 
+    /// Starts three nodes on embedded stores, each behind a proxy, and makes them a group.
+    ///
+    /// # Errors
+    /// As [`Quorum::start`].
+    pub fn start_behind_proxies() -> Result<Self> {
+        let nodes = Options {
+            nodes: vec![Vec::new(); 3],
+            ..Options::default()
+        };
+        let quorum = Self::without_group(nodes)?.behind_proxies()?;
+        quorum.init()?;
+        Ok(quorum)
+    }
+
     /// The same nodes, each of which is reached through a proxy from here on, also by the others.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) in_memory: bool,
     /// Whether no other process can change its marks, nor remove them unnoticed.
     pub(super) exclusive: bool,
+    /// Whether the backend may lose marks and go on. An open sequence may tell the greatest one that it has seen then.
+    pub(super) lossy: bool,
     /// The default number of calls in flight per sequence: as many as improve throughput.
     ///
     /// A backend that waits for its disk or for other nodes can accept further calls meanwhile. Redis
@@ -70,6 +72,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: true,
         exclusive: true,
+        lossy: true,
         calls: 1,
     },
     Entry {
@@ -90,6 +93,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: true,
+        lossy: false,
         calls: 3,
     },
     Entry {
@@ -114,6 +118,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: false,
+        lossy: true,
         calls: 1,
     },
     Entry {
@@ -137,6 +142,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 4,
     },
     Entry {
@@ -160,6 +166,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 4,
     },
     Entry {
@@ -180,6 +187,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: true,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 4,
     },
     Entry {
@@ -200,6 +208,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: true,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 4,
     },
     Entry {
@@ -220,6 +229,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 1,
     },
     Entry {
@@ -240,6 +250,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: false,
         exclusive: false,
+        lossy: false,
         calls: 4,
     },
     Entry {
@@ -260,6 +271,7 @@ pub(super) static TABLE: &[Entry] = &[
         redirects: false,
         in_memory: true,
         exclusive: false,
+        lossy: false,
         calls: 1,
     },
 ];

@@ -17,10 +17,10 @@ struct Serving<'a> {
     group: u64,
 }
 
-/// The marks of one sequence, by node; Err for those that could not be read.
+/// The marks of one sequence, by node; Err with the reason for those that could not be read.
 struct Row {
     key: String,
-    marks: Vec<Result<Option<i64>, PeerError>>,
+    marks: Vec<Result<Option<i64>, Error>>,
 }
 
 /// Describes nodes, then the marks of one sequence or of so many.
@@ -63,10 +63,7 @@ pub(super) async fn status(
 fn no_status(failed: &[PeerError]) -> Error {
     let reasons: Vec<_> = failed.iter().map(ToString::to_string).collect();
     let text = format!("no node reports its status: {}", reasons.join("; "));
-    if failed
-        .iter()
-        .any(|error| matches!(error.reason, Error::Denied(_)))
-    {
+    if failed.iter().any(PeerError::is_denied) {
         Error::Denied(text)
     } else {
         Error::Unavailable(text)
@@ -110,7 +107,7 @@ async fn sequences(
         for (index, key) in part.iter().enumerate() {
             let mark = |report: &Result<artisanal_quorum::Report, PeerError>| match report {
                 Ok(report) => Ok(report.marks.get(index).copied().flatten()),
-                Err(error) => Err(error.clone()),
+                Err(error) => Err(error.reason.clone()),
             };
             let row = Row {
                 key: key.clone(),
@@ -159,7 +156,7 @@ impl Row {
                     writeln!(text, "  {address}  mark {mark}, lag {}", lag(*mark))
                 }
                 Ok(None) => writeln!(text, "  {address}  no mark, lag {}", lag(0)),
-                Err(error) => writeln!(text, "  {address}  mark unknown: it {}", error.reason),
+                Err(reason) => writeln!(text, "  {address}  mark unknown: it {reason}"),
             };
         }
         text
@@ -183,10 +180,7 @@ mod tests {
             "sequence k\n  a:1  mark 7, lag 9223372036854775800\n  \
              b:1  mark 9223372036854775807, lag 0\n  c:1  no mark, lag 9223372036854775807\n"
         );
-        let down = PeerError {
-            address: "b:1".into(),
-            reason: Error::Unavailable("does not answer: connection refused".into()),
-        };
+        let down = Error::Unavailable("does not answer: connection refused".into());
         let row = Row {
             key: "k".into(),
             marks: vec![Ok(None), Err(down), Ok(Some(4))],

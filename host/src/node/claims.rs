@@ -71,15 +71,29 @@ impl Node {
         if asked.takes() {
             self.keys.add([key])?;
         }
+        let answered = self.ask_backend(key, asked, &before).await;
+        if let Err(Error::Other(_)) = &answered {
+            // The backend may lack the sequence because it has lost all marks.
+            self.check_session(&before).await?;
+        }
+        answered
+    }
+
+    async fn ask_backend(
+        &self,
+        key: &str,
+        asked: Asked<'_>,
+        before: &State,
+    ) -> Result<Answer, Error> {
         let sequence = self.marks.sequence(key).await?;
         let (accepted, mark) = match asked {
             Asked::Mark { .. } => (false, sequence.last().await?),
             Asked::Advance(Advance { count, .. }) => {
                 (true, Some(sequence.next(*count).await?.last()))
             }
-            Asked::Claim(claim) => return self.take(claim, &sequence, &before).await,
+            Asked::Claim(claim) => return self.take(claim, &sequence, before).await,
         };
-        let now = self.still(&before, &sequence).await?;
+        let now = self.still(before).await?;
         Ok(answer(&now, accepted, mark))
     }
 
@@ -90,14 +104,14 @@ impl Node {
         sequence: &Sequence,
         before: &State,
     ) -> Result<Answer, Error> {
-        let verified = before.generation.is_some();
+        let verified = self.marks.are_lossy();
         let claimed = sequence.claim_verified(*first, *last, verified).await;
         let (accepted, mark) = match claimed.result {
             Ok(()) => (true, *last),
             Err(Error::TooSmall(mark)) => (false, mark),
             Err(error) => return Err(error),
         };
-        let now = self.still_at(before, claimed.generation?).await?;
+        let now = self.still_after(before, claimed.generation?).await?;
         Ok(answer(&now, accepted, Some(mark)))
     }
 

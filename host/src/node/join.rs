@@ -87,10 +87,7 @@ impl Node {
         {
             return Ok(false);
         }
-        let session = self.marks.reserved(SESSION).await?;
-        // A generation is that of the calls before it, such as this one.
-        session.last().await.map_err(without_backend)?;
-        let checked = self.still(&state, &session).await;
+        let checked = self.still(&state).await;
         if self.state().now != NodeState::Serving {
             return Ok(false);
         }
@@ -134,6 +131,8 @@ impl Node {
 
     async fn recover(&self, described: Describe) -> Result<(), Error> {
         let marks = &self.marks;
+        // The backend may have lost what these have seen.
+        marks.close_all();
         let generation = Self::generation(marks).await?;
         self.check_owner(&described).await?;
         let needed = majority(described.members.len());

@@ -8,7 +8,7 @@ use super::metrics::ClaimMetrics;
 use super::peers::Peers;
 use super::recall::recall;
 use super::state::{Cause, RESTARTED, State, lost};
-use crate::{Error, Host, Sequence, Source};
+use crate::{Error, Host, Source};
 use artisanal_core::limits::MAX_COUNT;
 use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, NodeState, Status};
 use std::collections::BTreeMap;
@@ -190,26 +190,28 @@ impl Node {
 
     /// Checks, after something was done or read, that the node is still the one that it was before, and
     /// returns its state, whose copies are at least as new as what was done.
-    pub(super) async fn still(
-        &self,
-        before: &State,
-        sequence: &Sequence,
-    ) -> Result<Arc<State>, Error> {
-        let generation = match before.generation {
-            Some(_) => sequence.generation().await?,
-            None => None,
+    pub(super) async fn still(&self, before: &State) -> Result<Arc<State>, Error> {
+        self.check_session(before).await?;
+        // Asked only now, since a connection is found to be closed when it is used.
+        let generation = match self.marks.are_lossy() {
+            true => Self::generation(&self.marks).await?,
+            false => None,
         };
-        self.still_at(before, generation).await
+        self.still_with(before, generation)
     }
 
-    /// As [`Node::still`], with the generation after what was done.
-    pub(super) async fn still_at(
+    /// As [`Node::still`], after a claim that told the generation.
+    pub(super) async fn still_after(
         &self,
         before: &State,
         generation: Option<String>,
     ) -> Result<Arc<State>, Error> {
+        self.check_session(before).await?;
+        self.still_with(before, generation)
+    }
+
+    fn still_with(&self, before: &State, generation: Option<String>) -> Result<Arc<State>, Error> {
         let now = self.serving()?;
-        let changed = || Error::Unavailable("this node has changed its incarnation".into());
         if now.incarnation != before.incarnation || now.session != before.session {
             return Err(changed());
         }
@@ -217,33 +219,35 @@ impl Node {
             return Err(Error::Unavailable("the member list has changed".into()));
         }
         if generation != now.generation {
-            self.lose(Cause::Restarted, RESTARTED, true);
+            self.lose(before, Cause::Restarted, RESTARTED, true);
             return Err(changed());
-        }
-        if self.marks.are_exclusive() {
-            return Ok(now);
-        }
-        let session = self.marks.reserved(SESSION).await?;
-        match session.last().await? {
-            Some(latest) if latest == now.session => {}
-            Some(latest) if latest > now.session => {
-                let reason = "another process runs this node on the same backend";
-                self.lose(Cause::OtherProcess, reason, false);
-                return Err(changed());
-            }
-            _ => {
-                let reason = "the backend has lost the marks of this node";
-                self.lose(Cause::EmptyBackend, reason, false);
-                return Err(changed());
-            }
         }
         Ok(now)
     }
 
-    /// Stops taking part.
-    fn lose(&self, cause: Cause, reason: &str, rejoins: bool) {
+    /// Checks that the backend has the number of this process.
+    pub(super) async fn check_session(&self, before: &State) -> Result<(), Error> {
+        if self.marks.are_exclusive() {
+            return Ok(());
+        }
+        match self.marks.stored(SESSION).await? {
+            Some(latest) if latest == before.session => return Ok(()),
+            Some(latest) if latest > before.session => {
+                let reason = "another process runs this node on the same backend";
+                self.lose(before, Cause::OtherProcess, reason, false);
+            }
+            _ => {
+                let reason = "the backend has lost the marks of this node";
+                self.lose(before, Cause::EmptyBackend, reason, false);
+            }
+        }
+        Err(changed())
+    }
+
+    /// Stops taking part, unless the node has joined again since it was as before.
+    fn lose(&self, before: &State, cause: Cause, reason: &str, rejoins: bool) {
         self.update(|state| {
-            if state.now == NodeState::Serving {
+            if state.now == NodeState::Serving && state.session == before.session {
                 tracing::error!("this node takes no part any longer: {reason}");
                 state.now = NodeState::Lost;
                 state.reason = Some(lost(reason));
@@ -275,6 +279,10 @@ impl Node {
     pub(super) async fn generation(marks: &Marks) -> Result<Option<String>, Error> {
         marks.reserved(SESSION).await?.generation().await
     }
+}
+
+fn changed() -> Error {
+    Error::Unavailable("this node has changed its incarnation".into())
 }
 
 /// Checks that a group is possible and that the node is in it.

@@ -35,6 +35,13 @@ pub struct PeerError {
     pub reason: Error,
 }
 
+impl PeerError {
+    /// Whether the node refuses this client, for instance for a wrong token.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.reason, Error::Denied(_))
+    }
+}
+
 impl From<PeerError> for Error {
     fn from(error: PeerError) -> Self {
         let text = error.to_string();

@@ -1,7 +1,7 @@
 //! What a node tells other nodes, and operators.
 
 use super::claims::{client_key, without_backend};
-use super::member::{Node, PROMISED, SESSION};
+use super::member::{Node, PROMISED};
 use super::state::{State, under_way};
 use crate::Error;
 use artisanal_quorum::{Describe, Join, List, MAX_KEYS, Read, Report};
@@ -93,8 +93,7 @@ impl Node {
             .map(|key| self.keys.after(key, MAX_KEYS))
             .unwrap_or_default();
         let promised = self.marks.number(PROMISED).await?;
-        let session = self.marks.reserved(SESSION).await?;
-        let now = self.still(before, &session).await?;
+        let now = self.still(before).await?;
         Ok(Report {
             promised,
             node: now.described.node,

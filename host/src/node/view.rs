@@ -74,7 +74,7 @@ impl View {
             for (address, status) in further.iter().zip(found) {
                 match status {
                     Ok(status) => view.add(address, status),
-                    Err(error) if matches!(error.reason, Error::Denied(_)) => {
+                    Err(error) if error.is_denied() => {
                         return Err(error.into());
                     }
                     Err(error) => {

@@ -47,6 +47,16 @@ impl Sequences {
     }
 
     pub(crate) async fn open(&self, key: &str) -> Result<Sequence, Error> {
+        self.open_one(key, false).await
+    }
+
+    /// As [`Sequences::open`], but [`Sequence::last`] opens the sequence anew each time, so that it returns what the backend has
+    /// and not what the sequence has seen before.
+    pub(crate) async fn open_forgetful(&self, key: &str) -> Result<Sequence, Error> {
+        self.open_one(key, true).await
+    }
+
+    async fn open_one(&self, key: &str, forgets: bool) -> Result<Sequence, Error> {
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
         let hash = blake3::hash(key.as_bytes());
         let at = usize::from(hash.as_bytes()[0]) % self.instances.len();
@@ -59,6 +69,6 @@ impl Sequences {
             key: key.to_owned(),
             ..self.config.clone()
         };
-        self.host.sequence(instances, id, config).await
+        self.host.sequence(instances, id, config, forgets).await
     }
 }

@@ -1,5 +1,6 @@
 //! The engine `quorum` on real nodes: what a group survives, and which errors say what it does not.
 
+mod databases;
 mod lost;
 
 use int_host::{Builtin, Error, Host, Sequence};
@@ -50,12 +51,7 @@ fn a_minority_may_fail_and_a_majority_may_not() -> TestResult {
 
 #[test]
 fn a_frozen_node_is_not_waited_for_and_gets_one_request_at_a_time() -> TestResult {
-    let nodes = Options {
-        nodes: vec![Vec::new(); 3],
-        ..Options::default()
-    };
-    let quorum = Quorum::without_group(nodes)?.behind_proxies()?;
-    quorum.init()?;
+    let quorum = Quorum::start_behind_proxies()?;
     let host = backend::host(None)?;
     let frozen = quorum.proxy(2).expect("a proxy");
     let sequence = run(open(&host, &format!("{}?timeout=30s", quorum.dsn()), "k"));
@@ -81,12 +77,7 @@ fn a_frozen_node_is_not_waited_for_and_gets_one_request_at_a_time() -> TestResul
 /// That node would accept what all others refuse.
 #[test]
 fn a_refused_claim_has_no_effect_on_a_node_that_is_behind() -> TestResult {
-    let nodes = Options {
-        nodes: vec![Vec::new(); 3],
-        ..Options::default()
-    };
-    let quorum = Quorum::without_group(nodes)?.behind_proxies()?;
-    quorum.init()?;
+    let quorum = Quorum::start_behind_proxies()?;
     let behind = quorum.proxy(2).expect("a proxy");
     let host = backend::host(None)?;
     let dsn = format!("{}?timeout=20s", quorum.dsn());

@@ -32,17 +32,30 @@ use world::threads;
 const SEEDS: u64 = 250;
 
 /// Runs that once failed.
-const REGRESSIONS: [u64; 7] = [
-    // A new member was restarted, and so became another node, after the change to it had begun without it; and another
-    // member lost its data.
-    441, 3502, 5677,
-    // A new member that missed its replacement, and a member that lost its data, waited for each other to join.
-    1467, // A copy of a backend from before its node lost everything was not recognised.
-    1610,
-    // A member that missed a replacement knew none of those that had the newer list.
-    1168, // A repeated message let a member join that took part, while another one had lost its data.
-    6682,
+const REGRESSIONS: [(u64, &str); 7] = [
+    (441, RESTARTED),
+    (3502, RESTARTED),
+    (5677, RESTARTED),
+    (
+        1467,
+        "a new member that missed its replacement, and a member that lost its data, waited for each other to join",
+    ),
+    (
+        1610,
+        "a copy of a backend from before its node lost everything was not recognised",
+    ),
+    (
+        1168,
+        "a member that missed a replacement knew none of those that had the newer list",
+    ),
+    (
+        6682,
+        "a repeated message let a member join that took part, while another one had lost its data",
+    ),
 ];
+
+const RESTARTED: &str = "a new member was restarted, and so became another node, after the change to it had begun without it; \
+                         and another member lost its data";
 
 /// Groups in which one of several clients once got nearly everything: the clients did not know how fast the slowest node is,
 /// and so asked different ones first; or one that never lost a claim did not know that others did.
@@ -149,11 +162,11 @@ fn no_integer_is_handed_out_twice() {
 
 #[test]
 fn what_once_failed_does_not_fail_again() {
-    for seed in REGRESSIONS {
+    for (seed, once) in REGRESSIONS {
         let faults = run(seed, None, false).faults;
         assert!(
             faults.is_empty(),
-            "repeat this run with: {}\n{}",
+            "once {once}; repeat this run with: {}\n{}",
             command(seed, None),
             faults.join("\n")
         );

@@ -3,10 +3,10 @@
 use crate::clock::Clock;
 use crate::history::{History, Returned};
 use crate::machine::KEY;
-use crate::network::{Network, Weather};
+use crate::network::Weather;
 use crate::random::Random;
-use crate::run::{group, runtime};
-use crate::world::{World, clocked, host};
+use crate::run::{group, in_a_world};
+use crate::world::{clocked, host};
 use artisanal_quorum::List;
 use int_host::{Builtin, Config, Error};
 use std::collections::BTreeMap;
@@ -35,15 +35,11 @@ pub(crate) struct Share {
 
 /// Lets all clients mint from a group whose nodes are near or far, and fast or slow; returns what came of each.
 pub(crate) fn compete(seed: u64) -> Vec<Share> {
-    runtime().block_on(async {
-        let history = Arc::new(History::new(false));
-        let network = Network::new(Arc::clone(&history), None, Random::new(seed, 1));
-        let network = Arc::new(network);
-        let world = World::new(Arc::clone(&network), Random::new(seed, 2));
-        let _entered = world.enter();
+    in_a_world(seed, None, false, async |network| {
+        let history = &network.history;
         let mut random = Random::new(seed, 0);
         let size = random.of(&[3, 5]);
-        let (machines, list) = group(size, &network, &mut random).await.expect("a group");
+        let (machines, list) = group(size, network, &mut random).await.expect("a group");
         let mut slow = BTreeMap::new();
         for machine in &machines {
             let most = random.of(&[0, 0, 1, 5, 20]);
@@ -67,12 +63,11 @@ pub(crate) fn compete(seed: u64) -> Vec<Share> {
                 number,
                 count,
                 list: list.clone(),
-                history: Arc::clone(&history),
+                history: Arc::clone(history),
             };
             clients.spawn(async move { (number, rival.run().await) });
         }
         let shares: BTreeMap<_, _> = clients.join_all().await.into_iter().collect();
-        network.clear();
         assert_eq!(history.faults(), [""; 0], "with the seed {seed}");
         shares.into_values().collect()
     })

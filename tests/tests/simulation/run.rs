@@ -42,14 +42,9 @@ impl Outcome {
 
 /// Makes the run of a seed, perhaps with a mistake that it should find. The text of its events takes time.
 pub(crate) fn run(seed: u64, mistake: Option<Mistake>, with_text: bool) -> Outcome {
-    runtime().block_on(async {
-        let history = Arc::new(History::new(with_text));
-        let network = Network::new(Arc::clone(&history), mistake, Random::new(seed, 1));
-        let network = Arc::new(network);
-        let world = World::new(Arc::clone(&network), Random::new(seed, 2));
-        let _entered = world.enter();
-        let changes = simulate(seed, mistake, &network).await;
-        network.clear();
+    in_a_world(seed, mistake, with_text, async |network| {
+        let changes = simulate(seed, mistake, network).await;
+        let history = &network.history;
         if let Err(error) = &changes {
             history.fault(format_args!("the run failed: {error}"));
         }
@@ -64,8 +59,26 @@ pub(crate) fn run(seed: u64, mistake: Option<Mistake>, with_text: bool) -> Outco
     })
 }
 
+/// Does something in a world of its own, in which all chance follows from the seed.
+pub(crate) fn in_a_world<T>(
+    seed: u64,
+    mistake: Option<Mistake>,
+    with_text: bool,
+    work: impl AsyncFnOnce(&Arc<Network>) -> T,
+) -> T {
+    runtime().block_on(async {
+        let history = Arc::new(History::new(with_text));
+        let network = Arc::new(Network::new(history, mistake, Random::new(seed, 1)));
+        let world = World::new(Arc::clone(&network), Random::new(seed, 2));
+        let _entered = world.enter();
+        let done = work(&network).await;
+        network.clear();
+        done
+    })
+}
+
 /// A runtime whose time stands still while anything can be done.
-pub(crate) fn runtime() -> Runtime {
+fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let built = builder.enable_time().start_paused(true).build();
     built.expect("a runtime")

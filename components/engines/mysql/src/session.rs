@@ -96,8 +96,13 @@ impl Session {
                     quote::name(&settings.database)
                 ))));
             }
-            if matches!(operation, Operation::Mark) && self.plan.create.is_some() {
-                return Ok(None);
+            if self.plan.create.is_some() {
+                match operation {
+                    Operation::Mark => return Ok(None),
+                    // What is created is on InnoDB.
+                    Operation::Settle => return self.keeps_commits(settings).await,
+                    _ => {}
+                }
             }
             if let Some(create) = self.plan.create.take() {
                 self.connection
@@ -181,10 +186,18 @@ impl Session {
                 let mark = self.integer(mark)?;
                 Ok((mark >= first).then_some(mark))
             }
-            Operation::Settle => Err(Fault::Final(Error::Other(
-                "a node of a quorum cannot keep a sequence in a ticket table; use another key"
-                    .into(),
-            ))),
+            Operation::Settle => {
+                let replies = self.tell(&tickets.storage(), 1, settings).await?;
+                let row = replies.first().and_then(|reply| reply.rows.first());
+                match row.map(|row| text(row, 0)) {
+                    Some("InnoDB") => self.keeps_commits(settings).await,
+                    found => Err(Fault::Final(Error::Other(format!(
+                        "a node of a quorum cannot keep a sequence in a ticket table on {}, which may lose marks in a \
+                         crash: use another key, or change the table to InnoDB",
+                        found.unwrap_or("an unknown storage engine")
+                    )))),
+                }
+            }
         }
     }
 
@@ -243,6 +256,13 @@ impl Session {
 
     /// Checks that a commit survives a crash of the server.
     async fn keeps_commits(&mut self, settings: &Settings) -> Result<Option<i64>, Fault> {
+        if settings.nodes.len() > 1 {
+            return Err(Fault::Final(Error::Other(
+                "a server that takes over may lack commits, which nothing would show: a node of a quorum needs one host \
+                 in its DSN"
+                    .into(),
+            )));
+        }
         let text = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit";
         let replies = self.tell(text, 1, settings).await?;
         match self.number(replies.first(), 0)? {

@@ -109,6 +109,15 @@ impl Tickets {
         )
     }
 
+    /// Reads the name of the storage engine.
+    pub(crate) fn storage(&self) -> String {
+        format!(
+            "SELECT ENGINE FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME={}",
+            self.named
+        )
+    }
+
     /// The counter's next value. The query returns no rows if the table does not exist, and NULL, on
     /// MySQL, if the counter was never used.
     fn counter(&self) -> String {

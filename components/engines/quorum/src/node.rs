@@ -89,10 +89,8 @@ impl Nodes {
         self.epoch = self.proven;
         // How fast a node is that always answers after a majority is known only from these.
         for vote in self.flights.begin_operation() {
-            if let Ok(answer) = vote.result
-                && Some(answer.group) == self.group
-            {
-                self.note_answer(vote.index, answer.node, vote.took);
+            if let Some((index, node, took)) = vote.late(self.group) {
+                self.note_answer(index, node, took);
             }
         }
     }

@@ -73,6 +73,14 @@ pub(crate) struct Vote {
     pub(crate) took: Duration,
 }
 
+impl Vote {
+    /// The number of the node, its identity, and how long the answer took, if a node of this group answered an earlier request.
+    pub(crate) fn late(&self, group: Option<u64>) -> Option<(usize, u64, Duration)> {
+        let answer = self.result.as_ref().ok()?;
+        (Some(answer.group) == group).then_some((self.index, answer.node, self.took))
+    }
+}
+
 /// A node that is asked before the others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct First {
@@ -263,20 +271,16 @@ where
     }
 
     fn count(&mut self, vote: Vote) {
-        let own = vote.attempt == self.attempt.number;
+        if vote.attempt != self.attempt.number {
+            let late = vote.late(self.attempt.ballot.group());
+            return self.heard.answers.extend(late);
+        }
         let answer = match vote.result {
             Ok(answer) => answer,
-            Err(_) if !own => return,
             Err(NodeFault::Passing(why)) => return self.heard.failures.push((vote.index, why)),
             Err(NodeFault::Final(error)) => return self.refusal = Some(error),
         };
         let node = answer.node;
-        if !own {
-            if self.attempt.ballot.group() == Some(answer.group) {
-                self.heard.answers.push((vote.index, node, vote.took));
-            }
-            return;
-        }
         match self.attempt.ballot.add(answer) {
             Ok(()) => {
                 self.attempt.open.retain(|index| *index != vote.index);

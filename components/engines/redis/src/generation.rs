@@ -3,6 +3,7 @@
 use crate::client::Session;
 use crate::locate::text_of;
 use crate::refusal::Fault;
+use crate::report::Report;
 use engine_guest::Error;
 use engine_redis_wire::{Value, cmd, text};
 
@@ -13,27 +14,39 @@ const DURABLE: [(&str, &str); 3] = [
     ("no-appendfsync-on-rewrite", "no"),
 ];
 
-/// The id of the server process. None for a single server that syncs every write: after a crash it has
-/// what it had. Where another server can take over, that one may lack writes, whatever was synced.
+/// The process and the history of writes of the server. None for a server that syncs every write and takes no part in
+/// replication: after a crash it has what it had. A server that takes part may lack writes, whatever was synced: another one
+/// that lacks them takes over, or became its primary meanwhile and replaced its data.
 pub(crate) fn generation(session: &mut Session<'_>) -> Result<Option<String>, Fault> {
-    if !session.has_choice() && syncs_all(session)? {
-        return Ok(None);
-    }
-    let [info] = session.ask([cmd("INFO").arg("server")])?;
-    if field(&info, "redis_mode") == Some("cluster") {
+    let syncs = !session.has_choice() && syncs_all(session)?;
+    let sections = ["replication", "server", "cluster"].map(|name| {
+        let mut command = cmd("INFO");
+        command.arg(name);
+        command
+    });
+    let replies = session.ask([&sections[0], &sections[1], &sections[2]])?;
+    let Some(report) = Report::parse(&replies.each_ref().map(text_of).join("\n")) else {
+        return Err(unknown());
+    };
+    if report.cluster {
         return Err(Fault::Final(in_cluster()));
     }
-    let run = field(&info, "run_id")
-        .map(str::to_owned)
-        .filter(|id| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic()));
-    match run {
-        Some(run) => Ok(Some(run)),
-        None => Err(Fault::Final(Error::Other(
-            "Redis does not report its run_id, and it may forget writes after a crash; set `appendonly \
-             yes` and `appendfsync always`, and let the user run CONFIG GET"
-                .into(),
-        ))),
+    if syncs && report.stands_alone() {
+        return Ok(None);
     }
+    let Some(run) = report.run else {
+        return Err(unknown());
+    };
+    // Failovers leave the process as it is, and some servers have no replication ids.
+    let history = report.replid.unwrap_or_default();
+    Ok(Some(format!("{run} {history}")))
+}
+
+fn unknown() -> Fault {
+    Fault::Final(Error::Other(
+        "Redis does not report its role and its run_id (INFO), and without them it does not show whether it has lost writes"
+            .into(),
+    ))
 }
 
 /// The error for a Redis Cluster: its nodes have keys of their own and forget them one by one, so that what one of
@@ -43,16 +56,6 @@ pub(crate) fn in_cluster() -> Error {
         "a Redis Cluster cannot be the backend of a node of a quorum; use a Redis that is not in a cluster"
             .into(),
     )
-}
-
-/// A field in a reply to `INFO`.
-fn field<'a>(info: &'a Value, name: &str) -> Option<&'a str> {
-    let mut fields = text_of(info)
-        .lines()
-        .filter_map(|line| line.split_once(':'));
-    fields
-        .find(|(found, _)| *found == name)
-        .map(|(_, value)| value.trim())
 }
 
 fn syncs_all(session: &mut Session<'_>) -> Result<bool, Fault> {

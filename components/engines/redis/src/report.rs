@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) replid2: Option<Id>,
     /// Identifies the process (`run_id`), so that a server with two names is recognized as one.
     pub(crate) run: Option<Id>,
+    /// Whether it has replicas at present.
+    pub(crate) replicated: bool,
     /// Whether it is a node of a Redis Cluster.
     pub(crate) cluster: bool,
 }
@@ -65,6 +67,7 @@ impl Report {
             replid: id("master_replid"),
             replid2: id("master_replid2"),
             run: id("run_id"),
+            replicated: field("connected_slaves").is_none_or(|count| count != "0"),
             cluster: field("cluster_enabled") == Some("1"),
         })
     }
@@ -78,6 +81,11 @@ impl Report {
 
     pub(crate) fn is_primary(&self) -> bool {
         self.role == Role::Primary
+    }
+
+    /// Whether its data are its own: no other server has replaced them, and none is about to.
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.is_primary() && !self.replicated && self.replid2.is_none()
     }
 
     /// Whether the primary of its history is running at present.
@@ -114,6 +122,7 @@ mod tests {
     fn primaries_and_replicas_are_read() {
         let report = Report::parse(PROMOTED).expect("a role");
         assert!(report.is_primary() && report.is_live() && !report.cluster);
+        assert!(!report.stands_alone(), "it was a replica");
         assert_eq!(
             report.replid.as_deref(),
             Some("2a0a1c1fe02ee03cf4a0b9bcd7e7bbd4bb7bd4a6")
@@ -136,6 +145,22 @@ mod tests {
         assert_eq!((report.replid, report.replid2), (None, None));
         let up = replica.replace("down", "up");
         assert!(Report::parse(&up).expect("a role").is_live());
+    }
+
+    #[test]
+    fn a_server_with_replicas_or_a_primary_does_not_stand_alone() {
+        let alone =
+            "role:master\r\nconnected_slaves:0\r\nmaster_replid:a\r\nmaster_replid2:0000\r\n";
+        let stands_alone = |text: &str| Report::parse(text).expect("a role").stands_alone();
+        assert!(stands_alone(alone));
+        for (from, to) in [
+            ("slaves:0", "slaves:1"),
+            ("connected_slaves:0", "x:0"),
+            ("master\r", "slave\r"),
+            ("0000", "b"),
+        ] {
+            assert!(!stands_alone(&alone.replace(from, to)), "{to}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn primary(host: &str, replid: &str, replid2: &str) -> Seen {
             replid: id(replid),
             replid2: id(replid2),
             run: Some(format!("run of {host}")),
+            replicated: false,
             cluster: false,
         },
     }

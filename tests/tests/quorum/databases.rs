@@ -1,0 +1,202 @@
+//! What a node notices about a database that others can change: emptied, behind after a failover, in use by another process.
+
+use super::lost::state;
+use super::mint;
+use std::time::Duration;
+use testbed::TestResult;
+use testbed::contract::assert_fails;
+use testbed::mariadb::MariaDb;
+use testbed::quorum::{Options, Quorum};
+use testbed::redis::{self, Redis};
+use testbed::wait::until;
+
+/// The engine remembers the marks of a sequence that is open, so a sequence that the node has used does not show the loss.
+#[test]
+fn a_redis_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
+    let redis = Redis::start()?;
+    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        ..Options::default()
+    })?;
+    // The second node misses what is minted, and the process of the third one is new.
+    quorum.server(1).kill();
+    assert_eq!(mint(&quorum), Ok(2));
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.server(2).kill();
+    quorum.server(2).start_again()?;
+    redis.query::<String>(&["FLUSHALL"])?;
+    quorum.server(0).kill();
+    quorum.server(1).start_again()?;
+    // These two know of no integer that was handed out.
+    assert_fails(mint(&quorum), "unavailable", &["lost the marks"]);
+    assert_eq!(state(&quorum.status(2)?), "lost");
+    quorum.server(0).start_again()?;
+    let said = quorum.join(2, 0)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    quorum.server(0).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 4, "{minted}");
+    // A claim need not come first.
+    quorum.server(0).start_again()?;
+    redis.query::<String>(&["FLUSHALL"])?;
+    let said = quorum.join(2, 0)?;
+    assert!(said.contains("incarnation 3"), "{said}");
+    Ok(())
+}
+
+/// Others take these marks for theirs, and no claim has shown yet that some are lost.
+#[test]
+fn a_redis_that_lost_writes_does_not_tell_marks() -> TestResult {
+    let redis = Redis::with(redis::Options {
+        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
+        ..redis::Options::default()
+    })?;
+    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        ..Options::default()
+    })?;
+    quorum.server(1).kill();
+    let run = |words: &[&str]| {
+        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+        quorum.manage(&words)
+    };
+    let minted = run(&["--engine", "quorum", "--dsn", &quorum.dsn(), "--key", "a"])?;
+    assert_eq!(minted.trim(), "2");
+    let told = || run(&["node", "status", &quorum.address(2), "--key", "a"]);
+    let mark = told()?;
+    assert!(mark.contains("mark 2, lag 0"), "{mark}");
+    redis.kill();
+    redis.lose_tail(10)?;
+    redis.start_again()?;
+    assert_eq!(redis.query::<Option<i64>>(&["GET", "a"])?, None);
+    let mark = told()?;
+    assert!(mark.contains("changed its incarnation"), "{mark}");
+    assert_eq!(state(&quorum.status(2)?), "lost");
+    Ok(())
+}
+
+/// Makes a Redis a replica of another one, or a primary, as a Sentinel does.
+fn replicate(redis: &Redis, primary: Option<&Redis>) -> TestResult {
+    let port = primary.map(|primary| primary.port().to_string());
+    let (host, port) = match &port {
+        Some(port) => ("127.0.0.1", port.as_str()),
+        None => ("NO", "ONE"),
+    };
+    redis.query::<String>(&["REPLICAOF", host, port])?;
+    redis.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])?;
+    if primary.is_some() {
+        let linked = || {
+            let info = redis.query::<String>(&["INFO", "replication"]);
+            let info = info.map_err(|error| error.to_string())?;
+            let up = info.contains("master_link_status:up");
+            up.then_some(()).ok_or(info)
+        };
+        until("the replica is linked", Duration::from_secs(20), linked)?;
+    }
+    Ok(())
+}
+
+/// The data are those of the replica that was promoted meanwhile. The process is the same, and it syncs every write.
+#[test]
+fn a_redis_that_was_a_replica_meanwhile_is_noticed() -> TestResult {
+    let redis = Redis::start()?;
+    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        ..Options::default()
+    })?;
+    let promoted = redis.replica()?;
+    replicate(&promoted, None)?;
+    quorum.server(1).kill();
+    assert_eq!(mint(&quorum), Ok(2));
+    assert_eq!(mint(&quorum), Ok(4));
+    replicate(&redis, Some(&promoted))?;
+    replicate(&redis, None)?;
+    // The process of the node is new, and remembers nothing.
+    quorum.server(2).kill();
+    quorum.server(2).start_again()?;
+    quorum.server(0).kill();
+    quorum.server(1).start_again()?;
+    // These two know of no integer that was handed out.
+    assert_fails(mint(&quorum), "unavailable", &["takes no part"]);
+    // It joins again by itself.
+    quorum.server(0).start_again()?;
+    quorum.await_status(2, "incarnation", &2.into())?;
+    quorum.server(0).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 4, "{minted}");
+    Ok(())
+}
+
+#[test]
+fn a_database_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
+    let mariadb = MariaDb::start()?;
+    let on = ["--engine", "mysql", "--dsn", &mariadb.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![on.to_vec(), Vec::new(), Vec::new()],
+        ..Options::default()
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    quorum.server(1).kill();
+    mariadb.sql_as_user("DELETE FROM artisanal_integers")?;
+    // The engine remembers its sequences, and does not begin them anew.
+    assert_fails(mint(&quorum), "unavailable", &["lost the marks"]);
+    assert_eq!(state(&quorum.status(0)?), "lost");
+    quorum.server(1).start_again()?;
+    let said = quorum.join(0, 1)?;
+    assert!(said.contains("incarnation 2"), "{said}");
+    quorum.server(1).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
+/// The tables of the original program, which may lose marks in a crash, unnoticed.
+#[test]
+fn a_table_that_is_not_safe_from_crashes_is_not_used() -> TestResult {
+    let mariadb = MariaDb::start()?;
+    let create = "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1) NOT NULL DEFAULT '' UNIQUE";
+    mariadb.sql_as_user(&format!("CREATE TABLE k ({create}) ENGINE=MyISAM"))?;
+    let on = ["--engine", "mysql", "--dsn", &mariadb.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![on.to_vec(), Vec::new(), Vec::new()],
+        ..Options::default()
+    })?;
+    // The others are a majority.
+    assert_eq!(mint(&quorum), Ok(2));
+    quorum.server(1).kill();
+    assert_fails(mint(&quorum), "unavailable", &["MyISAM", "another key"]);
+    mariadb.sql_as_user("ALTER TABLE k ENGINE=InnoDB")?;
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
+#[test]
+fn two_processes_on_one_backend_are_noticed() -> TestResult {
+    let redis = Redis::start()?;
+    let on = vec![
+        "--engine".to_owned(),
+        "redis".to_owned(),
+        "--dsn".to_owned(),
+        redis.dsn(),
+    ];
+    let quorum = Quorum::with(Options {
+        nodes: vec![on.clone(), Vec::new(), Vec::new()],
+        ..Options::default()
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    // A second process on the Redis of the first node.
+    let second = Quorum::without_group(Options {
+        nodes: vec![on],
+        ..Options::default()
+    })?;
+    assert_eq!(state(&second.status(0)?), "lost");
+    assert_eq!(mint(&quorum), Ok(4));
+    quorum.await_status(0, "state", &"lost".into())?;
+    let reason = quorum.status(0)?["reason"].to_string();
+    assert!(reason.contains("another process"), "{reason}");
+    Ok(())
+}

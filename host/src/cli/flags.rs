@@ -97,6 +97,17 @@ fn engine() -> impl TypedValueParser<Value = Builtin> {
     })
 }
 
+/// A token, in the environment or on the command line.
+pub(super) fn token(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(
+            "an empty token protects nothing; give one, or unset the variable in the environment"
+                .into(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|_| {
         "expected a host, optionally with a port: `db.example.com:6379`, `10.0.0.1`, `[::1]:6379`".into()

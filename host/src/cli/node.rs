@@ -1,6 +1,6 @@
 //! `int-host node`: runs a node of a quorum, and manages groups of them.
 
-use super::flags::Flags;
+use super::flags::{Flags, token};
 use super::node_status::status;
 use super::{Failure, log, metrics, one_thread, open_files};
 use crate::node::{self, Node, Peers};
@@ -8,7 +8,6 @@ use crate::serve::{Limits, Listeners, Shutdown};
 use crate::{Error, Host, Options, runtime};
 use artisanal_core::Secret;
 use artisanal_quorum::{Describe, FIRST_EPOCH, List, Member, NodeState, PORT, Status};
-use clap::builder::NonEmptyStringValueParser;
 use engine_dsn::Address;
 use intd::Token;
 use std::fmt;
@@ -36,7 +35,7 @@ pub(super) struct NodeCommand {
     port: u16,
     /// The token that all nodes of the group and their clients share; without it everybody who reaches the
     /// port can claim. Set it in the environment, since other users can see the command line
-    #[arg(long, global = true, env = "ARTISANAL_NODE_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), hide_env_values = true)]
+    #[arg(long, global = true, env = "ARTISANAL_NODE_TOKEN", value_name = "TOKEN", value_parser = token, hide_env_values = true)]
     node_token: Option<String>,
     /// Serve metrics of this node for Prometheus under /metrics, at this port of localhost or of another address of
     /// this machine

@@ -7,7 +7,7 @@ mod listen;
 mod sequences;
 mod server;
 
-use super::flags::Flags;
+use super::flags::{Flags, token};
 use super::interrupt::signal;
 use super::mode::{Given, Mode};
 use super::{Failure, log, metrics, open_files};
@@ -17,7 +17,7 @@ use crate::serve::{Limits, Shutdown, TokenFile};
 use crate::traces::{self, Traces};
 use crate::{Error, Host, Sequence, runtime};
 use artisanal_core::Secret;
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::FalseyValueParser;
 use engine_dsn::duration::NotATime;
 use intd::Settings;
 use ledger::LedgerPolicy;
@@ -81,11 +81,11 @@ pub(super) struct Serve {
     max_keys: u64,
     /// The token that allows raising sequences; without it raising is disabled. Set it in the
     /// environment, since other users can see the command line
-    #[arg(long, env = "ARTISANAL_ADMIN_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
+    #[arg(long, env = "ARTISANAL_ADMIN_TOKEN", value_name = "TOKEN", value_parser = token, help_heading = SERVER, hide_env_values = true)]
     admin_token: Option<String>,
     /// The token that minting requires; without it everybody may mint. Set it in the environment, since
     /// other users can see the command line
-    #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), help_heading = SERVER, hide_env_values = true)]
+    #[arg(long, env = "ARTISANAL_MINT_TOKEN", value_name = "TOKEN", value_parser = token, help_heading = SERVER, hide_env_values = true)]
     mint_token: Option<String>,
     /// A file with named tokens, each with its keys, rights and limits: only their holders may mint, read and raise
     ///

@@ -171,7 +171,7 @@ fn mistakes() {
         ("serve --protocol udp", ErrorKind::InvalidValue),
         ("serve --queue 0", ErrorKind::ValueValidation),
         ("serve --max-requests 0", ErrorKind::ValueValidation),
-        ("serve --admin-token=", ErrorKind::InvalidValue),
+        ("serve --admin-token=", ErrorKind::ValueValidation),
         ("serve --idle-timeout 5d", ErrorKind::ValueValidation),
         ("serve --config novalue", ErrorKind::ValueValidation),
     ] {
@@ -257,5 +257,18 @@ fn every_option_can_come_from_the_environment_and_shows_no_value() {
             "{name}"
         );
         assert!(arg.is_hide_env_values_set(), "{name}");
+    }
+}
+
+#[test]
+fn an_empty_token_is_refused() {
+    for line in [
+        "serve --mint-token=",
+        "serve --admin-token=",
+        "node --node-token=",
+    ] {
+        let error = read(line).expect_err(line);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{line}");
+        assert!(error.to_string().contains("empty token"), "{error}");
     }
 }

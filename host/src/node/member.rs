@@ -236,6 +236,11 @@ impl Node {
                 let reason = "another process runs this node on the same backend";
                 self.lose(before, Cause::OtherProcess, reason, false);
             }
+            _ if self.marks.are_lossy()
+                && Self::generation(&self.marks).await? != before.generation =>
+            {
+                self.lose(before, Cause::Restarted, RESTARTED, true);
+            }
             _ => {
                 let reason = "the backend has lost the marks of this node";
                 self.lose(before, Cause::EmptyBackend, reason, false);

@@ -45,6 +45,32 @@ fn a_redis_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
     Ok(())
 }
 
+/// It has lost the number of the node's process, too.
+#[test]
+fn a_node_whose_redis_keeps_nothing_joins_again_by_itself() -> TestResult {
+    let redis = Redis::with(redis::Options {
+        extra: ["--appendonly", "no"].map(str::to_owned).to_vec(),
+        ..redis::Options::default()
+    })?;
+    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
+    let quorum = Quorum::with(Options {
+        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        ..Options::default()
+    })?;
+    assert_eq!(mint(&quorum), Ok(2));
+    redis.kill();
+    redis.start_again()?;
+    assert_eq!(redis.query::<i64>(&["DBSIZE"])?, 0);
+    quorum.server(0).kill();
+    assert_fails(mint(&quorum), "unavailable", &["takes no part"]);
+    quorum.server(0).start_again()?;
+    quorum.await_status(2, "incarnation", &2.into())?;
+    quorum.server(0).kill();
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
 /// Others take these marks for theirs, and no claim has shown yet that some are lost.
 #[test]
 fn a_redis_that_lost_writes_does_not_tell_marks() -> TestResult {

@@ -193,9 +193,10 @@ impl Node {
     pub(super) async fn still(&self, before: &State) -> Result<Arc<State>, Error> {
         self.check_session(before).await?;
         // Asked only now, since a connection is found to be closed when it is used.
-        let generation = match self.marks.are_lossy() {
-            true => Self::generation(&self.marks).await?,
-            false => None,
+        let generation = if self.marks.are_lossy() {
+            Self::generation(&self.marks).await?
+        } else {
+            None
         };
         self.still_with(before, generation)
     }

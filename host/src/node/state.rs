@@ -110,7 +110,8 @@ impl State {
     }
 }
 
-pub(super) const RESTARTED: &str = "the backend was restarted and may have forgotten marks";
+pub(super) const RESTARTED: &str =
+    "the backend was restarted or has failed over, and may have forgotten marks";
 
 pub(super) fn lost(reason: &str) -> String {
     format!("{reason}; it has to join again (`int-host node join`)")

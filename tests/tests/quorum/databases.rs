@@ -10,15 +10,28 @@ use testbed::quorum::{Options, Quorum};
 use testbed::redis::{self, Redis};
 use testbed::wait::until;
 
+/// A group whose third node is on this database.
+pub(super) fn with_third_on(engine: &str, dsn: &str) -> TestResult<Quorum> {
+    let on = ["--engine", engine, "--dsn", dsn].map(str::to_owned);
+    Ok(Quorum::with(Options {
+        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        ..Options::default()
+    })?)
+}
+
+/// A Redis with other settings than one that keeps all writes.
+pub(super) fn redis_with(settings: [&str; 2]) -> TestResult<Redis> {
+    Ok(Redis::with(redis::Options {
+        extra: settings.map(str::to_owned).to_vec(),
+        ..redis::Options::default()
+    })?)
+}
+
 /// The engine remembers the marks of a sequence that is open, so a sequence that the node has used does not show the loss.
 #[test]
 fn a_redis_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
     let redis = Redis::start()?;
-    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
-        ..Options::default()
-    })?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     // The second node misses what is minted, and the process of the third one is new.
     quorum.server(1).kill();
     assert_eq!(mint(&quorum), Ok(2));
@@ -48,15 +61,8 @@ fn a_redis_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
 /// It has lost the number of the node's process, too.
 #[test]
 fn a_node_whose_redis_keeps_nothing_joins_again_by_itself() -> TestResult {
-    let redis = Redis::with(redis::Options {
-        extra: ["--appendonly", "no"].map(str::to_owned).to_vec(),
-        ..redis::Options::default()
-    })?;
-    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
-        ..Options::default()
-    })?;
+    let redis = redis_with(["--appendonly", "no"])?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     assert_eq!(mint(&quorum), Ok(2));
     redis.kill();
     redis.start_again()?;
@@ -74,15 +80,8 @@ fn a_node_whose_redis_keeps_nothing_joins_again_by_itself() -> TestResult {
 /// Others take these marks for theirs, and no claim has shown yet that some are lost.
 #[test]
 fn a_redis_that_lost_writes_does_not_tell_marks() -> TestResult {
-    let redis = Redis::with(redis::Options {
-        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
-        ..redis::Options::default()
-    })?;
-    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
-        ..Options::default()
-    })?;
+    let redis = redis_with(["--appendfsync", "no"])?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     quorum.server(1).kill();
     let run = |words: &[&str]| {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -128,11 +127,7 @@ fn replicate(redis: &Redis, primary: Option<&Redis>) -> TestResult {
 #[test]
 fn a_redis_that_was_a_replica_meanwhile_is_noticed() -> TestResult {
     let redis = Redis::start()?;
-    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
-        ..Options::default()
-    })?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     let promoted = redis.replica()?;
     replicate(&promoted, None)?;
     quorum.server(1).kill();
@@ -159,19 +154,15 @@ fn a_redis_that_was_a_replica_meanwhile_is_noticed() -> TestResult {
 #[test]
 fn a_database_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
     let mariadb = MariaDb::start()?;
-    let on = ["--engine", "mysql", "--dsn", &mariadb.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![on.to_vec(), Vec::new(), Vec::new()],
-        ..Options::default()
-    })?;
+    let quorum = with_third_on("mysql", &mariadb.dsn())?;
     assert_eq!(mint(&quorum), Ok(2));
     quorum.server(1).kill();
     mariadb.sql_as_user("DELETE FROM artisanal_integers")?;
     // The engine remembers its sequences, and does not begin them anew.
     assert_fails(mint(&quorum), "unavailable", &["lost the marks"]);
-    assert_eq!(state(&quorum.status(0)?), "lost");
+    assert_eq!(state(&quorum.status(2)?), "lost");
     quorum.server(1).start_again()?;
-    let said = quorum.join(0, 1)?;
+    let said = quorum.join(2, 0)?;
     assert!(said.contains("incarnation 2"), "{said}");
     quorum.server(1).kill();
     let minted = mint(&quorum).expect("a majority is there");
@@ -185,11 +176,7 @@ fn a_table_that_is_not_safe_from_crashes_is_not_used() -> TestResult {
     let mariadb = MariaDb::start()?;
     let create = "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, stub CHAR(1) NOT NULL DEFAULT '' UNIQUE";
     mariadb.sql_as_user(&format!("CREATE TABLE k ({create}) ENGINE=MyISAM"))?;
-    let on = ["--engine", "mysql", "--dsn", &mariadb.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![on.to_vec(), Vec::new(), Vec::new()],
-        ..Options::default()
-    })?;
+    let quorum = with_third_on("mysql", &mariadb.dsn())?;
     // The others are a majority.
     assert_eq!(mint(&quorum), Ok(2));
     quorum.server(1).kill();

@@ -1,11 +1,11 @@
 //! What a node notices about its own data: lost, restored from a copy, or of another node.
 
+use super::databases::{redis_with, with_third_on};
 use super::mint;
 use serde_json::Value;
 use testbed::TestResult;
 use testbed::contract::assert_fails;
-use testbed::quorum::{Options, Quorum};
-use testbed::redis::{self, Redis};
+use testbed::quorum::Quorum;
 
 pub(super) fn state(status: &Value) -> &str {
     status["state"].as_str().unwrap_or_default()
@@ -50,15 +50,8 @@ fn a_node_that_lost_its_data_takes_no_part_until_it_has_joined() -> TestResult {
 /// If it stopped taking part, the one that is lost could not join either.
 #[test]
 fn a_node_that_takes_part_is_not_made_to_join() -> TestResult {
-    let redis = Redis::with(redis::Options {
-        extra: ["--appendfsync", "no"].map(str::to_owned).to_vec(),
-        ..redis::Options::default()
-    })?;
-    let on = ["--engine", "redis", "--dsn", &redis.dsn()].map(str::to_owned);
-    let quorum = Quorum::with(Options {
-        nodes: vec![Vec::new(), on.to_vec(), Vec::new()],
-        ..Options::default()
-    })?;
+    let redis = redis_with(["--appendfsync", "no"])?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     assert_eq!(mint(&quorum), Ok(2));
     quorum.server(0).kill();
     quorum.wipe(0)?;
@@ -78,10 +71,10 @@ fn a_node_that_takes_part_is_not_made_to_join() -> TestResult {
     // Its Redis may have lost writes, but no claim has shown it yet.
     redis.kill();
     redis.start_again()?;
-    assert_eq!(state(&quorum.status(1)?), "serving");
-    let said = quorum.join(1, 0)?;
+    assert_eq!(state(&quorum.status(2)?), "serving");
+    let said = quorum.join(2, 0)?;
     assert!(said.contains("incarnation 2"), "{said}");
-    quorum.server(2).kill();
+    quorum.server(1).kill();
     let minted = mint(&quorum).expect("a majority is there");
     assert!(minted > 4, "{minted}");
     Ok(())

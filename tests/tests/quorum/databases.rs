@@ -58,6 +58,22 @@ fn a_redis_that_is_emptied_under_a_running_node_is_noticed() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn a_redis_that_may_evict_keys_is_not_used() -> TestResult {
+    let redis = redis_with(["--maxmemory", "100mb"])?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
+    assert_eq!(mint(&quorum), Ok(2));
+    // The node asks again with its next connection.
+    redis.query::<String>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])?;
+    redis.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])?;
+    quorum.server(1).kill();
+    assert_fails(mint(&quorum), "unavailable", &["allkeys-lru", "noeviction"]);
+    redis.query::<String>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])?;
+    let minted = mint(&quorum).expect("a majority is there");
+    assert!(minted > 2, "{minted}");
+    Ok(())
+}
+
 /// It has lost the number of the node's process, too.
 #[test]
 fn a_node_whose_redis_keeps_nothing_joins_again_by_itself() -> TestResult {

@@ -19,17 +19,23 @@ const DURABLE: [(&str, &str); 3] = [
 /// that lacks them takes over, or became its primary meanwhile and replaced its data.
 pub(crate) fn generation(session: &mut Session<'_>) -> Result<Option<String>, Fault> {
     let syncs = !session.has_choice() && syncs_all(session)?;
-    let sections = ["replication", "server", "cluster"].map(|name| {
+    let [a, b, c, d] = ["replication", "server", "cluster", "memory"].map(|name| {
         let mut command = cmd("INFO");
         command.arg(name);
         command
     });
-    let replies = session.ask([&sections[0], &sections[1], &sections[2]])?;
+    let replies = session.ask([&a, &b, &c, &d])?;
     let Some(report) = Report::parse(&replies.each_ref().map(text_of).join("\n")) else {
         return Err(unknown());
     };
     if report.cluster {
         return Err(Fault::Final(in_cluster()));
+    }
+    if let Some(policy) = report.evicts {
+        return Err(Fault::Final(Error::Other(format!(
+            "Redis removes keys when its memory is full (maxmemory-policy {policy}), which nothing would show; set \
+             maxmemory-policy to noeviction"
+        ))));
     }
     if syncs && report.stands_alone() {
         return Ok(None);

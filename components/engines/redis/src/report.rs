@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) replicated: bool,
     /// Whether it is a node of a Redis Cluster.
     pub(crate) cluster: bool,
+    /// The policy by which it removes any keys when its memory is full; None if it removes at most those that expire.
+    pub(crate) evicts: Option<String>,
 }
 
 /// A server's role in replication.
@@ -40,7 +42,7 @@ pub(crate) enum Role {
 }
 
 impl Report {
-    /// Parses the text of `INFO`, sections `replication`, `server` and `cluster`. None if it does not
+    /// Parses the text of `INFO`, sections `replication`, `server`, `cluster` and perhaps `memory`. None if it does not
     /// have the role.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
@@ -62,6 +64,8 @@ impl Report {
             }
             _ => return None,
         };
+        let limited = field("maxmemory").is_some_and(|bytes| bytes != "0");
+        let policy = field("maxmemory_policy").filter(|policy| policy.starts_with("allkeys"));
         Some(Self {
             role,
             replid: id("master_replid"),
@@ -69,6 +73,7 @@ impl Report {
             run: id("run_id"),
             replicated: field("connected_slaves").is_none_or(|count| count != "0"),
             cluster: field("cluster_enabled") == Some("1"),
+            evicts: policy.filter(|_| limited).map(printable),
         })
     }
 
@@ -160,6 +165,24 @@ mod tests {
             ("0000", "b"),
         ] {
             assert!(!stands_alone(&alone.replace(from, to)), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_may_remove_any_key_says_so() {
+        let evicts = |memory: &str| {
+            let text = format!("role:master\r\n# Memory\r\n{memory}");
+            Report::parse(&text).expect("a role").evicts
+        };
+        let policy = evicts("maxmemory:1000\r\nmaxmemory_policy:allkeys-lru\r\n");
+        assert_eq!(policy.as_deref(), Some("allkeys-lru"));
+        for keeps in [
+            "maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n",
+            "maxmemory:1000\r\nmaxmemory_policy:volatile-lru\r\n",
+            "maxmemory:1000\r\nmaxmemory_policy:noeviction\r\n",
+            "",
+        ] {
+            assert_eq!(evicts(keeps), None, "{keeps}");
         }
     }
 

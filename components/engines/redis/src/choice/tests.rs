@@ -16,6 +16,7 @@ fn primary(host: &str, replid: &str, replid2: &str) -> Seen {
             run: Some(format!("run of {host}")),
             replicated: false,
             cluster: false,
+            evicts: None,
         },
     }
 }

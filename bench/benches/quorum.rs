@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 use testbed::backend;
 use testbed::quorum::{Options, Quorum};
+use testbed::target;
 use tokio::runtime::Runtime;
 
 /// What the nodes keep their marks in: durable files, or memory.
@@ -102,6 +103,8 @@ fn quorum(c: &mut Criterion) {
 }
 
 fn main() {
+    // It may have to be built, and the time of that must not count as a call's.
+    target::int_host().unwrap_or_else(|error| panic!("{error}"));
     let mut criterion = Criterion::default().configure_from_args();
     quorum(&mut criterion);
     criterion.final_summary();

@@ -6,7 +6,7 @@ mod on_demand;
 
 use crate::call_log::CallNotes;
 use crate::component::Source;
-use crate::instance::{EngineInstance, Id, Opening, Provider};
+use crate::instance::{EngineInstance, Opening, Provider};
 use crate::lease::Holder;
 use crate::{Error, Host};
 use artisanal_core::{Coalescer, Lattice, Span};
@@ -120,19 +120,12 @@ impl Host {
                 key,
                 ..config.clone()
             };
-            sequences.push(self.sequence(instances, id, config, false).await?);
+            sequences.push(self.sequence(instances, Opening::new(id, config)).await?);
         }
         Ok(sequences)
     }
 
-    async fn sequence(
-        &self,
-        instances: Instances,
-        id: Id,
-        config: Config,
-        forgets: bool,
-    ) -> Result<Sequence, Error> {
-        let opening = Opening::new(id, config);
+    async fn sequence(&self, instances: Instances, opening: Opening) -> Result<Sequence, Error> {
         // A bad configuration must fail here, not at the first mint.
         let lattice = instances.first.open(&opening).await?;
         let (engine, key) = (
@@ -144,7 +137,6 @@ impl Host {
             calls: CallNotes::new(self.options().call_log.clone(), &engine, &key),
             instances,
             opening,
-            forgets,
             lattice,
             queue: self.options().queue,
             runtime: Handle::current(),

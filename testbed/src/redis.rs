@@ -4,7 +4,8 @@ use crate::certificates::Stored;
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use redis::{Client, Connection};
+use crate::wait::until;
+use redis::{Client, Commands, Connection};
 use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
@@ -132,6 +133,27 @@ impl Redis {
             .map_err(Error::refused(self.name(), "a connection"))
     }
 
+    /// Makes this server a replica of another one, and waits until it is linked; or makes it a primary. Closes the
+    /// connections of clients, as a Sentinel does.
+    ///
+    /// # Errors
+    /// When the server refuses, or is not linked within 20 seconds.
+    pub fn replicate(&self, primary: Option<&Self>) -> Result {
+        let port = primary.map(|primary| primary.port.to_string());
+        let (host, port) = match &port {
+            Some(port) => ("127.0.0.1", port.as_str()),
+            None => ("NO", "ONE"),
+        };
+        self.query::<String>(&["REPLICAOF", host, port])?;
+        self.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])?;
+        let Some(primary) = primary else {
+            return Ok(());
+        };
+        let password = self.options.password.as_deref();
+        let is_linked = || linked(self.port, primary.port, password);
+        until("the replica is linked", Duration::from_secs(20), is_linked)
+    }
+
     /// Cuts so many bytes from the end of the file with the writes, while the server does not run: what a crash of the
     /// machine loses if writes are not synced.
     ///
@@ -195,15 +217,22 @@ pub fn connect(port: u16, password: Option<&str>) -> redis::RedisResult<Connecti
 }
 
 fn ready(port: u16, options: &Options) -> Result<(), String> {
+    let password = options.password.as_deref();
+    let ping = || connect(port, password)?.ping::<()>();
+    ping().map_err(|error| error.to_string())?;
+    match options.replica_of {
+        None => Ok(()),
+        Some(primary) => linked(port, primary, password),
+    }
+}
+
+/// Whether a replica has the data of its primary and gets its writes.
+fn linked(port: u16, primary: u16, password: Option<&str>) -> Result<(), String> {
     let ask = |port| -> redis::RedisResult<String> {
-        let mut connection = connect(port, options.password.as_deref())?;
-        redis::cmd("PING").query::<()>(&mut connection)?;
-        redis::cmd("INFO").arg("replication").query(&mut connection)
+        let mut info = redis::cmd("INFO");
+        info.arg("replication").query(&mut connect(port, password)?)
     };
     let info = ask(port).map_err(|e| e.to_string())?;
-    let Some(primary) = options.replica_of else {
-        return Ok(());
-    };
     if !info.contains("master_link_status:up") {
         return Err("not linked yet".to_owned());
     }

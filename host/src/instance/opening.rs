@@ -12,6 +12,9 @@ pub(crate) type Id = usize;
 pub(crate) struct Opening {
     pub(crate) id: Id,
     pub(super) config: Config,
+    /// Whether each call of `last` opens the sequence anew in its instance. It returns what the backend has then, and not
+    /// what the sequence has seen before.
+    pub(crate) forgets: bool,
     failures: Mutex<Failures>,
     pub(super) server: Current,
 }
@@ -28,8 +31,17 @@ impl Opening {
         Self {
             id,
             config,
+            forgets: false,
             failures: Mutex::default(),
             server: Current::default(),
+        }
+    }
+
+    /// An opening for which each call of `last` opens the sequence anew.
+    pub(crate) fn forgetful(id: Id, config: Config) -> Self {
+        Self {
+            forgets: true,
+            ..Self::new(id, config)
         }
     }
 

@@ -19,9 +19,6 @@ pub(crate) struct EngineCalls(Arc<Inner>);
 pub(crate) struct Inner {
     pub(super) instances: Instances,
     pub(super) opening: Opening,
-    /// Whether each call of `last` opens the sequence anew in its instance. It returns what the backend has then, and not
-    /// what the sequence has seen before.
-    pub(super) forgets: bool,
     /// The lattice that the first instance returned; later ones have the same configuration.
     pub(crate) lattice: Lattice,
     /// How many calls of each kind may wait.
@@ -174,7 +171,7 @@ impl artisanal_core::Upstream for EngineCalls {
         let calls = self.clone();
         Box::pin(async move {
             let instance = &calls.instances.first;
-            if calls.forgets {
+            if calls.opening.forgets {
                 instance.close(calls.opening.id);
             }
             let call = instance.call(&calls.opening, async |exports, accessor, sequence| {

@@ -3,7 +3,7 @@
 use super::calls::Instances;
 use super::{Config, Sequence};
 use crate::component::Source;
-use crate::instance::{EngineInstance, Provider};
+use crate::instance::{EngineInstance, Id, Opening, Provider};
 use crate::{Error, Host};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,16 +47,20 @@ impl Sequences {
     }
 
     pub(crate) async fn open(&self, key: &str) -> Result<Sequence, Error> {
-        self.open_one(key, false).await
+        self.open_one(key, Opening::new).await
     }
 
     /// As [`Sequences::open`], but [`Sequence::last`] opens the sequence anew each time, so that it returns what the backend has
     /// and not what the sequence has seen before.
     pub(crate) async fn open_forgetful(&self, key: &str) -> Result<Sequence, Error> {
-        self.open_one(key, true).await
+        self.open_one(key, Opening::forgetful).await
     }
 
-    async fn open_one(&self, key: &str, forgets: bool) -> Result<Sequence, Error> {
+    async fn open_one(
+        &self,
+        key: &str,
+        opening: fn(Id, Config) -> Opening,
+    ) -> Result<Sequence, Error> {
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
         let hash = blake3::hash(key.as_bytes());
         let at = usize::from(hash.as_bytes()[0]) % self.instances.len();
@@ -69,6 +73,6 @@ impl Sequences {
             key: key.to_owned(),
             ..self.config.clone()
         };
-        self.host.sequence(instances, id, config, forgets).await
+        self.host.sequence(instances, opening(id, config)).await
     }
 }

@@ -2,19 +2,22 @@
 
 use super::lost::state;
 use super::mint;
-use std::time::Duration;
 use testbed::TestResult;
 use testbed::contract::assert_fails;
 use testbed::mariadb::MariaDb;
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::{self, Redis};
-use testbed::wait::until;
+
+/// The arguments of a node on this database.
+fn on(engine: &str, dsn: &str) -> Vec<String> {
+    let words = ["--engine", engine, "--dsn", dsn];
+    words.map(str::to_owned).to_vec()
+}
 
 /// A group whose third node is on this database.
 pub(super) fn with_third_on(engine: &str, dsn: &str) -> TestResult<Quorum> {
-    let on = ["--engine", engine, "--dsn", dsn].map(str::to_owned);
     Ok(Quorum::with(Options {
-        nodes: vec![Vec::new(), Vec::new(), on.to_vec()],
+        nodes: vec![Vec::new(), Vec::new(), on(engine, dsn)],
         ..Options::default()
     })?)
 }
@@ -118,39 +121,18 @@ fn a_redis_that_lost_writes_does_not_tell_marks() -> TestResult {
     Ok(())
 }
 
-/// Makes a Redis a replica of another one, or a primary, as a Sentinel does.
-fn replicate(redis: &Redis, primary: Option<&Redis>) -> TestResult {
-    let port = primary.map(|primary| primary.port().to_string());
-    let (host, port) = match &port {
-        Some(port) => ("127.0.0.1", port.as_str()),
-        None => ("NO", "ONE"),
-    };
-    redis.query::<String>(&["REPLICAOF", host, port])?;
-    redis.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])?;
-    if primary.is_some() {
-        let linked = || {
-            let info = redis.query::<String>(&["INFO", "replication"]);
-            let info = info.map_err(|error| error.to_string())?;
-            let up = info.contains("master_link_status:up");
-            up.then_some(()).ok_or(info)
-        };
-        until("the replica is linked", Duration::from_secs(20), linked)?;
-    }
-    Ok(())
-}
-
 /// The data are those of the replica that was promoted meanwhile. The process is the same, and it syncs every write.
 #[test]
 fn a_redis_that_was_a_replica_meanwhile_is_noticed() -> TestResult {
     let redis = Redis::start()?;
     let quorum = with_third_on("redis", &redis.dsn())?;
     let promoted = redis.replica()?;
-    replicate(&promoted, None)?;
+    promoted.replicate(None)?;
     quorum.server(1).kill();
     assert_eq!(mint(&quorum), Ok(2));
     assert_eq!(mint(&quorum), Ok(4));
-    replicate(&redis, Some(&promoted))?;
-    replicate(&redis, None)?;
+    redis.replicate(Some(&promoted))?;
+    redis.replicate(None)?;
     // The process of the node is new, and remembers nothing.
     quorum.server(2).kill();
     quorum.server(2).start_again()?;
@@ -206,26 +188,17 @@ fn a_table_that_is_not_safe_from_crashes_is_not_used() -> TestResult {
 #[test]
 fn two_processes_on_one_backend_are_noticed() -> TestResult {
     let redis = Redis::start()?;
-    let on = vec![
-        "--engine".to_owned(),
-        "redis".to_owned(),
-        "--dsn".to_owned(),
-        redis.dsn(),
-    ];
-    let quorum = Quorum::with(Options {
-        nodes: vec![on.clone(), Vec::new(), Vec::new()],
-        ..Options::default()
-    })?;
+    let quorum = with_third_on("redis", &redis.dsn())?;
     assert_eq!(mint(&quorum), Ok(2));
-    // A second process on the Redis of the first node.
+    // A second process on the Redis of the third node.
     let second = Quorum::without_group(Options {
-        nodes: vec![on],
+        nodes: vec![on("redis", &redis.dsn())],
         ..Options::default()
     })?;
     assert_eq!(state(&second.status(0)?), "lost");
     assert_eq!(mint(&quorum), Ok(4));
-    quorum.await_status(0, "state", &"lost".into())?;
-    let reason = quorum.status(0)?["reason"].to_string();
+    quorum.await_status(2, "state", &"lost".into())?;
+    let reason = quorum.status(2)?["reason"].to_string();
     assert!(reason.contains("another process"), "{reason}");
     Ok(())
 }

@@ -150,9 +150,13 @@ impl Server {
         let authority = &self.authority;
         Fault::Final(match failure {
             Failure::Late(limit) => {
-                return Fault::Late(format!("no answer within {} ms", limit.as_millis()));
+                let limit = limit.as_millis();
+                return Fault::Late(format!("{authority}: no answer within {limit} ms"));
             }
-            Failure::Passing(why) => return Fault::Passing { why, wait: None },
+            Failure::Passing(why) => {
+                let why = format!("{authority}: {why}");
+                return Fault::Passing { why, wait: None };
+            }
             Failure::Denied => Error::Denied(format!(
                 "the host does not let the engine reach {authority}; allow it, with int-host by \
                  `--allow-host {authority}`"

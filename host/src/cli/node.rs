@@ -250,6 +250,9 @@ async fn init(peers: &Peers, addresses: &[String]) -> Result<String, Error> {
 
 async fn join(peers: &Peers, address: &str, via: &str) -> Result<String, Error> {
     let group = peers.status(via).await?;
+    if group.group == 0 {
+        return Err(Error::Invalid(format!("{via} belongs to no group")));
+    }
     let member = group
         .members
         .iter()

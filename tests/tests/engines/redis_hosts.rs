@@ -138,12 +138,7 @@ fn a_replica_of_the_promoted_one_is_a_witness() -> TestResult {
     wait_for("k", "2", &promoted)?;
     wait_for("k", "2", &witness)?;
     promote(&promoted)?;
-    witness.query::<()>(&["REPLICAOF", "127.0.0.1", &promoted.port().to_string()])?;
-    wait::until_or_error("it follows", Duration::from_secs(30), || {
-        let info: String = witness.query(&["INFO", "replication"])?;
-        let up = info.contains("master_link_status:up");
-        Ok(up.then_some(()).ok_or(info))
-    })?;
+    witness.replicate(Some(&promoted))?;
     // The promoted server is not in the DSN.
     let without = dsn(&[&old, &witness], "?timeout=1s");
     assert_fails(

@@ -5,13 +5,14 @@ mod lost;
 
 use int_host::{Builtin, Error, Host, Sequence};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 use testbed::contract::{assert_fails, kind};
 use testbed::history::History;
 use testbed::proxy::Fault;
 use testbed::quorum::{Options, Quorum};
 use testbed::redis::Redis;
 use testbed::runtime::run;
-use testbed::{TestResult, backend};
+use testbed::{TestResult, backend, wait};
 
 async fn open(host: &Host, dsn: &str, key: &str) -> Sequence {
     let opened = backend::open(host, &Builtin::Quorum.into(), dsn, key).await;
@@ -119,6 +120,43 @@ fn a_node_whose_backend_denies_access_is_a_missing_one() -> TestResult {
     assert_fails(failed.clone(), "unavailable", &["Redis", "NOPERM"]);
     let told = failed.expect_err("no majority").to_string();
     assert!(!told.contains("token"), "{told}");
+    Ok(())
+}
+
+/// A DSN that lists one by mistake, or after it was replaced and has become a member of another group.
+#[test]
+fn a_member_of_another_group_that_answers_first_is_not_counted() -> TestResult {
+    let quorum = Quorum::start_behind_proxies()?;
+    let other = Quorum::start_behind_proxies()?;
+    let host = backend::host(None)?;
+    let elsewhere = run(open(&host, &other.dsn(), "k"));
+    assert_eq!(run(elsewhere.set_last(1_000)), Ok(()));
+    let dsn = format!(
+        "quorum://{},{},{}?timeout=20s",
+        other.address(0),
+        quorum.address(0),
+        quorum.address(1)
+    );
+    let members = [0, 1].map(|index| quorum.proxy(index).expect("a proxy"));
+    let stranger = other.proxy(0).expect("a proxy");
+    for member in members {
+        member.set(Fault::StallReplies)?;
+    }
+    let before = stranger.round_trips();
+    let sequence = run(open(&host, &dsn, "k"));
+    let minted = std::thread::scope(|scope| {
+        let minting = scope.spawn(|| run(sequence.next(1)));
+        wait::until_true("the stranger answers", Duration::from_secs(20), || {
+            stranger.round_trips() > before
+        })?;
+        for member in members {
+            member.set(Fault::None)?;
+        }
+        Ok::<_, testbed::Error>(minting.join().expect("no panic").expect("minted").first())
+    })?;
+    assert!(minted < 1_000, "{minted} is above the mark of the stranger");
+    assert_eq!(run(sequence.last()), Ok(Some(minted)));
+    assert_eq!(run(elsewhere.next(1)).expect("minted").first(), 1_002);
     Ok(())
 }
 

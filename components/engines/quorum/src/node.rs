@@ -25,7 +25,7 @@ pub(crate) struct Nodes {
     common: Rc<Common>,
     /// How many attempts there were.
     attempts: u64,
-    /// The group whose majority answered first. The nodes of another one know nothing of its integers.
+    /// The group of a majority, once it has answered. The nodes of another one know nothing of its integers.
     group: Option<u64>,
     /// The number of the member list for which claims are made: the newest that a node told of.
     epoch: u64,
@@ -45,7 +45,7 @@ struct Common {
 
 /// One node.
 pub(crate) struct Node {
-    address: Rc<str>,
+    pub(crate) address: Rc<str>,
     /// Its identity, once it has answered.
     id: Option<u64>,
     pub(crate) pace: Pace,
@@ -111,8 +111,8 @@ impl Nodes {
         self.attempts
     }
 
-    /// Asks all nodes that have not answered yet until the ballot is decided. If one of them tells of a newer member list,
-    /// all are asked anew, for that one.
+    /// Asks all nodes that have not answered yet until the ballot is decided. All are asked anew if one of them tells of a
+    /// newer member list, for that one; and if a majority belongs to another group than the node that answered first.
     pub(crate) async fn ask(
         &mut self,
         attempt: &mut Attempt,
@@ -127,17 +127,31 @@ impl Nodes {
                 self.group = attempt.ballot.group();
                 self.proven = attempt.ballot.epoch();
             }
-            let Some(newer) = attempt.newer.take() else {
-                return Ok(());
-            };
-            // A decided ballot is for an older list, but what it decided was true.
+            let newer = attempt.newer.take();
+            // A decided ballot may be for an older list, but what it decided was true.
             if decided(&attempt.ballot) {
                 return Ok(());
             }
-            self.epoch = newer.epoch;
-            self.members = newer.addresses;
+            if let Some(group) = attempt.ballot.other_group() {
+                self.settle(group);
+            } else if let Some(newer) = newer {
+                self.epoch = newer.epoch;
+                self.members = newer.addresses;
+            } else {
+                return Ok(());
+            }
             *attempt = self.attempt(attempt.command);
             retry.check()?;
+        }
+    }
+
+    /// Settles which group the nodes belong to. What the node told that answered first was about another one.
+    fn settle(&mut self, group: u64) {
+        self.group = Some(group);
+        self.epoch = self.proven;
+        self.members.clear();
+        for node in &mut self.nodes {
+            node.id = None;
         }
     }
 

@@ -260,7 +260,10 @@ where
     }
 
     fn is_over(&self, decided: impl Fn(&Ballot) -> bool) -> bool {
-        decided(&self.attempt.ballot) || self.attempt.newer.is_some()
+        let attempt = &self.attempt;
+        decided(&attempt.ballot)
+            || attempt.newer.is_some()
+            || attempt.ballot.other_group().is_some()
     }
 
     /// The next vote; None if there is none until then. `eager` is as for [`Flights::next`].
@@ -297,9 +300,11 @@ where
             }
             Err(why) => {
                 self.attempt.open.retain(|index| *index != vote.index);
+                let address = self.nodes.get(vote.index).map(|node| &*node.address);
                 self.refusal = Some(Error::Denied(format!(
-                    "the nodes in the DSN do not form one group: {why}; list every member of one \
-                     group once (`int-host node status` shows them)"
+                    "the nodes in the DSN do not form one group: {}: {why}; list every member of one group \
+                     once (`int-host node status` shows them)",
+                    address.unwrap_or_default()
                 )));
             }
         }

@@ -11,8 +11,12 @@ use std::collections::BTreeMap;
 pub struct Ballot {
     /// How many nodes were asked.
     asked: usize,
-    /// The group that all answers must have; None until it is known.
+    /// The group that all answers must have: that of the first answer, if none was known before.
     group: Option<u64>,
+    /// Whether the group was known before.
+    known: bool,
+    /// The nodes that belong to other groups, and those groups.
+    strangers: BTreeMap<u64, u64>,
     /// The number of the member list that the claim is for.
     epoch: u64,
     answers: BTreeMap<u64, Answer>,
@@ -22,7 +26,7 @@ pub struct Ballot {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// A node of another group answered.
-    #[error("they belong to different groups: {0} and {1}")]
+    #[error("others belong to group {0}, and this one to group {1}")]
     Groups(u64, u64),
     /// The group does not have as many members as nodes were asked.
     #[error("the group has {members} members, but {asked} nodes are listed")]
@@ -55,6 +59,8 @@ impl Ballot {
         Self {
             asked,
             group,
+            known: group.is_some(),
+            strangers: BTreeMap::new(),
             epoch,
             answers: BTreeMap::new(),
         }
@@ -68,7 +74,7 @@ impl Ballot {
     /// Adds the answer of a node.
     ///
     /// # Errors
-    /// [`Disagreement`] if the answer does not belong to this ballot, which then stays as it was.
+    /// [`Disagreement`] if the answer does not belong to this ballot. Then it is not counted.
     pub fn add(&mut self, answer: Answer) -> Result<(), Disagreement> {
         let size = answer.members.len();
         if size != self.asked || size > MAX_MEMBERS {
@@ -78,6 +84,7 @@ impl Ballot {
             });
         }
         if let Some(group) = self.group.filter(|group| *group != answer.group) {
+            self.strangers.insert(answer.node, answer.group);
             return Err(Disagreement::Groups(group, answer.group));
         }
         if answer.epoch < self.epoch {
@@ -104,9 +111,21 @@ impl Ballot {
         Ok(())
     }
 
-    /// The group; None before the first answer if it was not known.
+    /// The group, if it was known before or a majority has answered as its members. The first answer alone may be that of
+    /// a node that is listed by mistake.
     pub fn group(&self) -> Option<u64> {
-        self.group
+        let settled = self.known || self.answers.len() >= majority(self.asked);
+        self.group.filter(|_| settled)
+    }
+
+    /// The group of a majority, if the first answer was that of a member of another one. A new ballot is needed.
+    pub fn other_group(&self) -> Option<u64> {
+        if self.known {
+            return None;
+        }
+        let groups = || self.strangers.values().copied();
+        let members = |group| groups().filter(|other| *other == group).count();
+        groups().find(|group| members(*group) >= majority(self.asked))
     }
 
     /// The number of the member list.
@@ -114,8 +133,9 @@ impl Ballot {
         self.epoch
     }
 
-    /// The greatest mark in the answers.
+    /// The greatest mark in the answers; None as long as the [group](Self::group) is not known.
     pub fn mark(&self) -> Option<i64> {
+        self.group()?;
         self.answers.values().filter_map(|answer| answer.mark).max()
     }
 
@@ -134,11 +154,11 @@ impl Ballot {
         self.is_majority(|_| true)
     }
 
-    /// Whether a node refused a claim that begins at `first`, because others have taken integers from there.
+    /// Whether a node of the [group](Self::group) refused a claim that begins at `first`, because others have taken integers
+    /// from there.
     pub fn has_refused(&self, first: i64) -> bool {
-        self.answers
-            .values()
-            .any(|answer| !answer.accepted && answer.mark >= Some(first))
+        let mut refused = self.answers.values().filter(|answer| !answer.accepted);
+        self.group().is_some() && refused.any(|answer| answer.mark >= Some(first))
     }
 
     /// Whether a node that accepted the claim had refused others before.
@@ -233,6 +253,7 @@ mod tests {
             ..answer(2, true)
         };
         assert_eq!(ballot.add(other), Err(Disagreement::Groups(7, 8)));
+        assert_eq!(ballot.other_group(), None, "it is one of three");
         let larger = Answer {
             members: vec![1, 2, 3, 4, 5],
             ..answer(2, true)
@@ -250,6 +271,38 @@ mod tests {
         };
         assert!(Ballot::new(3, None, 1).add(twice).is_err());
         assert!(!ballot.is_accepted());
+    }
+
+    /// The group is that of a majority, whoever answers first.
+    #[test]
+    fn a_stranger_that_answers_first_does_not_decide_the_group() {
+        let stranger = Answer {
+            group: 8,
+            mark: Some(1000),
+            members: vec![7, 8, 9],
+            ..answer(9, false)
+        };
+        let mut unknown = ballot([stranger.clone()]);
+        assert_eq!((unknown.group(), unknown.mark()), (None, None));
+        assert!(!unknown.has_refused(1));
+        assert_eq!(
+            unknown.add(answer(1, true)),
+            Err(Disagreement::Groups(8, 7))
+        );
+        // Under two addresses it is still one node.
+        assert_eq!(
+            unknown.add(answer(1, true)),
+            Err(Disagreement::Groups(8, 7))
+        );
+        assert_eq!(unknown.other_group(), None);
+        assert!(unknown.add(answer(2, true)).is_err());
+        assert_eq!(unknown.other_group(), Some(7));
+        // A client that knows its group stays there.
+        let mut known = Ballot::new(3, Some(8), 1);
+        assert_eq!(known.add(stranger), Ok(()));
+        assert!(known.add(answer(1, true)).is_err() && known.add(answer(2, true)).is_err());
+        assert_eq!((known.group(), known.other_group()), (Some(8), None));
+        assert_eq!(known.mark(), Some(1000));
     }
 
     #[test]

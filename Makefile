@@ -46,8 +46,7 @@ bench: toolchain servers
 
 # CRITERION has names of benches and options of criterion, such as CRITERION="--bench engines -- redis".
 criterion: toolchain servers
-	$(CARGO) build --release --package int-host --bin int-host
-	INT_HOST=$(abspath $(TARGET))/release/int-host $(CARGO) bench --package bench $(CRITERION)
+	$(CARGO) bench --package bench $(CRITERION)
 
 proto:
 	$(CARGO) run --manifest-path proto/generate/Cargo.toml --target-dir target/proto
